@@ -1,0 +1,29 @@
+"""mixtral-probe: what the routers, experts and attention heads of Mixtral models do.
+
+Letters used in every shape: B sequences in a batch, S positions in a forward call, T valid tokens in a trace, L layers,
+E experts, K experts chosen per token, H attention heads, D head size, C hidden size, I expert intermediate size,
+V vocabulary. Layers, experts, heads and positions count from 0 everywhere.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "InputError": "errors",
+    "MixtralConfig": "config",
+    "MixtralForCausalLM": "model",
+    "MixtralModel": "model",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, when it is asked for: opening a saved trace must not load torch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'mixtral_probe' has no attribute {name!r}")
+    return getattr(import_module(f"mixtral_probe.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,30 @@
+"""The Mixtral forward pass (Jiang et al. 2024, arXiv 2401.04088), written as one would on a blackboard.
+
+Letters in shapes: B sequences in a batch, S positions in a call, M key positions (S plus what a cache holds),
+T = B·S rows, L layers, E experts, K experts chosen per token, H attention heads, D head size, C hidden size,
+I expert intermediate size, V vocabulary. Everything counts from 0.
+"""
+
+from mixtral_probe.model.cache import KVCache
+from mixtral_probe.model.causal_lm import MixtralForCausalLM
+from mixtral_probe.model.losses import load_balancing_loss, load_balancing_loss_pooled, router_z_loss
+from mixtral_probe.model.model import MixtralModel
+from mixtral_probe.model.outputs import CausalLMOutput, ModelOutput
+from mixtral_probe.model.sites import AttentionSlice, Call, ExpertSlice, Instrument, Routing, Site
+
+__all__ = [
+    "AttentionSlice",
+    "Call",
+    "CausalLMOutput",
+    "ExpertSlice",
+    "Instrument",
+    "KVCache",
+    "MixtralForCausalLM",
+    "MixtralModel",
+    "ModelOutput",
+    "Routing",
+    "Site",
+    "load_balancing_loss",
+    "load_balancing_loss_pooled",
+    "router_z_loss",
+]

@@ -1,0 +1,89 @@
+"""Grouped-query causal attention (Ainslie et al. 2023, arXiv 2305.13245)."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mixtral_probe.config import MixtralConfig
+from mixtral_probe.model.rope import rotate
+from mixtral_probe.model.sites import AttentionSlice, Call, Site, Visitors
+
+Numerics = Literal["reference", "fast"]
+SLICE_ELEMENTS = 2**23
+"""Attention weights shown at once: at most this many numbers, or one head."""
+
+
+class Attention(nn.Module):
+    """Query, key and value projections, rotary positions, softmax over visible keys, output projection."""
+
+    def __init__(self, config: MixtralConfig, layer: int, numerics: Numerics) -> None:
+        super().__init__()
+        self.layer, self.numerics = layer, numerics
+        self.num_heads, self.num_kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self.head_dim, self.dropout = config.head_dim, config.attention_dropout
+        self.scale = config.head_dim**-0.5
+        width, query_width = config.hidden_size, config.num_attention_heads * config.head_dim
+        self.q_proj = nn.Linear(width, query_width, bias=False)
+        self.k_proj = nn.Linear(width, self.num_kv_heads * self.head_dim, bias=False)
+        self.v_proj = nn.Linear(width, self.num_kv_heads * self.head_dim, bias=False)
+        self.o_proj = nn.Linear(query_width, width, bias=False)
+
+    def forward(self, x: Tensor, call: Call, visit: Visitors) -> Tensor:
+        """[B, S, C] → [B, S, C]."""
+        query = visit(Site.QUERY, rotate(self._heads(self.q_proj, x), call.rotary))
+        key = visit(Site.KEY, rotate(self._heads(self.k_proj, x), call.rotary))
+        value = visit(Site.VALUE, self._heads(self.v_proj, x))
+        if call.cache is not None:
+            key, value = call.cache.append(self.layer, key, value)
+        out = self._attend(query, key, value, call, visit).transpose(1, 2)  # [B, S, H, D]
+        out = visit(Site.HEAD_OUTPUT, out.contiguous())
+        return self.o_proj(out.reshape(*x.shape[:-1], -1))
+
+    def _heads(self, projection: nn.Linear, x: Tensor) -> Tensor:
+        return projection(x).view(*x.shape[:-1], -1, self.head_dim).transpose(1, 2)  # [B, heads, S, D]
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, call: Call, visit: Visitors) -> Tensor:
+        """[B, H, S, D], through explicit weights where the numerics or an edit ask for them."""
+        shown = visit.wants(Site.ATTENTION_WEIGHTS)
+        if self.numerics == "reference" or visit.edits_attention():
+            weights = self._weights(query, key, call.mask, range(self.num_heads))
+            if shown:
+                everything = AttentionSlice(tuple(range(self.num_heads)), weights)
+                weights = visit(Site.ATTENTION_WEIGHTS, everything).weights
+            weights = F.dropout(weights, self.dropout, self.training)
+            return weights @ self._repeat(value)
+        if shown:
+            self._show(query, key, call.mask, visit)
+        return F.scaled_dot_product_attention(
+            query, key, value, call.mask, self.dropout if self.training else 0.0,
+            is_causal=call.mask is None and query.shape[2] > 1, scale=self.scale,
+            enable_gqa=self.num_heads != self.num_kv_heads,
+        )  # fmt: skip
+
+    def _show(self, query: Tensor, key: Tensor, mask: Tensor | None, visit: Visitors) -> None:
+        heads = visit.heads(self.num_heads)
+        together = max(1, SLICE_ELEMENTS // (query.shape[0] * query.shape[2] * key.shape[2]))
+        for start in range(0, len(heads), together):
+            some = heads[start : start + together]
+            weights = self._weights(query[:, some], key, mask, some)
+            visit(Site.ATTENTION_WEIGHTS, AttentionSlice(tuple(some), weights))
+
+    def _weights(self, query: Tensor, key: Tensor, mask: Tensor | None, heads: "range | list[int]") -> Tensor:
+        """Softmax of the scaled scores of some heads [B, h, S, M]: float32 inside, the activations' dtype outside."""
+        if len(heads) == self.num_heads:
+            key = self._repeat(key)
+        else:
+            key = key[:, [head // (self.num_heads // self.num_kv_heads) for head in heads]]
+        scores = torch.matmul(query, key.transpose(2, 3)) * self.scale
+        if mask is not None:
+            scores = scores + mask
+        elif query.shape[2] > 1:
+            hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu_(1)
+            scores.masked_fill_(hidden, torch.finfo(scores.dtype).min)
+        return F.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+
+    def _repeat(self, x: Tensor) -> Tensor:
+        """Query head j reads kv head j // (H / H_kv): [B, H_kv, M, D] → [B, H, M, D]."""
+        return x.repeat_interleave(self.num_heads // self.num_kv_heads, dim=1)

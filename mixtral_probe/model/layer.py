@@ -1,0 +1,28 @@
+"""One decoder layer, callable on its own."""
+
+from torch import Tensor, nn
+
+from mixtral_probe.config import MixtralConfig
+from mixtral_probe.model.attention import Attention, Numerics
+from mixtral_probe.model.moe import MixtureOfExperts
+from mixtral_probe.model.norm import RMSNorm
+from mixtral_probe.model.sites import Call, Site, Visitors
+
+
+class DecoderLayer(nn.Module):
+    """Attention, then the mixture of experts, each on the normed residual stream and added to it."""
+
+    def __init__(self, config: MixtralConfig, layer: int, numerics: Numerics) -> None:
+        super().__init__()
+        self.self_attn = Attention(config, layer, numerics)
+        self.block_sparse_moe = MixtureOfExperts(config)
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, hidden: Tensor, call: Call, visit: Visitors) -> Tensor:
+        """The residual stream [B, S, C] before the layer → after it."""
+        x = visit(Site.ATTENTION_INPUT, self.input_layernorm(hidden))
+        hidden = hidden + visit(Site.ATTENTION_OUTPUT, self.self_attn(x, call, visit))
+        x = visit(Site.ROUTER_INPUT, self.post_attention_layernorm(hidden))
+        hidden = hidden + visit(Site.MOE_OUTPUT, self.block_sparse_moe(x, call, visit))
+        return visit(Site.RESIDUAL, hidden)
