@@ -1,0 +1,64 @@
+"""What a trace says about itself: sizes, model, tokenizer, corpus, software."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+
+SCHEMA_VERSION = 1
+
+
+class TraceMeta(BaseModel):
+    """Frozen facts about one run, kept in `trace.json`.
+
+    Dictionaries hold only what JSON can hold; tuples in them become lists at once, so that a
+    trace read back equals the one written.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    num_layers: PositiveInt
+    """L, the layers that have a router: the first axis of every array."""
+    num_experts: PositiveInt
+    """E, experts per layer."""
+    num_experts_per_tok: PositiveInt
+    """K, the largest number of experts chosen anywhere: the last axis of `expert_ids`."""
+    moe_layers: tuple[int, ...] | None = None
+    """[L] the model's own layer number of each traced layer; None when all are mixtures."""
+    num_heads: PositiveInt | None = None
+    """H, attention heads per layer; None when unknown."""
+    model: dict[str, Any] = Field(default_factory=dict)
+    """name, fingerprint and whatever else identifies the weights."""
+    tokenizer: dict[str, Any] = Field(default_factory=dict)
+    corpus: dict[str, Any] = Field(default_factory=dict)
+    dtype: str | None = None
+    """The dtype the model computed in; the arrays of a trace are float32 all the same."""
+    device: str | None = None
+    software: dict[str, Any] = Field(default_factory=dict)
+    instruments: list[dict[str, Any]] = Field(default_factory=list)
+    """The instruments attached to the run, with their settings, in the order they were visited."""
+    created: str = ""
+    """UTC time, ISO 8601; empty when not said."""
+
+    @field_validator("model", "tokenizer", "corpus", "software", "instruments")
+    @classmethod
+    def _as_json(cls, value: Any) -> Any:
+        try:
+            return json.loads(json.dumps(value))
+        except TypeError as error:
+            raise ValueError(f"only what JSON can hold may stand here: {error}") from None
+
+    @model_validator(mode="after")
+    def _layers_agree(self) -> "TraceMeta":
+        if self.moe_layers is not None and len(self.moe_layers) != self.num_layers:
+            raise ValueError(f"moe_layers names {len(self.moe_layers)} layers where num_layers is {self.num_layers}")
+        if self.num_experts_per_tok > self.num_experts:
+            raise ValueError(f"{self.num_experts_per_tok} experts per token where there are {self.num_experts}")
+        return self
+
+
+def utc_now() -> str:
+    """The time, as `created` gives it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,152 @@
+"""A trace as a folder: `trace.json`, two Parquet tables, memory-mapped arrays; no pickle anywhere."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from pydantic import ValidationError
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.trace import parquet, tensorfile
+from mixtral_probe.trace.attention import AttentionPlan, AttentionRecord
+from mixtral_probe.trace.meta import SCHEMA_VERSION, TraceMeta
+
+if TYPE_CHECKING:
+    from mixtral_probe.trace.trace import Trace
+
+FORMAT = "mixtral-probe trace"
+MARKER = "trace.json"
+ATTENTION = "attention.safetensors"
+ARRAYS = ("router_logits", "expert_ids", "expert_weights")
+
+
+def write_parts(folder: Path, trace: "Trace") -> None:
+    """Write a whole trace into an empty folder."""
+    write_tables(folder, trace.documents, trace.tokens)
+    for name in ARRAYS:
+        if (array := getattr(trace, name)) is not None:
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+    if trace.attention_record is not None:
+        write_attention(folder / ATTENTION, trace.attention_record)
+    write_about(folder, trace.meta, len(trace.tokens), len(trace.documents))
+
+
+def read_parts(folder: Path) -> dict[str, Any]:
+    """The fields of a trace by name, from its folder; absent optional ones are left out.
+
+    Raises InputError naming what is missing, damaged or too new.
+    """
+    meta, about = read_about(folder)
+    parts: dict[str, Any] = {"meta": meta}
+    parts["documents"] = parquet.read_documents(folder / "documents.parquet")
+    parts["tokens"] = parquet.read_tokens(folder / "tokens.parquet")
+    for name in ARRAYS:
+        if name == "expert_ids" or f"{name}.npy" in about["files"]:
+            parts[name] = read_array(folder / f"{name}.npy")
+    if ATTENTION in about["files"]:
+        parts["attention_record"] = read_attention(folder / ATTENTION)
+    return parts
+
+
+def write_tables(folder: Path, documents: pd.DataFrame, tokens: pd.DataFrame) -> None:
+    """`documents.parquet` and `tokens.parquet`."""
+    parquet.write_frame(documents, folder / "documents.parquet")
+    parquet.write_frame(tokens, folder / "tokens.parquet")
+
+
+def write_about(folder: Path, meta: TraceMeta, num_tokens: int, num_documents: int) -> None:
+    """Write `trace.json`, last of all: it lists the other files with their sizes in bytes."""
+    files = {entry.name: entry.stat().st_size for entry in sorted(folder.iterdir()) if entry.name != MARKER}
+    about = {
+        "format": FORMAT,
+        "schema_version": meta.schema_version,
+        "num_tokens": num_tokens,
+        "num_documents": num_documents,
+        "meta": meta.model_dump(),
+        "files": files,
+    }
+    (folder / MARKER).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def read_about(folder: Path) -> tuple[TraceMeta, dict[str, Any]]:
+    """`trace.json`: the meta and the whole of it; every listed file is there at its full size.
+
+    Raises InputError when it is no trace, a newer version's trace, or a file is missing or cut short.
+    """
+    about = read_json(folder / MARKER, FORMAT)
+    version = about.get("schema_version")
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise InputError(
+            f"{folder} is a trace of schema version {version}, but this program reads up to {SCHEMA_VERSION}: "
+            "install a newer mixtral-probe"
+        )
+    try:
+        meta = TraceMeta(**about["meta"])
+        sizes = {str(name): int(size) for name, size in about["files"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{folder / MARKER} must describe a trace, but does not: {_reason(error)}") from None
+    for name, size in sizes.items():
+        _check_size(folder / name, size)
+    return meta, about
+
+
+def read_json(path: Path, form: str) -> dict[str, Any]:
+    """A small JSON file of ours, whose `format` must be `form`."""
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path.parent} must be a folder with {path.name} in it, but there is none") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} must be whole JSON, but cannot be read: {error}") from None
+    if not isinstance(held, dict) or held.get("format") != form:
+        raise InputError(f"{path} must be the description of a {form}, but is not")
+    return held
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error)
+
+
+def _check_size(path: Path, size: int) -> None:
+    if not path.is_file():
+        raise InputError(f"{path} is missing, but belongs to the trace: copy the whole folder again")
+    found = path.stat().st_size
+    if found != size:
+        raise InputError(f"{path} must have {size:,} bytes, but has {found:,}: copy the whole folder again")
+
+
+def read_array(path: Path) -> np.ndarray:
+    """One `.npy` file, memory-mapped, read-only; raises InputError naming the file."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+    except (OSError, ValueError, EOFError, AttributeError, SyntaxError) as error:
+        raise InputError(f"{path} must be a whole .npy array, but cannot be read: {error}") from None
+
+
+def write_attention(path: Path, record: AttentionRecord) -> None:
+    """The recorded attention as one `.safetensors` file."""
+    places = {name: (record.tensors[name].dtype.str, record.tensors[name].shape) for name in record.tensors}
+    file = tensorfile.create(path, places, attention_metadata(record.plan))
+    for name in places:
+        file[name][...] = record.tensors[name]
+    file.flush()
+
+
+def attention_metadata(plan: AttentionPlan) -> Mapping[str, str]:
+    """What the attention file says about itself."""
+    return {"format": "mixtral-probe attention", "plan": plan.as_text()}
+
+
+def read_attention(path: Path) -> AttentionRecord:
+    """The recorded attention, memory-mapped; raises InputError naming the file."""
+    file = tensorfile.TensorFile(path)
+    try:
+        return AttentionRecord(AttentionPlan.from_text(file.metadata["plan"]), file)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} must say which layers and heads it holds, but does not: {error}") from None

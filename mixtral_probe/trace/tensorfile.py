@@ -1,0 +1,96 @@
+"""One `.safetensors` file whose sizes are known beforehand: made full-size at once, then filled in place.
+
+The format (https://github.com/huggingface/safetensors): 8 bytes, little-endian, length of the header;
+the header, JSON, padded with spaces to a multiple of 8; then the tensors, row-major, without gaps.
+"""
+
+import json
+import mmap
+from collections.abc import Iterator, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.trace.disk import allocate
+
+DTYPES = {"BOOL": "?", "U8": "u1", "I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "F16": "<f2"}
+DTYPES |= {"U16": "<u2", "U32": "<u4", "U64": "<u8", "F32": "<f4", "F64": "<f8"}
+NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
+MAX_HEADER = 100_000_000  # bytes; readers refuse more
+
+Layout = Mapping[str, tuple[str, tuple[int, ...]]]
+"""Tensor name → (numpy dtype code such as "<f2", shape)."""
+
+
+def header_bytes(layout: Layout, metadata: Mapping[str, str]) -> bytes:
+    """The file's beginning, up to the first tensor. Raises InputError past the format's 100 MB."""
+    entries: dict[str, object] = {"__metadata__": dict(metadata)}
+    offset = 0
+    for name, (code, shape) in layout.items():
+        end = offset + prod(shape) * np.dtype(code).itemsize
+        entries[name] = {"dtype": NAMES[np.dtype(code)], "shape": list(shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER:
+        raise InputError(
+            f"one safetensors file can name about a million tensors, but {len(layout):,} were planned: "
+            "ask for fewer layers or split the documents over several traces"
+        )
+    return len(text).to_bytes(8, "little") + text
+
+
+def create(path: Path, layout: Layout, metadata: Mapping[str, str]) -> "TensorFile":
+    """Make the whole file on disk, filled with zeros, and open it for writing."""
+    header = header_bytes(layout, metadata)
+    size = sum(prod(shape) * np.dtype(code).itemsize for code, shape in layout.values())
+    allocate(path, len(header) + size)
+    with path.open("r+b") as file:
+        file.write(header)
+    return TensorFile(path, writable=True)
+
+
+class TensorFile:
+    """A memory-mapped `.safetensors` file; `file[name]` is an array over the file's own bytes.
+
+    Raises InputError, naming the file, when it is missing, cut short or not in the format.
+    """
+
+    def __init__(self, path: Path, *, writable: bool = False) -> None:
+        self.path = path
+        try:
+            with path.open("r+b" if writable else "rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
+            self._start = 8 + int.from_bytes(self._map[:8], "little")
+            header = json.loads(self._map[8 : self._start])
+            self.metadata: dict[str, str] = header.pop("__metadata__", {})
+            self._places = {name: self._place(entry) for name, entry in header.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path} must be a whole safetensors file, but cannot be read: {error}") from None
+
+    def _place(self, entry: dict[str, Any]) -> tuple[np.dtype, tuple[int, ...], int]:
+        dtype = np.dtype(DTYPES[str(entry["dtype"])])
+        shape = tuple(int(size) for size in entry["shape"])
+        begin, end = entry["data_offsets"]
+        if min(shape, default=0) < 0 or begin < 0 or end - begin != prod(shape) * dtype.itemsize:
+            raise ValueError("a tensor's shape and place disagree")
+        if self._start + end > len(self._map):
+            raise ValueError(f"it is cut short at {len(self._map):,} bytes")
+        return dtype, shape, int(begin)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        dtype, shape, begin = self._places[name]
+        return np.ndarray(shape, dtype, buffer=self._map, offset=self._start + begin)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def flush(self) -> None:
+        """Wait until what was written is on the disk."""
+        self._map.flush()

@@ -1,0 +1,205 @@
+"""The record of one run: which experts every token was sent to, in every layer."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.trace import assemble, checks, storage, views
+from mixtral_probe.trace.attention import AttentionRecord, unpack_triangle
+from mixtral_probe.trace.disk import write_folder
+from mixtral_probe.trace.meta import TraceMeta
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Trace:
+    """What the routers (and, if asked, the attention heads) did with some documents.
+
+    Make one with `Trace.from_arrays`, open one with `Trace.load`. Frozen; documents are never padded; rows
+    are in the order document, chunk, position. Every broken rule is an InputError.
+    """
+
+    documents: pd.DataFrame
+    """One row per document: `document` (0, 1, …), `id`, then labels such as `domain`."""
+    tokens: pd.DataFrame
+    """[T] rows: document, chunk, position, token_id, piece, start, end, phase, special, nll, predicted_id.
+
+    `nll` is the natural-log loss of THIS token given those before it in its window; `predicted_id` the most
+    likely NEXT token, seen from this row. What was not computed is missing.
+    """
+    expert_ids: np.ndarray
+    """[L, T, K] int16, as observed, strongest first; −1 behind them where fewer than K were chosen."""
+    meta: TraceMeta
+    """Sizes, model, tokenizer, corpus, software."""
+    expert_weights: np.ndarray | None = None
+    """[L, T, K] float32, what each chosen expert's output was multiplied by; 0 where the id is −1."""
+    router_logits: np.ndarray | None = None
+    """[L, T, E] float32, before top-k."""
+    attention_record: AttentionRecord | None = None
+    """The raw recorded attention; `attention`, `attention_sums` read it."""
+    path: Path | None = None
+    """The folder it was loaded from or saved to by the builder; None when only in memory."""
+
+    def __post_init__(self) -> None:
+        checks.check_documents(self.documents)
+        checks.check_tokens(self.tokens, len(self.documents))
+        checks.check_arrays(self.expert_ids, self.expert_weights, self.router_logits, self.meta, len(self.tokens))
+        if self.attention_record is not None:
+            checks.check_attention(self.attention_record, self.tokens, len(self.documents), self.meta)
+        for name in storage.ARRAYS:
+            if (array := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _read_only(array))
+
+    @classmethod
+    def from_arrays(
+        cls,
+        *,
+        expert_ids: np.ndarray,
+        expert_weights: np.ndarray | None = None,
+        router_logits: np.ndarray | None = None,
+        token_ids: np.ndarray | None = None,
+        document: np.ndarray | None = None,
+        num_experts: int | None = None,
+        documents: Sequence[Mapping[str, Any]] | None = None,
+        special: np.ndarray | None = None,
+        moe_layers: Sequence[int] | None = None,
+        meta: Mapping[str, Any] | None = None,
+        **columns: Any,
+    ) -> "Trace":
+        """A trace from plain arrays; what is missing is left out.
+
+        `expert_ids` [L, T, K] (−1 where fewer were chosen; a last column of nothing but −1 is dropped),
+        `expert_weights` [L, T, K], `router_logits` [L, T, E], `token_ids` [T] (−1 where unknown), `document` [T] the
+        document number of each token (all 0), `documents` one dict of `id` and labels per document,
+        `special` [T] truth values (none), `moe_layers` [L] the model's own layer numbers, `meta` other
+        fields of TraceMeta. Further columns of `tokens`, each [T]: chunk, position, piece, start, end,
+        phase, nll, predicted_id. Everything is copied. Raises InputError for each broken rule.
+        """
+        ids = assemble.expert_ids(expert_ids)
+        experts = assemble.num_experts(num_experts, router_logits)
+        tokens = assemble.tokens(ids.shape[1], columns, document=document, token_id=token_ids, special=special)
+        return cls(
+            documents=assemble.documents(documents, tokens),
+            tokens=tokens,
+            expert_ids=ids,
+            meta=assemble.meta(ids, experts, moe_layers, meta),
+            expert_weights=assemble.expert_weights(expert_weights, np.shape(expert_ids), ids),
+            router_logits=assemble.floats("router_logits", router_logits),
+        )
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "Trace":
+        """Open a saved trace; its arrays stay on disk (memory-mapped) until they are used.
+
+        Raises InputError when it is missing, damaged, or written by a newer version.
+        """
+        return cls(**storage.read_parts(Path(path)), path=Path(path))
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write the trace as a folder, whole or not at all; returns the path.
+
+        A trace that is already there is replaced, an empty folder used; anything else is refused with an
+        InputError.
+        """
+        write_folder(Path(path), storage.MARKER, lambda folder: storage.write_parts(folder, self))
+        return Path(path)
+
+    def __len__(self) -> int:
+        """T, the number of tokens."""
+        return len(self.tokens)
+
+    @property
+    def num_tokens(self) -> int:
+        """T."""
+        return len(self.tokens)
+
+    @property
+    def num_documents(self) -> int:
+        """Documents, those without a token too."""
+        return len(self.documents)
+
+    @property
+    def num_layers(self) -> int:
+        """L, the traced layers."""
+        return self.meta.num_layers
+
+    @property
+    def num_experts(self) -> int:
+        """E."""
+        return self.meta.num_experts
+
+    @property
+    def num_experts_per_tok(self) -> int:
+        """K, the largest number chosen anywhere."""
+        return self.meta.num_experts_per_tok
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the documents' labels, such as `domain`."""
+        return tuple(self.documents.columns[2:])
+
+    def rows(self, document: int) -> slice:
+        """The rows of one document, as a slice of T."""
+        self._check_document(document)
+        column = self.tokens["document"].to_numpy()
+        return slice(*(int(row) for row in np.searchsorted(column, [document, document + 1])))
+
+    def select(self, documents: Iterable[int]) -> "Trace":
+        """A trace in memory of these documents only, renumbered 0, 1, … in the order given."""
+        chosen = [int(document) for document in documents]
+        if len(set(chosen)) != len(chosen):
+            raise InputError("each document can be selected once, but one was named twice")
+        return views.select(self, chosen, [self.rows(document) for document in chosen])
+
+    @property
+    def attention_layers(self) -> tuple[int, ...]:
+        """The layers whose attention was recorded."""
+        return tuple(self.attention_record.plan.layers) if self.attention_record else ()
+
+    def attention_heads(self, layer: int) -> tuple[int, ...]:
+        """The heads recorded in a layer; empty when none."""
+        return self.attention_record.plan.layers.get(layer, ()) if self.attention_record else ()
+
+    @property
+    def attention_sums(self) -> dict[str, np.ndarray] | None:
+        """Sums over query tokens, or None: `tokens` [L, D]; `entropy_bits` (bits), `distance` (tokens,
+        Σ_j a_ij (i − j)) and `sink` (a_i0) [L, D, H], NaN for heads that were not recorded."""
+        if self.attention_record is None:
+            return None
+        return {name: _read_only(array) for name, array in self.attention_record.sums.items()}
+
+    def attention(self, document: int, layer: int, head: int | None = None, chunk: int = 0) -> np.ndarray:
+        """[heads, S, S] float32 of one window, in the order of `attention_heads(layer)`; [S, S] for one `head`.
+
+        Row i is the query, column j the key; 0 above the diagonal. Raises InputError for what was not recorded.
+        """
+        self._check_document(document)
+        if self.attention_record is None:
+            raise InputError("this trace holds no attention: record it again, naming the layers")
+        packed = self.attention_record.block(document, chunk, layer)
+        if head is None:
+            return unpack_triangle(packed)
+        heads = self.attention_heads(layer)
+        if head not in heads:
+            raise InputError(f"head {head} of layer {layer} was asked for, but the trace holds heads {list(heads)}")
+        row = heads.index(head)
+        return unpack_triangle(packed[row : row + 1])[0]
+
+    def _check_document(self, document: int) -> None:
+        if not 0 <= document < self.num_documents:
+            count = self.num_documents
+            raise InputError(f"document {document} was asked for, but there are {count}, counted from 0")
+
+    def __repr__(self) -> str:
+        return views.describe(self)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
