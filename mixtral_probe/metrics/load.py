@@ -1,0 +1,88 @@
+"""How evenly the experts of a layer are used: plain functions of counts.
+
+`counts` is `[..., E]`: how often each expert was chosen. Every function reduces the last axis and keeps the others.
+Where nothing was chosen at all the answer is NaN, without a warning; the tables say so in words.
+Experts of different layers are different networks: never add counts over layers before calling these.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+def ratio(numerator: ArrayLike, denominator: ArrayLike) -> Floats:
+    """[...] numerator / denominator, broadcast; NaN where the denominator is 0."""
+    top, bottom = np.broadcast_arrays(np.asarray(numerator, np.float64), np.asarray(denominator, np.float64))
+    return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom != 0)
+
+
+def share(counts: ArrayLike) -> Floats:
+    """[..., E] share of assignments f_i = n_i / sum n, in [0, 1], sum 1, even at 1/E (Mixtral, arXiv 2401.04088, fig. 7)."""
+    counts = np.asarray(counts, np.float64)
+    return ratio(counts, counts.sum(-1, keepdims=True))
+
+
+def selection_frequency(counts: ArrayLike, tokens: ArrayLike) -> Floats:
+    """[..., E] share of tokens that chose the expert, F_i = n_i / T, in [0, 1], sum K, even at K/E (OLMoE, eq. 7).
+
+    Args:
+        counts: [..., E] assignments.
+        tokens: [...] tokens T they came from.
+    """
+    return ratio(counts, np.asarray(tokens, np.float64)[..., None])
+
+
+def relative_load(counts: ArrayLike) -> Floats:
+    """[..., E] load against the mean load, E f_i: 1 when even, in [0, E/K] (DeepSeek-V3, fig. 9)."""
+    counts = np.asarray(counts, np.float64)
+    return counts.shape[-1] * share(counts)
+
+
+def max_violation(counts: ArrayLike) -> Floats:
+    """[...] MaxVio = max_i E f_i - 1 = (max load - mean) / mean, in [0, E/K - 1], 0 when even (arXiv 2408.15664)."""
+    return relative_load(counts).max(-1) - 1
+
+
+def min_violation(counts: ArrayLike) -> Floats:
+    """[...] MinVio = 1 - min_i E f_i, in [0, 1]: 0 when even, 1 when some expert was never chosen."""
+    return 1 - relative_load(counts).min(-1)
+
+
+def cv_squared(counts: ArrayLike) -> Floats:
+    """[...] Var(n) / mean(n)^2 with the population variance, in [0, E/K - 1], 0 when even (Shazeer et al. 2017).
+
+    Tools that use the sample variance (ddof=1) report E/(E-1) times this.
+    """
+    return np.square(relative_load(counts) - 1).mean(-1)
+
+
+def gini(counts: ArrayLike) -> Floats:
+    """[...] Gini coefficient sum_ij |f_i - f_j| / (2 E^2 mean f), in [0, 1 - K/E], 0 when even."""
+    ordered = np.sort(share(counts), axis=-1)
+    experts = ordered.shape[-1]
+    # For sorted f the double sum of |f_i - f_j| collapses to this weighted single sum.
+    return ordered @ (2 * np.arange(1, experts + 1) - experts - 1.0) / experts
+
+
+def _entropy_nats(counts: ArrayLike) -> Floats:
+    f = share(counts)
+    return -(f * np.log(np.where(f > 0, f, 1.0))).sum(-1)
+
+
+def normalized_entropy(counts: ArrayLike) -> Floats:
+    """[...] H(f) / ln E, in [ln K / ln E, 1], 1 when even; 1 by definition for a single expert."""
+    nats = _entropy_nats(counts)
+    experts = np.asarray(counts).shape[-1]
+    return nats / np.log(experts) if experts > 1 else nats + 1
+
+
+def effective_experts(counts: ArrayLike) -> Floats:
+    """[...] exp H(f): how many equally used experts would be as diverse, in [K, E], E when even."""
+    return np.exp(_entropy_nats(counts))
+
+
+def dead_experts(counts: ArrayLike) -> Floats:
+    """[...] how many experts were never chosen, in [0, E - K]; NaN where nothing was chosen by anyone."""
+    counts = np.asarray(counts)
+    return np.where(counts.sum(-1) > 0, (counts == 0).sum(-1), np.nan)

@@ -1,0 +1,65 @@
+"""Load-balancing losses and their exact parts, as functions of a layer's load and mean probability.
+
+`share` is f_i = n_i / (K T) and `probability` is P_i = mean over tokens of softmax(logits)_i over *all* experts,
+both `[..., E]`. With a fixed K both are means over tokens, which is what makes the identities below exact.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+def load_balancing_contribution(share: ArrayLike, probability: ArrayLike) -> Floats:
+    """[..., E] each expert's part E f_i P_i of the loss; the parts sum to `load_balancing_loss`; 1/E at balance."""
+    f, p = np.asarray(share, np.float64), np.asarray(probability, np.float64)
+    return f.shape[-1] * f * p
+
+
+def load_balancing_loss(share: ArrayLike, probability: ArrayLike) -> Floats:
+    """[...] E sum_i f_i P_i: 1 at balance, at most E/K (Switch Transformer, arXiv 2101.03961, eq. 4, top-k normalised)."""
+    return load_balancing_contribution(share, probability).sum(-1)
+
+
+def load_balancing_excess(share: ArrayLike, probability: ArrayLike) -> Floats:
+    """[..., E] E (f_i - 1/E)(P_i - 1/E): 0 at balance, may be negative.
+
+    Where the shares sum to 1 the excesses sum to `load_balancing_loss` - 1 = E^2 Cov_i(f, P).
+    """
+    f, p = np.asarray(share, np.float64), np.asarray(probability, np.float64)
+    experts = f.shape[-1]
+    return experts * (f - 1 / experts) * (p - 1 / experts)
+
+
+def token_balance_loss(share: ArrayLike, token_probability: ArrayLike) -> Floats:
+    """[..., T] each token's part c(t) = E sum_i f_i p_(t,i); its mean over tokens is exactly the loss.
+
+    Args:
+        share: [..., E] the layer's f over the same tokens.
+        token_probability: [..., T, E] softmax of the router logits.
+    """
+    f, p = np.asarray(share, np.float64), np.asarray(token_probability, np.float64)
+    return f.shape[-1] * (p @ f[..., None])[..., 0]
+
+
+def weighted_mean(values: ArrayLike, weights: ArrayLike) -> Floats:
+    """[...] mean of `values` [..., G] under weights [..., G]; entries of weight 0 may be NaN; NaN if all weights are 0."""
+    v, w = np.broadcast_arrays(np.asarray(values, np.float64), np.asarray(weights, np.float64))
+    total = w.sum(-1)
+    return np.divide(np.where(w > 0, v * w, 0.0).sum(-1), total, out=np.full(total.shape, np.nan), where=total > 0)
+
+
+def pooling_gap(share: ArrayLike, probability: ArrayLike, weights: ArrayLike) -> Floats:
+    """[..., E] E Cov_g(f_i^g, P_i^g): what each expert adds to (mean of the groups' losses) - (loss of the pooled tokens).
+
+    A loss over pooled groups hides imbalance that differs between them; the sum over experts is exactly that difference.
+
+    Args:
+        share: [..., G, E] f within each group.
+        probability: [..., G, E] P within each group.
+        weights: [..., G] tokens of each group (all equal for layers or sequences of one length).
+    """
+    f, p = np.moveaxis(np.asarray(share, np.float64), -2, -1), np.moveaxis(np.asarray(probability, np.float64), -2, -1)
+    w = np.asarray(weights, np.float64)[..., None, :]  # f, p: [..., E, G]
+    centred_f, centred_p = f - weighted_mean(f, w)[..., None], p - weighted_mean(p, w)[..., None]
+    return f.shape[-2] * weighted_mean(centred_f * centred_p, w)

@@ -1,0 +1,137 @@
+"""From the rows of a trace to sums, a slice of tokens at a time, so that memory does not grow with the trace."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, chosen_mask, confidence, confidence_bins, softmax
+from mixtral_probe.stats.sums import Sums, zeros
+from mixtral_probe.trace import Trace
+
+Floats = NDArray[np.float64]
+Values = NDArray[Any]
+_SLICE_ELEMENTS = 2**20
+
+
+class Slice(NamedTuple):
+    """Some counted tokens of a trace, in order; n of them."""
+
+    document: NDArray[np.intp]
+    """[n]"""
+    rows: NDArray[np.intp]
+    """[n] where they stand in the trace."""
+    ids: NDArray[np.int16]
+    """[L, n, K]"""
+    weights: NDArray[np.float32] | None
+    """[L, n, K]"""
+    logits: NDArray[np.float32] | None
+    """[L, n, E]"""
+
+
+def counted_rows(trace: Trace, include_special: bool) -> NDArray[np.bool_]:
+    """[T] True for the tokens statistics are made of: all but the special ones, unless asked for."""
+    special = trace.tokens["special"].to_numpy(dtype=bool)
+    return np.ones_like(special) if include_special else ~special
+
+
+def slices(trace: Trace, counted: NDArray[np.bool_]) -> Iterator[Slice]:
+    """The counted tokens of a trace in slices of bounded size; memory-mapped arrays are read piece by piece."""
+    meta = trace.meta
+    step = max(1, _SLICE_ELEMENTS // (meta.num_layers * meta.num_experts_per_tok * meta.num_experts))
+    document = trace.tokens["document"].to_numpy()
+    for start in range(0, len(document), step):
+        keep = np.flatnonzero(counted[start : start + step])
+        if keep.size:
+            part = slice(start, start + step)
+            cut = [
+                None if array is None else np.asarray(array[:, part])[:, keep]
+                for array in (trace.expert_ids, trace.expert_weights, trace.router_logits)
+            ]
+            yield Slice(document[part][keep].astype(np.intp), start + keep, *cut)
+
+
+def accumulate(
+    trace: Trace, group: NDArray[np.intp], block: NDArray[np.intp], size: tuple[int, int], include_special: bool
+) -> tuple[Sums, NDArray[np.int64] | None]:
+    """Sums [L, G, Bk, ...] and histograms [L, G, Q, bins] of a trace.
+
+    Args:
+        trace: the trace; its expert weights may be missing, then gates are made from the logits if there are any.
+        group: [documents] which group each document belongs to.
+        block: [documents] which block.
+        size: (G, Bk).
+        include_special: whether special tokens count.
+
+    Raises:
+        InputError: a router logit is NaN.
+    """
+    meta, logits = trace.meta, trace.router_logits is not None
+    lead = (meta.num_layers, *size)
+    shape = (meta.num_experts_per_tok, meta.num_experts, len(CONFIDENCE))
+    sums = zeros(lead, shape, logits=logits, gates=logits or trace.expert_weights is not None)
+    histogram = np.zeros((meta.num_layers, size[0], len(CONFIDENCE), NUM_BINS), np.int64) if logits else None
+    for part in slices(trace, counted_rows(trace, include_special)):
+        summands, sure = _per_token(part, meta.num_experts)
+        _add(sums, summands, part.document, group, block)
+        if histogram is not None and sure is not None:
+            _count(histogram, sure, summands["confidence_tokens"], group[part.document])
+    return sums, histogram
+
+
+def _per_token(part: Slice, num_experts: int) -> tuple[dict[str, Values], Floats | None]:
+    """One slice's summands [L, n, ...], named as in `Sums`, and its confidence [L, n, Q] as it is."""
+    ranks = chosen_mask(part.ids, num_experts)  # [L, n, K, E]
+    summands: dict[str, Values] = {"tokens": part.ids[..., 0] >= 0, "load": ranks}
+    if part.weights is not None:
+        summands["gate"] = (ranks * part.weights.astype(np.float64)[..., None]).sum(-2)
+    if part.logits is None:
+        return summands, None
+    if np.isnan(part.logits).any():
+        layer, row = np.argwhere(np.isnan(part.logits))[0][:2]
+        raise InputError(f"router logits must be numbers, but token {part.rows[row]} has NaN at layer index {layer}")
+    from_logits, sure = _per_logits(part.logits, summands["tokens"], ranks.any(-2))
+    return from_logits | summands, sure
+
+
+def _per_logits(
+    logits: NDArray[np.float32], active: Values, chosen: NDArray[np.bool_]
+) -> tuple[dict[str, Values], Floats]:
+    probability, normalizer = softmax(logits)
+    selected = np.where(chosen, probability, 0.0)
+    total = selected.sum(-1, keepdims=True)
+    sure = confidence(logits.astype(np.float64), probability, chosen)
+    finite = np.isfinite(sure) & active[..., None]
+    summands = {
+        "probability": probability * active[..., None],
+        "gate": np.divide(selected, total, out=np.zeros_like(selected), where=total > 0),
+        "z_loss": np.square(normalizer) * active,
+        "confidence": np.where(finite, sure, 0.0),
+        "confidence_tokens": finite,
+    }
+    return summands, sure
+
+
+def _add(
+    sums: Sums,
+    summands: dict[str, Values],
+    document: NDArray[np.intp],
+    group: NDArray[np.intp],
+    block: NDArray[np.intp],
+) -> None:
+    """Add a slice to the sums in place: first within each document (its rows are contiguous), then into its cell."""
+    starts = np.flatnonzero(np.diff(document, prepend=-1))
+    owner = document[starts]
+    for name, total in sums.arrays().items():
+        per_document = np.add.reduceat(summands[name], starts, axis=1, dtype=total.dtype)
+        np.add.at(total, (slice(None), group[owner], block[owner]), per_document)
+
+
+def _count(histogram: NDArray[np.int64], sure: Floats, finite: Values, group: NDArray[np.intp]) -> None:
+    """Add a slice's confidence [L, n, Q] to the histograms [L, G, Q, bins] in place."""
+    layers, groups, quantities, bins = histogram.shape
+    cell = (np.arange(layers)[:, None] * groups + group)[..., None] * quantities + np.arange(quantities)
+    flat = (cell * bins + confidence_bins(sure))[finite]
+    histogram += np.bincount(flat, minlength=histogram.size).reshape(histogram.shape)

@@ -1,0 +1,45 @@
+"""Named arrays and a few names in one safetensors file, written whole or not at all. No pickle."""
+
+import json
+import os
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from mixtral_probe.errors import InputError
+
+FORMAT = "mixtral-probe routing stats"
+VERSION = 1
+
+
+def write(path: str | PathLike[str], names: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+    """Write under a temporary name beside `path`, then rename; `names` must be what JSON can hold."""
+    header = {FORMAT: json.dumps(names | {"version": VERSION})}
+    data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, header)
+    target = Path(path)
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The names and arrays that `write` wrote. Raises InputError for anything else."""
+    if not Path(path).is_file():
+        raise InputError(f"statistics are read from a file, but there is none at {path}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    except SafetensorError as error:
+        raise InputError(f"{path} is not a statistics file of mixtral-probe: {error}") from None
+    if names.pop("version", None) != VERSION:
+        raise InputError(f"{path} is not a statistics file of mixtral-probe, version {VERSION}")
+    return names, arrays

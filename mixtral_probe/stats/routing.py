@@ -1,0 +1,193 @@
+"""RoutingStats: the mergeable sums of one or many traces."""
+
+from dataclasses import dataclass, replace
+from os import PathLike
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.stats import disk
+from mixtral_probe.stats.accumulate import accumulate, counted_rows
+from mixtral_probe.stats.blocks import block_positions, document_keys, union_blocks
+from mixtral_probe.stats.sums import Sums
+from mixtral_probe.trace import Trace
+
+ALL = "all"
+"""The group of every document."""
+UNLABELLED = "(none)"
+"""The group of documents that lack the label."""
+_NAMES = ("layers", "num_experts", "num_experts_per_tok", "by", "include_special", "groups", "folded")
+
+
+@dataclass(frozen=True, eq=False)
+class RoutingStats:
+    """Sums per layer, group and block of documents; from them come all tables that are not about single tokens.
+
+    `RoutingStats.from_trace(trace, by="domain")` makes one, `merge` joins two. Merging is associative and commutative:
+    integers agree exactly, float sums to rounding (1e-12 relative). How blocks stay the same in any order of merging is
+    told in `stats/blocks.py`. Special tokens are left out unless asked for.
+    """
+
+    layers: tuple[int, ...]
+    """[L] the model's own number of each layer."""
+    num_experts: int
+    """E."""
+    num_experts_per_tok: int
+    """K."""
+    by: str | None
+    """The document label the groups come from; None when there is the one group "all"."""
+    include_special: bool
+    """Whether special tokens (BOS and the like) were counted."""
+    groups: tuple[str, ...]
+    """[G] ascending."""
+    block_keys: NDArray[np.uint64]
+    """[Bk] ascending: hashes of document ids, or numbers below 64 once folded."""
+    folded: bool
+    """Whether there were more than 64 documents, so that a block holds several."""
+    sums: Sums
+    """[L, G, Bk, ...] the sums."""
+    histogram: NDArray[np.int64] | None
+    """[L, G, Q, bins] how often each quantity of `CONFIDENCE` fell in each of its bins; None without logits."""
+
+    @classmethod
+    def from_trace(cls, trace: Trace, by: str | None = None, *, include_special: bool = False) -> "RoutingStats":
+        """The sums of a trace, read in slices.
+
+        Args:
+            trace: the trace; `router_logits` and `expert_weights` may be missing, then so are the sums made of them.
+            by: a document label such as "domain" to group by; None for the one group "all".
+            include_special: count special tokens too.
+
+        Raises:
+            InputError: no such label, or a label that is the reserved word "all".
+        """
+        groups, group = _groups(trace, by)
+        rows = trace.tokens["document"].to_numpy()[counted_rows(trace, include_special)]
+        keys = document_keys(trace.documents["id"])
+        present = np.unique(rows)
+        blocks, folded = union_blocks((keys[present], False))
+        block = np.zeros(len(keys), np.intp)
+        block[present] = block_positions(keys[present], blocks, folded)
+        sums, histogram = accumulate(trace, group, block, (len(groups), len(blocks)), include_special)
+        meta = trace.meta
+        return cls(
+            layers=meta.moe_layers if meta.moe_layers is not None else tuple(range(meta.num_layers)),
+            num_experts=meta.num_experts,
+            num_experts_per_tok=meta.num_experts_per_tok,
+            by=by,
+            include_special=include_special,
+            groups=groups,
+            block_keys=blocks,
+            folded=folded,
+            sums=sums,
+            histogram=histogram,
+        )
+
+    def update(self, trace: Trace) -> "RoutingStats":
+        """These sums and a further trace's, grouped alike. Returns a new object."""
+        return self.merge(RoutingStats.from_trace(trace, self.by, include_special=self.include_special))
+
+    def merge(self, other: "RoutingStats") -> "RoutingStats":
+        """Both sums together. Returns a new object.
+
+        Raises:
+            InputError: the two differ in layers, experts, grouping, special tokens or in what was recorded.
+        """
+        _check_alike(self, other)
+        groups = tuple(sorted({*self.groups, *other.groups}))
+        blocks, folded = union_blocks((self.block_keys, self.folded), (other.block_keys, other.folded))
+        mine, theirs = (part._placed(groups, blocks, folded) for part in (self, other))
+        added = {name: array + theirs.sums.arrays()[name] for name, array in mine.sums.arrays().items()}
+        histogram = None
+        if mine.histogram is not None and theirs.histogram is not None:
+            histogram = mine.histogram + theirs.histogram
+        return replace(mine, sums=Sums(**added), histogram=histogram)
+
+    def _placed(self, groups: tuple[str, ...], blocks: NDArray[np.uint64], folded: bool) -> "RoutingStats":
+        """The same sums laid out over other groups and blocks that contain these."""
+        g = np.array([groups.index(name) for name in self.groups], np.intp)
+        b = block_positions(self.block_keys, blocks, folded)
+
+        def placed(array: NDArray[np.generic]) -> NDArray[np.generic]:
+            out = np.zeros((array.shape[0], len(groups), len(blocks), *array.shape[3:]), array.dtype)
+            np.add.at(out, (slice(None), g[:, None], b), array)
+            return out
+
+        histogram = self.histogram
+        if histogram is not None:
+            histogram = np.zeros((histogram.shape[0], len(groups), *histogram.shape[2:]), np.int64)
+            histogram[:, g] = self.histogram
+        return replace(
+            self, groups=groups, block_keys=blocks, folded=folded, sums=self.sums.map(placed), histogram=histogram
+        )
+
+    def pooled(self) -> "RoutingStats":
+        """All groups added up into the one group "all"."""
+        histogram = None if self.histogram is None else self.histogram.sum(1, keepdims=True)
+        sums = self.sums.map(lambda array: array.sum(1, keepdims=True))
+        return replace(self, by=None, groups=(ALL,), sums=sums, histogram=histogram)
+
+    def total(self) -> Sums:
+        """[L, G, ...] the sums of all blocks."""
+        return self.sums.map(lambda array: array.sum(2))
+
+    def without_block(self) -> Sums:
+        """[L, G, Bk, ...] the sums of all blocks but one, for the jackknife."""
+        return self.sums.map(lambda array: array.sum(2, keepdims=True) - array)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write one safetensors file (arrays, and names as metadata), whole or not at all."""
+        arrays = self.sums.arrays() | {"block_keys": self.block_keys}
+        if self.histogram is not None:
+            arrays["histogram"] = self.histogram
+        disk.write(path, {name: getattr(self, name) for name in _NAMES}, arrays)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "RoutingStats":
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: there is no such file, or it is something else.
+        """
+        names, arrays = disk.read(path)
+        names |= {"layers": tuple(names["layers"]), "groups": tuple(names["groups"])}
+        block_keys, histogram = arrays.pop("block_keys"), arrays.pop("histogram", None)
+        return cls(**names, block_keys=block_keys, histogram=histogram, sums=Sums(**arrays))
+
+
+def _groups(trace: Trace, by: str | None) -> tuple[tuple[str, ...], NDArray[np.intp]]:
+    """The groups' names, ascending, and [documents] which of them each document belongs to."""
+    if by is None:
+        return (ALL,), np.zeros(len(trace.documents), np.intp)
+    if by not in trace.labels:
+        known = ", ".join(trace.labels) or "none"
+        raise InputError(f"by must be a label of the documents ({known}), but {by!r} came")
+    labels = trace.documents[by].astype(object)
+    names = labels.where(labels.notna(), UNLABELLED).map(str).to_numpy(dtype=object)
+    if ALL in names:
+        raise InputError(f'the label {by!r} has the value "all", which stands for every document: rename it')
+    groups = tuple(sorted(set(names)))
+    return groups, np.array([groups.index(name) for name in names], np.intp)
+
+
+def _check_alike(a: RoutingStats, b: RoutingStats) -> None:
+    names = {
+        "layers": "layers",
+        "num_experts": "experts",
+        "num_experts_per_tok": "experts per token",
+        "by": "label",
+        "include_special": "choice about special tokens",
+    }
+    for field, words in names.items():
+        if getattr(a, field) != getattr(b, field):
+            raise InputError(
+                f"statistics can be merged when they have the same {words}, "
+                f"but one has {getattr(a, field)} and the other {getattr(b, field)}"
+            )
+    if (mine := set(a.sums.arrays())) != (theirs := set(b.sums.arrays())):
+        missing = ", ".join(sorted(mine ^ theirs))
+        raise InputError(
+            f"statistics can be merged when the same was recorded, but only one of them has {missing}: "
+            "record router logits and expert weights in both runs or in neither"
+        )

@@ -1,0 +1,59 @@
+"""The sums themselves, with whatever axes stand before: [L, G, Bk] as kept, [L, G] when the blocks are added up."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over tokens. The float ones are None when the trace did not hold what they are made of."""
+
+    tokens: Integers
+    """[...] tokens for which any expert was chosen."""
+    load: Integers
+    """[..., K, E] how often each expert was chosen at each rank (0 = strongest)."""
+    probability: Floats | None = None
+    """[..., E] sum of the softmax of the router logits over all experts."""
+    gate: Floats | None = None
+    """[..., E] sum of the weights the chosen experts were given."""
+    z_loss: Floats | None = None
+    """[...] sum of logsumexp(logits)^2, nats^2."""
+    confidence: Floats | None = None
+    """[..., Q] sum of each quantity of `CONFIDENCE`, where finite."""
+    confidence_tokens: Integers | None = None
+    """[..., Q] tokens for which the quantity was finite."""
+
+    @property
+    def counts(self) -> Integers:
+        """[..., E] how often each expert was chosen at any rank."""
+        return self.load.sum(-2)
+
+    def map(self, function: Callable[[Any], Any]) -> "Sums":
+        """The same function applied to every sum that is there."""
+        return Sums(**{name: function(array) for name, array in self.arrays().items()})
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The sums that are there, by name."""
+        pairs = ((field.name, getattr(self, field.name)) for field in fields(Sums))
+        return {name: array for name, array in pairs if array is not None}
+
+
+def zeros(lead: tuple[int, ...], shape: tuple[int, int, int], *, logits: bool, gates: bool) -> Sums:
+    """Sums of nothing with the axes `lead` in front, for (K, E, Q) = `shape`."""
+    chosen, experts, quantities = shape
+    return Sums(
+        tokens=np.zeros(lead, np.int64),
+        load=np.zeros((*lead, chosen, experts), np.int64),
+        probability=np.zeros((*lead, experts)) if logits else None,
+        gate=np.zeros((*lead, experts)) if gates else None,
+        z_loss=np.zeros(lead) if logits else None,
+        confidence=np.zeros((*lead, quantities)) if logits else None,
+        confidence_tokens=np.zeros((*lead, quantities), np.int64) if logits else None,
+    )

@@ -1,0 +1,151 @@
+"""How a metric becomes rows: values, jackknife interval, null, n and a scope that says what is missing and why."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from mixtral_probe.metrics import jackknife_interval
+from mixtral_probe.stats import ALL, RoutingStats, Sums
+
+Floats = NDArray[np.float64]
+Statistic = Callable[[Sums], Floats]
+VALUE_COLUMNS = ("metric", "value", "low", "high", "null", "n", "scope")
+INTEGER_KEYS = ("layer", "expert", "rank", "head", "bin", "document", "chunk", "position", "token_id")
+
+
+@dataclass(frozen=True)
+class View:
+    """What the statistics of a table are made from, with the group "all" beside the groups asked for."""
+
+    stats: RoutingStats
+    groups: tuple[str, ...]
+    """[G] the groups, then "all"."""
+    total: Sums
+    """[L, G, ...]"""
+    deleted: Sums
+    """[L, G, Bk, ...] with one block left out."""
+    sizes: NDArray[np.int64]
+    """[L, G, Bk] tokens per block."""
+
+    @classmethod
+    def of(cls, stats: RoutingStats) -> "View":
+        """Statistics as tables see them. The group "all" is the sum of the groups."""
+        both = stats if stats.by is None else _with_all(stats)
+        return cls(stats, both.groups, both.total(), both.without_block(), both.sums.tokens)
+
+    @property
+    def tokens_scope(self) -> str:
+        """Which tokens were counted, in words."""
+        return "all tokens" if self.stats.include_special else "special tokens out"
+
+    def keys(self, **more: ArrayLike) -> dict[str, Any]:
+        """The keys layer [L, 1, ...] and group [G, ...], shaped to broadcast with the axes of `more` after them."""
+        tail = (1,) * len(more)
+        layer = np.array(self.stats.layers).reshape(-1, 1, *tail)
+        group = np.array(self.groups, dtype=object).reshape(-1, *tail)
+        values = [np.asarray(values) for values in more.values()]
+        grids = {
+            name: value.reshape([-1 if axis == own else 1 for axis in range(len(values))])
+            for own, (name, value) in enumerate(zip(more, values, strict=True))
+        }
+        return {"layer": layer, "group": group} | grids
+
+
+def _with_all(stats: RoutingStats) -> RoutingStats:
+    def append(array: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([array, array.sum(1, keepdims=True)], axis=1)
+
+    return replace(stats, groups=(*stats.groups, ALL), sums=stats.sums.map(append), histogram=None)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A statistic with its interval; arrays [..., tail] as the statistic returns them, `blocks` [...]."""
+
+    value: Floats
+    low: Floats
+    high: Floats
+    blocks: NDArray[np.int64]
+
+
+def measure(
+    view: View, statistic: Statistic, *, bounds: tuple[float, float] = (-np.inf, np.inf), layers: str = "each"
+) -> Measured:
+    """A statistic of the sums, with its jackknife interval cut to the metric's range.
+
+    Args:
+        view: where the sums come from.
+        statistic: sums [L, ..., ] to [L, ..., tail], or to [..., tail] when it pools the layers.
+        bounds: the range of the metric.
+        layers: "each" when the statistic keeps the axis of layers, "pooled" when it takes it away.
+    """
+    value, deleted = statistic(view.total), statistic(view.deleted)
+    sizes = view.sizes if layers == "each" else view.sizes.sum(0)
+    axis, tail = sizes.ndim - 1, value.ndim - (sizes.ndim - 1)
+    spread_sizes = np.moveaxis(sizes.reshape(*sizes.shape, *(1,) * tail), axis, -1)
+    low, high = jackknife_interval(value, np.moveaxis(deleted, axis, -1), spread_sizes)
+    return Measured(value, np.clip(low, *bounds), np.clip(high, *bounds), (sizes > 0).sum(-1))
+
+
+def measured_rows(
+    view: View, keys: Mapping[str, Any], metric: str, found: Measured, null: ArrayLike, n: ArrayLike, scope: str
+) -> pd.DataFrame:
+    """Rows of one metric with intervals. `n` and the number of blocks have the axes of `found.value` that come first."""
+    shape = found.value.shape
+    blocks, tokens = (_as_leading(array, shape) for array in (found.blocks, n))
+    few = "one block of documents: no interval" if view.stats.folded else "one document: no interval"
+    scopes = np.where(tokens == 0, f"{scope}; no tokens", np.where(blocks < 2, f"{scope}; {few}", scope))
+    return rows(keys, metric, found.value, found.low, found.high, null=null, n=tokens, scope=scopes)
+
+
+def _as_leading(array: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
+    array = np.asarray(array)
+    return np.broadcast_to(array.reshape(*array.shape, *(1,) * (len(shape) - array.ndim)), shape)
+
+
+def rows(
+    keys: Mapping[str, Any],
+    metric: str,
+    value: ArrayLike,
+    low: ArrayLike = np.nan,
+    high: ArrayLike = np.nan,
+    *,
+    null: ArrayLike,
+    n: ArrayLike,
+    scope: ArrayLike,
+) -> pd.DataFrame:
+    """Rows of one metric, everything broadcast against `value`. Missing numbers are NaN, missing integers NA."""
+    columns = {**keys, "metric": metric, "value": value, "low": low, "high": high, "null": null, "n": n, "scope": scope}
+    shape = np.broadcast_shapes(*(np.shape(column) for column in columns.values()))
+    return pd.DataFrame({name: np.broadcast_to(column, shape).ravel() for name, column in columns.items()})
+
+
+def tidy(parts: Sequence[pd.DataFrame], keys: Sequence[str]) -> pd.DataFrame:
+    """Parts of a table as one, in the documented order of columns and with its dtypes, sorted by its keys, then metric.
+
+    Rows whose layer is empty (all layers pooled) come last.
+    """
+    columns = [*keys, *VALUE_COLUMNS]
+    typed = [typed_frame(part.reindex(columns=columns)) for part in parts]
+    return pd.concat(typed, ignore_index=True).sort_values([*keys, "metric"], kind="stable", ignore_index=True)
+
+
+def typed_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """The dtypes of every table: integer keys and n nullable Int64, numbers float64, everything else str."""
+    kinds = {name: _kind(name) for name in frame.columns}
+    return frame.astype(kinds)
+
+
+def _kind(name: str) -> str:
+    if name in INTEGER_KEYS or name == "n":
+        return "Int64"
+    return "float64" if name in ("value", "low", "high", "null", "left", "right", "weight", "margin") else "str"
+
+
+def missing_rows(keys: Mapping[str, Any], metric: str, shape: Sequence[int], why: str) -> pd.DataFrame:
+    """Rows of a metric that cannot be had, saying why: value, interval and n are missing."""
+    return rows(keys, metric, np.full(tuple(shape), np.nan), null=np.nan, n=0, scope=f"not enough data: {why}")
