@@ -1,15 +1,24 @@
 """The record of a run: what routers and attention heads did, checked, in memory or in a folder on disk."""
 
-from mixtral_probe.trace.attention import AttentionPlan, AttentionRecord, pack_triangle, unpack_triangle
+from mixtral_probe.trace.attention import AttentionPlan, AttentionRecord, pack_triangle, unpack_triangle, windows_of
+from mixtral_probe.trace.builder import TraceBuilder
+from mixtral_probe.trace.fingerprint import fingerprint
 from mixtral_probe.trace.meta import SCHEMA_VERSION, TraceMeta
+from mixtral_probe.trace.plan import estimate_bytes
+from mixtral_probe.trace.result import Result
 from mixtral_probe.trace.trace import Trace
 
 __all__ = [
     "SCHEMA_VERSION",
     "AttentionPlan",
     "AttentionRecord",
+    "Result",
     "Trace",
+    "TraceBuilder",
     "TraceMeta",
+    "estimate_bytes",
+    "fingerprint",
     "pack_triangle",
     "unpack_triangle",
+    "windows_of",
 ]

@@ -94,6 +94,11 @@ class AttentionRecord:
         return AttentionRecord(self.plan, tensors)
 
 
+def attention_metadata(plan: AttentionPlan) -> dict[str, str]:
+    """What the file with the recorded attention says about itself."""
+    return {"format": "mixtral-probe attention", "plan": plan.as_text()}
+
+
 def map_name(document: int, chunk: int, layer: int) -> str:
     """The name of one window's maps in the file."""
     return f"map.{document}.{chunk}.{layer}"

@@ -5,6 +5,8 @@ as JSON string literals instead, and its field says so: metadata `encoding: json
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +50,21 @@ def _texts(values: list[str | None]) -> tuple[pa.Array, dict[bytes, bytes] | Non
 
 
 def read_tokens(path: Path) -> pd.DataFrame:
-    """The tokens table in its canonical dtypes; raises InputError naming the file."""
-    table = _read(path)
-    columns: dict[str, Any] = {}
-    for field in table.schema:
-        column = table.column(field.name)
-        if pa.types.is_dictionary(field.type):
-            columns[field.name] = _categorical(column, field)
-        elif field.name in NULLABLE:
-            columns[field.name] = pd.Int32Dtype().__from_arrow__(column)
-        else:
-            columns[field.name] = column.to_numpy()
-    return pd.DataFrame(columns, copy=False)
+    """The tokens table in its canonical dtypes, read column by column so that little memory is taken.
+
+    Raises InputError naming the file.
+    """
+    with _readable(path):
+        columns = {field.name: _token_column(column, field) for field, column in _columns(path)}
+        return pd.DataFrame(columns, copy=False)
+
+
+def _token_column(column: pa.ChunkedArray, field: pa.Field) -> Any:
+    if pa.types.is_dictionary(field.type):
+        return _categorical(column, field)
+    if field.name in NULLABLE:
+        return pd.Int32Dtype().__from_arrow__(column)
+    return column.to_numpy()
 
 
 def _categorical(column: pa.ChunkedArray, field: pa.Field) -> pd.Categorical:
@@ -73,8 +78,8 @@ def _categorical(column: pa.ChunkedArray, field: pa.Field) -> pd.Categorical:
 
 def read_documents(path: Path) -> pd.DataFrame:
     """The documents table in its canonical dtypes; raises InputError naming the file."""
-    table = _read(path)
-    return pd.DataFrame({field.name: _label(table.column(field.name), field) for field in table.schema})
+    with _readable(path):
+        return pd.DataFrame({field.name: _label(column, field) for field, column in _columns(path)})
 
 
 def _label(column: pa.ChunkedArray, field: pa.Field) -> Any:
@@ -93,9 +98,16 @@ def _decode(values: list[Any], field: pa.Field) -> list[Any]:
     return [None if value is None else json.loads(value) for value in values]
 
 
-def _read(path: Path) -> pa.Table:
+def _columns(path: Path) -> Iterator[tuple[pa.Field, pa.ChunkedArray]]:
+    with pq.ParquetFile(path) as file:
+        for field in file.schema_arrow:
+            yield field, file.read([field.name], use_threads=False).column(0)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        return pq.ParquetFile(path).read()
-    except (OSError, pa.ArrowException, ValueError) as error:
+        yield
+    except (OSError, pa.ArrowException, ValueError, IndexError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} must be a whole Parquet file, but cannot be read: {reason}") from None
+        raise InputError(f"{path} must be a whole Parquet file of a trace, but cannot be read: {reason}") from None

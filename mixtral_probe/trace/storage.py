@@ -1,7 +1,8 @@
 """A trace as a folder: `trace.json`, two Parquet tables, memory-mapped arrays; no pickle anywhere."""
 
+import io
 import json
-from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,8 @@ import pandas as pd
 from pydantic import ValidationError
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.trace import parquet, tensorfile
-from mixtral_probe.trace.attention import AttentionPlan, AttentionRecord
+from mixtral_probe.trace import disk, parquet, tensorfile
+from mixtral_probe.trace.attention import AttentionPlan, AttentionRecord, attention_metadata
 from mixtral_probe.trace.meta import SCHEMA_VERSION, TraceMeta
 
 if TYPE_CHECKING:
@@ -59,7 +60,11 @@ def write_tables(folder: Path, documents: pd.DataFrame, tokens: pd.DataFrame) ->
 
 def write_about(folder: Path, meta: TraceMeta, num_tokens: int, num_documents: int) -> None:
     """Write `trace.json`, last of all: it lists the other files with their sizes in bytes."""
-    files = {entry.name: entry.stat().st_size for entry in sorted(folder.iterdir()) if entry.name != MARKER}
+    files = {
+        entry.name: entry.stat().st_size
+        for entry in sorted(folder.iterdir())
+        if entry.is_file() and entry.name != MARKER
+    }
     about = {
         "format": FORMAT,
         "schema_version": meta.schema_version,
@@ -121,6 +126,23 @@ def _check_size(path: Path, size: int) -> None:
         raise InputError(f"{path} must have {size:,} bytes, but has {found:,}: copy the whole folder again")
 
 
+def create_array(path: Path, code: str, shape: tuple[int, ...]) -> None:
+    """Make one `.npy` file of zeros at its full size, its blocks really reserved."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": code, "fortran_order": False, "shape": shape})
+    disk.allocate(path, len(header.getvalue()) + prod(shape) * np.dtype(code).itemsize)
+    with path.open("r+b") as file:
+        file.write(header.getvalue())
+
+
+def map_array(path: Path, code: str, shape: tuple[int, ...]) -> np.memmap:
+    """A file that `create_array` made, memory-mapped for writing; raises InputError naming the file."""
+    found = read_array(path)  # mode "r+" would lengthen a file that was cut short
+    if found.shape != shape or found.dtype != np.dtype(code):
+        raise InputError(f"{path} must hold {code} of the shape {shape}, but does not: delete the unfinished run")
+    return np.lib.format.open_memmap(path, mode="r+")
+
+
 def read_array(path: Path) -> np.ndarray:
     """One `.npy` file, memory-mapped, read-only; raises InputError naming the file."""
     try:
@@ -136,11 +158,6 @@ def write_attention(path: Path, record: AttentionRecord) -> None:
     for name in places:
         file[name][...] = record.tensors[name]
     file.flush()
-
-
-def attention_metadata(plan: AttentionPlan) -> Mapping[str, str]:
-    """What the attention file says about itself."""
-    return {"format": "mixtral-probe attention", "plan": plan.as_text()}
 
 
 def read_attention(path: Path) -> AttentionRecord:

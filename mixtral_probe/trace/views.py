@@ -34,8 +34,9 @@ def describe(trace: "Trace") -> str:
     """What a terminal shows: sizes, model, labels, what was recorded, where it lies."""
     meta = trace.meta
     lines = [
-        f"Trace of {len(trace.documents):,} documents, {len(trace):,} tokens: {meta.num_layers} layers × "
-        f"{meta.num_experts} experts, {meta.num_experts_per_tok} per token",
+        f"Trace of {_count(len(trace.documents), 'document')}, {_count(len(trace), 'token')}: "
+        f"{_count(meta.num_layers, 'layer')} × {_count(meta.num_experts, 'expert')}, "
+        f"{meta.num_experts_per_tok} per token",
         f"  model     {_model(trace)}",
         f"  labels    {', '.join(_label(trace, name) for name in trace.labels) or 'none'}",
         f"  recorded  {_recorded(trace)}",
@@ -51,8 +52,11 @@ def _model(trace: "Trace") -> str:
 
 
 def _label(trace: "Trace", name: str) -> str:
-    count = trace.documents[name].nunique()
-    return f"{name} ({count} value{'' if count == 1 else 's'})"
+    return f"{name} ({_count(trace.documents[name].nunique(), 'value')})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _recorded(trace: "Trace") -> str:

@@ -1,0 +1,144 @@
+"""A trace being made: its size is known, its arrays exist from the start and are filled in place."""
+
+import shutil
+from collections.abc import Iterable
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.trace import disk, storage, workspace
+from mixtral_probe.trace.attention import AttentionPlan, AttentionRecord, clear_sums
+from mixtral_probe.trace.meta import TraceMeta, utc_now
+from mixtral_probe.trace.plan import RunPlan
+from mixtral_probe.trace.trace import Trace
+
+
+class TraceBuilder:
+    """Arrays to fill while documents run, in memory or on disk, and at the end the Trace they make.
+
+        builder = TraceBuilder(documents, tokens, meta, "out.trace")
+        for document in builder.pending:
+            builder.expert_ids[:, rows] = ...
+            builder.mark_done([document])
+        trace = builder.finish()
+
+    `documents` (id and labels) and `tokens` (at least document and token_id) are the tables of the trace to
+    be; rows are in the order document, chunk, position. With `path` everything lives in `<path>.partial`
+    at its full size until `finish` renames it; a run that was broken off is continued by making the same
+    builder again. Raises InputError when the disk is too full, `path` is taken, or `<path>.partial`
+    belongs to another run.
+    """
+
+    expert_ids: np.ndarray
+    """[L, T, K] int16, to be filled; −1 where fewer than K experts were chosen."""
+    expert_weights: np.ndarray
+    """[L, T, K] float32, to be filled; 0 where the id is −1."""
+    router_logits: np.ndarray | None
+    """[L, T, E] float32, to be filled; None with `record_logits=False`."""
+    nll: np.ndarray
+    """[T] float32, nats, of this row's token; NaN until filled."""
+    predicted_id: np.ndarray
+    """[T] int32, the most likely next token; −1 (missing) until filled."""
+
+    def __init__(
+        self,
+        documents: pd.DataFrame,
+        tokens: pd.DataFrame,
+        meta: TraceMeta,
+        path: str | PathLike[str] | None = None,
+        *,
+        attention: AttentionPlan | None = None,
+        record_logits: bool = True,
+    ) -> None:
+        created = meta.model_copy(update={"created": meta.created or utc_now()})
+        self._plan = RunPlan(documents, tokens, created, attention, record_logits)
+        self.path = None if path is None else Path(path)
+        plan = self._plan
+        self._space = workspace.in_memory(plan) if self.path is None else workspace.on_disk(plan, self.path)
+        self._attention: AttentionRecord | None = None
+        if attention is not None and self._space.attention is not None:
+            self._attention = AttentionRecord(attention, self._space.attention)
+        arrays = {name: array.view(np.ndarray) for name, array in self._space.arrays.items()}
+        self._done = arrays["done"]
+        self.expert_ids, self.expert_weights = arrays["expert_ids"], arrays["expert_weights"]
+        self.router_logits = arrays.get("router_logits")
+        self.nll, self.predicted_id = arrays["nll"], arrays["predicted_id"]
+        self._clear_pending()
+
+    @property
+    def documents(self) -> pd.DataFrame:
+        """The documents table of the trace to be."""
+        return self._plan.documents
+
+    @property
+    def tokens(self) -> pd.DataFrame:
+        """The tokens table of the trace to be, all columns; `nll` and `predicted_id` are filled at the end."""
+        return self._plan.tokens
+
+    @property
+    def meta(self) -> TraceMeta:
+        """The meta of the trace to be."""
+        return self._plan.meta.model_copy(update={"created": self._space.created})
+
+    @property
+    def pending(self) -> list[int]:
+        """The documents that are still to run, ascending."""
+        return [int(document) for document in np.flatnonzero(~self._done)]
+
+    @property
+    def attention_sums(self) -> dict[str, np.ndarray] | None:
+        """Arrays to add to: `tokens` [L, D]; `entropy_bits`, `distance`, `sink` [L, D, H] (NaN: not planned)."""
+        return None if self._attention is None else self._attention.sums
+
+    def attention_block(self, document: int, chunk: int, layer: int) -> np.ndarray:
+        """[heads, S(S+1)/2] float16 to fill: the planned heads of one window, as `pack_triangle` lays them out."""
+        if self._attention is None:
+            raise InputError("attention is recorded only with an AttentionPlan, but this builder has none")
+        return self._attention.block(document, chunk, layer)
+
+    def mark_done(self, documents: Iterable[int]) -> None:
+        """Say that these documents' rows are filled; on disk they survive even a power cut from here on."""
+        self._space.flush()
+        self._done[list(documents)] = True
+        self._space.flush_done()
+
+    def finish(self) -> Trace:
+        """The trace, checked, and on disk under its final name. Every document must be done.
+
+        The builder is used up: what it offered to fill now belongs to the trace.
+        """
+        if self.pending:
+            raise InputError(f"a trace is finished when every document ran, but {len(self.pending)} are still to run")
+        predicted = pd.arrays.IntegerArray(np.array(self.predicted_id), self.predicted_id < 0)
+        trace = Trace(
+            documents=self.documents,
+            tokens=self.tokens.assign(nll=np.array(self.nll), predicted_id=predicted),
+            expert_ids=self.expert_ids,
+            meta=self.meta,
+            expert_weights=self.expert_weights,
+            router_logits=self.router_logits,
+            attention_record=self._attention,
+        )
+        return trace if self.path is None else self._publish(trace, self.path)
+
+    def _publish(self, trace: Trace, path: Path) -> Trace:
+        folder = workspace.partial_folder(path)
+        with disk.plain_errors(path):
+            self._space.flush()
+            storage.write_tables(folder, trace.documents, trace.tokens)
+            storage.write_about(folder, trace.meta, len(trace.tokens), len(trace.documents))
+            disk.publish(folder, path, storage.MARKER)
+            shutil.rmtree(path / workspace.RUN)
+        return Trace.load(path)
+
+    def _clear_pending(self) -> None:
+        """A document that was broken off starts anew: what it added so far must not count twice."""
+        pending = self.pending
+        rows = np.isin(self.tokens["document"].to_numpy(), pending)
+        self.nll[rows] = np.nan
+        self.predicted_id[rows] = -1
+        if self._attention is not None:
+            clear_sums(self._attention, pending)

@@ -1,0 +1,110 @@
+"""Where a run's arrays live while they are filled: in memory, or at full size in a folder on disk."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.trace import disk, storage, tensorfile
+from mixtral_probe.trace.attention import attention_metadata
+from mixtral_probe.trace.plan import RunPlan
+
+RUN = "run"
+"""Subfolder of what only the run needs; it is removed after the trace has its final name."""
+PLAN = "plan.json"
+FORMAT = "mixtral-probe unfinished trace"
+
+
+@dataclass(frozen=True, eq=False)
+class Workspace:
+    """A run's writable arrays, all zero at the very start."""
+
+    arrays: dict[str, np.ndarray]
+    """The plan's arrays and scratch arrays by name."""
+    attention: dict[str, np.ndarray] | tensorfile.TensorFile | None
+    created: str
+    """When the run was first begun."""
+
+    def flush(self) -> None:
+        """Wait until everything but the list of done documents is on the disk."""
+        for name, array in self.arrays.items():
+            if name != "done" and isinstance(array, np.memmap):
+                array.flush()
+        if isinstance(self.attention, tensorfile.TensorFile):
+            self.attention.flush()
+
+    def flush_done(self) -> None:
+        """Wait until the list of done documents is on the disk."""
+        if isinstance(self.arrays["done"], np.memmap):
+            self.arrays["done"].flush()
+
+
+def in_memory(plan: RunPlan) -> Workspace:
+    """Arrays of zeros."""
+    arrays = {name: np.zeros(shape, code) for name, (code, shape) in {**plan.arrays, **plan.scratch}.items()}
+    layout = plan.attention_layout
+    tensors = None if layout is None else {name: np.zeros(shape, code) for name, (code, shape) in layout.items()}
+    return Workspace(arrays, tensors, plan.meta.created)
+
+
+def on_disk(plan: RunPlan, path: Path) -> Workspace:
+    """The arrays in `<path>.partial`: those of a run that was broken off, or new ones at their full size.
+
+    Raises InputError when `path` is taken by something else, the disk is too full or cannot be written, or
+    the folder holds another run.
+    """
+    disk.check_target(path, storage.MARKER)
+    folder = partial_folder(path)
+    if not (folder / RUN / PLAN).is_file():
+        _start(plan, folder)
+    held = storage.read_json(folder / RUN / PLAN, FORMAT)
+    if held.get("fingerprint") != plan.name():
+        raise InputError(
+            f"{folder} holds an unfinished run with another model, text or settings: "
+            "finish that one, delete the folder, or write elsewhere"
+        )
+    arrays: dict[str, np.ndarray] = {}
+    arrays |= {name: storage.map_array(folder / f"{name}.npy", *place) for name, place in plan.arrays.items()}
+    arrays |= {name: storage.map_array(folder / RUN / f"{name}.npy", *place) for name, place in plan.scratch.items()}
+    tensors = tensorfile.TensorFile(folder / storage.ATTENTION, writable=True) if plan.attention else None
+    return Workspace(arrays, tensors, str(held.get("created", "")))
+
+
+def partial_folder(path: Path) -> Path:
+    """Where the unfinished run of `path` lives: beside it, so that a rename finishes it."""
+    return path.with_name(f"{path.name}.partial")
+
+
+def _start(plan: RunPlan, folder: Path) -> None:
+    needed = plan.num_bytes()
+    with disk.plain_errors(folder, needed):
+        _remove_unstarted(folder)
+        disk.require_space(folder, needed)
+        (folder / RUN).mkdir(parents=True)
+    try:
+        _preallocate(plan, folder)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _remove_unstarted(folder: Path) -> None:
+    """A folder with our `run` in it but no plan was broken off before the run began: nothing is lost."""
+    if folder.exists() and not (folder / RUN).is_dir():
+        raise InputError(f"{folder} is in the way and is no unfinished run: remove it or write elsewhere")
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _preallocate(plan: RunPlan, folder: Path) -> None:
+    for name, (code, shape) in plan.arrays.items():
+        storage.create_array(folder / f"{name}.npy", code, shape)
+    for name, (code, shape) in plan.scratch.items():
+        storage.create_array(folder / RUN / f"{name}.npy", code, shape)
+    if plan.attention is not None and (layout := plan.attention_layout) is not None:
+        tensorfile.create(folder / storage.ATTENTION, layout, attention_metadata(plan.attention))
+    about = {"format": FORMAT, "fingerprint": plan.name(), "created": plan.meta.created}
+    disk.write_bytes(folder / RUN / PLAN, json.dumps(about).encode())
