@@ -1,8 +1,25 @@
 """Mergeable sums of a trace: as small for a million documents as for sixty-four."""
 
-from mixtral_probe.stats.blocks import MAX_BLOCKS
-from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, confidence_edges
+from mixtral_probe.stats.accumulate import counted_rows, slices
+from mixtral_probe.stats.blocks import MAX_BLOCKS, block_positions, document_keys, union_blocks
+from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, chosen_mask, confidence_edges, selection_margin, softmax
 from mixtral_probe.stats.routing import ALL, RoutingStats
 from mixtral_probe.stats.sums import Sums
 
-__all__ = ["ALL", "CONFIDENCE", "MAX_BLOCKS", "NUM_BINS", "RoutingStats", "Sums", "confidence_edges"]
+__all__ = [
+    "ALL",
+    "CONFIDENCE",
+    "MAX_BLOCKS",
+    "NUM_BINS",
+    "RoutingStats",
+    "Sums",
+    "block_positions",
+    "chosen_mask",
+    "confidence_edges",
+    "counted_rows",
+    "document_keys",
+    "selection_margin",
+    "slices",
+    "softmax",
+    "union_blocks",
+]

@@ -1,5 +1,30 @@
-"""Tidy tables of a trace or its statistics."""
+"""Tidy tables of a trace or its statistics, one function per table; `TABLES` lists and documents them all."""
 
+from mixtral_probe.tables.attention import attention_summary
+from mixtral_probe.tables.balance_loss import balance_loss, balance_loss_breakdown
+from mixtral_probe.tables.confidence import router_confidence, router_confidence_histogram
 from mixtral_probe.tables.load import balance, expert_load, load_by_rank
+from mixtral_probe.tables.per_token import balance_loss_tokens, routes
+from mixtral_probe.tables.real_mixtral import real_mixtral_load
+from mixtral_probe.tables.registry import COLUMNS, TABLES, TableSpec
+from mixtral_probe.tables.write import csv_form, write_csv, write_parquet
 
-__all__ = ["balance", "expert_load", "load_by_rank"]
+__all__ = [
+    "COLUMNS",
+    "TABLES",
+    "TableSpec",
+    "attention_summary",
+    "balance",
+    "balance_loss",
+    "balance_loss_breakdown",
+    "balance_loss_tokens",
+    "csv_form",
+    "expert_load",
+    "load_by_rank",
+    "real_mixtral_load",
+    "router_confidence",
+    "router_confidence_histogram",
+    "routes",
+    "write_csv",
+    "write_parquet",
+]

@@ -14,7 +14,8 @@ from mixtral_probe.stats import ALL, RoutingStats, Sums
 Floats = NDArray[np.float64]
 Statistic = Callable[[Sums], Floats]
 VALUE_COLUMNS = ("metric", "value", "low", "high", "null", "n", "scope")
-INTEGER_KEYS = ("layer", "expert", "rank", "head", "bin", "document", "chunk", "position", "token_id")
+INTEGERS = ("layer", "expert", "rank", "head", "bin", "document", "chunk", "position", "n")
+FLOATS = ("left", "right", "value", "low", "high", "null")
 
 
 @dataclass(frozen=True)
@@ -63,42 +64,60 @@ def _with_all(stats: RoutingStats) -> RoutingStats:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A statistic with its interval; arrays [..., tail] as the statistic returns them, `blocks` [...]."""
+class Estimate:
+    """A statistic with its interval: arrays [..., tail] as the statistic returns them."""
 
     value: Floats
     low: Floats
     high: Floats
     blocks: NDArray[np.int64]
+    """[...] blocks of documents that had tokens."""
+    folded: bool
+    """Whether a block may hold several documents."""
+
+
+def estimate(
+    value: Floats, deleted: Floats, sizes: NDArray[np.int64], folded: bool, bounds: tuple[float, float]
+) -> Estimate:
+    """A statistic [..., tail] with its jackknife interval, cut to the metric's range.
+
+    Args:
+        value: [..., tail].
+        deleted: [..., Bk, tail] the statistic with one block left out.
+        sizes: [..., Bk] tokens per block.
+        folded: whether a block may hold several documents.
+        bounds: the range of the metric.
+    """
+    axis, tail = sizes.ndim - 1, value.ndim - (sizes.ndim - 1)
+    low, high = jackknife_interval(
+        value, np.moveaxis(deleted, axis, -1), np.moveaxis(sizes.reshape(*sizes.shape, *(1,) * tail), axis, -1)
+    )
+    return Estimate(value, np.clip(low, *bounds), np.clip(high, *bounds), (sizes > 0).sum(-1), folded)
 
 
 def measure(
-    view: View, statistic: Statistic, *, bounds: tuple[float, float] = (-np.inf, np.inf), layers: str = "each"
-) -> Measured:
-    """A statistic of the sums, with its jackknife interval cut to the metric's range.
+    view: View,
+    statistic: Statistic,
+    *,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+    sizes: NDArray[np.int64] | None = None,
+) -> Estimate:
+    """A statistic of the sums: [L, G, tail] of sums [L, G, ...], and [L, G, Bk, tail] of sums [L, G, Bk, ...].
 
-    Args:
-        view: where the sums come from.
-        statistic: sums [L, ..., ] to [L, ..., tail], or to [..., tail] when it pools the layers.
-        bounds: the range of the metric.
-        layers: "each" when the statistic keeps the axis of layers, "pooled" when it takes it away.
+    A statistic that takes away the axis of layers or groups needs `sizes`, the tokens per block without that axis.
     """
-    value, deleted = statistic(view.total), statistic(view.deleted)
-    sizes = view.sizes if layers == "each" else view.sizes.sum(0)
-    axis, tail = sizes.ndim - 1, value.ndim - (sizes.ndim - 1)
-    spread_sizes = np.moveaxis(sizes.reshape(*sizes.shape, *(1,) * tail), axis, -1)
-    low, high = jackknife_interval(value, np.moveaxis(deleted, axis, -1), spread_sizes)
-    return Measured(value, np.clip(low, *bounds), np.clip(high, *bounds), (sizes > 0).sum(-1))
+    sizes = view.sizes if sizes is None else sizes
+    return estimate(statistic(view.total), statistic(view.deleted), sizes, view.stats.folded, bounds)
 
 
-def measured_rows(
-    view: View, keys: Mapping[str, Any], metric: str, found: Measured, null: ArrayLike, n: ArrayLike, scope: str
+def estimate_rows(
+    keys: Mapping[str, Any], metric: str, found: Estimate, null: ArrayLike, n: ArrayLike, scope: str
 ) -> pd.DataFrame:
-    """Rows of one metric with intervals. `n` and the number of blocks have the axes of `found.value` that come first."""
+    """Rows of one metric with intervals; the scope says where there is none. `n` has the first axes of the value."""
     shape = found.value.shape
     blocks, tokens = (_as_leading(array, shape) for array in (found.blocks, n))
-    few = "one block of documents: no interval" if view.stats.folded else "one document: no interval"
-    scopes = np.where(tokens == 0, f"{scope}; no tokens", np.where(blocks < 2, f"{scope}; {few}", scope))
+    few = f"{scope}; one {'block of documents' if found.folded else 'document'}: no interval"
+    scopes = np.where(tokens == 0, f"{scope}; not enough data: no tokens", np.where(blocks < 2, few, scope))
     return rows(keys, metric, found.value, found.low, found.high, null=null, n=tokens, scope=scopes)
 
 
@@ -135,15 +154,15 @@ def tidy(parts: Sequence[pd.DataFrame], keys: Sequence[str]) -> pd.DataFrame:
 
 
 def typed_frame(frame: pd.DataFrame) -> pd.DataFrame:
-    """The dtypes of every table: integer keys and n nullable Int64, numbers float64, everything else str."""
-    kinds = {name: _kind(name) for name in frame.columns}
-    return frame.astype(kinds)
+    """The dtypes of every table of statistics: integer keys and n nullable Int64, numbers float64, the rest str."""
+    numbers = dict.fromkeys(set(FLOATS) & set(frame.columns), "float64")
+    texts = dict.fromkeys(set(frame.columns) - set(FLOATS) - set(INTEGERS), "str")
+    return integers(frame.astype(numbers | texts))
 
 
-def _kind(name: str) -> str:
-    if name in INTEGER_KEYS or name == "n":
-        return "Int64"
-    return "float64" if name in ("value", "low", "high", "null", "left", "right", "weight", "margin") else "str"
+def integers(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same table with its integer columns as nullable Int64."""
+    return frame.astype(dict.fromkeys(set(INTEGERS) & set(frame.columns), "Int64"))
 
 
 def missing_rows(keys: Mapping[str, Any], metric: str, shape: Sequence[int], why: str) -> pd.DataFrame:

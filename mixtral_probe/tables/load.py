@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats, Sums
-from mixtral_probe.tables.frame import View, measure, measured_rows, missing_rows, rows, tidy
+from mixtral_probe.tables.frame import View, estimate_rows, measure, missing_rows, rows, tidy
 
 Floats = NDArray[np.float64]
 NO_LOGITS = "router logits were not recorded"
@@ -41,7 +41,7 @@ def expert_load(stats: RoutingStats) -> pd.DataFrame:
     for metric, statistic, null, what in plan:
         found = measure(view, statistic, bounds=(0, 1))
         scope = f"one layer; {view.tokens_scope}; {what}"
-        parts.append(measured_rows(view, keys, metric, found, null, view.total.tokens, scope))
+        parts.append(estimate_rows(keys, metric, found, null, view.total.tokens, scope))
     return tidy(parts, ("layer", "group", "expert"))
 
 
@@ -64,7 +64,7 @@ def load_by_rank(stats: RoutingStats) -> pd.DataFrame:
     found = measure(view, lambda sums: _by_rank(sums).swapaxes(-1, -2), bounds=(0, 1))
     keys = view.keys(expert=np.arange(stats.num_experts), rank=np.arange(stats.num_experts_per_tok))
     scope = f"one layer; {view.tokens_scope}; share of tokens by this rank alone"
-    part = measured_rows(view, keys, "rank_share", found, 1 / stats.num_experts, view.total.tokens, scope)
+    part = estimate_rows(keys, "rank_share", found, 1 / stats.num_experts, view.total.tokens, scope)
     return tidy([part], ("layer", "group", "expert", "rank"))
 
 
@@ -116,9 +116,11 @@ def _balance_rows(view: View, name: str, metric: Balance) -> pd.DataFrame:
     null, most = _uniform(name, metric, tokens, counts)
     if metric.smooth:
         found = measure(view, lambda sums: metric.formula(sums.counts), bounds=(0, metric.high))
-        return measured_rows(view, view.keys(), name, found, null, tokens, scope)
+        return estimate_rows(view.keys(), name, found, null, tokens, scope)
     points = [f"{scope}; no interval: not smooth; 95 % of uniform routings <= {point:.4g}" for point in most.flat]
-    scopes = np.where(tokens > 0, np.array(points, dtype=object).reshape(tokens.shape), f"{scope}; no tokens")
+    scopes = np.where(
+        tokens > 0, np.array(points, dtype=object).reshape(tokens.shape), f"{scope}; not enough data: no tokens"
+    )
     return rows(view.keys(), name, metric.formula(counts), null=null, n=tokens, scope=scopes)
 
 

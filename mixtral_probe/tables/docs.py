@@ -1,0 +1,37 @@
+"""The schema page docs/tables.md, made from the registry: `python -m mixtral_probe.tables.docs > docs/tables.md`."""
+
+from mixtral_probe.tables.registry import TABLES, TableSpec
+
+_HEAD = """# Tables
+
+Each table is a function of `mixtral_probe.tables`, a file of `mixtral-probe report`, and a pandas DataFrame sorted by its
+keys. Those made from statistics (`RoutingStats`) are available for any number of merged traces; with `by="domain"` they have
+rows for each group and for "all". Layers, experts, heads and positions count from 0. Shares are in [0, 1].
+
+Special tokens are left out unless the statistics were made with `include_special=True`. An interval is the bias-corrected
+delete-one-block jackknife over documents; where there is none, or no value, `scope` says why.
+This page is generated from `mixtral_probe/tables/registry.py`.
+"""
+
+
+def tables_page() -> str:
+    """docs/tables.md as text."""
+    return "\n".join([_HEAD, *(_section(spec) for spec in TABLES.values())])
+
+
+def _section(spec: TableSpec) -> str:
+    source = "a trace" if spec.source == "trace" else "statistics"
+    lines = [f"## {spec.name}", "", f"{spec.description} From {source}.", "", "| column | meaning |", "|---|---|"]
+    lines += [f"| `{name}` | {_cell(meaning)} |" for name, meaning in spec.columns.items()]
+    if spec.metrics:
+        lines += ["", "| metric | meaning |", "|---|---|"]
+        lines += [f"| `{name}` | {_cell(meaning)} |" for name, meaning in spec.metrics.items()]
+    return "\n".join([*lines, ""])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    print(tables_page(), end="")

@@ -1,0 +1,173 @@
+"""The one list of tables, which report, command line, documentation and dashboard go through."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from mixtral_probe.tables.attention import attention_summary
+from mixtral_probe.tables.balance_loss import balance_loss, balance_loss_breakdown
+from mixtral_probe.tables.confidence import WORDS, router_confidence, router_confidence_histogram
+from mixtral_probe.tables.load import balance, expert_load, load_by_rank
+from mixtral_probe.tables.per_token import balance_loss_tokens, routes
+
+COLUMNS = {
+    "layer": "layer, from 0, as the model numbers it; empty = all layers together",
+    "group": 'value of the document label asked for with `by`, or "all" = every document',
+    "expert": "expert, from 0; experts of different layers are different networks",
+    "rank": "place among the experts chosen for a token; 0 = strongest",
+    "head": "attention head, from 0",
+    "statistic": "mean, median, q05, q25, q75 or q95 over tokens",
+    "bin": "number of the bin, from 0",
+    "left": "left edge of the bin; the first bin also holds what lies below",
+    "right": "right edge of the bin; the last bin also holds what lies above",
+    "document": "row of the documents table, from 0",
+    "chunk": "window of a long document, from 0",
+    "position": "position within the window, from 0",
+    "token": "text of the token; in a CSV a JSON string literal",
+    "weight": "what the expert's output was multiplied by; empty when not recorded",
+    "margin": "logit of the weakest chosen minus the strongest other expert, nats; empty when there is none",
+    "metric": "name of the metric, see below",
+    "value": "the metric; empty when `scope` says why",
+    "low": "lower end of the 95 % interval: bias-corrected jackknife over blocks of documents; empty when `scope` says why",
+    "high": "upper end of it",
+    "null": "what chance gives: uniform top-K routing of as many tokens, or what `scope` says",
+    "n": "tokens the value comes from",
+    "scope": "which layers and tokens, which normalisation, and what is missing and why",
+}
+"""What every column means, in all tables alike."""
+_VALUES = ("metric", "value", "low", "high", "null", "n", "scope")
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """One table: how to make it and what stands in it."""
+
+    name: str
+    source: Literal["trace", "stats"]
+    """What `function` takes: a `Trace` or `RoutingStats`."""
+    function: Callable[[Any], pd.DataFrame]
+    description: str
+    """One sentence."""
+    keys: tuple[str, ...]
+    """The columns it is sorted by; together with `metric` they tell rows apart."""
+    columns: dict[str, str]
+    """Every column, in order, with its meaning."""
+    metrics: dict[str, str]
+    """Every value of the column `metric`, with its meaning; empty when there is no such column."""
+    per_token: bool = False
+    """Whether it has a row for every token, and so grows with the trace."""
+
+
+def _spec(
+    function: Callable[[Any], pd.DataFrame],
+    source: Literal["trace", "stats"],
+    keys: str,
+    metrics: dict[str, str],
+    description: str,
+    *,
+    values: tuple[str, ...] = _VALUES,
+    per_token: bool = False,
+) -> TableSpec:
+    names = tuple(keys.split())
+    columns = {name: COLUMNS[name] for name in (*names, *values)}
+    name = function.__name__
+    return TableSpec(name, source, function, description, names, columns, metrics, per_token)
+
+
+_LOAD = {
+    "share": "share of assignments n_i / (sum of n), 1/E when even",
+    "selection_frequency": "share of tokens that chose the expert, n_i / T, K/E when even",
+    "gate_share": "mean over tokens of the weight given to the expert, 1/E when even",
+    "mean_probability": "mean over tokens of the softmax over all experts, 1/E when even",
+}
+_BALANCE = {
+    "max_violation": "E max f - 1, in [0, E/K - 1]; no interval",
+    "min_violation": "1 - E min f, in [0, 1]; no interval",
+    "cv_squared": "population variance of the loads / mean squared, in [0, E/K - 1]",
+    "gini": "Gini coefficient of the loads, in [0, 1 - K/E]; no interval: near balance it would cover too rarely",
+    "normalized_entropy": "H(f) / ln E, in [ln K / ln E, 1]",
+    "effective_experts": "exp H(f), in [K, E]",
+    "dead_experts": "experts never chosen; no interval",
+}
+_LOSS = {
+    "load_balancing_loss": "E sum f P of one layer, 1 at balance",
+    "load_balancing_loss_mean": "mean of the layers' losses, 1 at balance",
+    "load_balancing_loss_pooled": "as transformers: all layers concatenated, summed over the K choices, K at balance",
+    "load_balancing_loss_pooled_part": "each layer's exact part of the pooled loss; the parts sum to it",
+    "router_z_loss": "mean of logsumexp(logits)^2, nats^2; null: all logits 0, (ln E)^2",
+}
+_PARTS = {
+    "contribution": "E f P; over experts it sums to the layer's loss",
+    "excess": "E (f - 1/E)(P - 1/E); over experts it sums to the layer's loss - 1",
+    "pooling_gap_groups": "E Cov(f, P) over groups; sums to (mean of the groups' losses) - (loss of all)",
+    "pooling_gap_layers": "E Cov(f, P) over layers; sums to (mean of the layers' losses) - (pooled loss) / K",
+}
+_HEADS = {
+    "entropy_bits": "entropy of a query token's attention, bits",
+    "distance": "mean number of tokens between a query and what it looks at",
+    "sink_share": "attention on position 0 of the window",
+}
+_ROUTE = ("expert", "weight", "margin")
+
+TABLES: dict[str, TableSpec] = {
+    spec.name: spec
+    for spec in (
+        _spec(
+            routes,
+            "trace",
+            "document chunk position token layer rank",
+            {},
+            "Which experts each token went to, special tokens too; the margin is that of the token's whole choice.",
+            values=_ROUTE,
+            per_token=True,
+        ),
+        _spec(expert_load, "stats", "layer group expert", _LOAD, "How much each expert is used."),
+        _spec(
+            load_by_rank,
+            "stats",
+            "layer group expert rank",
+            {"rank_share": "share of tokens whose choice of this rank is the expert, 1/E when even"},
+            "How much each expert is used as first, second, … choice.",
+        ),
+        _spec(balance, "stats", "layer group", _BALANCE, "How unevenly a layer uses its experts."),
+        _spec(balance_loss, "stats", "layer group", _LOSS, "The load-balancing losses and the router z-loss."),
+        _spec(
+            balance_loss_breakdown,
+            "stats",
+            "layer group expert",
+            _PARTS,
+            "What each expert adds to the load-balancing loss and what pooling hides, in exact parts.",
+        ),
+        _spec(
+            balance_loss_tokens,
+            "trace",
+            "document chunk position token layer",
+            {"token_balance_loss": "E sum f p of one token; its mean over tokens is exactly the layer's loss"},
+            "What each token adds to the load-balancing loss.",
+            per_token=True,
+        ),
+        _spec(
+            router_confidence,
+            "stats",
+            "layer group statistic",
+            WORDS,
+            "How sure the router is; null: all logits alike.",
+        ),
+        _spec(
+            router_confidence_histogram,
+            "stats",
+            "layer group bin left right",
+            WORDS,
+            "Share of tokens in each bin of the router's confidence; bins that hold nothing are left out.",
+        ),
+        _spec(
+            attention_summary,
+            "trace",
+            "layer group head",
+            _HEADS,
+            "What each recorded attention head does on average; null: attention spread evenly over what came before.",
+        ),
+    )
+}

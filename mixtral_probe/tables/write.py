@@ -1,0 +1,59 @@
+"""Tables as files, written whole or not at all."""
+
+import json
+import os
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+TOKEN_TEXT = ("token", "piece", "other_token")
+"""Columns that hold pieces of text as the tokenizer cut them."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def csv_form(table: pd.DataFrame) -> pd.DataFrame:
+    """A table as it stands in a CSV: every token text is a JSON string literal, so no spreadsheet takes it for a formula.
+
+    Other texts are left as they are, except those that begin like a formula, which become JSON literals too. Missing
+    stays missing.
+    """
+    return table.assign(**{name: _texts(table[name]) for name in table.columns if _is_text(table[name])})
+
+
+def write_csv(table: pd.DataFrame, path: str | PathLike[str]) -> Path:
+    """Write a table as CSV (UTF-8, see `csv_form`); returns the path."""
+    form = csv_form(table)
+    return _whole(path, lambda part: form.to_csv(part, index=False, lineterminator="\n", errors="backslashreplace"))
+
+
+def write_parquet(table: pd.DataFrame, path: str | PathLike[str]) -> Path:
+    """Write a table as Parquet, texts as they are; returns the path."""
+    return _whole(path, lambda part: table.to_parquet(part, index=False))
+
+
+def _whole(path: str | PathLike[str], write: Callable[[Path], Any]) -> Path:
+    target = Path(path)
+    part = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    try:
+        write(part)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _is_text(column: pd.Series) -> bool:
+    return column.dtype == object or isinstance(column.dtype, (pd.CategoricalDtype, pd.StringDtype))
+
+
+def _texts(column: pd.Series) -> pd.Series:
+    always = column.name in TOKEN_TEXT
+    literals = {text: _literal(text) for text in column.dropna().unique() if always or str(text).startswith(_FORMULA)}
+    return column.astype(object).map(lambda text: literals.get(text, text), na_action="ignore") if literals else column
+
+
+def _literal(text: Any) -> str:
+    return json.dumps(str(text), ensure_ascii=False)
