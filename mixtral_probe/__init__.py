@@ -9,10 +9,11 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
+    "Checkpoint": "checkpoint",
     "InputError": "errors",
     "MixtralConfig": "config",
-    "MixtralForCausalLM": "model",
-    "MixtralModel": "model",
+    "MixtralForCausalLM": "checkpoint",
+    "MixtralModel": "checkpoint",
 }
 
 __all__ = list(_HOME)

@@ -1,0 +1,21 @@
+"""Folders of weights ⇄ models: Hugging Face classic and fused layouts, read lazily, written atomically."""
+
+from mixtral_probe.checkpoint.checkpoint import Checkpoint, model_folder
+from mixtral_probe.checkpoint.load import load_model
+from mixtral_probe.checkpoint.memory import available_bytes
+from mixtral_probe.checkpoint.models import MixtralForCausalLM, MixtralModel
+from mixtral_probe.checkpoint.names import Layout
+from mixtral_probe.checkpoint.pretrained import Pretrained
+from mixtral_probe.checkpoint.save import save_model
+
+__all__ = [
+    "Checkpoint",
+    "Layout",
+    "MixtralForCausalLM",
+    "MixtralModel",
+    "Pretrained",
+    "available_bytes",
+    "load_model",
+    "model_folder",
+    "save_model",
+]

@@ -1,0 +1,166 @@
+"""A model folder opened for reading: its weights under their names in memory, one tensor or one layer at a time."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mixtral_probe.checkpoint.files import StoredTensor, open_file, stored_tensors
+from mixtral_probe.checkpoint.names import EMBEDDING, HEAD, Layout, Piece, pieces, place
+from mixtral_probe.config import MixtralConfig
+from mixtral_probe.errors import InputError
+from mixtral_probe.model import MixtralForCausalLM
+from mixtral_probe.resources import data_path
+
+_TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+class Checkpoint:
+    """The config and the weights of a model folder, classic or fused, in one file or in shards.
+
+    Opening reads only headers, and checks that every weight of the config is there with its shape. Weights go by their
+    names in memory, whatever the layout. Nothing stays open between calls, and what is returned is a copy.
+
+    Args:
+        folder: a Hugging Face model folder, or "mini" for the embedded model.
+
+    Raises:
+        InputError: the folder, its config or its weights are broken; the sentence names layer, expert, tensor and file.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = model_folder(folder)
+        self.config = MixtralConfig.from_file(self.folder)
+        self._stored = stored_tensors(self.folder)
+        self._shapes = _expected_shapes(self.config)
+        self.layout: Layout = "fused" if any(n.endswith(".experts.gate_up_proj") for n in self._stored) else "classic"
+        """How the experts are stored."""
+        self._share_embedding()
+        self._check()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The weights, named as in ``MixtralForCausalLM``; a tied head is not among them."""
+        return tuple(self._shapes)
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the language head is stored, or tied to the embedding."""
+        return self.config.tie_word_embeddings or HEAD in self._shapes
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype most of the weights are stored in."""
+        sizes: Counter[str] = Counter()
+        for tensor in self._stored.values():
+            sizes[tensor.dtype] += prod(tensor.shape)
+        return _TORCH[sizes.most_common(1)[0][0]]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a weight in memory."""
+        if name not in self._shapes:
+            raise InputError(f"{self.folder} has no weight {name!r}; Checkpoint.names lists what it has")
+        return self._shapes[name]
+
+    def tensor(self, name: str, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> Tensor:
+        """One weight, by default in the dtype most are stored in."""
+        return self._read([name], dtype, device)[name]
+
+    def layer(
+        self, layer: int, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+    ) -> dict[str, Tensor]:
+        """The weights of one decoder layer, ready for its ``load_state_dict``; no other layer is read."""
+        layers = self.config.num_hidden_layers
+        if not 0 <= layer < layers:
+            raise InputError(f"layer {layer} was asked for, but this model has {layers} layers (0–{layers - 1})")
+        prefix = f"model.layers.{layer}."
+        weights = self._read([name for name in self._shapes if name.startswith(prefix)], dtype, device)
+        return {name.removeprefix(prefix): weight for name, weight in weights.items()}
+
+    def _read(self, names: Iterable[str], dtype: torch.dtype | None, device: torch.device | str) -> dict[str, Tensor]:
+        """Fresh memory for each weight, filled piece by piece, so that no weight is held twice."""
+        dtype, weights = dtype or self.dtype, {}
+        with _reader() as read:
+            for name in names:
+                weights[name] = whole = torch.empty(self.shape(name), dtype=dtype, device=device)
+                for piece in self._pieces(name):
+                    piece.of(whole).copy_(read(self._stored[piece.name]))
+        return weights
+
+    def _pieces(self, name: str) -> list[Piece]:
+        return pieces(name, self._shapes[name], self.layout)
+
+    def _share_embedding(self) -> None:
+        """With tied embeddings one of the two names is enough, and with a base model there is no head."""
+        if self.config.tie_word_embeddings:
+            head = self._stored.pop(HEAD, None)
+            if head is not None:
+                self._stored.setdefault(EMBEDDING, head)
+        elif HEAD not in self._stored:
+            self._shapes.pop(HEAD)
+
+    def _check(self) -> None:
+        expected: set[str] = set()
+        for name, shape in self._shapes.items():
+            whole = torch.empty(shape, device="meta")
+            for piece in self._pieces(name):
+                expected.add(piece.name)
+                self._check_piece(piece.name, tuple(piece.of(whole).shape))
+        if extra := sorted(self._stored.keys() - expected, key=len):
+            stored, more = self._stored[extra[0]], f" and {len(extra) - 1} more" if len(extra) > 1 else ""
+            raise InputError(
+                f"config.json has no place for {place(extra[0])}{more} ({stored.name} in {stored.file}): "
+                f"it says {self.config.num_hidden_layers} layers, {self.config.num_local_experts} experts; correct it"
+            )
+
+    def _check_piece(self, name: str, shape: tuple[int, ...]) -> None:
+        stored = self._stored.get(name)
+        if stored is None:
+            raise InputError(f"{place(name)} is missing: {self.folder} has no tensor {name}; download it again")
+        if stored.shape != shape:
+            raise InputError(
+                f"{place(name)} must have the shape {list(shape)} by config.json, but it is {list(stored.shape)} "
+                f"({stored.name} in {stored.file})"
+            )
+        if stored.dtype not in _TORCH:
+            raise InputError(
+                f"{place(name)} must be stored as one of {', '.join(_TORCH)}, but it is {stored.dtype} "
+                f"({stored.name} in {stored.file}); get the model without quantisation"
+            )
+
+
+def model_folder(name: str | Path) -> Path:
+    """The folder of a model; "mini" is the embedded one.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    folder = data_path("mixtral-mini") if name == "mini" else Path(name).expanduser()
+    if not folder.is_dir():
+        came = "is a file" if folder.exists() else "does not exist"
+        raise InputError(f"a model must be a folder, or 'mini' for the embedded one, but {folder} {came}")
+    return folder
+
+
+def _expected_shapes(config: MixtralConfig) -> dict[str, tuple[int, ...]]:
+    """Every weight of the language model; a tied head is the embedding and counts once."""
+    with torch.device("meta"):
+        return {name: tuple(weight.shape) for name, weight in MixtralForCausalLM(config).named_parameters()}
+
+
+@contextmanager
+def _reader() -> Iterator[Callable[[StoredTensor], Tensor]]:
+    """Reads stored tensors, opening each file once, and closes them all."""
+    with ExitStack() as stack:
+        files = {}
+
+        def read(tensor: StoredTensor) -> Tensor:
+            if tensor.file not in files:
+                files[tensor.file] = stack.enter_context(open_file(tensor.file))
+            return files[tensor.file].get_tensor(tensor.name)
+
+        yield read

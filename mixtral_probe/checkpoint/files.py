@@ -1,0 +1,113 @@
+"""The safetensors files of a model folder: which there are, and what lies in each. No weight is read here."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from mixtral_probe.checkpoint.names import common_name, ignored
+from mixtral_probe.errors import InputError
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """One tensor in a file."""
+
+    file: Path
+    name: str
+    """As it is spelt in the file."""
+    shape: tuple[int, ...]
+    dtype: str
+    """As safetensors spells it: F32, BF16, …"""
+
+
+def open_file(path: Path) -> Any:
+    """A context manager over an opened safetensors file.
+
+    Raises:
+        InputError: it is missing or not whole.
+    """
+    try:
+        return safe_open(path, framework="pt", device="cpu")
+    except FileNotFoundError:
+        raise InputError(f"the weights file {path.name} is missing from {path.parent}; download it again") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is not a whole safetensors file ({error}); download or copy it again") from None
+
+
+def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
+    """Every tensor of a model folder by its common name.
+
+    Raises:
+        InputError: there are no weights, a shard is missing or broken, or a tensor is stored twice.
+    """
+    index = _weight_map(folder)
+    names = sorted(set(index.values())) if index else _files_without_index(folder)
+    found: dict[str, StoredTensor] = {}
+    for file in names:
+        for tensor in _tensors_in(folder / file):
+            other = found.setdefault(common_name(tensor.name), tensor)
+            if other is not tensor:
+                where = f"{other.name} in {other.file.name}"
+                raise InputError(f"a weight must be stored once, but {tensor.name} in {file} is also {where}")
+    for name, file in index.items():
+        if not ignored(name) and common_name(name) not in found:
+            raise InputError(f"{INDEX} says that {file} holds {name}, but it does not; download {folder} again")
+    return found
+
+
+def _tensors_in(path: Path) -> list[StoredTensor]:
+    with open_file(path) as file:
+        found = []
+        for name in file.keys():  # noqa: SIM118 (not a dict)
+            if not ignored(name):
+                part = file.get_slice(name)
+                found.append(StoredTensor(path, name, tuple(part.get_shape()), part.get_dtype()))
+        return found
+
+
+def _weight_map(folder: Path) -> dict[str, str]:
+    """Tensor name → file name from the index; empty where one file holds everything or there is no index."""
+    path = folder / INDEX
+    if (folder / WEIGHTS).is_file() or not path.is_file():
+        return {}
+    try:
+        files = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        pairs = {str(name): str(file) for name, file in files.items()}
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{INDEX} must be a JSON object with a weight_map, but {path} is not") from None
+    for file in sorted(set(pairs.values())):
+        if Path(file).name != file:
+            raise InputError(f"{INDEX} must name files beside it, but it names {file!r}")
+        if not (folder / file).is_file():
+            raise InputError(f"{INDEX} names {file}, but {folder} does not have it; download the missing shard")
+    return pairs
+
+
+def _files_without_index(folder: Path) -> list[str]:
+    """The one file, or shards that lack only their index."""
+    if (folder / WEIGHTS).is_file():
+        return [WEIGHTS]
+    shards = sorted(path.name for path in folder.glob("*.safetensors") if SHARD.fullmatch(path.name))
+    if not shards:
+        raise InputError(f"{folder} must hold {WEIGHTS} or shards of it, but there are none{_what_else(folder)}")
+    total = int(shards[0][-len("00000.safetensors") : -len(".safetensors")])
+    wanted = [f"model-{i:05d}-of-{total:05d}.safetensors" for i in range(1, total + 1)]
+    if shards != wanted:
+        lacking = ", ".join(sorted(set(wanted) - set(shards))) or "a consistent numbering"
+        raise InputError(f"{folder} must hold {total} shards, but {lacking} is missing; download the model again")
+    return shards
+
+
+def _what_else(folder: Path) -> str:
+    if any(folder.glob("pytorch_model*.bin")):
+        return "; its pytorch_model.bin is a pickle, which can run code: save it as safetensors with transformers first"
+    if any(folder.glob("consolidated.*")):
+        return "; its consolidated files are Mistral's own layout: get the Hugging Face version of the model"
+    return ""

@@ -1,0 +1,57 @@
+"""What a user may say about dtype, device and size, made into what torch understands."""
+
+import re
+
+import torch
+
+from mixtral_probe.errors import InputError
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
+_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def as_dtype(name: str | torch.dtype) -> torch.dtype:
+    """``"float32"`` → ``torch.float32``.
+
+    Raises:
+        InputError: it is not a dtype that weights can have.
+    """
+    dtype = DTYPES.get(name, name) if isinstance(name, str) else name
+    if dtype not in DTYPES.values():
+        raise InputError(f"dtype must be one of {', '.join(DTYPES)} or auto, but it is {name!r}")
+    return dtype  # type: ignore[return-value]
+
+
+def as_device(name: str | torch.device) -> torch.device:
+    """``"cuda:0"`` → a device that this machine has.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(f"device {str(name)!r} cannot be used on this machine ({reason}); 'cpu' always can") from None
+    return device
+
+
+def as_bytes(size: int | str | None) -> int | None:
+    """``"5GB"`` → 5,000,000,000; None, for no limit, stays None.
+
+    Raises:
+        InputError: it is not a positive size.
+    """
+    if size is None:
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(size))
+    number = float(match[1]) * _UNITS.get(match[2].upper(), 0) if match else 0
+    if number < 1:
+        raise InputError(f"max_shard_size must be such as '5GB', '500MB' or a number of bytes, but it is {size!r}")
+    return int(number)

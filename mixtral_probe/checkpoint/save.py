@@ -1,0 +1,129 @@
+"""A model → a Hugging Face model folder."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from mixtral_probe import model as base
+from mixtral_probe.checkpoint.files import INDEX, SHARD, WEIGHTS
+from mixtral_probe.checkpoint.names import HEAD, Layout, pieces, stored_name
+from mixtral_probe.checkpoint.options import as_bytes, as_dtype
+from mixtral_probe.checkpoint.writer import write_safetensors
+from mixtral_probe.config import MixtralConfig
+from mixtral_probe.errors import InputError
+
+Model = base.MixtralForCausalLM | base.MixtralModel
+Shard = dict[str, Tensor]
+
+
+def save_model(
+    model: Model,
+    folder: str | Path,
+    layout: Layout = "classic",
+    max_shard_size: int | str | None = "5GB",
+    dtype: str | torch.dtype | None = None,
+) -> None:
+    """Write config.json and the weights; other files of the folder stay.
+
+    Everything is written under a temporary name and renamed once it is complete.
+
+    Args:
+        layout: "classic", which every loader reads, or "fused", that of transformers 5 in memory.
+        max_shard_size: split the weights into files of at most this size; None for a single file.
+        dtype: of the weights on disk; by default that of the model.
+
+    Raises:
+        InputError: an argument is unknown, the model has no weights, or the disk is too full.
+    """
+    if layout not in get_args(Layout):
+        raise InputError(f"layout must be one of {', '.join(get_args(Layout))}, but it is {layout!r}")
+    if any(weight.is_meta for weight in model.parameters()):
+        raise InputError("a model on the meta device has no weights to save; load it with device='cpu' first")
+    kind = next(model.parameters()).dtype if dtype is None else as_dtype(dtype)
+    shards = _in_shards(_to_store(model, layout), as_bytes(max_shard_size), kind)
+    folder = Path(folder).expanduser()
+    if folder.is_file():
+        raise InputError(f"a model is saved as a folder, but {folder} is a file; choose another name")
+    folder.mkdir(parents=True, exist_ok=True)
+    _require_disk(shards, kind, folder)
+    _write(model, shards, kind, folder)
+
+
+def _to_store(model: Model, layout: Layout) -> Iterator[tuple[str, Tensor]]:
+    """Stored name and a view of the weight, in the order of the layers; a tied head is left out."""
+    is_base = isinstance(model, base.MixtralModel)
+    for own_name, weight in model.named_parameters():
+        name = f"model.{own_name}" if is_base else own_name
+        if name == HEAD and model.config.tie_word_embeddings:
+            continue
+        for piece in pieces(name, tuple(weight.shape), layout):
+            yield stored_name(piece.name, layout, is_base), piece.of(weight.detach())
+
+
+def _in_shards(weights: Iterator[tuple[str, Tensor]], limit: int | None, dtype: torch.dtype) -> dict[str, Shard]:
+    """File name → its tensors; a tensor above the limit has a file of its own."""
+    shards: list[Shard] = [{}]
+    filled = 0
+    for name, weight in weights:
+        size = weight.numel() * dtype.itemsize
+        if limit is not None and shards[-1] and filled + size > limit:
+            shards.append({})
+            filled = 0
+        shards[-1][name] = weight
+        filled += size
+    if len(shards) == 1:
+        return {WEIGHTS: shards[0]}
+    return {f"model-{i:05d}-of-{len(shards):05d}.safetensors": shard for i, shard in enumerate(shards, start=1)}
+
+
+def _size(shards: dict[str, Shard], dtype: torch.dtype) -> int:
+    return sum(weight.numel() for shard in shards.values() for weight in shard.values()) * dtype.itemsize
+
+
+def _require_disk(shards: dict[str, Shard], dtype: torch.dtype, folder: Path) -> None:
+    needed, free = _size(shards, dtype), shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"the weights take {needed / 1e9:.2f} GB, but the disk of {folder} has {free / 1e9:.2f} GB free; "
+            "make room or choose another folder"
+        )
+
+
+def _write(model: Model, shards: dict[str, Shard], dtype: torch.dtype, folder: Path) -> None:
+    """Write beside the final names, then rename; the index comes last, and files of an earlier save go."""
+    workshop = Path(mkdtemp(prefix=".saving-", dir=folder))
+    try:
+        for name, shard in shards.items():
+            write_safetensors(workshop / name, shard, dtype)
+        _write_json(workshop / "config.json", _config_fields(model, dtype))
+        names = [*shards, "config.json"]
+        if len(shards) > 1:
+            weight_map = {tensor: file for file, shard in shards.items() for tensor in shard}
+            _write_json(workshop / INDEX, {"metadata": {"total_size": _size(shards, dtype)}, "weight_map": weight_map})
+            names.append(INDEX)
+        for name in names:
+            os.replace(workshop / name, folder / name)
+    finally:
+        shutil.rmtree(workshop)
+    for path in folder.iterdir():
+        if (path.name in (WEIGHTS, INDEX) or SHARD.fullmatch(path.name)) and path.name not in names:
+            path.unlink()
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _config_fields(model: Model, dtype: torch.dtype) -> dict[str, Any]:
+    """transformers 4 reads ``torch_dtype``, transformers 5 ``dtype``."""
+    config: MixtralConfig = model.config
+    name = str(dtype).removeprefix("torch.")
+    kind = "MixtralModel" if isinstance(model, base.MixtralModel) else "MixtralForCausalLM"
+    return config.to_dict() | {"architectures": [kind], "dtype": name, "torch_dtype": name}

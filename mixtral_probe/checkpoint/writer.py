@@ -1,0 +1,35 @@
+"""Writing a safetensors file tensor by tensor, so that a model being saved is never held twice.
+
+The format (https://huggingface.co/docs/safetensors): eight bytes with the length of the header, the header as JSON
+{name: {dtype, shape, data_offsets}}, then the bytes of the tensors one after the other, little-endian and row-major.
+"""
+
+import json
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+CODES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+_ALIGNMENT = 8
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:
+    """Write the tensors, cast to ``dtype`` one at a time, and wait until they are on the disk."""
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, tensor in tensors.items():
+        start, end = end, end + tensor.numel() * dtype.itemsize
+        header[name] = {"dtype": CODES[dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for tensor in tensors.values():
+            plain = tensor.detach().to(device="cpu", dtype=dtype).contiguous()
+            file.write(plain.reshape(-1).view(torch.uint8).numpy().data)
+        file.flush()
+        os.fsync(file.fileno())
