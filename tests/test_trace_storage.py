@@ -1,6 +1,7 @@
 """A trace and a result on disk: round trips, damage, newer versions, places that cannot be written."""
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -138,6 +139,20 @@ def test_misshapen_arrays_and_pickles_are_refused(saved):
     replace(np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match=r"expert_weights\.npy must be a whole \.npy array"):
         Trace.load(saved)
+
+
+def test_random_damage_is_never_a_traceback(saved):
+    random = np.random.default_rng(0)
+    files = sorted(saved.iterdir())
+    for _ in range(300):
+        path = files[random.integers(len(files))]
+        content = path.read_bytes()
+        broken = bytearray(content)
+        broken[random.integers(min(len(content), 128))] = random.integers(256)
+        path.write_bytes(broken)
+        with suppress(InputError):
+            repr(Trace.load(saved))
+        path.write_bytes(content)
 
 
 @pytest.mark.parametrize(

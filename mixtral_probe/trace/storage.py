@@ -4,6 +4,7 @@ import io
 import json
 from math import prod
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -147,7 +148,7 @@ def read_array(path: Path) -> np.ndarray:
     """One `.npy` file, memory-mapped, read-only; raises InputError naming the file."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-    except (OSError, ValueError, EOFError, AttributeError, SyntaxError) as error:
+    except (OSError, ValueError, EOFError, AttributeError, SyntaxError, TokenError) as error:
         raise InputError(f"{path} must be a whole .npy array, but cannot be read: {error}") from None
 
 
