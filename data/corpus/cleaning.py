@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ufeff\u200b\u200c\u200d\u2028\u2029\ufffe]")
+DROPPED_TAGS = "script style head nav footer header noscript svg button select form label"
+VOID_TAGS = "br img hr meta link input area base col wbr source"
+BLOCK_TAGS = "p div h1 h2 h3 h4 h5 h6 li dt dd tr table ul ol dl section article blockquote pre body"
 
 
 def clean(text: str) -> str:
@@ -86,11 +89,9 @@ def without_repeats(text: str, seen: set[bytes], shortest: int = 60) -> str:
 class _Paragraphs(HTMLParser):
     """Collects the text of a page by block elements, leaving out navigation, scripts and chosen classes."""
 
-    DROPPED = frozenset("script style head nav footer header noscript svg button select form label".split())
-    VOID = frozenset("br img hr meta link input area base col wbr source".split())
-    BLOCKS = frozenset(
-        "p div h1 h2 h3 h4 h5 h6 li dt dd tr table ul ol dl section article blockquote pre body".split()
-    )
+    DROPPED = frozenset(DROPPED_TAGS.split())
+    VOID = frozenset(VOID_TAGS.split())
+    BLOCKS = frozenset(BLOCK_TAGS.split())
 
     def __init__(self, dropped_classes: frozenset[str]) -> None:
         super().__init__(convert_charrefs=True)

