@@ -23,7 +23,7 @@ SAMPLE_BYTES = 1_500_000
 LONGEST_TOKEN = 24
 SEED = 0
 
-# GPT-2's pattern (Radford et al. 2019), with digits one by one and with the accents that follow a letter kept beside it.
+# GPT-2's pattern (Radford et al. 2019), with digits one by one and with the accents after a letter kept beside it.
 # The line break and the spaces of an indentation stay together, so that they can become one token.
 WORDS = Regex(r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}[\p{L}\p{M}]*| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+|\p{N}")
 
