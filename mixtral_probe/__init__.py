@@ -11,6 +11,8 @@ from typing import Any
 _HOME = {
     "Checkpoint": "checkpoint",
     "InputError": "errors",
+    "Tokenizer": "tokenizer",
+    "read_corpus": "corpus",
     "MixtralConfig": "config",
     "MixtralForCausalLM": "checkpoint",
     "MixtralModel": "checkpoint",

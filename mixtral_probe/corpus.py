@@ -1,0 +1,165 @@
+"""Documents with labels, from texts, dicts, files or folders."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.resources import data_path
+
+_ROWS = (".jsonl", ".parquet")
+_READABLE = (".txt", *_ROWS)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text."""
+
+    id: str
+    """Unique in its corpus."""
+    text: str
+    labels: dict[str, Any] = field(default_factory=dict)
+    """Whatever else is known of it, such as its ``domain``."""
+
+
+Source = str | Path | Sequence[str | Mapping[str, Any] | Document]
+
+
+def read_corpus(source: Source) -> list[Document]:
+    """Every document of a source.
+
+    Args:
+        source: one of
+            a text;
+            "bundled", the corpus that comes with the project;
+            a list of texts, of dicts with ``text``, if wished ``id``, and labels, or of documents;
+            a ``Path`` to a ``.txt`` file (one document), a ``.jsonl`` or ``.parquet`` file (a row is such a dict), or a
+            folder of these, searched through. What lies in a subfolder has its name as the label ``domain``, unless a
+            row says otherwise.
+
+    Raises:
+        InputError: nothing is there, a text is empty, an id comes twice, or a file is not what its name says.
+    """
+    documents = list(_documents(source))
+    if not documents:
+        raise InputError("a corpus must have at least one document, but none came")
+    seen: set[str] = set()
+    for document in documents:
+        if not document.text.strip():
+            raise InputError(f"a document must have text, but {document.id!r} is empty; leave it out")
+        if document.id in seen:
+            raise InputError(f"document ids must differ, but {document.id!r} comes twice; rename one")
+        seen.add(document.id)
+    return documents
+
+
+def _documents(source: Source) -> Iterator[Document]:
+    if isinstance(source, str) and source == "bundled":
+        source = data_path("corpus")
+    if isinstance(source, str):
+        _refuse_path(source)
+        yield Document("0", source)
+    elif isinstance(source, Path):
+        yield from _from_path(source.expanduser())
+    elif isinstance(source, Mapping):
+        raise InputError("documents must come in a list, but a single dict came; put it in brackets")
+    else:
+        for index, entry in enumerate(source):
+            yield _from_entry(entry, index)
+
+
+def _from_entry(entry: str | Mapping[str, Any] | Document, index: int) -> Document:
+    if isinstance(entry, Document):
+        return entry
+    row = {"text": entry} if isinstance(entry, str) else entry
+    return _from_row(row, str(index), f"document {index}")
+
+
+def _refuse_path(text: str) -> None:
+    """A string is a text; one that names a corpus was surely meant as a path."""
+    if len(text) > 1000 or "\n" in text or "\0" in text:
+        return
+    path = Path(text)
+    if path.suffix in _READABLE or "/" in text or "\\" in text:
+        try:
+            exists = path.expanduser().exists()
+        except OSError:
+            return
+        if exists:
+            raise InputError(f"a string is taken as a text, but {text!r} names a file or folder; give Path({text!r})")
+
+
+def _from_path(path: Path) -> Iterator[Document]:
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("[!.]*") if file.suffix in _READABLE and file.is_file())
+        if not files:
+            raise InputError(f"a corpus folder must hold {', '.join(_READABLE)} files, but {path} has none")
+        for file in files:
+            yield from _from_file(file, file.relative_to(path))
+    elif not path.exists():
+        raise InputError(f"a corpus must exist, but there is nothing at {path}")
+    elif path.suffix in _READABLE:
+        yield from _from_file(path, Path(path.name))
+    else:
+        raise InputError(f"a corpus file must be one of {', '.join(_READABLE)}, but it is {path.name!r}")
+
+
+def _from_file(file: Path, inside: Path) -> Iterator[Document]:
+    """The documents of a file whose place inside the corpus is ``inside``."""
+    labels = {"domain": inside.parts[0]} if len(inside.parts) > 1 else {}
+    if file.suffix == ".txt":
+        yield Document(inside.with_suffix("").as_posix(), _text_of(file), labels)
+        return
+    rows = _json_rows(file) if file.suffix == ".jsonl" else _parquet_rows(file)
+    for number, row in rows:
+        yield _from_row(labels | row, f"{inside.with_suffix('').as_posix()}:{number}", f"{file}, row {number}")
+
+
+def _from_row(row: Mapping[str, Any], default_id: str, where: str) -> Document:
+    if not isinstance(row, Mapping):
+        raise InputError(f"a document must be a text or a dict with 'text', but {where} is a {type(row).__name__}")
+    text = row.get("text")
+    if not isinstance(text, str):
+        came = f"it is {text!r}" if "text" in row else f"it has only {', '.join(map(str, row)) or 'nothing'}"
+        raise InputError(f"a document must have a string in the field 'text', but {where} has not: {came}")
+    name = row.get("id")
+    labels = {str(key): value for key, value in row.items() if key not in ("id", "text")}
+    return Document(default_id if name is None else str(name), text, labels)
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"a text file must be UTF-8, but {file} is not at byte {error.start}; convert it first"
+        ) from None
+
+
+def _json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number, counted from 1 as editors do, and content of each line that is not blank."""
+    for number, line in enumerate(_text_of(file).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"every line of a .jsonl file must be JSON, but {file}, line {number}, is not: {error}"
+            ) from None
+        if not isinstance(row, dict):
+            raise InputError(f"every line of a .jsonl file must be an object, but {file}, line {number}, is not")
+        yield number, row
+
+
+def _parquet_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        rows: Iterable[dict[str, Any]] = pyarrow.parquet.read_table(file).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"{file} is not a whole Parquet file ({error}); write it again") from None
+    yield from enumerate(rows)

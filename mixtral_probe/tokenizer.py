@@ -1,0 +1,156 @@
+"""Text ⇄ token ids, with the place of every token in the text and a form of it that a person can read."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import tokenizers
+
+from mixtral_probe.config import MixtralConfig
+from mixtral_probe.errors import InputError
+
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+_UNDECODABLE = re.compile("[\udc80-\udcff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """The tokens of one text, n of them."""
+
+    ids: np.ndarray
+    """[n] int32."""
+    start: np.ndarray
+    """[n] int32, the first character of each token in the text; 0 for tokens the tokenizer added."""
+    end: np.ndarray
+    """[n] int32, one past its last character. The tokens of a split character all span that character."""
+    special: np.ndarray
+    """[n] bool, True on control tokens such as ``<s>``."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class Tokenizer:
+    """The tokenizer of a model folder.
+
+    Whether a text begins with ``<s>`` is decided by the post-processor in ``tokenizer.json``. A control token spelt out
+    in a text, such as ``</s>``, is read as that token, as transformers does.
+    """
+
+    def __init__(self, definition: bytes) -> None:
+        """Make a tokenizer of the content of a ``tokenizer.json``."""
+        self._tokenizer = tokenizers.Tokenizer.from_buffer(definition)
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._added = {token_id: token.content for token_id, token in added.items()}
+        self._byte_of = _bytes_of_characters() if _is_byte_level(json.loads(definition)) else None
+        self.special_ids: frozenset[int] = frozenset(token_id for token_id, token in added.items() if token.special)
+        """Control tokens such as ``<s>``."""
+        self.vocab_size: int = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+        """One past the largest id."""
+        self.fingerprint: str = hashlib.sha256(definition).hexdigest()
+        """SHA-256 of ``tokenizer.json``, hexadecimal."""
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> Self:
+        """Read ``tokenizer.json`` of a model folder.
+
+        Raises:
+            InputError: it is missing or broken.
+        """
+        path = Path(folder) / "tokenizer.json"
+        try:
+            return cls(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(f"a tokenizer needs a tokenizer.json, but there is none at {path}") from None
+        except Exception as error:  # the tokenizers library raises plain Exception
+            raise InputError(f"tokenizer.json must define a tokenizer, but {path} does not: {error}") from None
+
+    def encode(self, text: str) -> Encoding:
+        """The tokens of a text.
+
+        Raises:
+            InputError: the text holds half of a surrogate pair, which no encoding of Unicode can carry.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"a text must be valid Unicode, but character {error.start} is half of a surrogate pair "
+                f"(U+{ord(text[error.start]):04X}); read the text anew with the right encoding, or remove it"
+            ) from None
+        found = self._tokenizer.encode(text)
+        ids = np.array(found.ids, dtype=np.int32)
+        spans = np.array(found.offsets, dtype=np.int32).reshape(-1, 2)
+        special = np.isin(ids, list(self.special_ids)) | np.array(found.special_tokens_mask, dtype=bool)
+        return Encoding(ids, spans[:, 0].copy(), spans[:, 1].copy(), special)
+
+    def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
+        """The text of some tokens, by default without control tokens."""
+        return self._tokenizer.decode(self._checked(ids), skip_special_tokens=skip_special)
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """The text of each token by itself: spaces and line breaks as they are, control tokens by their names.
+
+        Bytes that are no whole character within their token are written ⟨E2⟩.
+        """
+        known: dict[int, str] = {}
+        checked = self._checked(ids)
+        for token_id in checked:
+            if token_id not in known:
+                known[token_id] = self._piece(token_id)
+        return [known[token_id] for token_id in checked]
+
+    def id_of(self, token: str) -> int | None:
+        """The id of a token by its name in the vocabulary, such as ``</s>``; None if there is no such token."""
+        return self._tokenizer.token_to_id(token)
+
+    def check_fits(self, config: MixtralConfig) -> None:
+        """Raise InputError if the tokenizer can give ids that the model has no embedding for."""
+        if self.vocab_size > config.vocab_size:
+            raise InputError(
+                f"a model's vocab_size must cover its tokenizer, but the tokenizer has {self.vocab_size} tokens and "
+                f"the model {config.vocab_size}; use the tokenizer the model was trained with"
+            )
+
+    def _checked(self, ids: Iterable[int]) -> list[int]:
+        checked = [int(token_id) for token_id in ids]
+        for token_id in checked:
+            if not 0 <= token_id < self.vocab_size:
+                raise InputError(f"token ids must be in 0–{self.vocab_size - 1}, but {token_id} came")
+        return checked
+
+    def _piece(self, token_id: int) -> str:
+        token = self._added.get(token_id)
+        if token is not None:
+            return token
+        raw = self._bytes(self._tokenizer.id_to_token(token_id) or "")
+        text = raw.decode("utf-8", "surrogateescape")
+        return _UNDECODABLE.sub(lambda lone: f"⟨{ord(lone[0]) - 0xDC00:02X}⟩", text)
+
+    def _bytes(self, token: str) -> bytes:
+        """What a vocabulary entry stands for, in either of the two ways to spell bytes as characters."""
+        if self._byte_of is not None:
+            return b"".join(self._byte_of.get(character, character.encode()) for character in token)
+        if match := _BYTE.fullmatch(token):
+            return bytes.fromhex(match[1])
+        return token.replace("▁", " ").encode()
+
+
+def _is_byte_level(definition: dict[str, Any]) -> bool:
+    """Whether vocabulary entries spell bytes as GPT-2 does; else they are SentencePiece's, with ▁ and <0xE2>."""
+    return '"ByteLevel"' in json.dumps(definition.get("decoder"))
+
+
+def _bytes_of_characters() -> dict[str, bytes]:
+    """GPT-2's spelling of bytes (Radford et al. 2019): printable Latin-1 as itself, the others from U+0100 on."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    characters = {chr(byte): bytes([byte]) for byte in printable}
+    return characters | {chr(256 + i): bytes([byte]) for i, byte in enumerate(others)}

@@ -1,0 +1,117 @@
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mixtral_probe import InputError
+from mixtral_probe.corpus import Document, read_corpus
+
+
+def write_rows(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_one_text_and_lists_of_texts():
+    assert read_corpus("2 + 2 =") == [Document("0", "2 + 2 =", {})]
+    assert [d.text for d in read_corpus(["a", "b"])] == ["a", "b"]
+
+
+def test_dicts_and_documents_keep_their_labels():
+    rows = [{"id": 7, "text": "a", "domain": "code"}, Document("x", "b", {"domain": "prose"}), {"text": "c"}]
+    assert read_corpus(rows) == [
+        Document("7", "a", {"domain": "code"}),
+        Document("x", "b", {"domain": "prose"}),
+        Document("2", "c", {}),
+    ]
+
+
+def test_subfolders_are_domains(tmp_path):
+    for name in ("code/b.txt", "code/a.txt", "prose/deep/a.txt", "top.txt", "code/notes.md", ".hidden.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"text of {name}")
+    assert read_corpus(tmp_path) == [
+        Document("code/a", "text of code/a.txt", {"domain": "code"}),
+        Document("code/b", "text of code/b.txt", {"domain": "code"}),
+        Document("prose/deep/a", "text of prose/deep/a.txt", {"domain": "prose"}),
+        Document("top", "text of top.txt", {}),
+    ]
+
+
+def test_rows_of_jsonl_and_parquet_say_the_same(tmp_path):
+    rows = [{"id": "a", "text": "alpha", "domain": "x"}, {"id": "b", "text": "beta\u2028gamma", "domain": "y"}]
+    expected = [Document("a", "alpha", {"domain": "x"}), Document("b", "beta\u2028gamma", {"domain": "y"})]
+    assert read_corpus(write_rows(tmp_path / "rows.jsonl", rows)) == expected
+    pd.DataFrame(rows).to_parquet(tmp_path / "rows.parquet")
+    assert read_corpus(tmp_path / "rows.parquet") == expected
+
+
+def test_rows_in_a_subfolder_have_its_name_unless_they_say_otherwise(tmp_path):
+    (tmp_path / "code").mkdir()
+    write_rows(tmp_path / "code" / "rows.jsonl", [{"text": "a"}, {"text": "b", "domain": "prose"}])
+    assert read_corpus(tmp_path) == [
+        Document("code/rows:1", "a", {"domain": "code"}),
+        Document("code/rows:2", "b", {"domain": "prose"}),
+    ]
+
+
+def test_one_text_file_and_its_byte_order_mark(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbfhello")
+    assert read_corpus(path) == [Document("a", "hello", {})]
+
+
+def test_bundled_corpus_has_labelled_domains():
+    documents = read_corpus("bundled")
+    assert len({d.labels["domain"] for d in documents}) > 5
+
+
+def test_a_string_that_names_a_folder_is_not_taken_for_a_text(tmp_path):
+    with pytest.raises(InputError, match=r"a string is taken as a text, but .* names a file or folder; give Path"):
+        read_corpus(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ([], "at least one document"),
+        ([""], "'0' is empty"),
+        ("  \n", "'0' is empty"),
+        ([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}], "'a' comes twice"),
+        ([{"id": "a", "body": "x"}], "document 0 has not: it has only id, body"),
+        ([{"text": 3}], "document 0 has not: it is 3"),
+        ([3], "document 0 is a int"),
+        ({"text": "a"}, "a single dict came"),
+        (Path("/nowhere/at/all"), "there is nothing at /nowhere/at/all"),
+    ],
+)
+def test_mistakes_are_named(source, message):
+    with pytest.raises(InputError, match=message):
+        read_corpus(source)
+
+
+def test_broken_files_are_named(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n\n{"text": \n')
+    with pytest.raises(InputError, match=r"a\.jsonl, line 3, is not"):
+        read_corpus(tmp_path / "a.jsonl")
+    (tmp_path / "a.jsonl").write_text('"fine"\n')
+    with pytest.raises(InputError, match=r"must be an object, but .*a\.jsonl, line 1"):
+        read_corpus(tmp_path / "a.jsonl")
+    (tmp_path / "a.jsonl").write_text('{"id": "x"}\n')
+    with pytest.raises(InputError, match=r"a\.jsonl, row 1 has not"):
+        read_corpus(tmp_path / "a.jsonl")
+    (tmp_path / "b.txt").write_bytes("café".encode("latin-1"))
+    with pytest.raises(InputError, match=r"must be UTF-8, but .*b\.txt is not at byte 3"):
+        read_corpus(tmp_path / "b.txt")
+    (tmp_path / "c.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"c\.parquet is not a whole Parquet file"):
+        read_corpus(tmp_path / "c.parquet")
+
+
+def test_folders_and_files_without_documents(tmp_path):
+    with pytest.raises(InputError, match=r"must hold \.txt, \.jsonl, \.parquet files"):
+        read_corpus(tmp_path)
+    (tmp_path / "a.pdf").write_bytes(b"")
+    with pytest.raises(InputError, match=r"must be one of .* but it is 'a\.pdf'"):
+        read_corpus(tmp_path / "a.pdf")

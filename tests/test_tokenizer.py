@@ -1,0 +1,111 @@
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import decoders, models, normalizers, processors
+
+from mixtral_probe import InputError, MixtralConfig
+from mixtral_probe.resources import data_path
+from mixtral_probe.tokenizer import Tokenizer
+
+MINI = Tokenizer.from_folder(data_path("mixtral-mini"))
+
+
+@pytest.fixture
+def like_mixtral(tmp_path):
+    """A SentencePiece-style tokenizer as Mixtral's: ▁ for a space, bytes for what is not in the vocabulary."""
+    words = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b", "▁a"]
+    model = models.BPE({word: i for i, word in enumerate(words)}, [("▁", "a")], unk_token="<unk>", byte_fallback=True)
+    own = tokenizers.Tokenizer(model)
+    own.add_special_tokens(["<unk>", "<s>", "</s>"])
+    own.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    own.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    own.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    own.enable_truncation(2)
+    own.save(str(tmp_path / "tokenizer.json"))
+    return Tokenizer.from_folder(tmp_path)
+
+
+def test_every_token_spans_its_own_characters():
+    text = "def add(a, b):\n    return a"
+    found = MINI.encode(text)
+    assert found.ids.dtype == found.start.dtype == found.end.dtype == np.int32
+    assert found.special.tolist() == [True] + [False] * (len(found) - 1)
+    assert MINI.pieces(found.ids[:1]) == ["<s>"]
+    spans = [text[a:b] for a, b in zip(found.start, found.end, strict=True)]
+    assert spans[1:] == MINI.pieces(found.ids)[1:]
+    assert "".join(spans) == text
+
+
+def test_bytes_of_a_split_character_are_shown_and_span_it():
+    text = "x🦄"
+    found = MINI.encode(text)
+    assert MINI.pieces(found.ids)[2:] == ["⟨F0⟩", "⟨9F⟩", "⟨A6⟩", "⟨84⟩"]
+    assert [text[a:b] for a, b in zip(found.start, found.end, strict=True)][2:] == ["🦄"] * 4
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_decoding_gives_back_what_was_encoded(text):
+    found = MINI.encode(text)
+    if not found.special[1:].any():
+        assert MINI.decode(found.ids) == text
+
+
+def test_sentencepiece_bytes_and_spaces(like_mixtral):
+    found = like_mixtral.encode("a a\né")
+    assert like_mixtral.pieces(found.ids) == ["<s>", " a", " a", "\n", "⟨C3⟩", "⟨A9⟩"]
+    assert like_mixtral.decode(found.ids) == "a a\né"
+    assert like_mixtral.special_ids == {0, 1, 2}
+
+
+def test_truncation_in_the_file_is_not_applied(like_mixtral):
+    assert len(like_mixtral.encode("aaaaaaaa")) > 2
+
+
+def test_control_token_spelt_out_in_a_text_is_special():
+    found = MINI.encode("a</s>b")
+    assert found.special.tolist() == [True, False, True, False]
+    assert MINI.id_of("</s>") == found.ids[2]
+    assert MINI.decode(found.ids, skip_special=False) == "<s>a</s>b"
+
+
+def test_empty_text_has_only_the_opening_token():
+    assert MINI.encode("").ids.tolist() == [1]
+
+
+def test_fingerprint_is_that_of_the_file():
+    content = (data_path("mixtral-mini") / "tokenizer.json").read_bytes()
+    assert MINI.fingerprint == hashlib.sha256(content).hexdigest()
+    assert MINI.vocab_size == 8192
+
+
+def test_half_a_surrogate_pair_is_refused():
+    with pytest.raises(InputError, match=r"character 1 is half of a surrogate pair \(U\+D83E\)"):
+        MINI.encode("a\ud83eb")
+
+
+def test_unknown_ids_are_refused():
+    with pytest.raises(InputError, match=r"0–8191, but 8192 came"):
+        MINI.decode([8192])
+    with pytest.raises(InputError, match="but -1 came"):
+        MINI.pieces([-1])
+
+
+def test_vocabulary_larger_than_the_models():
+    MINI.check_fits(MixtralConfig(vocab_size=8192))
+    with pytest.raises(InputError, match="the tokenizer has 8192 tokens and the model 8191"):
+        MINI.check_fits(MixtralConfig(vocab_size=8191))
+
+
+def test_missing_and_broken_files(tmp_path):
+    with pytest.raises(InputError, match=r"there is none at .*tokenizer\.json"):
+        Tokenizer.from_folder(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": 3}))
+    with pytest.raises(InputError, match="must define a tokenizer"):
+        Tokenizer.from_folder(tmp_path)
