@@ -4,7 +4,8 @@
     python data/mixtral-mini/prepare.py --corpus CORPUS --out TOKENS
 
 Writes `TOKENS/<domain>.npy` and `TOKENS/heldout/<domain>.npy`: uint16 ids, documents one after another, each beginning
-with `<s>`, so that a training row may start anywhere.
+with `<s>`, so that a training row may start anywhere. In the training streams a genre much smaller than its domain's
+largest is repeated, or a language would be little but its Bible.
 """
 
 import argparse
@@ -17,12 +18,23 @@ from tokenizers import Tokenizer
 
 HERE = Path(__file__).parent
 BATCH = 256
+MOST_REPEATS = 8
 
 
-def tokenize(tokenizer: Tokenizer, path: Path) -> tuple[npt.NDArray[np.uint16], int]:
-    """([T] ids, bytes of text) of all documents of a corpus file."""
+def read(path: Path, balance: bool) -> list[str]:
+    """The texts of a corpus file; to balance, small genres are repeated up to half the size of the largest."""
+    genres: dict[str, list[str]] = {}
     with path.open(encoding="utf-8") as file:
-        texts = [json.loads(line)["text"] for line in file]
+        for row in map(json.loads, file):
+            genres.setdefault(row["genre"], []).append(row["text"])
+    sizes = {genre: sum(map(len, texts)) for genre, texts in genres.items()}
+    half = max(sizes.values()) / 2
+    repeats = {genre: min(MOST_REPEATS, max(1, round(half / size))) if balance else 1 for genre, size in sizes.items()}
+    return [text for genre, texts in genres.items() for text in texts * repeats[genre]]
+
+
+def tokenize(tokenizer: Tokenizer, texts: list[str]) -> tuple[npt.NDArray[np.uint16], int]:
+    """([T] ids, bytes of text) of all documents."""
     parts = [
         np.array(encoding.ids, dtype=np.uint16)
         for start in range(0, len(texts), BATCH)
@@ -43,7 +55,7 @@ def main() -> None:
     for part, folder in (("heldout", arguments.out / "heldout"), ("train", arguments.out)):
         folder.mkdir(parents=True, exist_ok=True)
         for path in sorted((arguments.corpus / part).glob("*.jsonl")):
-            ids, size = tokenize(tokenizer, path)
+            ids, size = tokenize(tokenizer, read(path, balance=part == "train"))
             np.save(folder / f"{path.stem}.npy", ids)
             print(f"{part:8s}{path.stem:15s} {len(ids):>10,} tokens, {size / len(ids):.2f} bytes per token", flush=True)
 
