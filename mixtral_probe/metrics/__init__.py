@@ -1,4 +1,4 @@
-"""Routing metrics: formulas on plain arrays, one value each, with source, range and unit. Shapes use the package's letters."""
+"""Routing metrics: formulas on plain arrays, one value each, with source, range and unit."""
 
 from mixtral_probe.metrics.histograms import histogram_quantile
 from mixtral_probe.metrics.load import (

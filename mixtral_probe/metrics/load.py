@@ -18,7 +18,7 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike) -> Floats:
 
 
 def share(counts: ArrayLike) -> Floats:
-    """[..., E] share of assignments f_i = n_i / sum n, in [0, 1], sum 1, even at 1/E (Mixtral, arXiv 2401.04088, fig. 7)."""
+    """[..., E] share of assignments f_i = n_i / sum n, in [0, 1], sum 1, even at 1/E (Mixtral, 2401.04088, fig. 7)."""
     counts = np.asarray(counts, np.float64)
     return ratio(counts, counts.sum(-1, keepdims=True))
 

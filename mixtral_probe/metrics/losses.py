@@ -17,7 +17,7 @@ def load_balancing_contribution(share: ArrayLike, probability: ArrayLike) -> Flo
 
 
 def load_balancing_loss(share: ArrayLike, probability: ArrayLike) -> Floats:
-    """[...] E sum_i f_i P_i: 1 at balance, at most E/K (Switch Transformer, arXiv 2101.03961, eq. 4, top-k normalised)."""
+    """[...] E sum_i f_i P_i: 1 at balance, at most E/K (Switch, arXiv 2101.03961, eq. 4, over K)."""
     return load_balancing_contribution(share, probability).sum(-1)
 
 
@@ -43,16 +43,16 @@ def token_balance_loss(share: ArrayLike, token_probability: ArrayLike) -> Floats
 
 
 def weighted_mean(values: ArrayLike, weights: ArrayLike) -> Floats:
-    """[...] mean of `values` [..., G] under weights [..., G]; entries of weight 0 may be NaN; NaN if all weights are 0."""
+    """[...] mean of `values` [..., G] by `weights` [..., G]; where a weight is 0 it may be NaN; NaN if all are 0."""
     v, w = np.broadcast_arrays(np.asarray(values, np.float64), np.asarray(weights, np.float64))
     total = w.sum(-1)
     return np.divide(np.where(w > 0, v * w, 0.0).sum(-1), total, out=np.full(total.shape, np.nan), where=total > 0)
 
 
 def pooling_gap(share: ArrayLike, probability: ArrayLike, weights: ArrayLike) -> Floats:
-    """[..., E] E Cov_g(f_i^g, P_i^g): what each expert adds to (mean of the groups' losses) - (loss of the pooled tokens).
+    """[..., E] E Cov_g(f_i^g, P_i^g): each expert's part of (mean of the groups' losses) - (loss of the pooled tokens).
 
-    A loss over pooled groups hides imbalance that differs between them; the sum over experts is exactly that difference.
+    A loss over pooled groups hides imbalance that differs between them; over experts the parts sum to exactly that.
 
     Args:
         share: [..., G, E] f within each group.

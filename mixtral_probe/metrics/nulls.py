@@ -60,7 +60,7 @@ def _drawn_one_by_one(rng: np.random.Generator, tokens: int, num_experts: int, c
 
 
 def simulated_null(
-    metric: Callable[[Floats], Floats], tokens: int, num_experts: int, chosen: float
+    metric: Callable[[ArrayLike], Floats], tokens: int, num_experts: int, chosen: float
 ) -> tuple[float, float]:
     """Mean and 95 % point of a metric of counts under uniform top-K routing; NaN for no tokens.
 

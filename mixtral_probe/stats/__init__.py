@@ -1,6 +1,7 @@
 """Mergeable sums of a trace: as small for a million documents as for sixty-four."""
 
 from mixtral_probe.stats.accumulate import counted_rows, slices
+from mixtral_probe.stats.beside import STATS_FILE, routing_stats, save_beside
 from mixtral_probe.stats.blocks import MAX_BLOCKS, block_positions, document_keys, union_blocks
 from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, chosen_mask, confidence_edges, selection_margin, softmax
 from mixtral_probe.stats.routing import ALL, RoutingStats
@@ -11,6 +12,7 @@ __all__ = [
     "CONFIDENCE",
     "MAX_BLOCKS",
     "NUM_BINS",
+    "STATS_FILE",
     "RoutingStats",
     "Sums",
     "block_positions",
@@ -18,6 +20,8 @@ __all__ = [
     "confidence_edges",
     "counted_rows",
     "document_keys",
+    "routing_stats",
+    "save_beside",
     "selection_margin",
     "slices",
     "softmax",

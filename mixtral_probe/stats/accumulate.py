@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, chosen_mask, confidence, confidence_bins, softmax
-from mixtral_probe.stats.sums import Sums, zeros
+from mixtral_probe.stats.sums import Sums, add_cells, zeros
 from mixtral_probe.trace import Trace
 
 Floats = NDArray[np.float64]
@@ -46,11 +46,13 @@ def slices(trace: Trace, counted: NDArray[np.bool_]) -> Iterator[Slice]:
         keep = np.flatnonzero(counted[start : start + step])
         if keep.size:
             part = slice(start, start + step)
-            cut = [
-                None if array is None else np.asarray(array[:, part])[:, keep]
-                for array in (trace.expert_ids, trace.expert_weights, trace.router_logits)
-            ]
-            yield Slice(document[part][keep].astype(np.intp), start + keep, *cut)
+            yield Slice(
+                document=document[part][keep].astype(np.intp),
+                rows=start + keep,
+                ids=np.asarray(trace.expert_ids[:, part])[:, keep],
+                weights=None if trace.expert_weights is None else np.asarray(trace.expert_weights[:, part])[:, keep],
+                logits=None if trace.router_logits is None else np.asarray(trace.router_logits[:, part])[:, keep],
+            )
 
 
 def accumulate(
@@ -92,7 +94,7 @@ def _per_token(part: Slice, num_experts: int) -> tuple[dict[str, Values], Floats
     if np.isnan(part.logits).any():
         layer, row = np.argwhere(np.isnan(part.logits))[0][:2]
         raise InputError(f"router logits must be numbers, but token {part.rows[row]} has NaN at layer index {layer}")
-    from_logits, sure = _per_logits(part.logits, summands["tokens"], ranks.any(-2))
+    from_logits, sure = _per_logits(part.logits, summands["tokens"], np.any(ranks, axis=-2))
     return from_logits | summands, sure
 
 
@@ -126,7 +128,7 @@ def _add(
     owner = document[starts]
     for name, total in sums.arrays().items():
         per_document = np.add.reduceat(summands[name], starts, axis=1, dtype=total.dtype)
-        np.add.at(total, (slice(None), group[owner], block[owner]), per_document)
+        add_cells(total, group[owner], block[owner], per_document)
 
 
 def _count(histogram: NDArray[np.int64], sure: Floats, finite: Values, group: NDArray[np.intp]) -> None:

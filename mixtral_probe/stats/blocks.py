@@ -1,8 +1,8 @@
 """Which block of documents a document's sums are kept in, so that merging in any order gives the same blocks.
 
 Up to 64 distinct documents have a block each, named by a 64-bit hash of the document's id. As soon as a union holds
-more, every block is folded into hash modulo 64, and folded blocks stay folded. Whether the final union is folded depends
-only on how many distinct documents it holds, and where a document lands only on its own id: so merging is
+more, every block is folded into hash modulo 64, and folded blocks stay folded. Whether the final union is folded
+depends only on how many distinct documents it holds, and where a document lands only on its own id: so merging is
 associative and commutative, and a part that was folded early ends up exactly where folding late would have put it.
 Two documents with the same id count as one.
 """

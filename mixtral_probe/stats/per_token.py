@@ -13,7 +13,7 @@ CONFIDENCE: dict[str, tuple[float, float]] = {
     "selection_margin": (0.0, 16.0),
     "order_margin": (0.0, 16.0),
 }
-"""The Q quantities of `router_confidence` and the range their fixed bins cover; the outer bins take what lies beyond."""
+"""The Q quantities of `router_confidence` and the range of their fixed bins; the outer bins take what lies beyond."""
 
 
 def confidence_edges() -> Floats:
@@ -22,7 +22,7 @@ def confidence_edges() -> Floats:
 
 
 def softmax(logits: ArrayLike) -> tuple[Floats, Floats]:
-    """Probabilities [..., E] and logsumexp [...] (nats) of router logits [..., E]; a logit of -inf has probability 0."""
+    """Probabilities [..., E] and logsumexp [...] (nats) of router logits [..., E]; -inf has probability 0."""
     z = np.asarray(logits, np.float64)
     top = z.max(-1, keepdims=True)
     exponentials = np.exp(z - top)

@@ -10,7 +10,7 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.stats import disk
 from mixtral_probe.stats.accumulate import accumulate, counted_rows
 from mixtral_probe.stats.blocks import block_positions, document_keys, union_blocks
-from mixtral_probe.stats.sums import Sums
+from mixtral_probe.stats.sums import Sums, add_cells
 from mixtral_probe.trace import Trace
 
 ALL = "all"
@@ -111,13 +111,13 @@ class RoutingStats:
 
         def placed(array: NDArray[np.generic]) -> NDArray[np.generic]:
             out = np.zeros((array.shape[0], len(groups), len(blocks), *array.shape[3:]), array.dtype)
-            np.add.at(out, (slice(None), g[:, None], b), array)
+            add_cells(out, g[:, None], b, array)
             return out
 
-        histogram = self.histogram
-        if histogram is not None:
-            histogram = np.zeros((histogram.shape[0], len(groups), *histogram.shape[2:]), np.int64)
-            histogram[:, g] = self.histogram
+        histogram = None
+        if (held := self.histogram) is not None:
+            histogram = np.zeros((held.shape[0], len(groups), *held.shape[2:]), np.int64)
+            histogram[:, g] = held
         return replace(
             self, groups=groups, block_keys=blocks, folded=folded, sums=self.sums.map(placed), histogram=histogram
         )

@@ -57,3 +57,9 @@ def zeros(lead: tuple[int, ...], shape: tuple[int, int, int], *, logits: bool, g
         confidence=np.zeros((*lead, quantities)) if logits else None,
         confidence_tokens=np.zeros((*lead, quantities), np.int64) if logits else None,
     )
+
+
+def add_cells(total: NDArray[Any], group: NDArray[np.intp], block: NDArray[np.intp], summands: NDArray[Any]) -> None:
+    """Add to `total` [L, G, Bk, ...], in place, at the cells (group, block); a cell named twice gets both."""
+    cells: Any = (slice(None), group, block)
+    np.add.at(total, cells, summands)

@@ -33,8 +33,9 @@ SUMMARIES = {
 def attention_summary(trace: Trace) -> pd.DataFrame:
     """Entropy, distance and sink share of each recorded head, over all query tokens of all documents, special ones too.
 
-    Columns: layer, group ("all"), head, metric, value, low, high, null, n, scope. The null is attention spread evenly over a token and
-    all before it in its window. Without recorded attention the table is empty and `attrs["note"]` says why.
+    Columns: layer, group ("all"), head, metric, value, low, high, null, n, scope. The null is attention spread evenly
+    over a token and all before it in its window. Without recorded attention the table is empty and `attrs["note"]` says
+    why.
     """
     sums = trace.attention_sums
     if sums is None:

@@ -5,7 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import CONFIDENCE, NUM_BINS, RoutingStats, confidence_edges
+from mixtral_probe.stats import CONFIDENCE, NUM_BINS, RoutingStats, Sums, confidence_edges
 from mixtral_probe.tables.frame import View, estimate_rows, measure, missing_rows, rows, tidy
 from mixtral_probe.tables.load import NO_LOGITS
 
@@ -45,19 +45,30 @@ def _quantity(view: View, index: int, name: str) -> list[pd.DataFrame]:
         return [part.assign(statistic=statistic) for part in missing for statistic in ("mean", *QUANTILES)]
     found = measure(
         view,
-        lambda sums: metrics.ratio(sums.confidence[..., index], sums.confidence_tokens[..., index]),
+        lambda sums: _mean(sums, index),
         bounds=(-np.inf if name == "selection_margin" else 0, 1 if CONFIDENCE[name][1] == 1 else np.inf),
     )
     n = tokens[..., index]
-    mean = estimate_rows(keys | {"statistic": "mean"}, name, found, null, n, scope)
+    mean = estimate_rows(keys | {"statistic": "mean"}, name, found, null, n, scope, _empty(name))
     return [mean, *_quantiles(view, index, name, null, n, scope)]
+
+
+def _empty(name: str) -> str:
+    """Why there may be no token to speak of."""
+    return "no tokens with an expert left to compare" if name.endswith("margin") else "no tokens"
+
+
+def _mean(sums: Sums, index: int) -> NDArray[np.float64]:
+    assert sums.confidence is not None
+    assert sums.confidence_tokens is not None
+    return metrics.ratio(sums.confidence[..., index], sums.confidence_tokens[..., index])
 
 
 def _quantiles(view: View, index: int, name: str, null: float, n: NDArray[np.int64], scope: str) -> list[pd.DataFrame]:
     counts, edges = _histograms(view.stats)[:, :, index], confidence_edges()[index]
     width = edges[1] - edges[0]
     words = f"{scope}; from bins of {width:.3g}: no interval"
-    scopes = np.where(n > 0, words, f"{scope}; not enough data: no tokens")
+    scopes = np.where(n > 0, words, f"{scope}; not enough data: {_empty(name)}")
     return [
         rows(
             view.keys() | {"statistic": statistic},
@@ -80,10 +91,10 @@ def _histograms(stats: RoutingStats) -> NDArray[np.int64]:
 
 
 def router_confidence_histogram(stats: RoutingStats) -> pd.DataFrame:
-    """Share of tokens in each of the 128 fixed bins of each confidence quantity, per layer and group; empty bins left out.
+    """Share of tokens in each of the 128 fixed bins of each confidence quantity, per layer and group.
 
-    Columns: layer, group, bin, left, right, metric, value, low, high, null, n, scope. The first and last bin also hold
-    what lies beyond `left` and `right`.
+    Columns: layer, group, bin, left, right, metric, value, low, high, null, n, scope. Bins that hold nothing are left
+    out; the first and last bin also hold what lies beyond `left` and `right`.
     """
     view = View.of(stats)
     keys = view.keys(bin=np.arange(NUM_BINS))
@@ -97,7 +108,7 @@ def router_confidence_histogram(stats: RoutingStats) -> pd.DataFrame:
         counts = _histograms(stats)[:, :, index]
         n = counts.sum(-1, keepdims=True)
         scope = f"one layer; {view.tokens_scope}; share of tokens in [left, right); {WORDS[name]}; no null, no interval"
-        scopes = np.where(n > 0, scope, f"{scope}; not enough data: no tokens")
+        scopes = np.where(n > 0, scope, f"{scope}; not enough data: {_empty(name)}")
         parts.append(rows(own, name, metrics.ratio(counts, n), null=np.nan, n=n, scope=scopes))
     table = tidy(parts, ("layer", "group", "bin", "left", "right"))
     return table[table["value"] != 0].reset_index(drop=True)

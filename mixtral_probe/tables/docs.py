@@ -4,12 +4,14 @@ from mixtral_probe.tables.registry import TABLES, TableSpec
 
 _HEAD = """# Tables
 
-Each table is a function of `mixtral_probe.tables`, a file of `mixtral-probe report`, and a pandas DataFrame sorted by its
-keys. Those made from statistics (`RoutingStats`) are available for any number of merged traces; with `by="domain"` they have
-rows for each group and for "all". Layers, experts, heads and positions count from 0. Shares are in [0, 1].
+Each table is a function of `mixtral_probe.tables`, a file of `mixtral-probe report`, and a pandas DataFrame sorted by
+its keys. Those made from statistics (`RoutingStats`) are available for any number of merged traces; with `by="domain"`
+they have rows for each group and for "all". Layers, experts, heads and positions count from 0. Shares are in [0, 1].
+Letters: T tokens, L layers, E experts, K experts chosen per token; n_i how often expert i was chosen,
+f_i = n_i / (K T), P_i the mean over tokens of the softmax of the router logits over all experts.
 
-Special tokens are left out unless the statistics were made with `include_special=True`. An interval is the bias-corrected
-delete-one-block jackknife over documents; where there is none, or no value, `scope` says why.
+Special tokens are left out unless the statistics were made with `include_special=True`. An interval is the
+bias-corrected delete-one-block jackknife over documents; where there is none, or no value, `scope` says why.
 This page is generated from `mixtral_probe/tables/registry.py`.
 """
 

@@ -111,13 +111,22 @@ def measure(
 
 
 def estimate_rows(
-    keys: Mapping[str, Any], metric: str, found: Estimate, null: ArrayLike, n: ArrayLike, scope: str
+    keys: Mapping[str, Any],
+    metric: str,
+    found: Estimate,
+    null: ArrayLike,
+    n: ArrayLike,
+    scope: str,
+    empty: str = "no tokens",
 ) -> pd.DataFrame:
-    """Rows of one metric with intervals; the scope says where there is none. `n` has the first axes of the value."""
+    """Rows of one metric with intervals; the scope says where there is none. `n` has the first axes of the value.
+
+    `empty` tells why n is 0 where it is.
+    """
     shape = found.value.shape
     blocks, tokens = (_as_leading(array, shape) for array in (found.blocks, n))
     few = f"{scope}; one {'block of documents' if found.folded else 'document'}: no interval"
-    scopes = np.where(tokens == 0, f"{scope}; not enough data: no tokens", np.where(blocks < 2, few, scope))
+    scopes = np.where(tokens == 0, f"{scope}; not enough data: {empty}", np.where(blocks < 2, few, scope))
     return rows(keys, metric, found.value, found.low, found.high, null=null, n=tokens, scope=scopes)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats, Sums
@@ -55,7 +55,7 @@ def _per_token(mass: NDArray[np.float64] | None, sums: Sums) -> Floats:
 
 
 def load_by_rank(stats: RoutingStats) -> pd.DataFrame:
-    """Share of tokens whose first, second, ... choice each expert is, per layer, group, expert and rank (0 = strongest).
+    """Share of tokens whose first, second, ... choice each expert is, by layer, group, expert and rank (0 = strongest).
 
     Columns: layer, group, expert, rank, metric, value, low, high, null, n, scope.
     """
@@ -76,7 +76,7 @@ def _by_rank(sums: Sums) -> Floats:
 class Balance:
     """A metric of one layer's counts: its formula, range, and whether an interval may be claimed."""
 
-    formula: Callable[[Floats], Floats]
+    formula: Callable[[ArrayLike], Floats]
     smooth: bool
     high: float
     what: str

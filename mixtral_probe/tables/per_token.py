@@ -60,8 +60,8 @@ def _margins(trace: Trace) -> NDArray[np.float64]:
 def balance_loss_tokens(trace: Trace, *, include_special: bool = False) -> pd.DataFrame:
     """Each token's exact part c(t) = E sum_i f_i p_(t,i) of each layer's loss; its mean over tokens is the loss.
 
-    Columns: document, chunk, position, token, layer, metric, value, low, high, null, n, scope; n is how many tokens f was
-    counted over. Without router logits the table is empty and `attrs["note"]` says why.
+    Columns: document, chunk, position, token, layer, metric, value, low, high, null, n, scope; n is how many tokens f
+    was counted over. Without router logits the table is empty and `attrs["note"]` says why.
     """
     words = "all tokens" if include_special else "special tokens out"
     scope = f"one token of one layer; E sum f p; mean over tokens is the layer's loss; {words}; one token: no interval"

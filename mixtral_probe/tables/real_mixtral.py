@@ -14,9 +14,9 @@ _CHOSEN = 2
 def real_mixtral_load() -> pd.DataFrame:
     """Real Mixtral-8x7B-v0.1 in the form of `expert_load`: 5 domains at layers 0, 7 and 15, and MMLU at all 32 layers.
 
-    Columns: layer, group, expert, metric, value, low, high, null, n, scope. Group "all" is the sum of the 5 domains; "mmlu"
-    is a mean of shares over 14,042 items whose tokens were not published (n is missing). Only totals were published, so
-    there are no intervals. Origin and licence: data/real_mixtral/README.md.
+    Columns: layer, group, expert, metric, value, low, high, null, n, scope. Group "all" is the sum of the 5 domains;
+    "mmlu" is a mean of shares over 14,042 items whose tokens were not published (n is missing). Only totals were
+    published, so there are no intervals. Origin and licence: data/real_mixtral/README.md.
     """
     counts = pd.read_csv(data_path("real_mixtral") / "mixtral_8x7b_domain_counts.csv")
     pooled = counts.groupby(["layer", "expert"], as_index=False)[["n_tokens", "top2_count"]].sum().assign(domain=ALL)

@@ -30,7 +30,7 @@ COLUMNS = {
     "margin": "logit of the weakest chosen minus the strongest other expert, nats; empty when there is none",
     "metric": "name of the metric, see below",
     "value": "the metric; empty when `scope` says why",
-    "low": "lower end of the 95 % interval: bias-corrected jackknife over blocks of documents; empty when `scope` says why",
+    "low": "lower end of the 95 % jackknife interval over blocks of documents; empty when `scope` says why",
     "high": "upper end of it",
     "null": "what chance gives: uniform top-K routing of as many tokens, or what `scope` says",
     "n": "tokens the value comes from",

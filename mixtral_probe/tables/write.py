@@ -15,7 +15,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def csv_form(table: pd.DataFrame) -> pd.DataFrame:
-    """A table as it stands in a CSV: every token text is a JSON string literal, so no spreadsheet takes it for a formula.
+    """A table as it stands in a CSV: token texts are JSON string literals, so no spreadsheet takes one for a formula.
 
     Other texts are left as they are, except those that begin like a formula, which become JSON literals too. Missing
     stays missing.
