@@ -1,0 +1,34 @@
+"""Tables as plotly figures: each takes a DataFrame of the table of the same noun and computes nothing the table lacks.
+
+Figures are transparent and made for a light page; `themed(figure, dark=True)` gives the same for a dark one.
+"""
+
+from mixtral_probe.figures.attention import attention_map, max_pool
+from mixtral_probe.figures.bars import expert_load, load_by_rank
+from mixtral_probe.figures.cells import attention_summary, balance_loss_breakdown, expert_load_groups, expert_load_map
+from mixtral_probe.figures.color import expert_colors, scales
+from mixtral_probe.figures.histogram import router_confidence_histogram
+from mixtral_probe.figures.layers import balance, balance_loss, router_confidence
+from mixtral_probe.figures.theme import template, themed
+from mixtral_probe.figures.tokens import balance_loss_tokens, token_route
+
+__all__ = [
+    "attention_map",
+    "attention_summary",
+    "balance",
+    "balance_loss",
+    "balance_loss_breakdown",
+    "balance_loss_tokens",
+    "expert_colors",
+    "expert_load",
+    "expert_load_groups",
+    "expert_load_map",
+    "load_by_rank",
+    "max_pool",
+    "router_confidence",
+    "router_confidence_histogram",
+    "scales",
+    "template",
+    "themed",
+    "token_route",
+]

@@ -1,0 +1,125 @@
+"""One head's attention map: `attention_map`, and the pooling that keeps long ones small."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.figures.theme import finish
+from mixtral_probe.figures.words import label
+
+MAX_SIDE = 512
+EXACT_SIDE = 256
+_LABELLED = 40
+_MARKS = np.array([0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0])
+
+
+def max_pool(weights: NDArray[np.floating], side: int = MAX_SIDE) -> tuple[NDArray[np.floating], int]:
+    """[ceil(S/step), ceil(S/step)] the largest weight of each square of step × step, and the step.
+
+    The step is the smallest that brings a map [S, S] to at most `side`; a map that already fits is returned as it is.
+    The largest is kept, not the mean, so that a single strong link survives.
+    """
+    size = len(weights)
+    step = max(1, -(-size // side))
+    if step == 1:
+        return weights, 1
+    cells = -(-size // step)
+    padded = np.zeros((cells * step, cells * step), weights.dtype)
+    padded[:size, :size] = weights
+    return padded.reshape(cells, step, cells, step).max((1, 3)), step
+
+
+def attention_map(
+    weights: NDArray[np.floating], tokens: Sequence[str] | None = None, *, name: str = "", start: int = 0
+) -> go.Figure:
+    """Who looks at whom in one head: row = query, column = key, both by position.
+
+    Up to 256 positions the values are exact. Longer maps are max-pooled to at most 512 × 512 and kept in 8 bits of
+    the root of the weight (steps below 0.8 % of full scale), so that a map of 2,048 tokens stays below 0.5 MB;
+    their hover gives positions, their colour bar the weight.
+
+    Args:
+        weights: [S, S] rows sum to 1; nothing above the diagonal.
+        tokens: [S] texts.
+        name: which head of what, for the title.
+        start: position of the first row and column, when the map is a part of a larger one.
+
+    Raises:
+        InputError: the map is not square or the tokens are not as many.
+    """
+    weights = np.asarray(weights)
+    if weights.ndim != 2 or weights.shape[0] != weights.shape[1] or not weights.size:
+        raise InputError(f"an attention map must have the shape [S, S], but has {weights.shape}")
+    if tokens is not None and len(tokens) != len(weights):
+        raise InputError(f"an attention map of {len(weights)} positions needs as many tokens, but {len(tokens)} came")
+    size = len(weights)
+    heat, step = _exact(weights, tokens, start) if size <= EXACT_SIDE else _pooled(weights, tokens, start)
+    figure = go.Figure(heat)
+    figure.update_layout(coloraxis=_bar(heat.z.dtype == np.uint8))
+    _axes(figure, tokens, size, start)
+    note = f"row: query, column: key · {size:,} positions"
+    note += "" if step == 1 else f" · each cell the largest of {step} × {step}"
+    title = f"Attention, {label(name)}" if name else "Attention"
+    return finish(figure, title, note, height=720, roles={"coloraxis": "root8" if size > EXACT_SIDE else "root"})
+
+
+def _exact(weights: NDArray[np.floating], tokens: Sequence[str] | None, start: int) -> tuple[go.Heatmap, int]:
+    size = len(weights)
+    place = start + np.arange(size)
+    shown = np.where(np.tri(size, dtype=bool), weights, np.nan).astype(np.float32)
+    heat = go.Heatmap(
+        x=place, y=place, z=shown, coloraxis="coloraxis", hovertemplate=_HOVER + "<br>%{z:.4f}<extra></extra>"
+    )
+    if tokens is not None:
+        _name_places(heat, [label(token) for token in tokens])
+    return heat, 1
+
+
+def _pooled(weights: NDArray[np.floating], tokens: Sequence[str] | None, start: int) -> tuple[go.Heatmap, int]:
+    pooled, step = max_pool(weights)
+    place = start + np.arange(len(pooled)) * step + (step - 1) / 2
+    root = np.rint(255 * np.sqrt(np.clip(pooled, 0, 1))).astype(np.uint8)
+    heat = go.Heatmap(x=place, y=place, z=root, coloraxis="coloraxis", hovertemplate=_HOVER + "<extra></extra>")
+    return heat, step
+
+
+_HOVER = "query %{y}<br>key %{x}"
+
+
+def _name_places(heat: go.Heatmap, texts: list[str]) -> None:
+    """Hover texts without a text per cell: rows and columns carry them once, as a broadcast would for a small map."""
+    if len(texts) <= 64:
+        pairs = [[f"query: <b>{query}</b><br>key: <b>{key}</b>" for key in texts] for query in texts]
+        heat.update(text=np.array(pairs, dtype=object), hovertemplate="%{text}<br>" + heat.hovertemplate)
+
+
+def _bar(root: bool) -> dict[str, object]:
+    """The colour axis in true weights, whether the map holds weights or 8-bit roots."""
+    bar: dict[str, object] = {"title": {"text": "attention weight", "side": "right"}}
+    if root:
+        return {
+            "cmin": 0,
+            "cmax": 255,
+            "colorbar": bar | {"tickvals": 255 * np.sqrt(_MARKS), "ticktext": [f"{m:g}" for m in _MARKS]},
+        }
+    return {
+        "cmin": 0,
+        "cmax": 1,
+        "colorbar": bar
+        | {"tickvals": _MARKS[[0, 3, 4, 5, 6]], "ticktext": [f"{m:g}" for m in _MARKS[[0, 3, 4, 5, 6]]]},
+    }
+
+
+def _axes(figure: go.Figure, tokens: Sequence[str] | None, size: int, start: int) -> None:
+    figure.update_xaxes(title_text="key position", showgrid=False, constrain="domain")
+    figure.update_yaxes(
+        title_text="query position", showgrid=False, autorange="reversed", scaleanchor="x", constrain="domain"
+    )
+    if tokens is not None and size <= _LABELLED:
+        texts = [label(token) for token in tokens]
+        places = start + np.arange(size)
+        figure.update_xaxes(title_text="key", tickvals=places, ticktext=texts, tickangle=-60)
+        figure.update_yaxes(title_text="query", tickvals=places, ticktext=texts)

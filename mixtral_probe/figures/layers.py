@@ -1,0 +1,217 @@
+"""Values along the layers, with interval and null line: `balance`, `balance_loss`, `router_confidence`."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.figures.bars import whiskers
+from mixtral_probe.figures.grid import panels, place
+from mixtral_probe.figures.theme import ACCENT, REFERENCE, finish
+from mixtral_probe.figures.words import hover, label, names_of, rows_of, subtitle, words_of
+
+BALANCE = ("max_violation", "cv_squared", "normalized_entropy")
+CONFIDENCE = ("router_entropy", "top1_probability", "topk_mass", "selection_margin")
+_LOSSES = ("load_balancing_loss", "load_balancing_loss_pooled_part", "router_z_loss")
+_OVER = ("load_balancing_loss_mean", "load_balancing_loss_pooled", "router_z_loss")
+
+
+def balance(table: pd.DataFrame, *, metrics: Sequence[str] = BALANCE, group: str = "all") -> go.Figure:
+    """How unevenly each layer uses its experts, with intervals where the metric has one and the null line.
+
+    Args:
+        table: `tables.balance`; its other groups are drawn as thin lines behind.
+        metrics: some of its metrics, one panel each.
+        group: the group drawn in full.
+
+    Raises:
+        InputError: the table lacks a metric or the group.
+    """
+    figure, height = _lines(table, metrics, group, columns=3)
+    shown = table[table["metric"].isin(list(metrics)) & (table["group"] == group)]
+    return finish(figure, "Balance by layer", subtitle(shown, _behind(table, group)), height=height)
+
+
+def router_confidence(table: pd.DataFrame, *, metrics: Sequence[str] = CONFIDENCE, group: str = "all") -> go.Figure:
+    """How sure the router is in each layer: mean with interval, the middle half of the tokens as a band.
+
+    Args:
+        table: `tables.router_confidence`.
+        metrics: some of its metrics, one panel each.
+        group: the group drawn in full; the means of the others are thin lines behind.
+
+    Raises:
+        InputError: the table lacks a metric or the group.
+    """
+    means = table[table["statistic"] == "mean"]
+    figure, height = _lines(means, metrics, group, columns=2)
+    for number, metric in enumerate(metrics):
+        own = rows_of(table, metric, group)
+        low, high = (own[own["statistic"] == name] for name in ("q25", "q75"))
+        for band in _band(low, high, legend=number == 0):
+            figure.add_trace(band, **place(number, metrics, 2))
+    shown = means[means["metric"].isin(list(metrics)) & (means["group"] == group)]
+    return finish(figure, "Router confidence by layer", subtitle(shown, _behind(table, group)), height=height)
+
+
+def balance_loss(table: pd.DataFrame, *, group: str = "all") -> go.Figure:
+    """The variants of the balance loss side by side, each with the line of its own balanced value.
+
+    Above, the value over all layers of each group; below, layer by layer.
+
+    Args:
+        table: `tables.balance_loss`.
+        group: the group drawn in full in the lower row.
+
+    Raises:
+        InputError: the table lacks the group.
+    """
+    over = table[table["layer"].isna()]
+    each = table[table["layer"].notna()]
+    groups = names_of(over, "group")
+    titles = [words_of(metric).name for metric in _OVER] + [words_of(metric).name for metric in _LOSSES]
+    titles[2] = "mean z-loss, nats²"
+    figure, height = panels(titles, columns=3, panel_height=max(130, 19 * len(groups) + 20), share=False)
+    for number, metric in enumerate(_OVER):
+        at = place(number, titles, 3)
+        for trace in _dots(rows_of(over, metric), groups):
+            figure.add_trace(trace, **at)
+        figure.update_yaxes(
+            tickvals=np.arange(len(groups)),
+            ticktext=[label(name) for name in groups],
+            showticklabels=number == 0,
+            range=[len(groups) - 0.4, -0.6],
+            showgrid=False,
+            **at,
+        )
+        figure.update_xaxes(nticks=5, **at)
+    for number, metric in enumerate(_LOSSES):
+        at = place(number + 3, titles, 3)
+        for trace in _panel(each, metric, group, legend=False):
+            figure.add_trace(trace, **at)
+        _layer_axis(figure, each, **at)
+    shown = table[table["group"] == group]
+    more = "above: over all layers, every group; below: layer by layer; dotted: the balanced value"
+    return finish(figure, "Balance loss: variants", subtitle(shown, more), height=height)
+
+
+def _lines(table: pd.DataFrame, metrics: Sequence[str], group: str, *, columns: int) -> tuple[go.Figure, int]:
+    if not metrics:
+        raise InputError("at least one metric must be named, but none was")
+    titles = [words_of(name).name for name in metrics]
+    figure, height = panels(titles, columns=columns, panel_height=210, share=False, gap=80)
+    for number, metric in enumerate(metrics):
+        at = place(number, metrics, columns)
+        for trace in _panel(table, metric, group, legend=number == 0):
+            figure.add_trace(trace, **at)
+        figure.update_yaxes(tickformat=words_of(metric).format if "%" in words_of(metric).format else None, **at)
+    _layer_axis(figure, table)
+    if len(metrics) == 1:
+        figure.update_yaxes(title_text=words_of(metrics[0]).name)
+    return figure, height
+
+
+def _layer_axis(figure: go.Figure, table: pd.DataFrame, **at: int) -> None:
+    step = max(1, -(-int(table["layer"].max() + 1) // 10))
+    figure.update_xaxes(title_text="layer", showgrid=False, dtick=step, **at)
+
+
+def _panel(table: pd.DataFrame, metric: str, group: str, *, legend: bool) -> list[go.Scatter]:
+    """One metric along the layers: other groups thin behind, the null line, and the group with its intervals."""
+    words, shown = words_of(metric), rows_of(table, metric, group)
+    others = [rows_of(table, metric, name) for name in names_of(table, "group") if name != group]
+    thin = [
+        go.Scatter(
+            x=other["layer"].to_numpy(np.int64),
+            y=other["value"].to_numpy(float),
+            mode="lines",
+            line={"color": REFERENCE, "width": 1},
+            opacity=0.4,
+            hovertext=hover(other, ("group", "layer"), words),
+            hovertemplate="%{hovertext}<extra></extra>",
+            name="each other group",
+            legendgroup="others",
+            showlegend=legend and number == 0,
+        )
+        for number, other in enumerate(others)
+    ]
+    return [*thin, _null(shown, words.null, legend), _main(shown, group, metric, legend)]
+
+
+def _null(shown: pd.DataFrame, name: str, legend: bool) -> go.Scatter:
+    return go.Scatter(
+        x=shown["layer"].to_numpy(np.int64),
+        y=shown["null"].to_numpy(float),
+        mode="lines",
+        line={"color": REFERENCE, "dash": "dot", "width": 1.8},
+        name=name,
+        legendgroup="null",
+        showlegend=legend,
+        hoverinfo="skip",
+    )
+
+
+def _main(shown: pd.DataFrame, group: str, metric: str, legend: bool) -> go.Scatter:
+    return go.Scatter(
+        x=shown["layer"].to_numpy(np.int64),
+        y=shown["value"].to_numpy(float),
+        error_y=whiskers(shown),
+        mode="lines+markers",
+        line={"color": ACCENT, "width": 2},
+        marker={"size": 6},
+        hovertext=hover(shown, ("layer", "group"), words_of(metric)),
+        hovertemplate="%{hovertext}<extra></extra>",
+        name=label(group),
+        legendgroup="main",
+        showlegend=legend,
+    )
+
+
+def _band(low: pd.DataFrame, high: pd.DataFrame, *, legend: bool) -> list[go.Scatter]:
+    """The lower edge without a line, and the upper edge filled down to it."""
+    edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "legendgroup": "band"}
+    return [
+        go.Scatter(x=low["layer"].to_numpy(np.int64), y=low["value"].to_numpy(float), showlegend=False, **edge),
+        go.Scatter(
+            x=high["layer"].to_numpy(np.int64),
+            y=high["value"].to_numpy(float),
+            fill="tonexty",
+            fillcolor="rgba(33,114,176,0.16)",
+            name="middle half of the tokens",
+            showlegend=legend,
+            **edge,
+        ),
+    ]
+
+
+def _dots(shown: pd.DataFrame, groups: list[str]) -> list[go.Scatter]:
+    """One dot with interval per group, and the balanced value as a line down the panel."""
+    metric = str(shown["metric"].iloc[0])
+    y = shown["group"].map({name: number for number, name in enumerate(groups)}).to_numpy(np.int64)
+    null = float(shown["null"].iloc[0])
+    return [
+        go.Scatter(
+            x=np.full(2, null),
+            y=np.array([-0.6, len(groups) - 0.4]),
+            mode="lines",
+            line={"color": REFERENCE, "dash": "dot", "width": 1.8},
+            hoverinfo="skip",
+            showlegend=False,
+        ),
+        go.Scatter(
+            x=shown["value"].to_numpy(float),
+            y=y,
+            error_x=whiskers(shown),
+            mode="markers",
+            marker={"size": 7, "color": ACCENT},
+            hovertext=hover(shown, ("group",), words_of(metric)),
+            hovertemplate="%{hovertext}<extra></extra>",
+            showlegend=False,
+        ),
+    ]
+
+
+def _behind(table: pd.DataFrame, group: str) -> str:
+    return "" if group == "all" and table["group"].nunique() == 1 else f"group {group}, the others behind"

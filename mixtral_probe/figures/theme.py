@@ -1,0 +1,88 @@
+"""The one look of all figures, on a light and on a dark page."""
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+from mixtral_probe.figures.color import PALETTE, scales
+
+ACCENT = PALETTE[0]
+REFERENCE = "#808b96"
+"""Null and balance lines: seen on white and on near-black alike."""
+FONT = "Inter, 'Source Sans 3', 'Source Sans Pro', 'Helvetica Neue', Helvetica, Arial, sans-serif"
+_INK = {False: ("#1d2630", "#5a6773", "#e4e8ec", "#ffffff"), True: ("#e8ecf0", "#a3afba", "#2c343d", "#1a2027")}
+_CLEAR = "rgba(0,0,0,0)"
+
+
+def template(dark: bool = False) -> go.layout.Template:
+    """The plotly template: transparent, so the page shows through; text legible on a light or (`dark`) dark page."""
+    ink, muted, grid, card = _INK[dark]
+    axis: dict[str, Any] = {
+        "gridcolor": grid,
+        "linecolor": grid,
+        "tickcolor": grid,
+        "zeroline": False,
+        "ticks": "",
+        "tickfont": {"size": 12, "color": muted},
+        "title": {"font": {"size": 13, "color": muted}, "standoff": 8},
+        "automargin": True,
+    }
+    layout = go.Layout(
+        font={"family": FONT, "size": 13, "color": ink},
+        title={
+            "font": {"size": 18, "color": ink},
+            "subtitle": {"font": {"size": 12.5, "color": muted}},
+            "x": 0,
+            "xanchor": "left",
+            "xref": "paper",
+            "yref": "container",
+            "y": 1,
+            "yanchor": "top",
+            "pad": {"t": 10},
+        },
+        paper_bgcolor=_CLEAR,
+        plot_bgcolor=_CLEAR,
+        colorway=list(PALETTE),
+        margin={"l": 64, "r": 24, "t": 104, "b": 56},
+        xaxis=axis,
+        yaxis=axis,
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "yref": "container", "y": 0.995, "yanchor": "top"},
+        hoverlabel={
+            "bgcolor": card,
+            "bordercolor": grid,
+            "font": {"family": FONT, "size": 12.5, "color": ink},
+            "align": "left",
+        },
+        annotationdefaults={"font": {"size": 12, "color": muted}, "showarrow": False},
+        coloraxis={
+            "colorbar": {"thickness": 12, "outlinewidth": 0, "ticks": "", "tickfont": {"size": 11, "color": muted}}
+        },
+    )
+    whisker = {"color": ink, "thickness": 1.4, "width": 0}
+    return go.layout.Template(
+        layout=layout,
+        data={"bar": [go.Bar(error_y=whisker)], "scatter": [go.Scatter(error_x=whisker, error_y=whisker)]},
+    )
+
+
+def themed(figure: go.Figure, dark: bool = False) -> go.Figure:
+    """The same figure for a light or (`dark`) dark page: a copy with that template and those colour scales.
+
+    A figure notes in `layout.meta["scales"]` which role of `figures.color.scales` each of its colour axes plays.
+    """
+    chosen = scales(dark)
+    roles = (figure.layout.meta or {}).get("scales", {})
+    copy = go.Figure(figure)
+    return copy.update_layout(
+        template=template(dark), **{axis: {"colorscale": chosen[role]} for axis, role in roles.items()}
+    )
+
+
+def finish(
+    figure: go.Figure, title: str, subtitle: str, *, height: int, roles: dict[str, str] | None = None
+) -> go.Figure:
+    """Give a figure its title, height, light theme and the roles of its colour axes. Returns the figure."""
+    figure.update_layout(
+        title={"text": title, "subtitle": {"text": subtitle}}, height=height, meta={"scales": roles or {}}
+    )
+    return themed(figure)

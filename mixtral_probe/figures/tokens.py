@@ -1,0 +1,150 @@
+"""Figures of single tokens: `token_route`, `balance_loss_tokens`."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.figures.color import expert_colors
+from mixtral_probe.figures.theme import finish
+from mixtral_probe.figures.words import label, rows_of, subtitle, ticks, words_of
+
+_LABELLED = 40
+"""Up to this many tokens each has its text on the axis; above, positions only."""
+
+
+def token_route(
+    table: pd.DataFrame, *, document: int, position: int, chunk: int = 0, num_experts: int | None = None
+) -> go.Figure:
+    """The way of one token through all layers: its chosen experts, sized by weight and numbered by rank.
+
+    Args:
+        table: `tables.routes`.
+        document: the token's document.
+        position: its position in the window.
+        chunk: the window.
+        num_experts: E; None for as many as occur in the table.
+
+    Raises:
+        InputError: the table lacks that token.
+    """
+    shown = _one_token(table, document=document, chunk=chunk, position=position)
+    experts = num_experts if num_experts is not None else int(table["expert"].max()) + 1
+    layers = sorted(int(layer) for layer in shown["layer"].unique())
+    y = shown["layer"].map({layer: number for number, layer in enumerate(layers)}).to_numpy(np.int64)
+    figure = go.Figure([_strongest(shown, y), _choices(shown, y, experts)])
+    places, texts = ticks(layers, 32)
+    figure.update_yaxes(title_text="layer", tickvals=places, ticktext=texts, range=[len(layers) - 0.4, -0.6])
+    figure.update_xaxes(title_text="expert", range=[-0.6, experts - 0.4], dtick=1 if experts <= 16 else None)
+    where = f"document {document} · " + (f"window {chunk} · " if chunk else "") + f"position {position}"
+    title = f"Route of “{label(shown['token'].iloc[0])}”" if shown["token"].notna().all() else "Route of one token"
+    note = f"{where} · number: rank (0 = strongest) · size: weight · line: strongest choice · n = 1 token"
+    return finish(figure, title, note, height=180 + 26 * len(layers))
+
+
+def _one_token(table: pd.DataFrame, **keys: int) -> pd.DataFrame:
+    mask = np.logical_and.reduce([(table[name] == value).to_numpy(dtype=bool) for name, value in keys.items()])
+    if not mask.any():
+        asked = ", ".join(f"{name} {value}" for name, value in keys.items())
+        raise InputError(f"a route needs a token of the table, but there is none at {asked}")
+    return table[mask]
+
+
+def _strongest(shown: pd.DataFrame, y: np.ndarray) -> go.Scatter:
+    first = (shown["rank"] == 0).to_numpy(dtype=bool)
+    return go.Scatter(
+        x=shown["expert"].to_numpy(np.int64)[first],
+        y=y[first],
+        mode="lines",
+        line={"color": "rgba(128,139,150,0.55)", "width": 2},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _choices(shown: pd.DataFrame, y: np.ndarray, experts: int) -> go.Scatter:
+    expert, weight = shown["expert"].to_numpy(np.int64), shown["weight"].to_numpy(float)
+    colors = np.array(expert_colors(experts), dtype=object)
+    return go.Scatter(
+        x=expert,
+        y=y,
+        mode="markers+text",
+        text=shown["rank"].astype(str).to_numpy(dtype=object),
+        textfont={"size": 10, "color": "#ffffff"},
+        marker={
+            "size": 12 + 16 * np.sqrt(np.nan_to_num(weight, nan=0.5)),
+            "color": colors[expert],
+            "line": {"width": 0},
+            "opacity": 1,
+        },
+        customdata=shown[["layer", "expert", "rank", "weight", "margin"]].astype(object).to_numpy(),
+        hovertemplate=(
+            "layer %{customdata[0]} · expert %{customdata[1]}<br>rank %{customdata[2]}, weight %{customdata[3]:.3f}"
+            "<br>margin %{customdata[4]:.3f} nats<extra></extra>"
+        ),
+        showlegend=False,
+    )
+
+
+def balance_loss_tokens(table: pd.DataFrame, *, document: int = 0, chunk: int = 0) -> go.Figure:
+    """Position × layer: what each token of one window adds to each layer's balance loss, around the balanced 1.
+
+    Args:
+        table: `tables.balance_loss_tokens`.
+        document: the document.
+        chunk: its window.
+
+    Raises:
+        InputError: the table lacks that document or window.
+    """
+    shown = rows_of(table, "token_balance_loss", document=document, chunk=chunk)
+    words = words_of("token_balance_loss")
+    layers = sorted(int(layer) for layer in shown["layer"].unique())
+    positions = np.sort(shown["position"].unique()).astype(np.int64)
+    start, length = int(positions[0]), int(positions[-1] - positions[0]) + 1
+    z = np.full((len(layers), length), np.nan, np.float32)
+    row = shown["layer"].map({layer: number for number, layer in enumerate(layers)}).to_numpy(np.int64)
+    z[row, shown["position"].to_numpy(np.int64) - start] = shown["value"].to_numpy(np.float32)
+    figure = go.Figure(
+        go.Heatmap(
+            x=np.arange(start, start + length),
+            y=np.arange(len(layers)),
+            z=z,
+            text=_texts(shown, start, length, len(layers)),
+            coloraxis="coloraxis",
+            hovertemplate="%{text} · position %{x}<br>layer %{y}: %{z:.3f}<extra></extra>",
+        )
+    )
+    _token_axis(figure, shown, positions)
+    places, names = ticks(layers)
+    figure.update_yaxes(title_text="layer", tickvals=places, ticktext=names, autorange="reversed", showgrid=False)
+    null = float(shown["null"].iloc[0])
+    figure.update_layout(coloraxis={"cmid": null, "colorbar": {"title": {"text": words.name, "side": "right"}}})
+    where = f"document {document}" + (f", window {chunk}" if chunk else "")
+    roles = {"coloraxis": "diverging"}
+    return finish(
+        figure, f"Balance loss by token, {where}", subtitle(shown), height=190 + max(120, 20 * len(layers)), roles=roles
+    )
+
+
+def _token_texts(shown: pd.DataFrame) -> pd.Series:
+    """Label by position, of the tokens that have a text."""
+    first = shown.drop_duplicates("position").set_index("position")["token"].dropna()
+    return pd.Series([label(text) for text in first], index=first.index, dtype=object)
+
+
+def _texts(shown: pd.DataFrame, start: int, length: int, layers: int) -> np.ndarray:
+    """[L, positions] the token's text for every cell."""
+    line = np.full(length, "token", dtype=object)
+    texts = _token_texts(shown)
+    line[texts.index.to_numpy(np.int64) - start] = texts.to_numpy()
+    return np.broadcast_to(line, (layers, length))
+
+
+def _token_axis(figure: go.Figure, shown: pd.DataFrame, positions: np.ndarray) -> None:
+    """Positions along x; short windows show the tokens' texts at their positions."""
+    texts = _token_texts(shown)
+    figure.update_xaxes(title_text="position", showgrid=False)
+    if len(positions) <= _LABELLED and len(texts):
+        ticks_at = texts.index.to_numpy(np.int64)
+        figure.update_xaxes(title_text="token", tickvals=ticks_at, ticktext=texts.tolist(), tickangle=-60)

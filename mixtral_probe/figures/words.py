@@ -1,0 +1,141 @@
+"""How values, keys and texts are written in figures."""
+
+import html
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mixtral_probe.errors import InputError
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a metric is called on an axis, and the format of its values."""
+
+    name: str
+    format: str = ".3g"
+    null: str = "null"
+    """What the reference line is called."""
+
+    def text(self, value: float) -> str:
+        """A value as a reader sees it."""
+        return "–" if pd.isna(value) else "0" if value == 0 else format(float(value), self.format)
+
+
+_EVEN, _BALANCED, _CHANCE = "even use", "balanced", "uniform routing"
+METRICS = {
+    "share": Words("share of assignments", ".1%", _EVEN),
+    "selection_frequency": Words("share of tokens", ".1%", _EVEN),
+    "gate_share": Words("mean gate weight", ".1%", _EVEN),
+    "mean_probability": Words("mean router probability", ".1%", _EVEN),
+    "rank_share": Words("share of tokens", ".1%", _EVEN),
+    "max_violation": Words("max violation", ".3g", _CHANCE),
+    "min_violation": Words("min violation", ".3g", _CHANCE),
+    "cv_squared": Words("CV²", ".3g", _CHANCE),
+    "gini": Words("Gini", ".3g", _CHANCE),
+    "normalized_entropy": Words("normalised entropy", ".4g", _CHANCE),
+    "effective_experts": Words("effective experts", ".3g", _CHANCE),
+    "dead_experts": Words("dead experts", ".3g", _CHANCE),
+    "load_balancing_loss": Words("loss of one layer", ".4g", _BALANCED),
+    "load_balancing_loss_mean": Words("mean of the layers' losses", ".4g", _BALANCED),
+    "load_balancing_loss_pooled": Words("pooled loss (transformers)", ".4g", _BALANCED),
+    "load_balancing_loss_pooled_part": Words("part of the pooled loss", ".4g", _BALANCED),
+    "router_z_loss": Words("router z-loss, nats²", ".3g", "all logits 0"),
+    "contribution": Words("contribution E f P", ".3g", _BALANCED),
+    "excess": Words("excess E (f − 1/E)(P − 1/E)", ".2g", _BALANCED),
+    "pooling_gap_groups": Words("hidden by pooling groups", ".2g", "groups alike"),
+    "pooling_gap_layers": Words("hidden by pooling layers", ".2g", "layers alike"),
+    "token_balance_loss": Words("the token's part of the loss", ".3g", "mean when balanced"),
+    "router_entropy": Words("router entropy H(p)/ln E", ".3g", "all logits alike"),
+    "top1_probability": Words("largest probability", ".1%", "all logits alike"),
+    "topk_mass": Words("probability of the chosen", ".1%", "all logits alike"),
+    "selection_margin": Words("selection margin, nats", ".3g", "all logits alike"),
+    "order_margin": Words("order margin, nats", ".3g", "all logits alike"),
+    "entropy_bits": Words("entropy, bits", ".3g", "even attention"),
+    "distance": Words("distance, tokens", ".3g", "even attention"),
+    "sink_share": Words("share on position 0", ".1%", "even attention"),
+}
+
+
+def words_of(metric: str) -> Words:
+    """The words of a metric; one this list lacks is called by its own name."""
+    return METRICS.get(metric, Words(metric.replace("_", " ")))
+
+
+def label(text: object) -> str:
+    """Any text as plotly may show it: markup escaped, spaces and control characters made visible."""
+    plain = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    glyphs = {"\n": "↵", "\t": "⇥", "\r": "␍"}
+    shown = "".join(glyphs.get(char, char if char.isprintable() else "·") for char in plain)
+    if shown != shown.strip(" "):
+        left, right = len(shown) - len(shown.lstrip(" ")), len(shown) - len(shown.rstrip(" "))
+        shown = "␣" * left + shown.strip(" ") + ("␣" * right if shown.strip(" ") else "")
+    return html.escape(shown)
+
+
+def rows_of(frame: pd.DataFrame, metric: str, group: str | None = None, **keys: int | None) -> pd.DataFrame:
+    """The rows of a metric, of a group and of the keys that are not None.
+
+    Raises:
+        InputError: there is none, naming what the table holds.
+    """
+    wanted = {"metric": metric, "group": group, **keys}
+    for column, choice in wanted.items():
+        if choice is None:
+            continue
+        held = frame[column]
+        frame = frame[(held == choice).fillna(False).to_numpy(dtype=bool)]
+        if frame.empty:
+            known = ", ".join(map(str, held.dropna().unique()[:20])) or "nothing"
+            raise InputError(f"{column} {choice!r} was asked for, but the table holds {known}")
+    return frame
+
+
+def names_of(frame: pd.DataFrame, column: str) -> list[str]:
+    """The values of a text column in their order, "all" last."""
+    found = list(dict.fromkeys(frame[column].astype(str)))
+    return [name for name in found if name != "all"] + [name for name in found if name == "all"]
+
+
+def subtitle(frame: pd.DataFrame, more: str = "") -> str:
+    """Scope and n of the rows shown: what all their scopes have in common, and the smallest to the largest n."""
+    scopes = [str(scope).split("; ") for scope in frame["scope"].unique()]
+    shared = [part for part in scopes[0] if all(part in scope for scope in scopes)] if scopes else []
+    counts = frame["n"].dropna()
+    size = "n not given"
+    if len(counts):
+        low, high = f"{counts.min():,}", f"{counts.max():,}"
+        size = f"n = {low if low == high else f'{low} – {high}'} tokens"
+    text = " · ".join(label(part) for part in [*([more] if more else []), *shared, size])
+    return "<br>".join(textwrap.wrap(text, 125))
+
+
+def hover(frame: pd.DataFrame, keys: Sequence[str], words: Words, *, brief: bool = False) -> np.ndarray:
+    """[rows] object array of hover texts: keys, value, interval, null and n; keys and value only when `brief`."""
+    columns = [frame[name].astype(object) for name in keys]
+    heads = [
+        " · ".join(f"{name} {label(value)}" for name, value in zip(keys, row, strict=True))
+        for row in zip(*columns, strict=True)
+    ]
+    if brief:
+        lines = [f"{head}<br>{words.text(value)}" for head, value in zip(heads, frame["value"], strict=True)]
+    else:
+        numbers = frame[["value", "low", "high", "null", "n"]].itertuples(index=False)
+        lines = [f"<b>{head}</b><br>{_numbers(words, *row)}" for head, row in zip(heads, numbers, strict=True)]
+    return np.array(lines, dtype=object)
+
+
+def _numbers(words: Words, value: float, low: float, high: float, null: float, n: int) -> str:
+    interval = "no interval" if pd.isna(low) else f"95 % interval {words.text(low)} to {words.text(high)}"
+    count = "not given" if pd.isna(n) else f"{int(n):,} tokens"
+    return f"{words.name}: <b>{words.text(value)}</b><br>{interval}<br>{words.null}: {words.text(null)}<br>n: {count}"
+
+
+def ticks(values: Iterable[object], most: int = 16) -> tuple[np.ndarray, list[str]]:
+    """Places 0, 1, … and labels of at most about `most` of the values, evenly thinned."""
+    texts = [label(value) for value in values]
+    step = max(1, -(-len(texts) // most))
+    return np.arange(0, len(texts), step), texts[::step]
