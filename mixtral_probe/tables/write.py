@@ -52,7 +52,10 @@ def _is_text(column: pd.Series) -> bool:
 def _texts(column: pd.Series) -> pd.Series:
     always = column.name in TOKEN_TEXT
     literals = {text: _literal(text) for text in column.dropna().unique() if always or str(text).startswith(_FORMULA)}
-    return column.astype(object).map(lambda text: literals.get(text, text), na_action="ignore") if literals else column
+    if not literals:
+        return column
+    # Of type object, because `str` cannot hold a lone surrogate.
+    return pd.Series([literals.get(text, text) for text in column.astype(object)], index=column.index, dtype=object)
 
 
 def _literal(text: Any) -> str:
