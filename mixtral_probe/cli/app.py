@@ -1,0 +1,21 @@
+"""The list of verbs."""
+
+import typer
+
+from mixtral_probe.cli.capture import capture
+from mixtral_probe.cli.dashboard import dashboard
+from mixtral_probe.cli.info import info
+from mixtral_probe.cli.report import report
+from mixtral_probe.cli.shell import plain_errors
+
+app = typer.Typer(
+    help="What the routers, experts and attention heads of a Mixtral model do with your text.",
+    epilog="Start with `mixtral-probe dashboard`, or `mixtral-probe VERB --help` for examples.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+for verb in (capture, report, info, dashboard):
+    app.command()(plain_errors(verb))

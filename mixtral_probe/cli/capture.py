@@ -1,0 +1,138 @@
+"""`mixtral-probe capture`: run text through a model and write a trace."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mixtral_probe.cli import options, words
+from mixtral_probe.cli.progress import show_progress, stop_between_batches
+from mixtral_probe.cli.shell import STOPPED, fail, print_json
+from mixtral_probe.errors import InputError
+
+if TYPE_CHECKING:
+    from mixtral_probe.corpus import Source
+    from mixtral_probe.engine import Estimate
+    from mixtral_probe.probe import Probe
+    from mixtral_probe.trace import Trace
+
+
+def capture(
+    out: options.TraceOut,
+    model: options.Model = "mini",
+    text: options.Text = None,
+    file: options.File = None,
+    corpus: options.Corpus = None,
+    attention: options.Attention = None,
+    attention_maps: options.AttentionMaps = True,
+    window: options.Window = None,
+    device: options.Device = "cpu",
+    dtype: options.DType = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Run text through a model and write down what its routers did, as a trace.
+
+    Says first what it will take. Ctrl-C stops between batches; the same command continues where it stopped.
+
+    \b
+    Examples:
+      mixtral-probe capture --text "def add(a, b): return a + b" --out add.trace
+      mixtral-probe capture --file novel.txt --attention 0,3 --out novel.trace
+      mixtral-probe capture --corpus bundled --out corpus.trace
+      mixtral-probe capture --model ~/mixtral-8x7b --corpus my_texts --dtype bfloat16 --out big.trace
+    """
+    source = _source(text, file, corpus)
+    _check_out(out)
+    probe = _open(model, device, dtype)
+    chosen = {"attention": attention, "attention_maps": attention_maps, "window": window}
+    expected = probe.estimate(source, **chosen)
+    typer.echo(_estimate_sentence(expected), err=as_json)
+    trace = _run(probe, source, out, chosen)
+    if as_json:
+        print_json(_facts(trace, expected))
+    else:
+        typer.echo(f"wrote {out}: {_trace_words(trace)}")
+
+
+def _source(text: str | None, file: Path | None, corpus: str | None) -> "Source":
+    given = {"--text": text, "--file": file, "--corpus": corpus}
+    named = [option for option, value in given.items() if value is not None]
+    if len(named) != 1:
+        came = " and ".join(named) or "none"
+        raise InputError(f"exactly one of {', '.join(given)} says what to run, but {came} came")
+    if text is not None:
+        return [{"id": "text", "text": text}]  # a list: a text alone could be the name of a file
+    if file is not None:
+        return _one_file(file.expanduser())
+    return "bundled" if corpus == "bundled" else _existing(Path(str(corpus)).expanduser(), "--corpus")
+
+
+def _one_file(file: Path) -> "Source":
+    """Any text file is one document, whatever its ending; rows stay rows."""
+    if file.suffix in (".txt", ".jsonl", ".parquet") or not file.is_file():
+        return _existing(file, "--file")
+    try:
+        return [{"id": file.name, "text": file.read_bytes().decode("utf-8-sig")}]
+    except UnicodeDecodeError as error:
+        raise InputError(f"--file must be UTF-8 text, but {file} is not at byte {error.start}") from None
+
+
+def _existing(path: Path, option: str) -> Path:
+    if not path.exists() or (option == "--file" and path.is_dir()):
+        raise InputError(
+            f"{option} must name {'a file' if option == '--file' else 'a folder or file'}, but {path} is none"
+        )
+    return path
+
+
+def _check_out(out: Path) -> None:
+    """A model may take minutes to load, so a place that cannot be written is said before."""
+    from mixtral_probe.trace.disk import check_target
+    from mixtral_probe.trace.storage import MARKER
+
+    check_target(out, MARKER)
+    if (partial := out.with_name(f"{out.name}.partial")).is_dir():
+        typer.echo(f"continuing the unfinished run in {partial}", err=True)
+
+
+def _open(model: str, device: str, dtype: str | None) -> "Probe":
+    from mixtral_probe.probe import Probe
+
+    return Probe.from_pretrained(model if model == "mini" else Path(model), dtype, device)
+
+
+def _run(probe: "Probe", source: "Source", out: Path, chosen: dict[str, Any]) -> "Trace":
+    from mixtral_probe.engine import CaptureStoppedError
+
+    with stop_between_batches() as stopped, show_progress() as progress:
+        try:
+            return probe.trace(source, path=out, on_progress=progress, should_stop=stopped, **chosen)
+        except CaptureStoppedError:
+            pass
+    fail(f"stopped; what is done is kept in {out}.partial, and the same command continues there", STOPPED)
+
+
+def _estimate_sentence(expected: "Estimate") -> str:
+    return (
+        f"{words.counted(expected.documents, 'document')}, {words.counted(expected.tokens, 'token')}: about "
+        f"{words.size(expected.memory_bytes)} of memory, {words.size(expected.disk_bytes)} on disk, "
+        f"{words.duration(expected.seconds)}"
+    )
+
+
+def _trace_words(trace: "Trace") -> str:
+    return f"{words.counted(trace.num_tokens, 'token')} through {words.counted(trace.num_layers, 'layer')}"
+
+
+def _facts(trace: "Trace", expected: "Estimate") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "path": str(trace.path),
+        "documents": trace.num_documents,
+        "tokens": trace.num_tokens,
+        "layers": trace.num_layers,
+        "experts": trace.num_experts,
+        "experts_per_token": trace.num_experts_per_tok,
+        "estimate": asdict(expected),
+    }

@@ -1,0 +1,90 @@
+"""`mixtral-probe dashboard`: start the web page that comes with the project."""
+
+import socket
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import mixtral_probe
+from mixtral_probe.cli import options
+from mixtral_probe.cli.shell import WRONG_INPUT, fail
+from mixtral_probe.errors import InputError
+
+ENTRY = "streamlit_app.py"
+FIRST_PORT, PORTS_TRIED = 8501, 100
+
+
+def dashboard(traces: options.TracesToOpen = None, port: options.Port = None, host: options.Host = "127.0.0.1") -> None:
+    """Open the web page on some traces, or on the embedded model and corpus. Ctrl-C ends it.
+
+    \b
+    Examples:
+      mixtral-probe dashboard
+      mixtral-probe dashboard corpus.trace --port 8600
+    """
+    folders = [_trace_folder(trace) for trace in traces or ()]
+    chosen = _free_port(host) if port is None else port
+    if not _is_free(host, chosen):
+        fail(
+            f"port {chosen} of {host} cannot be opened, something else may use it; name another with --port",
+            WRONG_INPUT,
+        )
+    _run_streamlit(_app_folder() / ENTRY, folders, _settings(host, chosen))
+
+
+def _trace_folder(trace: Path) -> str:
+    folder = trace.expanduser().absolute()
+    if not (folder / "trace.json").is_file():
+        raise InputError(f"dashboard opens folders that capture wrote, but {trace} holds no trace.json")
+    return str(folder)
+
+
+def _app_folder() -> Path:
+    package = Path(mixtral_probe.__file__).parent
+    for folder in (package / "_bundled" / "app", package.parent / "app"):
+        if (folder / ENTRY).is_file():
+            return folder
+    raise InputError("the dashboard is not part of this installation; install from the full source tree")
+
+
+def _is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except socket.gaierror:
+            raise InputError(f"--host must be an address of this machine, but it is {host!r}") from None
+        except OSError:
+            return False
+    return True
+
+
+def _free_port(host: str) -> int:
+    last = FIRST_PORT + PORTS_TRIED - 1
+    for port in range(FIRST_PORT, last + 1):
+        if _is_free(host, port):
+            return port
+    raise InputError(f"no port from {FIRST_PORT} to {last} of {host} can be opened; name another with --port or --host")
+
+
+def _settings(host: str, port: int) -> dict[str, str]:
+    """Nothing is sent home, only this machine is served, and no prompt waits for an answer."""
+    return {
+        "server.address": host,
+        "server.port": str(port),
+        "server.showEmailPrompt": "false",
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+        "client.toolbarMode": "minimal",
+        "global.developmentMode": "false",
+    }
+
+
+def _run_streamlit(entry: Path, folders: list[str], settings: dict[str, str]) -> None:
+    """Become `streamlit run`, in this process, so that one Ctrl-C or signal ends everything."""
+    flags = [f"--{name}={value}" for name, value in settings.items()]
+    sys.argv = ["streamlit", "run", str(entry), *flags, "--", *folders]
+    from streamlit.web.cli import main
+
+    main(prog_name="streamlit")

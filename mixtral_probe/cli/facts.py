@@ -1,0 +1,128 @@
+"""What can be said about a folder without running anything."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixtral_probe.errors import InputError
+
+if TYPE_CHECKING:
+    from mixtral_probe.checkpoint import Checkpoint
+    from mixtral_probe.trace import Trace
+
+FINGERPRINT_LIMIT = 2 * 10**9
+"""Bytes of weights up to which a model is read whole for its fingerprint."""
+_PLAIN_LABEL_VALUES = 30
+
+
+def folder_facts(path: str | Path) -> dict[str, Any]:
+    """Facts of a model folder ("mini" too) or of a trace, ready for JSON.
+
+    Raises:
+        InputError: it is neither, or it is broken.
+    """
+    folder = Path(path)
+    if path != "mini":
+        if not folder.exists():
+            raise InputError(f"info needs a model folder or a trace, but there is nothing at {folder}")
+        if (folder / "trace.json").is_file():
+            return _trace_facts(folder)
+        if (folder / "run" / "plan.json").is_file():
+            raise InputError(f"{folder} is an unfinished run; the capture that began it continues it")
+        if not (folder / "config.json").is_file():
+            raise InputError(
+                f"info needs a model folder (with config.json) or a trace (with trace.json), but {folder} is neither"
+            )
+    return _model_facts(path)
+
+
+def _model_facts(path: str | Path) -> dict[str, Any]:
+    from mixtral_probe.checkpoint import Checkpoint
+
+    opened = Checkpoint(path)
+    config = opened.config
+    return {
+        "kind": "model",
+        "path": str(opened.folder),
+        "parameters": config.num_parameters(),
+        "active_parameters": config.num_active_parameters(),
+        "layers": config.num_hidden_layers,
+        "experts": config.num_local_experts,
+        "experts_per_token": config.num_experts_per_tok,
+        "attention_heads": config.num_attention_heads,
+        "key_value_heads": config.num_key_value_heads,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "vocabulary": config.vocab_size,
+        "positions": config.max_position_embeddings,
+        "dtype": str(opened.dtype).removeprefix("torch."),
+        "layout": opened.layout,
+        "language_head": opened.has_head,
+        "tokenizer": (opened.folder / "tokenizer.json").is_file(),
+        "bytes": sum(_weight_files(opened.folder).values()),
+        "files": _weight_files(opened.folder),
+        "fingerprint": _model_fingerprint(opened),
+    }
+
+
+def _weight_files(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_size for file in sorted(folder.glob("*.safetensors"))}
+
+
+def _model_fingerprint(opened: "Checkpoint") -> str | None:
+    """The one that traces of this model carry; None where finding it would mean reading very much."""
+    if not opened.has_head or sum(_weight_files(opened.folder).values()) > FINGERPRINT_LIMIT:
+        return None
+    from mixtral_probe.checkpoint import MixtralForCausalLM
+    from mixtral_probe.engine.provenance import model_fingerprint
+
+    return model_fingerprint(MixtralForCausalLM.from_pretrained(opened.folder, dtype="auto"))
+
+
+def _trace_facts(folder: Path) -> dict[str, Any]:
+    from mixtral_probe.trace import Trace
+
+    trace, files = Trace.load(folder), {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
+    meta = trace.meta
+    return {
+        "kind": "trace",
+        "path": str(folder),
+        "documents": trace.num_documents,
+        "tokens": trace.num_tokens,
+        "special_tokens": int(trace.tokens["special"].sum()),
+        "labels": _labels(trace),
+        "layers": trace.num_layers,
+        "experts": trace.num_experts,
+        "experts_per_token": trace.num_experts_per_tok,
+        "recorded": _recorded(trace),
+        "model": meta.model,
+        "tokenizer": meta.tokenizer,
+        "corpus": meta.corpus,
+        "dtype": meta.dtype,
+        "device": meta.device,
+        "instruments": [instrument.get("name", "") for instrument in meta.instruments],
+        "software": meta.software,
+        "created": meta.created,
+        "schema_version": meta.schema_version,
+        "bytes": sum(files.values()),
+        "files": files,
+    }
+
+
+def _labels(trace: "Trace") -> dict[str, dict[str, int] | str]:
+    """Documents of each value of each label; where nearly every document has its own value, only how many."""
+    described: dict[str, dict[str, int] | str] = {}
+    for name in trace.labels:
+        counts = trace.documents[name].astype(str).value_counts(sort=False).sort_index()
+        few = len(counts) <= _PLAIN_LABEL_VALUES
+        described[name] = {str(k): int(n) for k, n in counts.items()} if few else f"{len(counts)} values"
+    return described
+
+
+def _recorded(trace: "Trace") -> list[str]:
+    names = [name for name in ("expert_ids", "expert_weights", "router_logits") if getattr(trace, name) is not None]
+    if trace.tokens["nll"].notna().any():
+        names.append("nll")
+    if trace.attention_layers:
+        names.append(f"attention of layers {json.dumps(list(trace.attention_layers))}")
+    return names

@@ -1,0 +1,79 @@
+"""The options of the verbs: their form and their help."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+_WHAT, _HOW = "What to run (exactly one)", "How"
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")]
+TraceFolders = Annotated[list[Path], typer.Argument(metavar="TRACE…", help="Folders that capture wrote.")]
+
+TraceOut = Annotated[
+    Path,
+    typer.Option("--out", metavar="DIR", help="Where the trace is written; a trace that is there is replaced."),
+]
+Model = Annotated[
+    str, typer.Option(metavar="DIR|mini", help="A Hugging Face model folder; mini is the embedded model.")
+]
+Text = Annotated[str | None, typer.Option(metavar="T", help="This text.", rich_help_panel=_WHAT)]
+File = Annotated[
+    Path | None,
+    typer.Option(metavar="F", help="A text file, one document; or JSONL or Parquet rows.", rich_help_panel=_WHAT),
+]
+Corpus = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR|bundled",
+        help="A folder: its subfolders are domains, a .txt in them is a document, a JSONL or Parquet row too.",
+        rich_help_panel=_WHAT,
+    ),
+]
+Attention = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LAYERS", help="Record attention too: 0,3 or 8-15 or all; heads as 3:0-7.", rich_help_panel=_HOW
+    ),
+]
+AttentionMaps = Annotated[
+    bool,
+    typer.Option(
+        help="Keep the attention maps, or only entropy, distance and sink share per head.", rich_help_panel=_HOW
+    ),
+]
+Window = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Cut documents after N tokens; by default where the positions end.", rich_help_panel=_HOW
+    ),
+]
+Device = Annotated[str, typer.Option(metavar="D", help="Such as cpu, cuda:0 or mps.", rich_help_panel=_HOW)]
+DType = Annotated[
+    str | None,
+    typer.Option(
+        metavar="T",
+        help="float32, bfloat16, float16, or auto for that of the files; by default float32 on a CPU, else auto.",
+        rich_help_panel=_HOW,
+    ),
+]
+
+ReportOut = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder the files go to.")]
+TableFormat = Annotated[Literal["csv", "parquet"], typer.Option("--format", help="Of the tables.")]
+Html = Annotated[bool, typer.Option("--html", help="Write one page with figures too, which opens offline.")]
+Tables = Annotated[
+    str | None,
+    typer.Option(metavar="NAMES", help="Only these, with commas between; per-token tables of any size are allowed."),
+]
+
+Port = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, max=65535, help="By default the first that is free from 8501 upward."),
+]
+Host = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="Who can reach it: 127.0.0.1 is this machine only, 0.0.0.0 everyone.")
+]
+AnyPath = Annotated[str, typer.Argument(metavar="PATH", help="A model folder, mini, or a trace.")]
+TracesToOpen = Annotated[
+    list[Path] | None, typer.Argument(metavar="[TRACE]…", help="Traces to open; without any, the embedded one.")
+]

@@ -1,0 +1,55 @@
+"""What every verb shares: mistakes and warnings as one sentence on stderr, exit codes, JSON."""
+
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NoReturn, ParamSpec
+
+import typer
+
+from mixtral_probe.errors import InputError
+
+P = ParamSpec("P")
+FAILED, WRONG_INPUT, STOPPED = 1, 2, 130
+
+
+def plain_errors(verb: Callable[P, None]) -> Callable[P, None]:
+    """The verb with a user's mistakes (exit 2) and the system's refusals (exit 1) said in one sentence each."""
+
+    @wraps(verb)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                verb(*args, **kwargs)
+            except InputError as error:
+                fail(str(error), WRONG_INPUT)
+            except OSError as error:
+                fail(_system_sentence(error), FAILED)
+            except KeyboardInterrupt:
+                fail("stopped", STOPPED)
+
+    return guarded
+
+
+def fail(sentence: str, code: int) -> NoReturn:
+    """Say why on stderr and leave."""
+    typer.echo(f"mixtral-probe: {sentence}", err=True)
+    raise typer.Exit(code)
+
+
+def print_json(facts: dict[str, Any]) -> None:
+    """One JSON object on stdout."""
+    typer.echo(json.dumps(facts, indent=2, ensure_ascii=False, default=str))
+
+
+def _system_sentence(error: OSError) -> str:
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    # Through sys.stderr as it is now: a progress bar puts its own there and prints above itself.
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
