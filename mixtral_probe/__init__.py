@@ -9,20 +9,29 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
+    "AttentionPlan": "trace",
     "Checkpoint": "checkpoint",
     "InputError": "errors",
-    "Tokenizer": "tokenizer",
-    "read_corpus": "corpus",
     "MixtralConfig": "config",
     "MixtralForCausalLM": "checkpoint",
     "MixtralModel": "checkpoint",
+    "Probe": "probe",
+    "Result": "trace",
+    "RoutingStats": "stats",
+    "Tokenizer": "tokenizer",
+    "Trace": "trace",
+    "read_corpus": "corpus",
 }
 
-__all__ = list(_HOME)
+_ROOMS = ("figures", "metrics", "tables")
+
+__all__ = [*_HOME, *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for, when it is asked for: opening a saved trace must not load torch."""
+    if name in _ROOMS:
+        return import_module(f"mixtral_probe.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'mixtral_probe' has no attribute {name!r}")
     return getattr(import_module(f"mixtral_probe.{_HOME[name]}"), name)

@@ -39,10 +39,11 @@ class Attention(nn.Module):
             key, value = call.cache.append(self.layer, key, value)
         out = self._attend(query, key, value, call, visit).transpose(1, 2)  # [B, S, H, D]
         out = visit(Site.HEAD_OUTPUT, out.contiguous())
-        return self.o_proj(out.reshape(*x.shape[:-1], -1))
+        return self.o_proj(out.flatten(2))
 
     def _heads(self, projection: nn.Linear, x: Tensor) -> Tensor:
-        return projection(x).view(*x.shape[:-1], -1, self.head_dim).transpose(1, 2)  # [B, heads, S, D]
+        heads = projection.out_features // self.head_dim
+        return projection(x).view(*x.shape[:-1], heads, self.head_dim).transpose(1, 2)  # [B, heads, S, D]
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, call: Call, visit: Visitors) -> Tensor:
         """[B, H, S, D], through explicit weights where the numerics or an edit ask for them."""
@@ -85,5 +86,9 @@ class Attention(nn.Module):
         return F.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
 
     def _repeat(self, x: Tensor) -> Tensor:
-        """Query head j reads kv head j // (H / H_kv): [B, H_kv, M, D] → [B, H, M, D]."""
-        return x.repeat_interleave(self.num_heads // self.num_kv_heads, dim=1)
+        """Query head j reads kv head j // (H / H_kv): [B, H_kv, M, D] → [B, H, M, D].
+
+        As the reference does it: with one kv head this is a view, which torch multiplies in another order than a copy.
+        """
+        groups = self.num_heads // self.num_kv_heads
+        return x if groups == 1 else x[:, :, None].expand(-1, -1, groups, -1, -1).flatten(1, 2)

@@ -10,7 +10,7 @@ from mixtral_probe.model.cache import KVCache
 from mixtral_probe.model.losses import load_balancing_loss_pooled, next_token_loss
 from mixtral_probe.model.model import MixtralModel, initialise
 from mixtral_probe.model.outputs import CausalLMOutput
-from mixtral_probe.model.sites import MODEL, Instrument, Site, Visitors
+from mixtral_probe.model.sites import MODEL, Call, Instrument, Site, Visitors
 
 
 class MixtralForCausalLM(nn.Module):
@@ -52,8 +52,7 @@ class MixtralForCausalLM(nn.Module):
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache,
             output_attentions, output_hidden_states, routers, instruments,
         )  # fmt: skip
-        logits = self.lm_head(out.last_hidden_state[:, -logits_to_keep:])
-        logits = Visitors(instruments, MODEL, out.call)(Site.LOGITS, logits)
+        logits = self.head(out.last_hidden_state[:, -logits_to_keep:], out.call, instruments)
         loss = None if labels is None else next_token_loss(logits, labels)
         aux = None
         if out.router_logits:
@@ -63,3 +62,7 @@ class MixtralForCausalLM(nn.Module):
         return CausalLMOutput(
             logits, loss, aux, out.past_key_values, out.hidden_states, out.attentions, out.router_logits
         )
+
+    def head(self, hidden: Tensor, call: Call, instruments: Sequence[Instrument] = ()) -> Tensor:
+        """Logits [B, n, V] of some positions of the final hidden states [B, n, C]."""
+        return Visitors(instruments, MODEL, call)(Site.LOGITS, self.lm_head(hidden))

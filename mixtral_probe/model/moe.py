@@ -63,8 +63,8 @@ class Experts(nn.Module):
             if not count and not shown:
                 continue
             values = self.one(expert, x[rows[own]], call)
-            if shown:
-                values = visit(Site.EXPERT_OUTPUT, ExpertSlice(expert, rows[own], values)).values
+            if shown:  # a copy, since whoever looks may keep it beyond the reuse of the buffer
+                values = visit(Site.EXPERT_OUTPUT, ExpertSlice(expert, rows[own], values.clone())).values
             out.index_add_(0, rows[own], (values * weights[own, None]).to(out.dtype))
         return out
 

@@ -89,6 +89,11 @@ class TraceBuilder:
         return [int(document) for document in np.flatnonzero(~self._done)]
 
     @property
+    def attention_plan(self) -> AttentionPlan | None:
+        """The layers and heads whose attention is to be filled in."""
+        return self._plan.attention
+
+    @property
     def attention_sums(self) -> dict[str, np.ndarray] | None:
         """Arrays to add to: `tokens` [L, D]; `entropy_bits`, `distance`, `sink` [L, D, H] (NaN: not planned)."""
         return None if self._attention is None else self._attention.sums

@@ -1,0 +1,61 @@
+"""Which attention to record: "0,3", "8-15", "all", heads as "3:0-7"."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from mixtral_probe.config import MixtralConfig
+from mixtral_probe.errors import InputError
+from mixtral_probe.trace import AttentionPlan
+
+AttentionChoice = str | Iterable[int] | Mapping[int, Iterable[int]] | None
+_PART = re.compile(r"(all|\d+(?:-\d+)?)(?::(\d+(?:-\d+)?))?")
+
+
+def attention_plan(choice: AttentionChoice, config: MixtralConfig, maps: bool = True) -> AttentionPlan | None:
+    """The layers and heads a user asked for.
+
+    Args:
+        choice: None or "" for none; layers as a list, "all", or a text such as "0,3", "8-15" or, for some heads only,
+            "3:0-7,5:2"; or a mapping from layer to heads.
+        maps: keep the maps; without them only the sums per head and document.
+
+    Raises:
+        InputError: the text has another form, or a layer or head does not exist.
+    """
+    chosen: dict[int, set[int]] = {}
+    for layer, heads in _pairs(choice, config):
+        chosen.setdefault(layer, set()).update(heads)
+    if not chosen:
+        return None
+    plan = AttentionPlan({layer: tuple(sorted(heads)) for layer, heads in sorted(chosen.items())}, maps=maps)
+    plan.check(config.num_hidden_layers, config.num_attention_heads)
+    return plan
+
+
+def _pairs(choice: AttentionChoice, config: MixtralConfig) -> Iterable[tuple[int, Iterable[int]]]:
+    every_head = range(config.num_attention_heads)
+    if choice is None:
+        return ()
+    if isinstance(choice, str):
+        return [pair for part in choice.split(",") if part.strip() for pair in _parsed(part.strip(), config)]
+    if isinstance(choice, Mapping):
+        return choice.items()
+    return [(layer, every_head) for layer in choice]
+
+
+def _parsed(part: str, config: MixtralConfig) -> list[tuple[int, Iterable[int]]]:
+    match = _PART.fullmatch(part)
+    if match is None:
+        raise InputError(
+            f"attention layers are written as '0,3', '8-15' or 'all', with heads as '3:0-7', but {part!r} came"
+        )
+    layers = range(config.num_hidden_layers) if match[1] == "all" else _span(match[1])
+    heads = range(config.num_attention_heads) if match[2] is None else _span(match[2])
+    return [(layer, heads) for layer in layers]
+
+
+def _span(text: str) -> range:
+    first, _, last = text.partition("-")
+    if last and int(last) < int(first):
+        raise InputError(f"a range counts upward, but {text!r} came; write '{last}-{first}'")
+    return range(int(first), int(last or first) + 1)

@@ -1,0 +1,152 @@
+"""The resident engine: a model in memory, documents in batches, a trace."""
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from os import PathLike
+
+import numpy as np
+import torch
+
+from mixtral_probe.corpus import Document
+from mixtral_probe.engine.allocator import keep_freed_memory
+from mixtral_probe.engine.plan import Plan, batches, plan
+from mixtral_probe.engine.progress import CaptureStoppedError, OnProgress, ShouldStop, Tracker
+from mixtral_probe.engine.provenance import model_fingerprint, software, texts_fingerprint
+from mixtral_probe.engine.scoring import next_token_scores
+from mixtral_probe.instruments import Copier, Recorder, Window, copier_for
+from mixtral_probe.model import Instrument, MixtralForCausalLM
+from mixtral_probe.stats import save_beside
+from mixtral_probe.tokenizer import Tokenizer
+from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder, TraceMeta
+
+POSITIONS_IN_A_BATCH = 4096
+
+
+def capture(
+    model: MixtralForCausalLM,
+    tokenizer: Tokenizer,
+    documents: Sequence[Document],
+    *,
+    attention: AttentionPlan | None = None,
+    path: str | PathLike[str] | None = None,
+    window: int | None = None,
+    model_name: str = "",
+    corpus_name: str = "",
+    instruments: Sequence[Instrument] = (),
+    on_progress: OnProgress | None = None,
+    should_stop: ShouldStop | None = None,
+    positions_in_a_batch: int = POSITIONS_IN_A_BATCH,
+) -> Trace:
+    """Run documents through a model and record what its routers did.
+
+    Args:
+        attention: layers and heads whose attention is recorded too.
+        path: write the trace here as it is made; an interrupted run of the same documents is continued.
+        window: cut longer documents into pieces of this many tokens; by default the model's maximum, with a warning.
+        model_name, corpus_name: what the trace calls them.
+        instruments: edits, visited before the recorder.
+        should_stop: looked at between batches.
+        positions_in_a_batch: padded positions run at once.
+
+    Raises:
+        InputError: the input breaks a rule.
+        CaptureStoppedError: ``should_stop`` said so.
+    """
+    tokenizer.check_fits(model.config)
+    keep_freed_memory()
+    planned = plan(documents, tokenizer, window or model.config.max_position_embeddings)
+    _warn_of_length(planned, model.config.max_position_embeddings, cut=window is None)
+    meta = _meta(model, tokenizer, documents, planned, (model_name, corpus_name), instruments)
+    builder = TraceBuilder(planned.documents, planned.tokens, meta, path, attention=attention)
+    _fill(builder, model, planned, instruments, positions_in_a_batch, on_progress, should_stop)
+    trace = builder.finish()
+    save_beside(trace)
+    return trace
+
+
+def _fill(
+    builder: TraceBuilder, model: MixtralForCausalLM, planned: Plan, instruments: Sequence[Instrument], positions: int,
+    on_progress: OnProgress | None, should_stop: ShouldStop | None,
+) -> None:  # fmt: skip
+    pending = set(builder.pending)
+    todo = [w for w in planned.windows if w.document in pending]
+    done = len(planned.documents) - len(pending)
+    total = len(planned.token_ids)
+    tracker = Tracker(len(planned.documents), total, total - sum(w.length for w in todo), on_progress)
+    left = Counter(w.document for w in todo)
+    copier = copier_for(model.lm_head.weight.device)
+    for batch in batches(todo, positions):
+        if should_stop is not None and should_stop():
+            raise CaptureStoppedError
+        run_batch(model, builder, planned.token_ids, batch, instruments, copier)
+        left.subtract(w.document for w in batch)
+        finished = [d for d in dict.fromkeys(w.document for w in batch) if not left[d]]
+        builder.mark_done(finished)
+        done += len(finished)
+        tracker.add(sum(w.length for w in batch), done)
+
+
+@torch.inference_mode()
+def run_batch(
+    model: MixtralForCausalLM, builder: TraceBuilder, token_ids: np.ndarray, batch: Sequence[Window],
+    instruments: Sequence[Instrument], copier: Copier,
+) -> None:  # fmt: skip
+    """One forward pass over some windows; what it did is in the builder's rows afterwards.
+
+    Windows are padded on the right, where causal attention keeps padding out of what is recorded without a mask.
+    """
+    longest = max(w.length for w in batch)
+    ids = torch.zeros(len(batch), longest, dtype=torch.int64)
+    for row, w in enumerate(batch):
+        ids[row, : w.length] = torch.from_numpy(token_ids[w.start : w.start + w.length].astype(np.int64))
+    ids = ids.to(model.lm_head.weight.device)
+    recorder = Recorder(builder, batch, longest, copier)
+    out = model.model(ids, instruments=(*instruments, recorder))
+    nll, predicted = next_token_scores(model, out.last_hidden_state, ids, out.call, instruments)
+    recorder.finish()
+    nll, predicted = nll.cpu(), predicted.cpu()
+    for row, w in enumerate(batch):
+        rows = slice(w.start, w.start + w.length)
+        builder.nll[rows] = nll[row, : w.length].numpy()
+        builder.predicted_id[rows] = predicted[row, : w.length].numpy()
+
+
+def _meta(
+    model: MixtralForCausalLM, tokenizer: Tokenizer, documents: Sequence[Document], planned: Plan,
+    names: tuple[str, str], instruments: Sequence[Instrument],
+) -> TraceMeta:  # fmt: skip
+    config, weight = model.config, model.lm_head.weight
+    size = {"parameters": config.num_parameters(), "active_parameters": config.num_active_parameters()}
+    settings = config.model_dump(include={"hidden_size", "intermediate_size", "vocab_size", "max_position_embeddings"})
+    texts = [document.text for document in documents]
+    return TraceMeta(
+        num_layers=config.num_hidden_layers,
+        num_experts=config.num_local_experts,
+        num_experts_per_tok=config.num_experts_per_tok,
+        num_heads=config.num_attention_heads,
+        model={"name": names[0], "fingerprint": model_fingerprint(model), "numerics": model.numerics} | size | settings,
+        tokenizer={"fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size},
+        corpus={"name": names[1], "fingerprint": texts_fingerprint(texts), "documents": len(planned.documents)},
+        dtype=str(weight.dtype).removeprefix("torch."),
+        device=str(weight.device),
+        software=software(),
+        instruments=[{"name": type(i).__name__} for i in (*instruments, Recorder)],
+    )
+
+
+def _warn_of_length(planned: Plan, limit: int, cut: bool) -> None:
+    """Say what happens to text beyond the positions the model was made for."""
+    lengths = planned.tokens.groupby("document").size()
+    longest = max(w.length for w in planned.windows)
+    if cut and (long := lengths[lengths > limit]).size:
+        name, length = planned.documents["id"][long.index[0]], int(long.iloc[0])
+        warnings.warn(
+            f"document {name!r} has {length} tokens, more than the model's {limit} positions; it and "
+            f"{len(long) - 1} others were cut into windows", stacklevel=3,
+        )  # fmt: skip
+    elif longest > limit:
+        warnings.warn(
+            f"windows of {longest} tokens go beyond the model's {limit} positions; "
+            "what it does there it never learned", stacklevel=3,
+        )  # fmt: skip

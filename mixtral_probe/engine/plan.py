@@ -1,0 +1,96 @@
+"""From documents to windows of token ids: what will run, and in which batches."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import pandas as pd
+
+from mixtral_probe.corpus import Document
+from mixtral_probe.errors import InputError
+from mixtral_probe.instruments import Window
+from mixtral_probe.tokenizer import Encoding, Tokenizer
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Tokenised documents, cut into windows."""
+
+    documents: pd.DataFrame
+    """document, id, labels."""
+    tokens: pd.DataFrame
+    """document, chunk, position, token_id, piece, start, end, phase, special: one row per token."""
+    windows: tuple[Window, ...]
+    """In the order of the rows."""
+
+    @property
+    def token_ids(self) -> np.ndarray:
+        """[T] int32."""
+        return self.tokens["token_id"].to_numpy()
+
+
+def plan(documents: Sequence[Document], tokenizer: Tokenizer, window: int) -> Plan:
+    """Tokenise, and cut what is longer than ``window`` tokens; positions start again in each window.
+
+    Raises:
+        InputError: no documents, a document without tokens, or a window below 1.
+    """
+    if window < 1:
+        raise InputError(f"a window must hold at least 1 token, but window={window} was asked for")
+    if not documents:
+        raise InputError("there must be at least one document to run, but none came")
+    encodings = [tokenizer.encode(document.text) for document in documents]
+    for document, encoding in zip(documents, encodings, strict=True):
+        if not len(encoding.ids):
+            raise InputError(f"a document needs text, but document {document.id!r} has no token")
+    frame = pd.DataFrame([{"document": i, "id": d.id, **d.labels} for i, d in enumerate(documents)])
+    tokens = _token_frame(encodings, tokenizer, window)
+    return Plan(frame, tokens, tuple(_windows([len(e.ids) for e in encodings], window)))
+
+
+def _token_frame(encodings: Sequence[Encoding], tokenizer: Tokenizer, window: int) -> pd.DataFrame:
+    lengths = np.array([len(encoding.ids) for encoding in encodings])
+    within = np.concatenate([np.arange(n) for n in lengths])
+    ids = np.concatenate([encoding.ids for encoding in encodings])
+    return pd.DataFrame(
+        {
+            "document": np.repeat(np.arange(len(lengths)), lengths),
+            "chunk": within // window,
+            "position": within % window,
+            "token_id": ids,
+            "piece": pd.Categorical(tokenizer.pieces(ids)),
+            "start": np.concatenate([encoding.start for encoding in encodings]),
+            "end": np.concatenate([encoding.end for encoding in encodings]),
+            "phase": "prefill",
+            "special": np.concatenate([encoding.special for encoding in encodings]),
+        }
+    )
+
+
+def _windows(lengths: Sequence[int], window: int) -> Iterator[Window]:
+    row = 0
+    for document, length in enumerate(lengths):
+        for chunk, start in enumerate(range(0, length, window)):
+            size = min(window, length - start)
+            yield Window(document, chunk, row, size)
+            row += size
+
+
+def batches(windows: Sequence[Window], positions: int) -> Iterator[list[Window]]:
+    """Windows of similar length together, at most ``positions`` padded positions a batch, or one window.
+
+    A document's windows come one after the other, so that few documents are unfinished at any time.
+    """
+    documents = [list(group) for _, group in groupby(windows, key=lambda w: w.document)]
+    ordered = [w for group in sorted(documents, key=lambda g: g[0].length) for w in group]
+    batch: list[Window] = []
+    longest = 0
+    for window in ordered:
+        longest = max(longest, window.length)
+        if batch and longest * (len(batch) + 1) > positions:
+            yield batch
+            batch, longest = [], window.length
+        batch.append(window)
+    if batch:
+        yield batch

@@ -1,0 +1,38 @@
+"""How well each token was predicted."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mixtral_probe.model import Call, Instrument, MixtralForCausalLM
+
+POSITIONS_AT_ONCE = 256
+"""Rows of logits in memory at a time: all of a long text times the vocabulary would outgrow the model."""
+
+
+def next_token_scores(
+    model: MixtralForCausalLM, hidden: Tensor, ids: Tensor, call: Call, instruments: Sequence[Instrument] = ()
+) -> tuple[Tensor, Tensor]:
+    """Surprise and prediction at every position.
+
+    Args:
+        hidden: [B, S, C], after the final norm.
+        ids: [B, S].
+
+    Returns:
+        nll [B, S] float32, nats: of each token given those before it, NaN at position 0; predicted_id [B, S] int64:
+        the most probable next token.
+    """
+    batch, length = ids.shape
+    nll = torch.full((batch, length), torch.nan, device=hidden.device)
+    predicted = torch.empty_like(ids)
+    step = max(1, POSITIONS_AT_ONCE // batch)
+    for start in range(0, length, step):
+        logits = model.head(hidden[:, start : start + step], call, instruments)
+        predicted[:, start : start + step] = logits.argmax(-1)
+        targets = ids[:, start + 1 : start + step + 1]
+        scored = logits[:, : targets.shape[1]].float()
+        chosen = scored.gather(2, targets[..., None])[..., 0]
+        nll[:, start + 1 : start + 1 + targets.shape[1]] = scored.logsumexp(-1) - chosen
+    return nll, predicted

@@ -1,0 +1,6 @@
+"""What can be attached to one forward call."""
+
+from mixtral_probe.instruments.copier import Copier, HostCopier, StreamCopier, copier_for
+from mixtral_probe.instruments.recorder import Recorder, Window
+
+__all__ = ["Copier", "HostCopier", "Recorder", "StreamCopier", "Window", "copier_for"]

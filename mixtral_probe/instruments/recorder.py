@@ -1,0 +1,131 @@
+"""The recorder: router logits, choices, weights and attention of a call, written into the rows of a trace."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mixtral_probe.instruments.copier import Copier, HostCopier
+from mixtral_probe.model.sites import AttentionSlice, Call, Routing, Site
+from mixtral_probe.trace import AttentionPlan, TraceBuilder
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One row of a batch: a window of a document, from the batch's first position on."""
+
+    document: int
+    chunk: int
+    start: int
+    """The window's first row in the trace."""
+    length: int
+
+
+class Recorder:
+    """Writes what one forward call did into a ``TraceBuilder``; call ``finish`` after the forward.
+
+    Args:
+        builder: the trace being made.
+        windows: for each batch row the window it holds, left-aligned; what lies beyond its length is padding.
+        positions: S of the call.
+        copier: how values reach the host.
+    """
+
+    def __init__(
+        self, builder: TraceBuilder, windows: Sequence[Window], positions: int, copier: Copier | None = None
+    ) -> None:
+        self.builder, self.windows = builder, windows
+        self.copier: Copier = copier or HostCopier()
+        self.plan: AttentionPlan | None = builder.attention_plan
+        inside = [np.arange(w.length) for w in windows]
+        self._rows = np.concatenate([w.start + i for w, i in zip(windows, inside, strict=True)])
+        flat = np.concatenate([row * positions + i for row, i in enumerate(inside)])
+        self._flat = None if len(flat) == len(windows) * positions else torch.from_numpy(flat)
+
+    def wants(self, site: Site, layer: int) -> bool:
+        """Router logits and routing of every layer, attention of the planned layers."""
+        if site is Site.ATTENTION_WEIGHTS:
+            return self.plan is not None and layer in self.plan.layers
+        return site is Site.ROUTING or (site is Site.ROUTER_LOGITS and self.builder.router_logits is not None)
+
+    def heads(self, layer: int) -> Sequence[int]:
+        """The planned heads of a layer."""
+        return self.plan.layers.get(layer, ()) if self.plan else ()
+
+    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+        """Write the value down and return it unchanged."""
+        if site is Site.ROUTER_LOGITS:
+            self._write(self.builder.router_logits, layer, value)
+        elif site is Site.ROUTING:
+            self._write_routing(layer, value)
+        else:
+            self._write_attention(layer, value)
+        return value
+
+    def finish(self) -> None:
+        """Wait until everything seen is in the builder's arrays."""
+        self.copier.finish()
+
+    def _write_routing(self, layer: int, routing: Routing) -> None:
+        self._write(self.builder.expert_ids, layer, routing.expert_ids)
+        self._write(self.builder.expert_weights, layer, routing.weights)
+
+    def _write(self, target: np.ndarray | None, layer: int, value: Tensor) -> None:
+        """Put the valid rows of ``value`` [B·S, n] into ``target[layer]`` [T, n]."""
+        assert target is not None
+        if self._flat is not None:
+            value = value[self._flat.to(value.device)]
+        self.copier.copy(value, partial(_assign, target[layer], self._rows))
+
+    def _write_attention(self, layer: int, shown: AttentionSlice) -> None:
+        assert self.plan is not None
+        planned = self.plan.layers[layer]
+        own = [i for i, head in enumerate(shown.heads) if head in planned]
+        heads = [shown.heads[i] for i in own]
+        for row, window in enumerate(self.windows):
+            weights = shown.weights[row, own, : window.length, : window.length]
+            for name, value in attention_sums(weights).items():
+                self.copier.copy(value, partial(self._add_sum, name, window.document, layer, heads))
+            if heads[0] == planned[0]:
+                self.builder.attention_sums["tokens"][layer, window.document] += window.length
+            if self.plan.maps:
+                places = [planned.index(head) for head in heads]
+                block = self.builder.attention_block(window.document, window.chunk, layer)
+                self.copier.copy(packed_triangle(weights), partial(_assign, block, places))
+
+    def _add_sum(self, name: str, document: int, layer: int, heads: list[int], value: Tensor) -> None:
+        self.builder.attention_sums[name][layer, document, heads] += value.numpy()
+
+
+def _assign(target: np.ndarray, rows: Any, value: Tensor) -> None:
+    target[rows] = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+
+
+def packed_triangle(weights: Tensor) -> Tensor:
+    """[h, S, S] → [h, S(S+1)/2] float16: the lower triangles row by row, as the trace keeps them."""
+    places = _triangle(weights.shape[-1]).to(weights.device)
+    return weights.half().flatten(1).index_select(1, places)
+
+
+@lru_cache(maxsize=2)
+def _triangle(size: int) -> Tensor:
+    """Where the lower triangle lies in a flattened square of ``size``, row by row."""
+    return torch.ones(size, size, dtype=torch.bool).tril_().flatten().nonzero().squeeze(1)
+
+
+def attention_sums(weights: Tensor) -> dict[str, Tensor]:
+    """Sums over the queries of attention weights [h, S, S], each [h] float64.
+
+    ``entropy_bits``: −Σ_j a_ij log2 a_ij; ``distance``: Σ_j a_ij (i − j), in tokens; ``sink``: a_i0.
+    """
+    weights = weights.float()
+    size = weights.shape[-1]
+    position = torch.arange(size, dtype=torch.float32, device=weights.device)
+    entropy = -torch.special.xlogy(weights, weights).sum((1, 2), dtype=torch.float64) / np.log(2)
+    mean_key = weights @ position  # [h, S], Σ_j a_ij j
+    distance = (position * weights.sum(2) - mean_key).sum(1, dtype=torch.float64)
+    return {"entropy_bits": entropy, "distance": distance, "sink": weights[..., 0].sum(1, dtype=torch.float64)}
