@@ -1,4 +1,4 @@
-"""The configuration of a Mixtral model: every field of a Hugging Face ``config.json``, checked before anything is built.
+"""A Mixtral model's configuration: every field of a Hugging Face ``config.json``, checked before anything is built.
 
 Both spellings of the rotary settings are read, transformers 4 (``rope_theta``, ``rope_scaling``) and transformers 5
 (``rope_parameters``), and both are written, so either version loads what this project saves.
@@ -102,7 +102,8 @@ class MixtralConfig(BaseModel):
              f"head_dim must be even, since rotary embeddings turn pairs of numbers, but it is {self.head_dim}"),
             (self.hidden_act in ACTIVATIONS,
              f"hidden_act must be one of {', '.join(ACTIVATIONS)}, but it is {self.hidden_act!r}"),
-            (0 <= self.attention_dropout < 1, f"attention_dropout must be in [0, 1), but it is {self.attention_dropout}"),
+            (0 <= self.attention_dropout < 1,
+             f"attention_dropout must be in [0, 1), but it is {self.attention_dropout}"),
             (0 <= self.router_jitter_noise < 1,
              f"router_jitter_noise must be in [0, 1), but it is {self.router_jitter_noise}"),
             (self.pad_token_id is None or -1 <= self.pad_token_id < self.vocab_size,

@@ -15,7 +15,7 @@ class Domains:
     def __init__(self, folder: Path) -> None:
         self.names = sorted(path.stem for path in folder.glob("*.npy"))
         if not self.names:
-            raise SystemExit(f"training needs token files (<domain>.npy), but there is none in {folder}; run prepare.py")
+            raise SystemExit(f"training needs <domain>.npy files, but {folder} has none; run prepare.py")
         self.streams = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in self.names]
         self.starts = [np.flatnonzero(np.asarray(stream) == BOS) for stream in self.streams]
 

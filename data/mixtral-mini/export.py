@@ -12,6 +12,7 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
+    """Read the checkpoint, write the folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="the folder train.py wrote to")
     parser.add_argument("--out", type=Path, default=HERE)

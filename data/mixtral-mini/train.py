@@ -20,11 +20,19 @@ import mixtral_probe as mp
 from mixtral_probe.engine.allocator import keep_freed_memory
 from mixtral_probe.model import load_balancing_loss, router_z_loss
 
-CONFIG = dict(
-    vocab_size=8192, hidden_size=256, intermediate_size=384, num_hidden_layers=8, num_attention_heads=8,
-    num_key_value_heads=4, num_local_experts=8, num_experts_per_tok=2, max_position_embeddings=2048,
-    rope_theta=10000.0, router_aux_loss_coef=0.01, bos_token_id=1, eos_token_id=2,
-)  # fmt: skip
+CONFIG = {
+    "vocab_size": 8192,
+    "hidden_size": 256,
+    "intermediate_size": 384,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "max_position_embeddings": 2048,
+    "rope_theta": 10000.0,
+    "router_aux_loss_coef": 0.01,
+}
 ROWS, LENGTH = 13, 256
 LONG = ((4, 1024), (2, 2048))  # rows and length of the last steps, in turn, so that 2,048 positions work
 LONG_SHARE, DECAY_SHARE, WARMUP = 0.12, 0.4, 100
@@ -35,6 +43,7 @@ SNAPSHOTS = (0, 50, 200, 600, 1500)  # and the last step: where data/training_tr
 
 
 def main() -> None:
+    """Train, or go on training."""
     options = _options()
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)

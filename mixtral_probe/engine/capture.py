@@ -131,7 +131,7 @@ def _meta(
         dtype=str(weight.dtype).removeprefix("torch."),
         device=str(weight.device),
         software=software(),
-        instruments=[{"name": type(i).__name__} for i in (*instruments, Recorder)],
+        instruments=[{"name": kind.__name__} for kind in (*map(type, instruments), Recorder)],
     )
 
 

@@ -42,13 +42,15 @@ class Tracker:
     """Counts what is done and tells the listener."""
 
     def __init__(self, total_documents: int, total_tokens: int, tokens: int, listener: OnProgress | None) -> None:
-        self._totals, self._tokens, self._before, self._listener = (total_documents, total_tokens), tokens, tokens, listener
+        self._documents, self._total = total_documents, total_tokens
+        self._tokens = self._before = tokens
+        self._listener = listener
         self._start = time.monotonic()
 
     def add(self, tokens: int, documents_done: int) -> None:
         """After a batch: tokens run in it, documents finished so far."""
         self._tokens += tokens
         if self._listener:
-            documents, total = self._totals
             seconds = time.monotonic() - self._start
-            self._listener(Progress(documents_done, documents, self._tokens, total, seconds, self._before))
+            done = Progress(documents_done, self._documents, self._tokens, self._total, seconds, self._before)
+            self._listener(done)

@@ -65,7 +65,7 @@ class Attention(nn.Module):
 
     def _show(self, query: Tensor, key: Tensor, mask: Tensor | None, visit: Visitors) -> None:
         heads = visit.heads(self.num_heads)
-        together = max(1, SLICE_ELEMENTS // (query.shape[0] * query.shape[2] * key.shape[2]))
+        together = max(1, SLICE_ELEMENTS // max(1, query.shape[0] * query.shape[2] * key.shape[2]))
         for start in range(0, len(heads), together):
             some = heads[start : start + together]
             weights = self._weights(query[:, some], key, mask, some)
@@ -88,7 +88,8 @@ class Attention(nn.Module):
     def _repeat(self, x: Tensor) -> Tensor:
         """Query head j reads kv head j // (H / H_kv): [B, H_kv, M, D] → [B, H, M, D].
 
-        As the reference does it: with one kv head this is a view, which torch multiplies in another order than a copy.
+        Laid out in memory as the reference has it, contiguous from its cache and with one kv head a view of that, since
+        torch rounds a product by the layout of its factors.
         """
         groups = self.num_heads // self.num_kv_heads
-        return x if groups == 1 else x[:, :, None].expand(-1, -1, groups, -1, -1).flatten(1, 2)
+        return x.contiguous()[:, :, None].expand(-1, -1, groups, -1, -1).flatten(1, 2)

@@ -48,6 +48,6 @@ class Collector:
         hidden, slices, logits = self.hidden_states, self.attentions, self.router_logits
         return {
             "hidden_states": None if hidden is None else (*hidden[:-1], last_hidden_state),
-            "attentions": None if slices is None else tuple(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0] for parts in slices),
+            "attentions": None if slices is None else tuple(torch.cat(parts, dim=1) for parts in slices),
             "router_logits": None if logits is None else tuple(logits),
         }
