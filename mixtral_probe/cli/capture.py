@@ -44,7 +44,7 @@ def capture(
     source = _source(text, file, corpus)
     _check_out(out)
     probe = _open(model, device, dtype)
-    chosen = {"attention": attention, "attention_maps": attention_maps, "window": window}
+    chosen: dict[str, Any] = {"attention": attention, "attention_maps": attention_maps, "window": window}
     expected = probe.estimate(source, **chosen)
     typer.echo(_estimate_sentence(expected), err=as_json)
     trace = _run(probe, source, out, chosen)

@@ -1,5 +1,6 @@
 """`mixtral-probe dashboard`: start the web page that comes with the project."""
 
+import os
 import socket
 import sys
 from contextlib import closing
@@ -73,12 +74,20 @@ def _settings(host: str, port: int) -> dict[str, str]:
     return {
         "server.address": host,
         "server.port": str(port),
+        "server.headless": str(not _has_browser()).lower(),
         "server.showEmailPrompt": "false",
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "minimal",
         "global.developmentMode": "false",
     }
+
+
+def _has_browser() -> bool:
+    """Whether someone sits before this machine, so that a browser may open by itself."""
+    if not sys.stdout.isatty() or "SSH_CONNECTION" in os.environ:
+        return False
+    return sys.platform in ("darwin", "win32") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
 
 
 def _run_streamlit(entry: Path, folders: list[str], settings: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ import typer
 _WHAT, _HOW = "What to run (exactly one)", "How"
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")]
-TraceFolders = Annotated[list[Path], typer.Argument(metavar="TRACE…", help="Folders that capture wrote.")]
+TraceFolders = Annotated[list[Path], typer.Argument(metavar="TRACE", help="Folders that capture wrote.")]
 
 TraceOut = Annotated[
     Path,
@@ -75,5 +75,5 @@ Host = Annotated[
 ]
 AnyPath = Annotated[str, typer.Argument(metavar="PATH", help="A model folder, mini, or a trace.")]
 TracesToOpen = Annotated[
-    list[Path] | None, typer.Argument(metavar="[TRACE]…", help="Traces to open; without any, the embedded one.")
+    list[Path] | None, typer.Argument(metavar="TRACE", help="Traces to open; without any, the embedded one.")
 ]
