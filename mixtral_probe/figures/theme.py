@@ -34,7 +34,7 @@ def template(dark: bool = False) -> go.layout.Template:
             "subtitle": {"font": {"size": 12.5, "color": muted}},
             "x": 0,
             "xanchor": "left",
-            "xref": "paper",
+            "xref": "container",
             "yref": "container",
             "y": 1,
             "yanchor": "top",

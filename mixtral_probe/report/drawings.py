@@ -1,0 +1,69 @@
+"""Which figures stand in the section of each table."""
+
+from collections.abc import Callable
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from mixtral_probe import figures
+
+Drawing = Callable[[pd.DataFrame], list[go.Figure]]
+
+
+def draw(name: str, table: pd.DataFrame) -> list[go.Figure]:
+    """The figures of a table; none for a table without a value or one no figure is known for."""
+    held = table.get("value", table)
+    return _DRAWINGS.get(name, _none)(table) if len(held) and held.notna().to_numpy().any() else []
+
+
+def _none(table: pd.DataFrame) -> list[go.Figure]:
+    return []
+
+
+def _grouped(table: pd.DataFrame) -> bool:
+    return table["group"].nunique() > 1
+
+
+def _expert_load(table: pd.DataFrame) -> list[go.Figure]:
+    drawn = [figures.expert_load_map(table), figures.expert_load(table)]
+    return [*drawn, figures.expert_load_groups(table)] if _grouped(table) else drawn
+
+
+def _breakdown(table: pd.DataFrame) -> list[go.Figure]:
+    drawn = [figures.balance_loss_breakdown(table)]
+    return [*drawn, figures.balance_loss_breakdown(table, group=None)] if _grouped(table) else drawn
+
+
+def _heads(table: pd.DataFrame) -> list[go.Figure]:
+    return [figures.attention_summary(table, metric=name) for name in ("entropy_bits", "distance", "sink_share")]
+
+
+def _histograms(table: pd.DataFrame) -> list[go.Figure]:
+    return [figures.router_confidence_histogram(table, metric=name) for name in ("router_entropy", "selection_margin")]
+
+
+def _token_losses(table: pd.DataFrame) -> list[go.Figure]:
+    first = table.iloc[0]
+    return [figures.balance_loss_tokens(table, document=int(first["document"]), chunk=int(first["chunk"]))]
+
+
+def _routes(table: pd.DataFrame) -> list[go.Figure]:
+    """The route of the last token of the first window."""
+    first = table.iloc[0]
+    keys = {"document": int(first["document"]), "chunk": int(first["chunk"])}
+    window = table[(table["document"] == keys["document"]) & (table["chunk"] == keys["chunk"])]
+    return [figures.token_route(table, position=int(window["position"].max()), **keys)]
+
+
+_DRAWINGS: dict[str, Drawing] = {
+    "routes": _routes,
+    "expert_load": _expert_load,
+    "load_by_rank": lambda table: [figures.load_by_rank(table)],
+    "balance": lambda table: [figures.balance(table)],
+    "balance_loss": lambda table: [figures.balance_loss(table)],
+    "balance_loss_breakdown": _breakdown,
+    "balance_loss_tokens": _token_losses,
+    "router_confidence": lambda table: [figures.router_confidence(table)],
+    "router_confidence_histogram": _histograms,
+    "attention_summary": _heads,
+}

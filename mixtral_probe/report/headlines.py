@@ -1,0 +1,140 @@
+"""The one sentence over each table: its most telling row in words, with interval, null and n."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from mixtral_probe.figures.words import words_of
+
+
+def headline(name: str, table: pd.DataFrame) -> str:
+    """A sentence about a table; empty where there is nothing to say. Plain text, to be escaped."""
+    if note := table.attrs.get("note", ""):
+        return f"{note[0].upper()}{note[1:]}."
+    found = _HEADLINES.get(name, _nothing)(table)
+    return found if found else "Not enough data." if "value" in table and table["value"].isna().all() else ""
+
+
+def _nothing(table: pd.DataFrame) -> str:
+    return ""
+
+
+def _rows(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows of a metric with a value, of every document, layer by layer."""
+    kept = (table["metric"] == metric) & table["value"].notna() & table["layer"].notna()
+    return table[kept & (table["group"] == "all")] if "group" in table else table[kept]
+
+
+def _said(row: pd.Series) -> str:
+    """A row's value with interval and null."""
+    words = words_of(str(row["metric"]))
+    interval = "" if pd.isna(row["low"]) else f"95 % interval {words.text(row['low'])} to {words.text(row['high'])}; "
+    return f"{words.text(row['value'])} ({interval}{words.null} {words.text(row['null'])}; n = {int(row['n']):,})"
+
+
+def _extreme(rows: pd.DataFrame, *, largest: bool = True) -> pd.Series:
+    values = rows["value"].to_numpy(float)
+    return rows.iloc[int(np.argmax(values) if largest else np.argmin(values))]
+
+
+def _expert_load(table: pd.DataFrame) -> str:
+    rows = _rows(table, "share")
+    if rows.empty:
+        return ""
+    most, least = _extreme(rows), _extreme(rows, largest=False)
+    return (
+        f"The most used expert is expert {most['expert']} of layer {most['layer']}: {_said(most)} of its layer's "
+        f"assignments; the least used is expert {least['expert']} of layer {least['layer']}: {_said(least)}."
+    )
+
+
+def _load_by_rank(table: pd.DataFrame) -> str:
+    rows = _rows(table, "rank_share")
+    rows = rows[rows["rank"] == 0]
+    if rows.empty:
+        return ""
+    top = _extreme(rows)
+    return (
+        f"Expert {top['expert']} of layer {top['layer']} is most often the first choice: of {_said(top)} of the tokens."
+    )
+
+
+def _balance(table: pd.DataFrame) -> str:
+    rows, dead = _rows(table, "max_violation"), _rows(table, "dead_experts")
+    if rows.empty:
+        return ""
+    worst, best = _extreme(rows), _extreme(rows, largest=False)
+    return (
+        f"Layer {worst['layer']} is the least balanced, max violation {_said(worst)}, layer {best['layer']} the most, "
+        f"{_said(best)}; {int(dead['value'].sum())} experts were never chosen."
+    )
+
+
+def _balance_loss(table: pd.DataFrame) -> str:
+    over = table[(table["group"] == "all") & table["layer"].isna() & table["value"].notna()].set_index(
+        "metric", drop=False
+    )
+    if "load_balancing_loss_pooled" not in over.index:
+        return ""
+    top = _extreme(_rows(table, "load_balancing_loss"))
+    pooled, mean = over.loc["load_balancing_loss_pooled"], over.loc["load_balancing_loss_mean"]
+    return (
+        f"As transformers pools it, the balance loss is {_said(pooled)}; the mean of the layers' own losses is "
+        f"{_said(mean)}, the largest that of layer {top['layer']}: {_said(top)}."
+    )
+
+
+def _breakdown(table: pd.DataFrame) -> str:
+    rows = _rows(table, "excess")
+    if rows.empty:
+        return ""
+    top = _extreme(rows)
+    return f"Expert {top['expert']} of layer {top['layer']} adds most to its layer's loss above 1: {_said(top)}."
+
+
+def _tokens(table: pd.DataFrame) -> str:
+    rows = _rows(table, "token_balance_loss")
+    if rows.empty:
+        return ""
+    top = _extreme(rows)
+    where = f"position {top['position']} of document {top['document']}"
+    value = words_of("token_balance_loss").text(top["value"])
+    return f"The largest part of a token is {value}, at {where} in layer {top['layer']}."
+
+
+def _confidence(table: pd.DataFrame) -> str:
+    rows = _rows(table[table["statistic"] == "mean"], "router_entropy")
+    if rows.empty:
+        return ""
+    sure, unsure = _extreme(rows, largest=False), _extreme(rows)
+    return (
+        f"The router is surest in layer {sure['layer']}, mean entropy {_said(sure)}, and least sure in "
+        f"layer {unsure['layer']}, {_said(unsure)}."
+    )
+
+
+def _heads(table: pd.DataFrame) -> str:
+    rows = _rows(table, "sink_share")
+    if rows.empty:
+        return ""
+    top = _extreme(rows)
+    return f"Head {top['head']} of layer {top['layer']} rests most on the first position: {_said(top)}."
+
+
+def _routes(table: pd.DataFrame) -> str:
+    tokens = table[["document", "chunk", "position"]].drop_duplicates()
+    return f"{len(table):,} choices of {len(tokens):,} tokens in {table['layer'].nunique()} layers."
+
+
+_HEADLINES: dict[str, Callable[[pd.DataFrame], str]] = {
+    "routes": _routes,
+    "expert_load": _expert_load,
+    "load_by_rank": _load_by_rank,
+    "balance": _balance,
+    "balance_loss": _balance_loss,
+    "balance_loss_breakdown": _breakdown,
+    "balance_loss_tokens": _tokens,
+    "router_confidence": _confidence,
+    "attention_summary": _heads,
+}

@@ -1,0 +1,90 @@
+"""The traces of a report, each with its name and the statistics its tables are made from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.stats import RoutingStats
+from mixtral_probe.tables import TableSpec
+from mixtral_probe.trace import Trace
+
+STATS = "stats.safetensors"
+LABEL = "domain"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trace under the name it has in the report."""
+
+    name: str
+    trace: Trace
+
+    @cached_property
+    def stats(self) -> RoutingStats:
+        """Statistics, by domain where there is that label: those saved beside the trace if they fit, else made now."""
+        by = LABEL if LABEL in self.trace.labels else None
+        beside = None if self.trace.path is None else self.trace.path / STATS
+        if beside is not None and beside.is_file():
+            saved = RoutingStats.load(beside)
+            if self._fits(saved, by):
+                return saved
+        return RoutingStats.from_trace(self.trace, by=by)
+
+    def _fits(self, saved: RoutingStats, by: str | None) -> bool:
+        """Whether saved statistics are of this very trace, grouped as wanted, special tokens out."""
+        meta = self.trace.meta
+        sizes = (len(saved.layers), saved.num_experts, saved.num_experts_per_tok, saved.by, saved.include_special)
+        counted = int((~self.trace.tokens["special"]).sum())
+        kept = int(saved.sums.tokens.sum((1, 2)).max(initial=0))
+        wanted = (meta.num_layers, meta.num_experts, meta.num_experts_per_tok, by, False)
+        return sizes == wanted and kept == counted
+
+    def table(self, spec: TableSpec) -> pd.DataFrame:
+        """One table of this trace."""
+        return spec.function(self.trace if spec.source == "trace" else self.stats)
+
+    def rows_at_most(self, spec: TableSpec) -> int:
+        """How many rows a per-token table can have."""
+        meta = self.trace.meta
+        return len(self.trace) * meta.num_layers * (meta.num_experts_per_tok if "rank" in spec.keys else 1)
+
+    def provenance(self) -> dict[str, Any]:
+        """Where the trace comes from: sizes and what its meta says."""
+        trace, meta = self.trace, self.trace.meta
+        sizes = {"tokens": len(trace), "documents": trace.num_documents, "layers": trace.num_layers}
+        sizes |= {"experts": trace.num_experts, "experts_per_token": trace.num_experts_per_tok}
+        return sizes | meta.model_dump(
+            mode="json",
+            include={"model", "tokenizer", "corpus", "dtype", "device", "software", "instruments", "created"},
+        )
+
+
+def sources_of(traces: Sequence[Trace | str | PathLike[str]]) -> list[Source]:
+    """The traces, opened where paths came, under names that differ.
+
+    Raises:
+        InputError: none came, or something that is no trace.
+    """
+    if isinstance(traces, (Trace, str, PathLike)):
+        traces = [traces]
+    if not traces:
+        raise InputError("a report needs at least one trace, but none came")
+    opened = [trace if isinstance(trace, Trace) else Trace.load(trace) for trace in traces]
+    names: list[str] = []
+    for number, trace in enumerate(opened):
+        name = base = _name(trace.path, number)
+        again = 2
+        while name in names:
+            name, again = f"{base} ({again})", again + 1
+        names.append(name)
+    return [Source(name, trace) for name, trace in zip(names, opened, strict=True)]
+
+
+def _name(path: Path | None, number: int) -> str:
+    return f"trace {number}" if path is None else path.absolute().name.removesuffix(".trace")

@@ -1,0 +1,161 @@
+"""`write_report`: which tables, of which traces, into which files."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.report.page import Page, Section
+from mixtral_probe.report.sources import Source, sources_of
+from mixtral_probe.tables import TABLES, TableSpec, write_csv, write_parquet
+from mixtral_probe.trace import Trace
+from mixtral_probe.trace.disk import write_folder
+from mixtral_probe.trace.meta import utc_now
+
+PER_TOKEN_LIMIT = 1_000_000
+"""Rows above which a per-token table is left out unless it is named, and then is Parquet."""
+MARKER = "report.json"
+"""The file by which a folder is known as a report; it lists the others."""
+PAGE = "report.html"
+FORMAT = "mixtral-probe report"
+_WRITERS: dict[str, Callable[[pd.DataFrame, Path], Path]] = {"csv": write_csv, "parquet": write_parquet}
+
+
+@dataclass
+class _Written:
+    """What a report holds so far."""
+
+    files: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def write_report(
+    traces: Sequence[Trace | str | PathLike[str]],
+    out: str | PathLike[str],
+    format: Literal["csv", "parquet"] = "csv",
+    html: bool = False,
+    tables: Sequence[str] | None = None,
+) -> list[Path]:
+    """Write every table of one or more traces as a file, whole or not at all; returns the files' paths.
+
+    Each file is named after its table. Of several traces, each table has a first column `trace` with the name of the
+    trace (its folder's, made unique). Where documents carry the label `domain`, tables of statistics have the rows of
+    each domain beside those of "all". Per-token tables of more than 1,000,000 rows are left out unless named in
+    `tables`, and are Parquet then. Beside the tables stands `report.json`: the files, what was left out and why, and
+    the origin of the traces.
+
+    Args:
+        traces: traces or the folders of saved ones.
+        out: the folder: a new one, an empty one, or an earlier report to which nothing was added; that is replaced.
+        format: "csv" or "parquet".
+        html: also write `report.html`, one page with figures that needs nothing else.
+        tables: names of the tables wanted; None for all.
+
+    Raises:
+        InputError: no trace, an unknown table or format, or a folder that cannot or must not be written.
+    """
+    if format not in _WRITERS:
+        raise InputError(f"the format of a report must be csv or parquet, but {format!r} came")
+    specs = _specs(tables)
+    target = Path(out)
+    _check_report(target)
+    sources = sources_of(traces)
+    written = _Written()
+    page = Page(sources) if html else None
+    write_folder(
+        target, MARKER, lambda folder: _fill(folder, sources, specs, format, tables is not None, page, written)
+    )
+    return [target / name for name in written.files]
+
+
+def _specs(names: Sequence[str] | None) -> list[TableSpec]:
+    if isinstance(names, str):
+        raise InputError(f"tables must be a list of names, but the text {names!r} came")
+    unknown = [name for name in names or () if name not in TABLES]
+    if unknown:
+        raise InputError(f"a table must be one of {', '.join(TABLES)}, but {unknown[0]!r} was asked for")
+    if names is not None and not len(names):
+        raise InputError(f"at least one table must be named, but none was: name some of {', '.join(TABLES)}")
+    return [spec for name, spec in TABLES.items() if names is None or name in names]
+
+
+def _check_report(folder: Path) -> None:
+    """An earlier report is replaced only when it holds nothing that the report did not write."""
+    marker = folder / MARKER
+    if not marker.is_file():
+        return
+    try:
+        held = json.loads(marker.read_text(encoding="utf-8"))
+        known = {MARKER, *held["files"]} if held["format"] == FORMAT else None
+    except (ValueError, KeyError, TypeError):
+        known = None
+    if known is None:
+        raise InputError(f"{marker} must be that of an earlier report, but is not: name another folder")
+    if foreign := sorted(entry.name for entry in folder.iterdir() if entry.name not in known):
+        raise InputError(f"{folder} is a report with other things in it ({foreign[0]}): name another folder")
+
+
+def _fill(
+    folder: Path,
+    sources: Sequence[Source],
+    specs: Sequence[TableSpec],
+    format: str,
+    named: bool,
+    page: Page | None,
+    written: _Written,
+) -> None:
+    for spec in specs:
+        large = spec.per_token and sum(source.rows_at_most(spec) for source in sources) > PER_TOKEN_LIMIT
+        if large and not named:
+            written.left_out[spec.name] = (
+                f"more than {PER_TOKEN_LIMIT:,} rows: name it in `tables` to have it as Parquet"
+            )
+            continue
+        made = [(source, source.table(spec)) for source in sources]
+        kind = "parquet" if large else format
+        name = f"{spec.name}.{kind}"
+        _WRITERS[kind](_joined(made), folder / name)
+        written.files.append(name)
+        if page is not None:
+            page.add(Section.of(spec, name, made))
+    if page is not None:
+        (folder / PAGE).write_text(page.html(written.left_out), encoding="utf-8", errors="backslashreplace")
+        written.files.append(PAGE)
+    (folder / MARKER).write_text(json.dumps(_about(sources, written), indent=1) + "\n", encoding="utf-8")
+
+
+def _joined(made: Sequence[tuple[Source, pd.DataFrame]]) -> pd.DataFrame:
+    if len(made) == 1:
+        return made[0][1]
+    return pd.concat(_named(made), ignore_index=True)
+
+
+def _named(made: Sequence[tuple[Source, pd.DataFrame]]) -> Iterator[pd.DataFrame]:
+    for source, table in made:
+        names = pd.Series([source.name] * len(table), index=table.index, dtype="str")
+        yield table.assign(trace=names)[["trace", *table.columns]]
+
+
+def _about(sources: Sequence[Source], written: _Written) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "created": utc_now(),
+        "mixtral_probe": program_version(),
+        "files": written.files,
+        "left_out": written.left_out,
+        "traces": [{"name": source.name, **source.provenance()} for source in sources],
+    }
+
+
+def program_version() -> str:
+    """The installed version of mixtral-probe; empty when it is not installed."""
+    try:
+        return version("mixtral-probe")
+    except PackageNotFoundError:
+        return ""
