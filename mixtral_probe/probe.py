@@ -57,6 +57,7 @@ class Probe:
         *,
         attention: AttentionChoice = None,
         attention_maps: bool = True,
+        router_logits: bool = True,
         path: str | PathLike[str] | None = None,
         window: int | None = None,
         instruments: Sequence[Instrument] = (),
@@ -70,6 +71,7 @@ class Probe:
             source: a text, a list of texts, documents with labels, a path, or "bundled"; see ``read_corpus``.
             attention: layers such as [0, 3], "8-15" or "all", heads as "3:0-7" or {3: range(8)}.
             attention_maps: keep the maps themselves; without them only per-head summaries.
+            router_logits: record them; without, only the chosen experts and their weights.
             path: a folder to write while running. An interrupted run of the same text continues; statistics are
                 written beside it.
             window: tokens after which a document is cut; by default the model's maximum.
@@ -86,6 +88,7 @@ class Probe:
             self.tokenizer,
             documents,
             attention=attention_plan(attention, self.model.config, attention_maps),
+            router_logits=router_logits,
             path=path,
             window=window,
             model_name=self.name,

@@ -14,7 +14,7 @@ from mixtral_probe.engine.scoring import next_token_scores
 from mixtral_probe.instruments import Window
 from mixtral_probe.resources import data_path
 
-TEXTS = ["def add(a, b):\n    return a + b", "Привет, мир!", "2 + 2 = 4", "a", "It is a truth universally acknowledged " * 4]
+TEXTS = ["def add(a, b):\n    return a + b", "Привет, мир!", "2 + 2 = 4", "a", "a truth universally acknowledged " * 4]
 
 
 @pytest.fixture(scope="module")

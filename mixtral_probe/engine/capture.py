@@ -29,6 +29,7 @@ def capture(
     documents: Sequence[Document],
     *,
     attention: AttentionPlan | None = None,
+    router_logits: bool = True,
     path: str | PathLike[str] | None = None,
     window: int | None = None,
     model_name: str = "",
@@ -42,6 +43,7 @@ def capture(
 
     Args:
         attention: layers and heads whose attention is recorded too.
+        router_logits: record them; without, only the choice and its weights.
         path: write the trace here as it is made; an interrupted run of the same documents is continued.
         window: cut longer documents into pieces of this many tokens; by default the model's maximum, with a warning.
         model_name, corpus_name: what the trace calls them.
@@ -58,7 +60,9 @@ def capture(
     planned = plan(documents, tokenizer, window or model.config.max_position_embeddings)
     _warn_of_length(planned, model.config.max_position_embeddings, cut=window is None)
     meta = _meta(model, tokenizer, documents, planned, (model_name, corpus_name), instruments)
-    builder = TraceBuilder(planned.documents, planned.tokens, meta, path, attention=attention)
+    builder = TraceBuilder(
+        planned.documents, planned.tokens, meta, path, attention=attention, record_logits=router_logits
+    )
     _fill(builder, model, planned, instruments, positions_in_a_batch, on_progress, should_stop)
     trace = builder.finish()
     save_beside(trace)

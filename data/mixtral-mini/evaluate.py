@@ -1,0 +1,137 @@
+"""Held-out figures of the embedded model: ``python data/mixtral-mini/evaluate.py --corpus TRAIN --out FILE.json``.
+
+Bits per byte of every domain's held-out documents, with two dead simple baselines beside them; what it costs to send
+every token to the experts of another token (load-matched random routing); how evenly experts are used; samples.
+"""
+
+import argparse
+import json
+import lzma
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ngram import Trigram
+
+import mixtral_probe as mp
+from mixtral_probe.model import Call, KVCache, Routing, Site
+
+CONTEXT_BYTES = 1_000_000
+PROMPTS = {
+    "prose_en": "It was a fine morning, and Elizabeth ",
+    "dialogue_en": "HAMLET\n",
+    "python_code": "def read_lines(path):\n    ",
+    "c_code": "static int\n",
+    "math_exercises": "",
+    "legal": "Permission is hereby granted, ",
+    "french": "Au commencement, ",
+    "spanish": "Y dijo Dios: ",
+    "russian": "И сказал Господь ",
+    "italian": "E il Signore disse ",
+}
+
+
+class ShuffleRouting:
+    """Gives every row the experts and weights of another row of its batch: the loads stay exactly the same."""
+
+    def __init__(self) -> None:
+        self._generator = torch.Generator().manual_seed(0)
+
+    def wants(self, site: Site, layer: int) -> bool:
+        """The choice of every layer."""
+        return site is Site.ROUTING
+
+    def visit(self, site: Site, layer: int, value: Routing, call: Call) -> Routing:
+        """Permute the rows."""
+        order = torch.randperm(len(value.expert_ids), generator=self._generator)
+        return Routing(value.expert_ids[order], value.weights[order])
+
+
+def main() -> None:
+    """Evaluate and write one JSON file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", type=Path, required=True, help="training text, <domain>.jsonl, for the baselines")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    probe = mp.Probe.from_pretrained("mini")
+    documents = interleaved(mp.read_corpus("bundled"))
+    trace = probe.trace(documents)
+    shuffled = probe.trace(documents, instruments=[ShuffleRouting()], positions_in_a_batch=16 * 1024)
+    results = {
+        "bits_per_byte": bits_per_byte(trace, documents),
+        "bits_per_byte_random_routing": bits_per_byte(shuffled, documents),
+        **baselines(options.corpus, documents, probe.tokenizer),
+        **load(trace),
+        "samples": {domain: sample(probe, prompt) for domain, prompt in PROMPTS.items()},
+    }
+    for name in [key for key in results if key.startswith("bits_per_byte")]:
+        results[f"mean_{name}"] = sum(results[name].values()) / len(results[name])
+    options.out.write_text(json.dumps(results, indent=1, ensure_ascii=False))
+    print(json.dumps({key: value for key, value in results.items() if key != "samples"}, indent=1))
+
+
+def interleaved(documents: list[Any]) -> list[Any]:
+    """The domains in turn, so that a batch holds them all and a shuffle crosses domains."""
+    places: dict[str, int] = {}
+    order = []
+    for document in documents:
+        domain = document.labels["domain"]
+        order.append((places.setdefault(domain, 0), domain, document))
+        places[domain] += 1
+    return [document for _, _, document in sorted(order, key=lambda item: item[:2])]
+
+
+def bits_per_byte(trace: mp.Trace, documents: list[Any]) -> dict[str, float]:
+    """Σ nll / ln 2 / Σ bytes of each domain's documents; every token of the text is predicted, the first from BOS."""
+    nats = trace.tokens.groupby("document")["nll"].sum().to_numpy(float)
+    sizes = np.array([len(document.text.encode()) for document in documents])
+    domains = np.array([document.labels["domain"] for document in documents])
+    return {d: nats[domains == d].sum() / math.log(2) / sizes[domains == d].sum() for d in sorted(set(domains))}
+
+
+def baselines(corpus: Path, documents: list[Any], tokenizer: mp.Tokenizer) -> dict[str, dict[str, float]]:
+    """xz with a megabyte of the domain's training text before each document, and a trigram model of our tokens."""
+    compressed, trigrams = {}, {}
+    for domain in sorted({document.labels["domain"] for document in documents}):
+        texts = [d.text for d in documents if d.labels["domain"] == domain]
+        with (corpus / f"{domain}.jsonl").open(encoding="utf-8") as file:
+            training = [json.loads(line)["text"] for line in file]
+        size = sum(len(text.encode()) for text in texts)
+        before = "\n".join(training).encode()[-CONTEXT_BYTES:]
+        alone = len(lzma.compress(before))
+        compressed[domain] = sum(len(lzma.compress(before + t.encode())) - alone for t in texts) * 8 / size
+        model = Trigram([tokenizer.encode(text).ids for text in training[:: max(1, len(training) // 1500)]])
+        trigrams[domain] = sum(model.bits(tokenizer.encode(text).ids) for text in texts) / size
+    return {"bits_per_byte_xz": compressed, "bits_per_byte_trigram": trigrams}
+
+
+def load(trace: mp.Trace) -> dict[str, Any]:
+    """Normalised load entropy of each layer, and the number of experts never chosen."""
+    table = mp.tables.balance(mp.RoutingStats.from_trace(trace))
+    entropy = table[table["metric"] == "normalized_entropy"]
+    dead = table[table["metric"] == "dead_experts"]
+    return {
+        "normalized_load_entropy": dict(zip(entropy["layer"].astype(str), entropy["value"].round(4), strict=True)),
+        "dead_experts": int(dead["value"].sum()),
+    }
+
+
+@torch.inference_mode()
+def sample(probe: mp.Probe, prompt: str, length: int = 120, temperature: float = 0.7) -> str:
+    """The prompt and what the model writes after it, at a temperature, seeded."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.tensor(probe.tokenizer.encode(prompt).ids, dtype=torch.int64)[None]
+    cache, written = KVCache(), ids[0].tolist()
+    for _ in range(length):
+        logits = probe.model(ids, past_key_values=cache, logits_to_keep=1).logits[0, -1]
+        ids = torch.multinomial((logits / temperature).softmax(0), 1, generator=generator)[None]
+        if ids.item() in (1, 2):
+            break
+        written.append(int(ids.item()))
+    return probe.tokenizer.decode(written)
+
+
+if __name__ == "__main__":
+    main()
