@@ -11,8 +11,9 @@ from helpers import TOY, toy_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from mixtral_probe import Checkpoint, MixtralConfig, MixtralForCausalLM, MixtralModel
+from mixtral_probe import Checkpoint, InputError, MixtralConfig, MixtralForCausalLM, MixtralModel, Tokenizer
 from mixtral_probe.checkpoint.names import pieces
+from mixtral_probe.resources import data_path
 
 
 def same_weights(one, other) -> bool:
@@ -249,6 +250,17 @@ def test_file_begins_with_an_aligned_header(tmp_path):
     toy_model().save_pretrained(tmp_path)
     (length,) = struct.unpack("<Q", (tmp_path / "model.safetensors").read_bytes()[:8])
     assert (8 + length) % 64 == 0
+
+
+def test_the_embedded_model_has_a_name_of_its_own():
+    checkpoint = Checkpoint("mini")
+    assert checkpoint.folder.name == "mixtral-mini"
+    Tokenizer.from_folder(checkpoint.folder).check_fits(checkpoint.config)
+
+
+def test_data_that_is_not_installed_is_named():
+    with pytest.raises(InputError, match="the bundled data 'nothing' is not part of this installation"):
+        data_path("nothing")
 
 
 def test_experts_are_cut_in_numeric_order():

@@ -20,7 +20,8 @@ from helpers import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixtral_probe import MixtralConfig, MixtralForCausalLM
+from mixtral_probe import MixtralConfig, MixtralForCausalLM, MixtralModel, Tokenizer
+from mixtral_probe.checkpoint import model_folder
 
 VARIANTS = {
     "plain": {},
@@ -185,13 +186,30 @@ def test_folder_saved_by_us_is_read_by_transformers(tmp_path, layout, size, tied
 
 
 def test_base_model_saved_by_transformers_is_read(tmp_path):
-    from mixtral_probe import MixtralModel
-
     theirs = reference_model()
     theirs.model.save_pretrained(tmp_path)
     ours = MixtralModel.from_pretrained(tmp_path, numerics="reference")
     with torch.no_grad():
         assert torch.equal(ours(IDS).last_hidden_state, theirs.model(IDS).last_hidden_state)
+
+
+def test_the_embedded_model():
+    """A trained model, whose routers decide as clearly as they do in earnest."""
+    ids = torch.from_numpy(Tokenizer.from_folder(model_folder("mini")).encode("def add(a, b):\n    return a").ids)[
+        None
+    ].long()
+    theirs = transformers.MixtralForCausalLM.from_pretrained(
+        model_folder("mini"), dtype=torch.float32, attn_implementation="eager", experts_implementation="eager"
+    )
+    in_own_memory(theirs)
+    everywhere, expected = torch.ones_like(ids), everything(theirs, ids)
+    exact = everything(MixtralForCausalLM.from_pretrained("mini", numerics="reference"), ids)
+    assert different(unpadded(exact, everywhere), unpadded(expected, everywhere)) == []
+    with torch.inference_mode():
+        fast = everything(MixtralForCausalLM.from_pretrained("mini"), ids)
+    for ours, reference in zip(fast.router_logits, expected.router_logits, strict=True):
+        assert rerouted(ours, reference, theirs.config.num_experts_per_tok) == 0
+    assert torch.allclose(fast.logits, expected.logits, rtol=1e-5, atol=1e-3)
 
 
 def test_config_written_by_transformers_is_read(tmp_path):
@@ -239,6 +257,7 @@ def test_any_small_model_on_any_input(case, seed):
 def test_fresh_models_start_alike():
     """Same distribution of first weights: normal with initializer_range, norms 1, padding row 0."""
     fields = TOY | {"hidden_size": 64, "pad_token_id": 3, "initializer_range": 0.02}
+    torch.manual_seed(0)
     theirs_fields = {name: value for name, value in fields.items() if name != "rope_theta"}
     theirs = transformers.MixtralForCausalLM(transformers.MixtralConfig(**theirs_fields))
     ours = MixtralForCausalLM(MixtralConfig(**fields))

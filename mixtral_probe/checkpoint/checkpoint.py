@@ -11,12 +11,11 @@ from torch import Tensor
 
 from mixtral_probe.checkpoint.files import StoredTensor, open_file, stored_tensors
 from mixtral_probe.checkpoint.names import EMBEDDING, HEAD, Layout, Piece, pieces, place
+from mixtral_probe.checkpoint.options import STORED
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
 from mixtral_probe.model import MixtralForCausalLM
 from mixtral_probe.resources import data_path
-
-_TORCH = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 class Checkpoint:
@@ -58,7 +57,7 @@ class Checkpoint:
         sizes: Counter[str] = Counter()
         for tensor in self._stored.values():
             sizes[tensor.dtype] += prod(tensor.shape)
-        return _TORCH[sizes.most_common(1)[0][0]]
+        return STORED[sizes.most_common(1)[0][0]]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a weight in memory."""
@@ -126,9 +125,9 @@ class Checkpoint:
                 f"{place(name)} must have the shape {list(shape)} by config.json, but it is {list(stored.shape)} "
                 f"({stored.name} in {stored.file})"
             )
-        if stored.dtype not in _TORCH:
+        if stored.dtype not in STORED:
             raise InputError(
-                f"{place(name)} must be stored as one of {', '.join(_TORCH)}, but it is {stored.dtype} "
+                f"{place(name)} must be stored as one of {', '.join(STORED)}, but it is {stored.dtype} "
                 f"({stored.name} in {stored.file}); get the model without quantisation"
             )
 

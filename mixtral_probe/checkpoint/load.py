@@ -35,7 +35,7 @@ def load_model(
         InputError: the folder is broken, an argument is unknown, or the weights do not fit into memory.
     """
     checkpoint, target = Checkpoint(folder), as_device(device)
-    if cls is not base.MixtralModel and issubclass(cls, base.MixtralForCausalLM) and not checkpoint.has_head:
+    if issubclass(cls, base.MixtralForCausalLM) and not checkpoint.has_head:
         raise InputError(
             f"lm_head.weight is missing from {checkpoint.folder}: it is a base model; load it as MixtralModel"
         )

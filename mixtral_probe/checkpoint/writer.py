@@ -13,8 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mixtral_probe.checkpoint.options import STORED
+
 _PREFIX = struct.Struct("<Q")
-CODES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+_CODES = {dtype: code for code, dtype in STORED.items()}
 _ALIGNMENT = 64
 """Where the weights begin: a reader that maps the file then gets rows where the fastest kernels want them."""
 
@@ -25,7 +27,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dt
     end = 0
     for name, tensor in tensors.items():
         start, end = end, end + tensor.numel() * dtype.itemsize
-        header[name] = {"dtype": CODES[dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        header[name] = {"dtype": _CODES[dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(_PREFIX.size + len(text)) % _ALIGNMENT)
     with path.open("wb") as file:

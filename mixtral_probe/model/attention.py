@@ -1,5 +1,6 @@
 """Grouped-query causal attention (Ainslie et al. 2023, arXiv 2305.13245)."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -71,7 +72,7 @@ class Attention(nn.Module):
             weights = self._weights(query[:, some], key, mask, some)
             visit(Site.ATTENTION_WEIGHTS, AttentionSlice(tuple(some), weights))
 
-    def _weights(self, query: Tensor, key: Tensor, mask: Tensor | None, heads: "range | list[int]") -> Tensor:
+    def _weights(self, query: Tensor, key: Tensor, mask: Tensor | None, heads: Sequence[int]) -> Tensor:
         """Softmax of the scaled scores of some heads [B, h, S, M]: float32 inside, the activations' dtype outside."""
         if len(heads) == self.num_heads:
             key = self._repeat(key)
