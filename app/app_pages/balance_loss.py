@@ -1,0 +1,79 @@
+"""Balance loss: its variants, what each expert and token adds to it, and what pooling hides."""
+
+import charts
+import controls
+import documents
+import losses
+import streamlit as st
+import swatches
+import token_strip
+import token_view
+import words
+
+from mixtral_probe import figures
+from mixtral_probe.stats import ALL
+
+chosen = controls.chosen()
+loss, parts = chosen.table("balance_loss"), chosen.table("balance_loss_breakdown")
+words.title(
+    "Balance loss",
+    "The load-balancing loss in each of its forms, with its balanced value, and the exact parts it is made of.",
+)
+words.numbers(
+    losses.over_layers(loss, chosen.group),
+    ("load_balancing_loss_pooled", "load_balancing_loss_mean", "router_z_loss"),
+)
+words.numbers(
+    words.rows(loss, layer=chosen.layer, group=chosen.group),
+    ("load_balancing_loss", "load_balancing_loss_pooled_part", "router_z_loss"),
+    suffix=f", layer {chosen.layer}",
+)
+charts.show(figures.balance_loss(loss, group=chosen.group), loss, "loss", "balance_loss")
+
+metric = st.segmented_control(
+    "Part",
+    losses.parts_offered(parts, chosen.group),
+    default="excess",
+    required=True,
+    format_func=losses.PARTS.__getitem__,
+    key="part",
+    bind="query-params",
+    label_visibility="collapsed",
+)
+st.caption(losses.MEANING[metric])
+group = ALL if metric == "pooling_gap_groups" else chosen.group
+left, right = st.columns([1, 1], gap="large")
+with left:
+    cell = charts.navigator(
+        figures.balance_loss_breakdown(parts, metric=metric, group=group),
+        words.rows(parts, metric=metric, group=group),
+        "loss_parts",
+        f"balance_loss_{metric}",
+    )
+    if cell is not None and cell[0] is not None:
+        controls.wish(layer=int(cell[0]))
+        st.rerun()
+with right:
+    losses.hidden_by_pooling(loss, parts, chosen)
+if chosen.stats.by is not None and st.toggle("The same for every domain", key="loss_by_domain"):
+    by_group = parts[((parts["metric"] == metric) & parts["layer"].notna()).to_numpy(dtype=bool)]
+    charts.show(
+        figures.balance_loss_breakdown(by_group, metric=metric, group=None),
+        by_group,
+        "loss_domains",
+        f"balance_loss_{metric}_by_domain",
+    )
+
+st.header("Token by token", anchor=False)
+shown = documents.choose(chosen)
+table, counted = losses.of_document(chosen, shown)
+if table.empty:
+    st.info(table.attrs.get("note", "No token of this document was counted."))
+    st.stop()
+tokens, (low, high) = token_view.by_loss(shown.trace, table, shown.window, layer=chosen.layer, dark=charts.dark())
+swatches.scale(low, high, "the token's part of the loss; 1 on average at balance", charts.dark())
+with st.container(border=True):
+    token_strip.show(tokens, "loss_strip", f"Text of document {shown.number} coloured by balance loss")
+st.caption(f"{shown.scope} · layer {chosen.layer} · {counted}")
+at_layer = words.rows(shown.window.rows_of(table, shown.trace).drop(columns="row"), layer=chosen.layer)
+charts.table_and_csv(shown.with_number(at_layer), "loss_tokens", f"balance_loss_tokens_document_{shown.number}")

@@ -1,0 +1,68 @@
+"""Expert load: how much each expert is used, where, by which domain, and how that compares with the real Mixtral."""
+
+import charts
+import controls
+import real_load
+import streamlit as st
+import words
+
+from mixtral_probe import figures
+from mixtral_probe.stats import ALL
+
+chosen = controls.chosen()
+load, balance = chosen.table("expert_load"), chosen.table("balance")
+at_layer = {"layer": chosen.layer, "group": chosen.group}
+
+words.title("Expert load", "How much each expert is used, layer by layer, against even use and against chance.")
+words.welcome()
+words.numbers(
+    words.rows(balance, **at_layer),
+    ("max_violation", "cv_squared", "normalized_entropy", "effective_experts", "dead_experts"),
+)
+metric = words.metric_choice("expert_load", key="load")
+
+left, right = st.columns([1, 1], gap="large")
+with left:
+    cell = charts.navigator(
+        figures.expert_load_map(load, metric=metric, group=chosen.group),
+        words.rows(load, group=chosen.group, metric=metric),
+        "load_map",
+        "expert_load",
+    )
+    st.caption("Click a cell to choose its layer and expert.")
+    words.one_expert(load, chosen)
+    if cell is not None:
+        controls.wish(layer=int(cell[0]), expert=int(cell[1]))
+        st.rerun()
+with right:
+    charts.show(
+        figures.expert_load(load, metric=metric, **at_layer),
+        words.rows(load, metric=metric, **at_layer),
+        "load_bars",
+        f"expert_load_layer_{chosen.layer}",
+    )
+
+left, right = st.columns([1, 1], gap="large")
+with left:
+    ranks = chosen.table("load_by_rank")
+    charts.show(
+        figures.load_by_rank(ranks, **at_layer),
+        words.rows(ranks, **at_layer),
+        "load_rank",
+        f"load_by_rank_layer_{chosen.layer}",
+    )
+with right:
+    if set(load["group"]) > {ALL}:
+        charts.show(
+            figures.expert_load_groups(load, metric=metric, layer=chosen.layer),
+            words.rows(load, metric=metric, layer=chosen.layer),
+            "load_groups",
+            f"expert_load_by_domain_layer_{chosen.layer}",
+        )
+    else:
+        st.info("These documents have no domain, so there is nothing to compare.")
+
+charts.show(
+    figures.balance(balance, group=chosen.group), words.rows(balance, group=chosen.group), "balance", "balance"
+)
+real_load.section()

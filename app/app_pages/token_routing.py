@@ -1,0 +1,66 @@
+"""Token routing: a document's text coloured by the experts its tokens were sent to, and the way of one token."""
+
+import charts
+import controls
+import documents
+import pandas as pd
+import sources
+import streamlit as st
+import swatches
+import token_strip
+import token_view
+import words
+
+from mixtral_probe import figures
+
+chosen = controls.chosen()
+words.title("Token routing", "Which expert every token of a text was sent to, in one layer; the stronger the colour, the larger its weight.")
+shown = documents.choose(chosen)
+routes = sources.document_table(chosen.source, "routes", shown.number)
+ranks = sources.document_table(chosen.source, "load_by_rank", shown.number)
+
+names = ["first choice", "second choice", *(f"choice {rank + 1}" for rank in range(2, 64))]
+rank = st.segmented_control(
+    "Colour by",
+    range(chosen.stats.num_experts_per_tok),
+    default=0,
+    required=True,
+    format_func=lambda rank: names[rank],
+    key="rank",
+    bind="query-params",
+    label_visibility="collapsed",
+)
+in_document = words.rows(ranks, layer=chosen.layer, rank=rank, group="all")
+in_group = words.rows(chosen.table("load_by_rank"), layer=chosen.layer, rank=rank, group=chosen.group)
+swatches.experts(in_document, in_group, chosen.group)
+
+tokens = token_view.by_expert(
+    shown.trace, routes, shown.window, layer=chosen.layer, row=chosen.row, rank=rank
+)
+with st.container(border=True):
+    picked = token_strip.show(tokens, "strip", f"Text of document {shown.number} coloured by expert at layer {chosen.layer}")
+st.caption(
+    f"{shown.scope} · layer {chosen.layer} · {names[rank]} · n = {len(tokens):,} tokens. "
+    "Hover, or go through the tokens with the arrow keys, for logits, weights and margin; click one for its route."
+)
+
+row = picked if picked is not None else next((token.row for token in tokens if not token.special), None)
+if row is not None:
+    token = shown.trace.tokens.iloc[row]
+    own = routes[((routes["chunk"] == token["chunk"]) & (routes["position"] == token["position"])).to_numpy(dtype=bool)]
+    if len(own):
+        route = figures.token_route(
+            shown.with_number(own),
+            document=shown.number,
+            chunk=int(token["chunk"]),
+            position=int(token["position"]),
+            num_experts=chosen.stats.num_experts,
+        )
+        charts.show(route, shown.with_number(own), "route", f"route_document_{shown.number}_token_{row}")
+
+st.subheader("Routes of these tokens", anchor=False)
+every = st.toggle("All layers", key="routes_all_layers")
+table: pd.DataFrame = shown.with_number(shown.window.rows_of(routes, shown.trace).drop(columns="row"))
+if not every:
+    table = words.rows(table, layer=chosen.layer)
+charts.table_and_csv(table, "routes", f"routes_document_{shown.number}", opened=True)

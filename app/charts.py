@@ -1,0 +1,103 @@
+"""A chart with its table and its CSV."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import settings
+import streamlit as st
+
+from mixtral_probe import figures, tables
+
+FONT = "'Source Sans', 'Source Sans 3', 'Source Sans Pro', sans-serif"
+"""The font of the page, which Streamlit brings along."""
+_FOOT = 42
+"""Pixels below the panels, for the axis."""
+_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
+
+
+def dark() -> bool:
+    """Whether the reader's page is dark."""
+    return st.context.theme.type == "dark"
+
+
+def show(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> None:
+    """A chart, and below it its table and CSV.
+
+    Args:
+        figure: from `figures`; its subtitle says scope and n.
+        table: what it shows.
+        key: of its widgets.
+        name: of the CSV.
+    """
+    st.plotly_chart(_headed(figure), theme=None, key=f"{key}_chart", config=_CONFIG)
+    table_and_csv(table, key, name)
+
+
+def navigator(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> tuple[Any, ...] | None:
+    """Like `show`, for a chart whose cells can be clicked: the `customdata` of a cell just clicked, else None."""
+    event: Any = st.plotly_chart(
+        _headed(figure),
+        theme=None,
+        key=f"{key}_chart",
+        config=_CONFIG,
+        on_select="rerun",
+        selection_mode="points",
+    )
+    table_and_csv(table, key, name)
+    points = event["selection"]["points"]
+    cell = tuple(points[0]["customdata"]) if points else None
+    # The selection stays in the browser, so it is new only once.
+    before, st.session_state[f"{key}_cell"] = st.session_state.get(f"{key}_cell"), cell
+    return cell if cell != before else None
+
+
+def _headed(figure: go.Figure) -> go.Figure:
+    """Write a figure's title, scope and n as text of the page, where they wrap; returns the figure without them.
+
+    Both are escaped by `figures`, and `st.html` cleans them once more.
+    """
+    title = figure.layout.title
+    note = (title.subtitle.text or "").replace("<br>", " ")
+    st.html(f'<div class="figure-head"><b>{title.text}</b><small>{note}</small></div>')
+    legend = any(trace.showlegend for trace in figure.data)
+    panels = any(note.text for note in figure.layout.annotations)
+    top = 12 + 26 * legend + 22 * panels
+    bare = figures.themed(figure, dark())
+    margin = figure.layout.template.layout.margin
+    height = figure.layout.height - margin.t - margin.b + top + _FOOT
+    return bare.update_layout(title=None, height=height, margin={"t": top, "b": _FOOT}, font={"family": FONT})
+
+
+def table_and_csv(table: pd.DataFrame, key: str, name: str, *, opened: bool = False) -> None:
+    """A switch that shows a table, and a button that downloads all of it."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        shown = st.toggle("Table", value=opened, key=f"{key}_table")
+        st.download_button(
+            "CSV",
+            data=lambda: csv_bytes(table),
+            file_name=f"{name}.csv",
+            mime="text/csv",
+            key=f"{key}_csv",
+            on_click="ignore",
+            icon=":material/download:",
+            type="tertiary",
+            help=f"All {len(table):,} rows, with scope and n",
+        )
+    if shown:
+        frame(table)
+
+
+def frame(table: pd.DataFrame) -> None:
+    """The first rows of a table."""
+    st.dataframe(table.head(settings.ROWS_SHOWN), hide_index=True)
+    if len(table) > settings.ROWS_SHOWN:
+        st.caption(f"The first {settings.ROWS_SHOWN:,} of {len(table):,} rows; the CSV has all.")
+
+
+def csv_bytes(table: pd.DataFrame) -> bytes:
+    """The file that `tables.write_csv` writes."""
+    with tempfile.TemporaryDirectory(prefix="mixtral-probe-csv-") as folder:
+        return tables.write_csv(table, Path(folder) / "table.csv").read_bytes()

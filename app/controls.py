@@ -1,0 +1,121 @@
+"""The choices every page follows: trace, layer and group, in the sidebar and in the address bar."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import sources
+import streamlit as st
+
+from mixtral_probe import InputError, Trace
+from mixtral_probe.stats import ALL, RoutingStats
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What the pages show."""
+
+    source: sources.Source
+    trace: Trace
+    stats: RoutingStats
+    layer: int
+    """As the model numbers it."""
+    group: str
+
+    @property
+    def row(self) -> int:
+        """Of the layer, on the first axis of the trace's arrays."""
+        return self.stats.layers.index(self.layer)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A table of the whole trace."""
+        return sources.table(self.source, name)
+
+
+def sidebar() -> None:
+    """Draw the choices and remember them for the page of this run."""
+    apply_wishes()
+    with st.sidebar:
+        st.session_state["chosen"] = _choose()
+
+
+def chosen() -> Chosen:
+    """What is chosen; without a trace, an explanation in place of the rest of the page."""
+    found: Chosen | None = st.session_state.get("chosen")
+    if found is None:
+        _nothing_to_show()
+        st.stop()
+    return found
+
+
+def wish(**values: Any) -> None:
+    """Set widgets by key at the start of the next run, before they are drawn; a drawn widget cannot be set."""
+    st.session_state.setdefault("wishes", {}).update(values)
+
+
+def apply_wishes() -> None:
+    """Grant what `wish` asked for."""
+    for key, value in st.session_state.pop("wishes", {}).items():
+        st.session_state[key] = value
+
+
+def keep_valid(key: str, options: Sequence[Any]) -> None:
+    """Forget a choice that is no longer offered, as when another trace has fewer layers."""
+    if key in st.session_state and st.session_state[key] not in options:
+        del st.session_state[key]
+
+
+def _choose() -> Chosen | None:
+    offered = {source.key: source for source in sources.available()}
+    if not offered:
+        return None
+    keep_valid("trace", list(offered))
+    key = st.selectbox("Trace", list(offered), format_func=lambda key: offered[key].name, key="trace", bind="query-params")
+    try:
+        trace, stats = sources.opened(offered[key]), sources.stats(offered[key])
+    except InputError as error:
+        st.error(str(error))
+        return None
+    chosen = Chosen(offered[key], trace, stats, _layer(stats.layers), _group(stats.groups))
+    _describe(trace)
+    return chosen
+
+
+def _layer(layers: tuple[int, ...]) -> int:
+    keep_valid("layer", layers)
+    if len(layers) == 1:
+        return layers[0]
+    return st.select_slider("Layer", layers, key="layer", bind="query-params")
+
+
+def _group(groups: tuple[str, ...]) -> str:
+    options = [ALL, *(name for name in groups if name != ALL)]
+    keep_valid("group", options)
+    if len(options) == 1:
+        return ALL
+    return st.selectbox("Domain", options, format_func=_group_name, key="group", bind="query-params")
+
+
+def _group_name(group: str) -> str:
+    return "all documents" if group == ALL else group
+
+
+def _describe(trace: Trace) -> None:
+    model = trace.meta.model.get("name") or "a model without a name"
+    st.caption(
+        f"**{model}** · {trace.num_layers} layers × {trace.num_experts} experts, {trace.num_experts_per_tok} per token"
+        f"  \n{trace.num_documents:,} documents · {trace.num_tokens:,} tokens"
+    )
+
+
+def _nothing_to_show() -> None:
+    with st.container(border=True):
+        st.subheader(":material/database_off: No trace is open yet")
+        st.write("A trace is the record of one run: which experts every token was sent to, in every layer.")
+        st.write("Make one on the page **Run**, or in a terminal, and open it here:")
+        st.code(
+            "mixtral-probe capture --model mini --corpus bundled --out my.trace\nmixtral-probe dashboard my.trace",
+            language="bash",
+        )
+        st.page_link("app_pages/run.py", label="Run a capture", icon=":material/play_circle:")

@@ -1,0 +1,71 @@
+"""Choosing a document and a window of it."""
+
+from dataclasses import dataclass
+
+import controls
+import pandas as pd
+import settings
+import sources
+import streamlit as st
+import token_view
+
+from mixtral_probe import Trace
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One window of one document."""
+
+    number: int
+    """Of the document, in the trace."""
+    trace: Trace
+    """Of this document alone."""
+    window: token_view.Window
+
+    @property
+    def scope(self) -> str:
+        """Which tokens these are, in words."""
+        first, last = self.window.start, self.window.stop - 1
+        return f"document {self.number} · tokens {first:,} – {last:,} of {self.trace.num_tokens:,}"
+
+    def with_number(self, table: pd.DataFrame) -> pd.DataFrame:
+        """A table of this document alone, with the document's number in the trace."""
+        return table.assign(document=self.number)
+
+
+def choose(chosen: controls.Chosen) -> Shown:
+    """Draw the choices; documents follow the chosen group."""
+    numbers = _numbers(chosen)
+    controls.keep_valid("document", numbers)
+    ids = chosen.trace.documents["id"].astype(str).tolist()
+    left, right = st.columns([2, 3], vertical_alignment="bottom", gap="large")
+    with left:
+        number = st.selectbox(
+            "Document", numbers, format_func=lambda n: f"{n} · {ids[n]}", key="document", bind="query-params"
+        )
+    trace = sources.document(chosen.source, number)
+    windows = token_view.windows(trace.num_tokens, settings.TOKENS_SHOWN)
+    with right:
+        page = 1
+        if len(windows) > 1:
+            key = f"window_{chosen.source.key}_{number}"
+            page = st.pagination(len(windows), key=key)
+    _labels(chosen.trace, number)
+    return Shown(number, trace, windows[page - 1] if windows else token_view.Window(0, 0))
+
+
+def _numbers(chosen: controls.Chosen) -> list[int]:
+    documents = chosen.trace.documents
+    by = chosen.stats.by
+    mine = documents
+    if by is not None and chosen.group != controls.ALL:
+        mine = documents[(documents[by].astype(str) == chosen.group).to_numpy(dtype=bool)]
+    return [int(number) for number in (mine if len(mine) else documents)["document"]]
+
+
+def _labels(trace: Trace, number: int) -> None:
+    """The document's labels as badges; a label is somebody's text, so it is shown as code, which is never markup."""
+    row = trace.documents.iloc[number]
+    held = [f"{name}: {row[name]}" for name in trace.labels if pd.notna(row[name])]
+    if held:
+        st.caption(" ".join(f"`{text.replace('`', chr(39))}`" for text in held))

@@ -1,0 +1,128 @@
+"""The traces a person can choose, opened once and kept, with their statistics and tables."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import settings
+import streamlit as st
+
+from mixtral_probe import InputError, Trace, tables
+from mixtral_probe.resources import data_path
+from mixtral_probe.stats import RoutingStats, routing_stats
+
+
+@dataclass(frozen=True)
+class Source:
+    """One trace on disk."""
+
+    key: str
+    """What the address bar calls it."""
+    name: str
+    """What the page calls it."""
+    path: Path
+
+    @property
+    def stamp(self) -> str:
+        """Differs when the trace there is another one."""
+        return f"{(self.path / 'trace.json').stat().st_mtime_ns:x}"
+
+
+def available() -> list[Source]:
+    """What this session may open: the traces given on the command line, the example, and its own captures."""
+    return [*_given(), *_example(), *captured()]
+
+
+def add_capture(key: str, name: str, path: Path) -> None:
+    """Let this session, and no other, open a finished capture."""
+    st.session_state.setdefault("captures", {})[key] = Source(key, name, path)
+
+
+def captured() -> list[Source]:
+    """This session's captures that still lie on disk."""
+    held: dict[str, Source] = st.session_state.get("captures", {})
+    return [source for source in held.values() if _is_trace(source.path)]
+
+
+def _given() -> list[Source]:
+    """Arguments after `--`; under anything but `streamlit run` the arguments are somebody else's."""
+    if Path(sys.argv[0]).resolve() != settings.ENTRY.resolve():
+        return []
+    paths = [Path(argument).expanduser().resolve() for argument in sys.argv[1:]]
+    return [Source(f"given-{number}", path.name, path) for number, path in enumerate(paths)]
+
+
+def _example() -> list[Source]:
+    try:
+        path = data_path(settings.EXAMPLE)
+    except InputError:
+        return []
+    return [Source("example", "Example: mixtral-mini on the bundled texts", path)]
+
+
+def _is_trace(path: Path) -> bool:
+    return (path / "trace.json").is_file()
+
+
+def opened(source: Source) -> Trace:
+    """The trace, memory-mapped.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    if not _is_trace(source.path):
+        raise InputError(f"a trace is a folder with a trace.json, but there is none at {source.path}; capture one first")
+    return _opened(str(source.path), source.stamp)
+
+
+@st.cache_resource(max_entries=settings.TRACES_OPEN, show_spinner="Opening the trace …")
+def _opened(path: str, stamp: str) -> Trace:
+    return Trace.load(path)
+
+
+@st.cache_resource(max_entries=settings.TRACES_OPEN, show_spinner="Reading the statistics …")
+def _stats(path: str, stamp: str) -> RoutingStats:
+    return routing_stats(_opened(path, stamp))
+
+
+@st.cache_resource(max_entries=2 * settings.TRACES_OPEN, show_spinner=False)
+def _document(path: str, stamp: str, document: int) -> Trace:
+    return _opened(path, stamp).select([document])
+
+
+def stats(source: Source) -> RoutingStats:
+    """The statistics beside the trace, by domain where its documents have one."""
+    return _stats(str(source.path), source.stamp)
+
+
+def document(source: Source, number: int) -> Trace:
+    """One document as a trace of its own, in which it is document 0."""
+    return _document(str(source.path), source.stamp, number)
+
+
+def table(source: Source, name: str) -> pd.DataFrame:
+    """A table of the whole trace, by its name in `tables.TABLES`."""
+    return _table(str(source.path), source.stamp, name, None)
+
+
+def document_table(source: Source, name: str, number: int) -> pd.DataFrame:
+    """A table of one document alone, which in it is document 0."""
+    return _table(str(source.path), source.stamp, name, number)
+
+
+@st.cache_resource(max_entries=settings.TABLES_KEPT, show_spinner="Computing …")
+def _table(path: str, stamp: str, name: str, number: int | None) -> pd.DataFrame:
+    """Kept as it is, not copied: nobody changes a table."""
+    spec = tables.TABLES[name]
+    of: Any = _opened(path, stamp) if number is None else _document(path, stamp, number)
+    if spec.source == "stats":
+        of = _stats(path, stamp) if number is None else RoutingStats.from_trace(of)
+    return spec.function(of)
+
+
+@st.cache_resource(max_entries=1)
+def real_mixtral() -> pd.DataFrame:
+    """Published counts of the real Mixtral-8x7B."""
+    return tables.real_mixtral_load()

@@ -1,0 +1,138 @@
+"""A document's tokens as coloured text: by chosen expert, or by balance loss."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from token_strip import Bar, Token
+
+from mixtral_probe import Trace, figures
+
+FAINTEST, STRONGEST = 0.1, 0.75
+"""Opacity of a ground for weights 0 and 1; never so strong that the text on it cannot be read."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Some rows of one document."""
+
+    start: int
+    stop: int
+
+    def rows_of(self, table: pd.DataFrame, document: Trace) -> pd.DataFrame:
+        """A table's rows about these tokens; `document` is a trace of this document alone."""
+        place = _place(document.tokens)
+        row = np.searchsorted(place, _place(table))
+        return table.assign(row=row)[(row >= self.start) & (row < self.stop)]
+
+
+def windows(tokens: int, size: int) -> list[Window]:
+    """A document of so many tokens, cut into windows."""
+    return [Window(start, min(start + size, tokens)) for start in range(0, tokens, size)]
+
+
+def _place(table: pd.DataFrame) -> np.ndarray:
+    """[rows] a number that grows along a document."""
+    return table["chunk"].to_numpy(np.int64) * 2**32 + table["position"].to_numpy(np.int64)
+
+
+def by_expert(document: Trace, routes: pd.DataFrame, window: Window, *, layer: int, row: int, rank: int) -> list[Token]:
+    """Tokens coloured by the expert of one rank, as opaque as its weight.
+
+    Args:
+        document: a trace of one document.
+        routes: its `tables.routes`.
+        window: which tokens.
+        layer: as the model numbers it.
+        row: of that layer in the trace's arrays.
+        rank: 0 for the first choice.
+    """
+    shown = window.rows_of(routes[(routes["layer"] == layer).to_numpy(dtype=bool)], document)
+    choices = dict(iter(shown.groupby("row")))
+    colors = figures.expert_colors(document.num_experts)
+    tokens = document.tokens.iloc[window.start : window.stop]
+    return [
+        _routed(number, token, choices.get(number), rank, colors, _logits(document, row, number))
+        for number, token in zip(range(window.start, window.stop), tokens.itertuples(), strict=True)
+    ]
+
+
+def _logits(document: Trace, row: int, number: int) -> list[float]:
+    return [] if document.router_logits is None else [float(z) for z in document.router_logits[row, number]]
+
+
+def _routed(
+    number: int, token: object, choices: pd.DataFrame | None, rank: int, colors: Sequence[str], logits: list[float]
+) -> Token:
+    text, special = text_of(token), bool(token.special)  # type: ignore[attr-defined]
+    facts = _where(token)
+    if choices is None:
+        return Token(number, text, [*facts, ("routed to", "no expert")], special=special)
+    experts = [int(expert) for expert in choices["expert"]]
+    weights = [float(weight) for weight in choices["weight"]]
+    facts += [(f"choice {i + 1}", _choice(*pair)) for i, pair in enumerate(zip(experts, weights, strict=True))]
+    margin = float(choices["margin"].iloc[0])
+    if not np.isnan(margin):
+        facts.append(("margin", f"{margin:.3f} nats"))
+    others = [expert for expert in np.argsort(logits)[::-1] if expert not in experts]
+    if others:
+        facts.append(("runner-up", f"expert {others[0]}"))
+    bars = [Bar(f"{i}", z, f"{z:.3f}", colors[i], i in experts) for i, z in enumerate(logits)]
+    if rank >= len(experts):
+        return Token(number, text, facts, special=special, bars=bars)
+    weight = 0.5 if np.isnan(weights[rank]) else weights[rank]
+    strength = FAINTEST + (STRONGEST - FAINTEST) * weight
+    return Token(number, text, facts, colors[experts[rank]], strength, special, bars)
+
+
+def _choice(expert: int, weight: float) -> str:
+    return f"expert {expert}" if np.isnan(weight) else f"expert {expert} · weight {weight:.3f}"
+
+
+def text_of(token: object) -> str:
+    """A token's text, or its number where the trace has none."""
+    piece = token.piece  # type: ignore[attr-defined]
+    return piece if isinstance(piece, str) else f"⟨{token.token_id}⟩"  # type: ignore[attr-defined]
+
+
+def _where(token: object) -> list[tuple[str, str]]:
+    chunk = [("window", f"{token.chunk}")] if token.chunk else []  # type: ignore[attr-defined]
+    return [*chunk, ("position", f"{token.position}")]  # type: ignore[attr-defined]
+
+
+def by_loss(
+    document: Trace, losses: pd.DataFrame, window: Window, *, layer: int, dark: bool
+) -> tuple[list[Token], tuple[float, float]]:
+    """Tokens coloured by their part of a layer's balance loss, and the values at the ends of the colour scale.
+
+    Args:
+        document: a trace of one document.
+        losses: the rows of `tables.balance_loss_tokens` about it.
+        window: which tokens.
+        layer: as the model numbers it.
+        dark: whether the page is dark.
+    """
+    at_layer = losses[(losses["layer"] == layer).to_numpy(dtype=bool)]
+    low, high = float(at_layer["value"].min()), float(at_layer["value"].max())
+    shown = window.rows_of(at_layer, document).set_index("row")["value"]
+    place = (shown.to_numpy(float) - low) / (high - low or 1)
+    scale = figures.scales(dark)["sequential"]
+    colors = {row: _on_scale(scale, float(at)) for row, at in zip(shown.index, place, strict=True)}
+    tokens = document.tokens.iloc[window.start : window.stop]
+    numbered = zip(range(window.start, window.stop), tokens.itertuples(), strict=True)
+    return [_lossy(number, token, shown.get(number), colors.get(number)) for number, token in numbered], (low, high)
+
+
+def _on_scale(scale: list[list[float | str]], at: float) -> str:
+    """The colour at a place in [0, 1] of a plotly scale with evenly spaced stops, as CSS."""
+    below = min(int(at * (len(scale) - 1)), len(scale) - 2)
+    part = at * (len(scale) - 1) - below
+    return f"color-mix(in srgb, {scale[below + 1][1]} {part:.0%}, {scale[below][1]})"
+
+
+def _lossy(number: int, token: object, value: float | None, color: str | None) -> Token:
+    text, special = text_of(token), bool(token.special)  # type: ignore[attr-defined]
+    if value is None or color is None:
+        return Token(number, text, [*_where(token), ("part of the loss", "not counted")], special=special)
+    return Token(number, text, [*_where(token), ("part of the loss", f"{value:.4f}")], color, STRONGEST, special)

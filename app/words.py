@@ -1,0 +1,90 @@
+"""Texts, numbers and small choices that pages share."""
+
+from collections.abc import Sequence
+
+import controls
+import pandas as pd
+import streamlit as st
+
+from mixtral_probe.figures.words import words_of
+from mixtral_probe.tables import TABLES
+
+
+def title(name: str, about: str) -> None:
+    """A page's name and what it is about."""
+    st.title(name, anchor=False)
+    st.caption(about)
+
+
+def welcome() -> None:
+    """Three sentences for somebody who is here for the first time, until closed."""
+    if st.session_state.get("welcomed"):
+        return
+    with st.container(border=True):
+        text, close = st.columns([8, 1], vertical_alignment="center")
+        text.markdown(
+            "**Welcome.** In every layer of a Mixtral model a router sends each token to a few of the layer's experts; "
+            "this dashboard shows what the routers of one recorded run did. "
+            "Choose the trace, the layer and a domain on the left: every page follows, and the address bar remembers. "
+            "Every number comes with what was counted and how often, every chart has its table and its CSV."
+        )
+        close.button("Got it", key="welcome_close", on_click=_close_welcome)
+
+
+def _close_welcome() -> None:
+    st.session_state["welcomed"] = True
+
+
+def rows(table: pd.DataFrame, **keys: object) -> pd.DataFrame:
+    """The rows with these values."""
+    for name, value in keys.items():
+        table = table[(table[name] == value).fillna(False).to_numpy(dtype=bool)]
+    return table
+
+
+def metric_choice(table: str, key: str) -> str:
+    """One of a table's metrics, in words."""
+    metrics = list(TABLES[table].metrics)
+    controls.keep_valid(key, metrics)
+    return st.segmented_control(
+        "Measure",
+        metrics,
+        default=metrics[0],
+        required=True,
+        format_func=lambda name: words_of(name).name,
+        key=key,
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+
+
+def numbers(table: pd.DataFrame, metrics: Sequence[str], suffix: str = "") -> None:
+    """Metrics of one row each as large numbers; interval, null, scope and n below them or in their help."""
+    held = table.set_index("metric")
+    with st.container(horizontal=True, gap="small"):
+        for metric in metrics:
+            number(held.loc[metric], metric, words_of(metric).name + suffix)
+
+
+def number(row: pd.Series, metric: str, label: str | None = None) -> None:
+    """One metric as a large number, with its interval, null and n below it and its scope as help."""
+    words = words_of(metric)
+    interval = "no interval" if pd.isna(row["low"]) else f"95 %: {words.text(row['low'])} – {words.text(row['high'])}"
+    with st.container(border=True, gap=None):
+        st.metric(label or words.name, words.text(row["value"]), help=str(row["scope"]))
+        st.caption(f"{interval}  \n{words.null}: {words.text(row['null'])}  \nn = {_count(row['n'])} tokens")
+
+
+def _count(n: object) -> str:
+    return "not given" if pd.isna(n) else f"{int(n):,}"  # type: ignore[call-overload]
+
+
+def one_expert(load: pd.DataFrame, chosen: controls.Chosen) -> None:
+    """What the chosen expert does at the chosen layer."""
+    experts = ["–", *range(chosen.stats.num_experts)]
+    controls.keep_valid("expert", experts)
+    expert = st.selectbox("Expert", experts, key="expert", bind="query-params", width=160)
+    if expert == "–":
+        return
+    own = rows(load, layer=chosen.layer, group=chosen.group, expert=expert)
+    numbers(own, [metric for metric in TABLES["expert_load"].metrics if metric in set(own["metric"])])
