@@ -1,5 +1,6 @@
 """`mixtral-probe info`: what a model folder or a trace is."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import typer
 from mixtral_probe.cli import options, words
 from mixtral_probe.cli.facts import folder_facts
 from mixtral_probe.cli.shell import print_json
+
+_A_LINE_EACH = ("model", "tokenizer", "corpus", "software")
 
 
 def info(path: options.AnyPath, as_json: options.AsJson = False) -> None:
@@ -23,9 +26,19 @@ def info(path: options.AnyPath, as_json: options.AsJson = False) -> None:
     if as_json:
         print_json(facts)
         return
-    width = max(len(name) for name in facts)
+    lines = dict(_flat(facts))
+    width = max(len(name) for name in lines)
+    for name, value in lines.items():
+        typer.echo(f"{name:{width}}  {value}")
+
+
+def _flat(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Name and value of each line; what is said of a model or the software gets a line for each fact."""
     for name, value in facts.items():
-        typer.echo(f"{name.replace('_', ' '):{width}}  {_as_words(name, value)}")
+        if name in _A_LINE_EACH:
+            yield from ((f"{name} {key}".replace("_", " "), _as_words(key, entry)) for key, entry in value.items())
+        else:
+            yield name.replace("_", " "), _as_words(name, value)
 
 
 def _as_words(name: str, value: Any) -> str:

@@ -26,6 +26,8 @@ def plain_errors(verb: Callable[P, None]) -> Callable[P, None]:
                 verb(*args, **kwargs)
             except InputError as error:
                 fail(str(error), WRONG_INPUT)
+            except BrokenPipeError:  # `… | head` has seen enough: typer ends quietly
+                raise
             except OSError as error:
                 fail(_system_sentence(error), FAILED)
             except KeyboardInterrupt:
