@@ -70,10 +70,13 @@ def themed(figure: go.Figure, dark: bool = False) -> go.Figure:
 
     A figure notes in `layout.meta["scales"]` which role of `figures.color.scales` each of its colour axes plays.
     """
+    return _dress(go.Figure(figure), dark)
+
+
+def _dress(figure: go.Figure, dark: bool) -> go.Figure:
     chosen = scales(dark)
     roles = (figure.layout.meta or {}).get("scales", {})
-    copy = go.Figure(figure)
-    return copy.update_layout(
+    return figure.update_layout(
         template=template(dark), **{axis: {"colorscale": chosen[role]} for axis, role in roles.items()}
     )
 
@@ -85,4 +88,4 @@ def finish(
     figure.update_layout(
         title={"text": title, "subtitle": {"text": subtitle}}, height=height, meta={"scales": roles or {}}
     )
-    return themed(figure)
+    return _dress(figure, dark=False)

@@ -43,14 +43,16 @@ def _histograms(table: pd.DataFrame) -> list[go.Figure]:
 
 
 def _token_losses(table: pd.DataFrame) -> list[go.Figure]:
-    first = table.iloc[0]
-    return [figures.balance_loss_tokens(table, document=int(first["document"]), chunk=int(first["chunk"]))]
+    return [figures.balance_loss_tokens(table, **_first_window(table))]
+
+
+def _first_window(table: pd.DataFrame) -> dict[str, int]:
+    return {name: int(table[name].iloc[0]) for name in ("document", "chunk")}
 
 
 def _routes(table: pd.DataFrame) -> list[go.Figure]:
     """The route of the last token of the first window."""
-    first = table.iloc[0]
-    keys = {"document": int(first["document"]), "chunk": int(first["chunk"])}
+    keys = _first_window(table)
     window = table[(table["document"] == keys["document"]) & (table["chunk"] == keys["chunk"])]
     return [figures.token_route(table, position=int(window["position"].max()), **keys)]
 

@@ -1,6 +1,7 @@
 """The one sentence over each table: its most telling row in words, with interval, null and n."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,16 +27,22 @@ def _rows(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     return table[kept & (table["group"] == "all")] if "group" in table else table[kept]
 
 
-def _said(row: pd.Series) -> str:
+def _said(row: Mapping[str, Any]) -> str:
     """A row's value with interval and null."""
     words = words_of(str(row["metric"]))
     interval = "" if pd.isna(row["low"]) else f"95 % interval {words.text(row['low'])} to {words.text(row['high'])}; "
     return f"{words.text(row['value'])} ({interval}{words.null} {words.text(row['null'])}; n = {int(row['n']):,})"
 
 
-def _extreme(rows: pd.DataFrame, *, largest: bool = True) -> pd.Series:
+def _extreme(rows: pd.DataFrame, *, largest: bool = True) -> dict[str, Any]:
+    """The row of the largest or smallest value."""
     values = rows["value"].to_numpy(float)
-    return rows.iloc[int(np.argmax(values) if largest else np.argmin(values))]
+    return _row(rows, int(np.argmax(values) if largest else np.argmin(values)))
+
+
+def _row(rows: pd.DataFrame, place: int) -> dict[str, Any]:
+    """One row, column by column: a Series would need one dtype for all, which texts with lone surrogates have not."""
+    return {str(name): rows[name].iloc[place] for name in rows.columns}
 
 
 def _expert_load(table: pd.DataFrame) -> str:

@@ -138,8 +138,10 @@ def _joined(made: Sequence[tuple[Source, pd.DataFrame]]) -> pd.DataFrame:
 
 def _named(made: Sequence[tuple[Source, pd.DataFrame]]) -> Iterator[pd.DataFrame]:
     for source, table in made:
+        # Categories of two traces cannot be joined where a token's text holds a lone surrogate; plain texts can.
+        plain = {"token": table["token"].astype(object)} if "token" in table else {}
         names = pd.Series([source.name] * len(table), index=table.index, dtype="str")
-        yield table.assign(trace=names)[["trace", *table.columns]]
+        yield table.assign(trace=names, **plain)[["trace", *table.columns]]
 
 
 def _about(sources: Sequence[Source], written: _Written) -> dict[str, Any]:

@@ -30,8 +30,12 @@ def write_csv(table: pd.DataFrame, path: str | PathLike[str]) -> Path:
 
 
 def write_parquet(table: pd.DataFrame, path: str | PathLike[str]) -> Path:
-    """Write a table as Parquet, texts as they are; returns the path."""
-    return _whole(path, lambda part: table.to_parquet(part, index=False))
+    """Write a table as Parquet and return the path. Texts are as they are, but lone surrogates are spelled out.
+
+    Parquet holds valid UTF-8 only.
+    """
+    form = table.assign(**{name: _storable(table[name]) for name in table.columns if _is_text(table[name])})
+    return _whole(path, lambda part: form.to_parquet(part, index=False))
 
 
 def _whole(path: str | PathLike[str], write: Callable[[Path], Any]) -> Path:
@@ -43,6 +47,18 @@ def _whole(path: str | PathLike[str], write: Callable[[Path], Any]) -> Path:
     finally:
         part.unlink(missing_ok=True)
     return target
+
+
+def _storable(column: pd.Series) -> pd.Series:
+    texts = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column.dropna().unique()
+    try:
+        "".join(map(str, texts)).encode("utf-8")
+    except UnicodeEncodeError:
+        spelled = column.astype(object).map(
+            lambda text: str(text).encode("utf-8", "backslashreplace").decode(), "ignore"
+        )
+        return spelled.astype("str")
+    return column
 
 
 def _is_text(column: pd.Series) -> bool:
