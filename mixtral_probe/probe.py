@@ -110,7 +110,9 @@ class Probe:
     ) -> Estimate:
         """What ``trace`` with these arguments will take: tokens, memory, disk, seconds."""
         config = self.model.config
-        planned = plan(read_corpus(source), self.tokenizer, window or config.max_position_embeddings)
+        planned = plan(
+            read_corpus(source), self.tokenizer, config.max_position_embeddings if window is None else window
+        )
         return estimate(self.model, planned, attention_plan(attention, config, attention_maps), positions_in_a_batch)
 
 

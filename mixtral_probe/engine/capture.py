@@ -57,8 +57,9 @@ def capture(
     """
     tokenizer.check_fits(model.config)
     keep_freed_memory()
-    planned = plan(documents, tokenizer, window or model.config.max_position_embeddings)
-    _warn_of_length(planned, model.config.max_position_embeddings, cut=window is None)
+    limit = model.config.max_position_embeddings
+    planned = plan(documents, tokenizer, limit if window is None else window)
+    _warn_of_length(planned, limit, cut=window is None)
     meta = _meta(model, tokenizer, documents, planned, (model_name, corpus_name), instruments)
     builder = TraceBuilder(
         planned.documents, planned.tokens, meta, path, attention=attention, record_logits=router_logits
