@@ -1,0 +1,124 @@
+"""The house stands as CONTRIBUTING.md says: imports run downward, files fit in the head, nothing is evaluated."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE, APP = ROOT / "mixtral_probe", ROOT / "app"
+FILES = sorted(file for file in [*PACKAGE.rglob("*.py"), *APP.rglob("*.py")] if "_bundled" not in file.parts)
+NAMES = [file.relative_to(ROOT).as_posix() for file in FILES]
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 40
+HEAVY = ("torch", "streamlit", "plotly", "pandas")
+
+
+def tree(file):
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def functions(module):
+    return [node for node in ast.walk(module) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def loaded_after(code):
+    ask = f"{code}\nimport sys\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_imports_run_downward(tmp_path):
+    code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_package_alone_loads_nothing_heavy():
+    assert loaded_after("import mixtral_probe") == set()
+
+
+@pytest.mark.parametrize("name", ["Trace", "RoutingStats", "tables", "metrics"])
+def test_reading_a_trace_needs_no_torch_and_no_plotly(name):
+    assert loaded_after(f"import mixtral_probe; mixtral_probe.{name}") <= {"pandas"}
+
+
+def test_figures_need_no_torch():
+    assert not loaded_after("import mixtral_probe; mixtral_probe.figures") & {"torch", "streamlit"}
+
+
+def test_every_public_name_can_be_had_and_is_described():
+    import mixtral_probe as mp
+
+    for name in mp.__all__:
+        value = getattr(mp, name)
+        assert (value.__doc__ or "").strip(), f"mixtral_probe.{name} has no docstring"
+    assert dir(mp) == sorted(mp.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    import mixtral_probe as mp
+
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = mp.nonsense
+
+
+@pytest.mark.parametrize("file", FILES, ids=NAMES)
+def test_a_file_fits_in_the_head(file):
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+    long = [f"{f.name}: {length(f)}" for f in functions(tree(file)) if length(f) > MOST_LINES_OF_A_FUNCTION]
+    assert not long, f"functions of more than {MOST_LINES_OF_A_FUNCTION} lines"
+
+
+def length(function):
+    """Lines from `def` to the end, without the docstring."""
+    described = ast.get_docstring(function) is not None
+    doc = function.body[0].end_lineno - function.body[0].lineno + 1 if described else 0
+    return function.end_lineno - function.lineno + 1 - doc
+
+
+@pytest.mark.parametrize("file", FILES, ids=NAMES)
+def test_nothing_is_pickled_or_evaluated(file):
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+            assert not modules & {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib"}
+        if isinstance(node, ast.Call):
+            assert not (isinstance(node.func, ast.Name) and node.func.id in {"eval", "exec", "compile"})
+            for keyword in node.keywords:
+                assert keyword.arg != "allow_pickle" or ast.literal_eval(keyword.value) is False
+
+
+@pytest.mark.parametrize("file", FILES, ids=NAMES)
+def test_every_public_name_of_a_file_is_described(file):
+    module = tree(file)
+    assert ast.get_docstring(module) or not module.body, "the file has no docstring"
+    for node in public(module.body):
+        assert ast.get_docstring(node), f"{node.name} has no docstring"
+
+
+def public(body):
+    """Functions and classes without a leading underscore, and their methods."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            yield node
+            if isinstance(node, ast.ClassDef):
+                yield from public(node.body)
+
+
+@pytest.mark.parametrize("file", sorted(APP.rglob("*.py")), ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_the_dashboard_knows_no_formulas(file):
+    own = {page.stem for page in APP.rglob("*.py")} | {"app_pages"}
+    allowed = sys.stdlib_module_names | own | {"mixtral_probe", "streamlit", "pandas", "numpy", "plotly"}
+    imported = {name.split(".")[0] for name in imports(file)}
+    assert imported <= allowed, f"{sorted(imported - allowed)} cannot be imported by the dashboard"
+    assert not any(name.startswith("mixtral_probe.metrics") for name in imports(file))
+
+
+def imports(file):
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
