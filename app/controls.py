@@ -71,14 +71,15 @@ def _choose() -> Chosen | None:
     if not offered:
         return None
     keep_valid("trace", list(offered))
-    key = st.selectbox("Trace", list(offered), format_func=lambda key: offered[key].name, key="trace", bind="query-params")
+    names = sources.names(list(offered.values()))
+    key = st.selectbox("Trace", list(offered), format_func=names.__getitem__, key="trace", bind="query-params")
     try:
         trace, stats = sources.opened(offered[key]), sources.stats(offered[key])
     except InputError as error:
         st.error(str(error))
         return None
     chosen = Chosen(offered[key], trace, stats, _layer(stats.layers), _group(stats.groups))
-    _describe(trace)
+    _describe(offered[key], trace)
     return chosen
 
 
@@ -101,7 +102,9 @@ def _group_name(group: str) -> str:
     return "all documents" if group == ALL else group
 
 
-def _describe(trace: Trace) -> None:
+def _describe(source: sources.Source, trace: Trace) -> None:
+    if source.about:
+        st.text(source.about)
     model = trace.meta.model.get("name") or "a model without a name"
     st.caption(
         f"**{model}** · {trace.num_layers} layers × {trace.num_experts} experts, {trace.num_experts_per_tok} per token"

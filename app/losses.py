@@ -1,5 +1,6 @@
 """What the page about the balance loss says and picks from its tables."""
 
+import charts
 import controls
 import documents
 import pandas as pd
@@ -8,21 +9,18 @@ import sources
 import streamlit as st
 import words
 
-from mixtral_probe.stats import ALL
+from mixtral_probe import figures
 
 PARTS = {
     "contribution": "Contribution",
     "excess": "Excess over balance",
     "pooling_gap_groups": "Hidden by pooling domains",
-    "pooling_gap_layers": "Hidden by pooling layers",
 }
 MEANING = {
     "contribution": "E f P of each expert. Over the experts of a layer these sum to the layer's loss, 1 at balance.",
     "excess": "E (f − 1/E)(P − 1/E) of each expert. Over the experts of a layer these sum to the layer's loss − 1.",
     "pooling_gap_groups": "E Cov(f, P) over domains. Domains that lean on different experts balance each other once "
     "they are pooled: these sum to the mean of the domains' losses minus the loss of all documents.",
-    "pooling_gap_layers": "E Cov(f, P) over layers. The loss that transformers computes pools all layers, so layers that "
-    "lean on different experts look balanced: these sum to the mean of the layers' losses minus the pooled loss / K.",
 }
 
 
@@ -33,24 +31,25 @@ def over_layers(loss: pd.DataFrame, group: str) -> pd.DataFrame:
 
 def parts_offered(parts: pd.DataFrame, group: str) -> list[str]:
     """The metrics of the breakdown that the table has; what pooling domains hides is about all of them."""
-    held = set(parts["metric"])
-    offered = [name for name in PARTS if name in held and (name != "pooling_gap_groups" or group == ALL)]
+    held = set(words.rows(parts, group=group)["metric"])
+    offered = [name for name in PARTS if name in held]
     controls.keep_valid("part", offered)
     return offered
 
 
-def hidden_by_pooling(loss: pd.DataFrame, parts: pd.DataFrame, chosen: controls.Chosen) -> None:
-    """The pooled loss beside the mean of the layers, which pooling hides the difference of."""
-    st.subheader("What pooling hides", anchor=False)
-    over = over_layers(loss, chosen.group).set_index("metric")
-    st.markdown(
-        "All layers of a model are pooled in the loss that `transformers` reports, and a batch pools its domains. "
-        "Expert 3 of one layer and expert 3 of another are different networks, so an overload of the one is no relief "
-        "for the other, but in the pooled loss they cancel."
+def hidden_by_pooling(parts: pd.DataFrame, group: str) -> None:
+    """What pooling the layers hides, expert by expert."""
+    charts.show(
+        figures.balance_loss_breakdown(parts, metric="pooling_gap_layers", group=group),
+        words.rows(parts, metric="pooling_gap_layers", group=group),
+        "loss_pooling",
+        "balance_loss_pooling_gap_layers",
     )
-    words.number(over.loc["load_balancing_loss_mean"], "load_balancing_loss_mean")
-    words.number(over.loc["load_balancing_loss_pooled"], "load_balancing_loss_pooled")
-    st.caption(MEANING["pooling_gap_layers"])
+    st.markdown(
+        "The loss that `transformers` reports pools all layers. Expert 3 of one layer and expert 3 of another are "
+        "different networks, so an overload of the one is no relief for the other; yet once pooled they cancel. "
+        "These parts sum to the mean of the layers' losses minus the pooled loss / K."
+    )
 
 
 def of_document(chosen: controls.Chosen, shown: documents.Shown) -> tuple[pd.DataFrame, str]:

@@ -19,10 +19,12 @@ class Source:
     """One trace on disk."""
 
     key: str
-    """What the address bar calls it."""
+    """Never the same for two of them."""
     name: str
-    """What the page calls it."""
+    """What the page and the address bar call it."""
     path: Path
+    about: str = ""
+    """What is in it; never in the address bar."""
 
     @property
     def stamp(self) -> str:
@@ -35,9 +37,18 @@ def available() -> list[Source]:
     return [*_given(), *_example(), *captured()]
 
 
-def add_capture(key: str, name: str, path: Path) -> None:
+def names(offered: list[Source]) -> dict[str, str]:
+    """The name of each by its key, numbered where two are called alike: the address bar must tell them apart."""
+    found: dict[str, str] = {}
+    for source in offered:
+        alike = sum(source.name == other.name for other in offered if other.key in found)
+        found[source.key] = f"{source.name} ({alike + 1})" if alike else source.name
+    return found
+
+
+def add_capture(key: str, name: str, path: Path, about: str) -> None:
     """Let this session, and no other, open a finished capture."""
-    st.session_state.setdefault("captures", {})[key] = Source(key, name, path)
+    st.session_state.setdefault("captures", {})[key] = Source(key, name, path, about)
 
 
 def captured() -> list[Source]:
@@ -59,7 +70,7 @@ def _example() -> list[Source]:
         path = data_path(settings.EXAMPLE)
     except InputError:
         return []
-    return [Source("example", "Example: mixtral-mini on the bundled texts", path)]
+    return [Source("example", "Example", path)]
 
 
 def _is_trace(path: Path) -> bool:
@@ -73,7 +84,7 @@ def opened(source: Source) -> Trace:
         InputError: there is none, or it is damaged.
     """
     if not _is_trace(source.path):
-        raise InputError(f"a trace is a folder with a trace.json, but there is none at {source.path}; capture one first")
+        raise InputError(f"a trace is a folder with a trace.json, but {source.path} is none; capture one first")
     return _opened(str(source.path), source.stamp)
 
 

@@ -26,15 +26,19 @@ def experts(in_document: pd.DataFrame, in_group: pd.DataFrame, group: str) -> No
     st.html(f'<ul class="swatches" aria-label="Experts, their colours and shares">{items}</ul>')
     n, of = _count(in_document), _count(in_group)
     where = "all documents" if group == "all" else group
-    st.caption(f"Expert, its share of this document's tokens (n = {n}), and small its share in {where} (n = {of}); special tokens out.")
+    st.caption(
+        f"Expert, its share of this document's tokens (n = {n}), and small its share in {where} (n = {of}); "
+        "special tokens out."
+    )
 
 
 def scale(low: float, high: float, what: str, dark: bool) -> None:
     """A colour ramp with the values of its ends."""
     stops = ", ".join(f"{color} {place:.0%}" for place, color in figures.scales(dark)["sequential"])
     st.html(
-        f'<div class="ramp"><span>{low:.3f}</span><span class="ground" style="background:linear-gradient(90deg,{stops})">'
-        f"</span><span>{high:.3f}</span><span class=what>{escape(what)}</span></div>"
+        f'<div class="ramp"><span>{low:.3f}</span>'
+        f'<span class="ground" style="background:linear-gradient(90deg,{stops})"></span>'
+        f'<span>{high:.3f}</span><span class="what">{escape(what)}</span></div>'
     )
 
 

@@ -48,8 +48,8 @@ class Token:
 def parts(text: str) -> list[Part]:
     """A text as pieces of plain text and signs for spaces, line breaks and what else cannot be seen.
 
-    Nothing is markup: the pieces are for `textContent`. Characters that would turn the direction of their neighbours, and
-    other controls, become their code point; half a surrogate pair, which JSON cannot carry, too.
+    Nothing is markup: the pieces are for `textContent`. Controls, such as those that turn the direction of their
+    neighbours, become their code point; so does half a surrogate pair, which JSON cannot carry.
     """
     found: list[Part] = []
     for character in text:

@@ -12,6 +12,9 @@ from mixtral_probe import Trace, figures
 FAINTEST, STRONGEST = 0.1, 0.75
 """Opacity of a ground for weights 0 and 1; never so strong that the text on it cannot be read."""
 
+LOSS = 0.45
+"""Opacity of a ground on the scale of the loss, whose far end is as dark, or as light, as the text."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -124,7 +127,7 @@ def by_loss(
     return [_lossy(number, token, shown.get(number), colors.get(number)) for number, token in numbered], (low, high)
 
 
-def _on_scale(scale: list[list[float | str]], at: float) -> str:
+def _on_scale(scale: Sequence[tuple[float, str]], at: float) -> str:
     """The colour at a place in [0, 1] of a plotly scale with evenly spaced stops, as CSS."""
     below = min(int(at * (len(scale) - 1)), len(scale) - 2)
     part = at * (len(scale) - 1) - below
@@ -135,4 +138,4 @@ def _lossy(number: int, token: object, value: float | None, color: str | None) -
     text, special = text_of(token), bool(token.special)  # type: ignore[attr-defined]
     if value is None or color is None:
         return Token(number, text, [*_where(token), ("part of the loss", "not counted")], special=special)
-    return Token(number, text, [*_where(token), ("part of the loss", f"{value:.4f}")], color, STRONGEST, special)
+    return Token(number, text, [*_where(token), ("part of the loss", f"{value:.4f}")], color, LOSS, special)

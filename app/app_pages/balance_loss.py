@@ -11,7 +11,6 @@ import token_view
 import words
 
 from mixtral_probe import figures
-from mixtral_probe.stats import ALL
 
 chosen = controls.chosen()
 loss, parts = chosen.table("balance_loss"), chosen.table("balance_loss_breakdown")
@@ -41,12 +40,11 @@ metric = st.segmented_control(
     label_visibility="collapsed",
 )
 st.caption(losses.MEANING[metric])
-group = ALL if metric == "pooling_gap_groups" else chosen.group
 left, right = st.columns([1, 1], gap="large")
 with left:
     cell = charts.navigator(
-        figures.balance_loss_breakdown(parts, metric=metric, group=group),
-        words.rows(parts, metric=metric, group=group),
+        figures.balance_loss_breakdown(parts, metric=metric, group=chosen.group),
+        words.rows(parts, metric=metric, group=chosen.group),
         "loss_parts",
         f"balance_loss_{metric}",
     )
@@ -54,7 +52,7 @@ with left:
         controls.wish(layer=int(cell[0]))
         st.rerun()
 with right:
-    losses.hidden_by_pooling(loss, parts, chosen)
+    losses.hidden_by_pooling(parts, chosen.group)
 if chosen.stats.by is not None and st.toggle("The same for every domain", key="loss_by_domain"):
     by_group = parts[((parts["metric"] == metric) & parts["layer"].notna()).to_numpy(dtype=bool)]
     charts.show(

@@ -11,12 +11,12 @@ from mixtral_probe.stats import ALL
 
 chosen = controls.chosen()
 load, balance = chosen.table("expert_load"), chosen.table("balance")
-at_layer = {"layer": chosen.layer, "group": chosen.group}
+layer, group = chosen.layer, chosen.group
 
 words.title("Expert load", "How much each expert is used, layer by layer, against even use and against chance.")
 words.welcome()
 words.numbers(
-    words.rows(balance, **at_layer),
+    words.rows(balance, layer=layer, group=group),
     ("max_violation", "cv_squared", "normalized_entropy", "effective_experts", "dead_experts"),
 )
 metric = words.metric_choice("expert_load", key="load")
@@ -24,8 +24,8 @@ metric = words.metric_choice("expert_load", key="load")
 left, right = st.columns([1, 1], gap="large")
 with left:
     cell = charts.navigator(
-        figures.expert_load_map(load, metric=metric, group=chosen.group),
-        words.rows(load, group=chosen.group, metric=metric),
+        figures.expert_load_map(load, metric=metric, group=group),
+        words.rows(load, group=group, metric=metric),
         "load_map",
         "expert_load",
     )
@@ -36,33 +36,31 @@ with left:
         st.rerun()
 with right:
     charts.show(
-        figures.expert_load(load, metric=metric, **at_layer),
-        words.rows(load, metric=metric, **at_layer),
+        figures.expert_load(load, metric=metric, layer=layer, group=group),
+        words.rows(load, metric=metric, layer=layer, group=group),
         "load_bars",
-        f"expert_load_layer_{chosen.layer}",
+        f"expert_load_layer_{layer}",
     )
 
 left, right = st.columns([1, 1], gap="large")
 with left:
     ranks = chosen.table("load_by_rank")
     charts.show(
-        figures.load_by_rank(ranks, **at_layer),
-        words.rows(ranks, **at_layer),
+        figures.load_by_rank(ranks, layer=layer, group=group),
+        words.rows(ranks, layer=layer, group=group),
         "load_rank",
-        f"load_by_rank_layer_{chosen.layer}",
+        f"load_by_rank_layer_{layer}",
     )
 with right:
     if set(load["group"]) > {ALL}:
         charts.show(
-            figures.expert_load_groups(load, metric=metric, layer=chosen.layer),
-            words.rows(load, metric=metric, layer=chosen.layer),
+            figures.expert_load_groups(load, metric=metric, layer=layer),
+            words.rows(load, metric=metric, layer=layer),
             "load_groups",
-            f"expert_load_by_domain_layer_{chosen.layer}",
+            f"expert_load_by_domain_layer_{layer}",
         )
     else:
         st.info("These documents have no domain, so there is nothing to compare.")
 
-charts.show(
-    figures.balance(balance, group=chosen.group), words.rows(balance, group=chosen.group), "balance", "balance"
-)
+charts.show(figures.balance(balance, group=group), words.rows(balance, group=group), "balance", "balance")
 real_load.section()

@@ -14,7 +14,10 @@ import words
 from mixtral_probe import figures
 
 chosen = controls.chosen()
-words.title("Token routing", "Which expert every token of a text was sent to, in one layer; the stronger the colour, the larger its weight.")
+words.title(
+    "Token routing",
+    "Which expert every token of a text was sent to, in one layer; the stronger the colour, the larger its weight.",
+)
 shown = documents.choose(chosen)
 routes = sources.document_table(chosen.source, "routes", shown.number)
 ranks = sources.document_table(chosen.source, "load_by_rank", shown.number)
@@ -34,11 +37,10 @@ in_document = words.rows(ranks, layer=chosen.layer, rank=rank, group="all")
 in_group = words.rows(chosen.table("load_by_rank"), layer=chosen.layer, rank=rank, group=chosen.group)
 swatches.experts(in_document, in_group, chosen.group)
 
-tokens = token_view.by_expert(
-    shown.trace, routes, shown.window, layer=chosen.layer, row=chosen.row, rank=rank
-)
+tokens = token_view.by_expert(shown.trace, routes, shown.window, layer=chosen.layer, row=chosen.row, rank=rank)
 with st.container(border=True):
-    picked = token_strip.show(tokens, "strip", f"Text of document {shown.number} coloured by expert at layer {chosen.layer}")
+    label = f"Text of document {shown.number} coloured by expert at layer {chosen.layer}"
+    picked = token_strip.show(tokens, "strip", label)
 st.caption(
     f"{shown.scope} · layer {chosen.layer} · {names[rank]} · n = {len(tokens):,} tokens. "
     "Hover, or go through the tokens with the arrow keys, for logits, weights and margin; click one for its route."
