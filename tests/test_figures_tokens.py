@@ -75,6 +75,14 @@ def test_a_short_map_is_exact_below_the_diagonal_and_empty_above():
     np.testing.assert_array_equal(heat.x, np.arange(100, 130))
 
 
+def test_hover_of_a_map_names_both_tokens_escaped_and_stays_small():
+    figure = figures.attention_map(attention(256), ["<script>", " of", "\n", "a long token text"] * 64)
+    text = figure.data[0].text
+    assert text[1, 0] == "␣of → &lt;script&gt;"
+    assert text[0, 1] == ""
+    assert len(figure.to_json(engine="json")) < 2e6
+
+
 def test_repeated_tokens_keep_their_places():
     figure = figures.attention_map(attention(4), ["a", "a", "a", "a"])
     assert figure.layout.xaxis.ticktext == ("a",) * 4

@@ -124,6 +124,9 @@ def test_the_page_asks_the_network_for_nothing(page):
     assert not re.findall(r"""(?:src|href|action|poster)\s*=\s*["']?\s*(?:[a-z]+:)?//""", markup)
     assert not re.search(r"<(?:link|img|iframe|object|embed|base)\b|@import|url\(", markup)
     assert "default-src 'none'" in page
+    held = json.loads(re.search(r'id="themes">(.*?)</script>', page, flags=re.DOTALL).group(1))["config"]
+    assert held["plotlyServerURL"] == ""
+    assert "sendChartToCloud" not in str(held["modeBarButtons"])
     css = re.search(r"<style>(.*?)</style>", page, flags=re.DOTALL).group(1)
     assert "url(" not in css
     assert "@import" not in css

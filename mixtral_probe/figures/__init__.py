@@ -9,10 +9,11 @@ from mixtral_probe.figures.cells import attention_summary, balance_loss_breakdow
 from mixtral_probe.figures.color import expert_colors, scales
 from mixtral_probe.figures.histogram import router_confidence_histogram
 from mixtral_probe.figures.layers import balance, balance_loss, router_confidence
-from mixtral_probe.figures.theme import template, themed
+from mixtral_probe.figures.theme import CONFIG, template, themed
 from mixtral_probe.figures.tokens import balance_loss_tokens, token_route
 
 __all__ = [
+    "CONFIG",
     "attention_map",
     "attention_summary",
     "balance",

@@ -13,6 +13,8 @@ from mixtral_probe.figures.words import label
 MAX_SIDE = 512
 EXACT_SIDE = 256
 _LABELLED = 40
+_SHORT = 16
+"""Characters of a token that hover shows."""
 _MARKS = np.array([0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0])
 
 
@@ -39,7 +41,7 @@ def attention_map(
 
     Up to 256 positions the values are exact. Longer maps are max-pooled to at most 512 × 512 and kept in 8 bits of
     the root of the weight (steps below 0.8 % of full scale), so that a map of 2,048 tokens stays below 0.5 MB;
-    their hover gives positions, their colour bar the weight.
+    their hover gives positions, their colour bar the weight. Hover of exact maps names the tokens.
 
     Args:
         weights: [S, S] rows sum to 1; nothing above the diagonal.
@@ -56,7 +58,7 @@ def attention_map(
     if tokens is not None and len(tokens) != len(weights):
         raise InputError(f"an attention map of {len(weights)} positions needs as many tokens, but {len(tokens)} came")
     size = len(weights)
-    heat, step = _exact(weights, tokens, start) if size <= EXACT_SIDE else _pooled(weights, tokens, start)
+    heat, step = _exact(weights, tokens, start) if size <= EXACT_SIDE else _pooled(weights, start)
     figure = go.Figure(heat)
     figure.update_layout(coloraxis=_bar(heat.z.dtype == np.uint8))
     _axes(figure, tokens, size, start)
@@ -74,11 +76,12 @@ def _exact(weights: NDArray[np.floating], tokens: Sequence[str] | None, start: i
         x=place, y=place, z=shown, coloraxis="coloraxis", hovertemplate=_HOVER + "<br>%{z:.4f}<extra></extra>"
     )
     if tokens is not None:
-        _name_places(heat, [label(token) for token in tokens])
+        short = [label(str(token)[:_SHORT]) for token in tokens]
+        heat.update(text=_pairs(short), hovertemplate="<b>%{text}</b><br>" + heat.hovertemplate)
     return heat, 1
 
 
-def _pooled(weights: NDArray[np.floating], tokens: Sequence[str] | None, start: int) -> tuple[go.Heatmap, int]:
+def _pooled(weights: NDArray[np.floating], start: int) -> tuple[go.Heatmap, int]:
     pooled, step = max_pool(weights)
     place = start + np.arange(len(pooled)) * step + (step - 1) / 2
     root = np.rint(255 * np.sqrt(np.clip(pooled, 0, 1))).astype(np.uint8)
@@ -89,11 +92,15 @@ def _pooled(weights: NDArray[np.floating], tokens: Sequence[str] | None, start: 
 _HOVER = "query %{y}<br>key %{x}"
 
 
-def _name_places(heat: go.Heatmap, texts: list[str]) -> None:
-    """Hover texts without a text per cell: rows and columns carry them once, as a broadcast would for a small map."""
-    if len(texts) <= 64:
-        pairs = [[f"query: <b>{query}</b><br>key: <b>{key}</b>" for key in texts] for query in texts]
-        heat.update(text=np.array(pairs, dtype=object), hovertemplate="%{text}<br>" + heat.hovertemplate)
+def _pairs(texts: list[str]) -> np.ndarray:
+    """[S, S] "query → key" in words for hover, empty above the diagonal."""
+    return np.array(
+        [
+            [f"{query} → {key}" for key in texts[: row + 1]] + [""] * (len(texts) - row - 1)
+            for row, query in enumerate(texts)
+        ],
+        dtype=object,
+    )
 
 
 def _bar(root: bool) -> dict[str, object]:

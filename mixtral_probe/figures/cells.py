@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.grid import FOOT, HEAD, panels, place
-from mixtral_probe.figures.theme import finish
+from mixtral_probe.figures.theme import SELECTED, finish
 from mixtral_probe.figures.words import Words, hover, label, names_of, rows_of, subtitle, ticks, words_of
 
 _DETAILED = 6000
@@ -140,7 +140,7 @@ def _traces(
             "symbol": "square-open",
             "size": way.cell_height - 3,
             "opacity": 0,
-            "color": "#111111",
+            "color": SELECTED,
             "line": {"width": 3},
         },
         selected={"marker": {"opacity": 1}},

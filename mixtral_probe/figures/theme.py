@@ -9,60 +9,59 @@ from mixtral_probe.figures.color import PALETTE, scales
 ACCENT = PALETTE[0]
 REFERENCE = "#808b96"
 """Null and balance lines: seen on white and on near-black alike."""
+SELECTED = "#ff2e93"
+"""The frame around what was clicked: on no scale and in no palette, seen on every cell and page."""
 FONT = "Inter, 'Source Sans 3', 'Source Sans Pro', 'Helvetica Neue', Helvetica, Arial, sans-serif"
 _INK = {False: ("#1d2630", "#5a6773", "#e4e8ec", "#ffffff"), True: ("#e8ecf0", "#a3afba", "#2c343d", "#1a2027")}
 _CLEAR = "rgba(0,0,0,0)"
 
 
+CONFIG: dict[str, Any] = {
+    "displaylogo": False,
+    "responsive": True,
+    "plotlyServerURL": "",
+    "modeBarButtons": [["toImage"], ["zoom2d", "pan2d", "select2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]],
+    "toImageButtonOptions": {"format": "svg"},
+}
+"""Plotly's options for every page that shows a figure. The buttons are named one by one because plotly's own list has
+one that sends the chart to a server."""
+
+
 def template(dark: bool = False) -> go.layout.Template:
     """The plotly template: transparent, so the page shows through; text legible on a light or (`dark`) dark page."""
     ink, muted, grid, card = _INK[dark]
-    axis: dict[str, Any] = {
-        "gridcolor": grid,
-        "linecolor": grid,
-        "tickcolor": grid,
-        "zeroline": False,
-        "ticks": "",
-        "tickfont": {"size": 12, "color": muted},
-        "title": {"font": {"size": 13, "color": muted}, "standoff": 8},
-        "automargin": True,
-    }
+    whisker = {"color": ink, "thickness": 1.4, "width": 0}
     layout = go.Layout(
         font={"family": FONT, "size": 13, "color": ink},
-        title={
-            "font": {"size": 18, "color": ink},
-            "subtitle": {"font": {"size": 12.5, "color": muted}},
-            "x": 0,
-            "xanchor": "left",
-            "xref": "container",
-            "yref": "container",
-            "y": 1,
-            "yanchor": "top",
-            "pad": {"t": 10},
-        },
+        title=_title(ink, muted),
         paper_bgcolor=_CLEAR,
         plot_bgcolor=_CLEAR,
         colorway=list(PALETTE),
         margin={"l": 64, "r": 24, "t": 104, "b": 56},
-        xaxis=axis,
-        yaxis=axis,
+        xaxis=_axis(muted, grid),
+        yaxis=_axis(muted, grid),
         legend={"orientation": "h", "x": 1, "xanchor": "right", "yref": "container", "y": 0.995, "yanchor": "top"},
-        hoverlabel={
-            "bgcolor": card,
-            "bordercolor": grid,
-            "font": {"family": FONT, "size": 12.5, "color": ink},
-            "align": "left",
-        },
+        hoverlabel={"bgcolor": card, "bordercolor": grid, "font": {"size": 12.5, "color": ink}, "align": "left"},
         annotationdefaults={"font": {"size": 12, "color": muted}, "showarrow": False},
         coloraxis={
             "colorbar": {"thickness": 12, "outlinewidth": 0, "ticks": "", "tickfont": {"size": 11, "color": muted}}
         },
+        modebar={"bgcolor": _CLEAR, "color": muted, "activecolor": ink},
     )
-    whisker = {"color": ink, "thickness": 1.4, "width": 0}
-    return go.layout.Template(
-        layout=layout,
-        data={"bar": [go.Bar(error_y=whisker)], "scatter": [go.Scatter(error_x=whisker, error_y=whisker)]},
-    )
+    data = {"bar": [go.Bar(error_y=whisker)], "scatter": [go.Scatter(error_x=whisker, error_y=whisker)]}
+    return go.layout.Template(layout=layout, data=data)
+
+
+def _title(ink: str, muted: str) -> dict[str, Any]:
+    place = {"x": 0, "xanchor": "left", "xref": "container", "y": 1, "yanchor": "top", "yref": "container"}
+    subtitle = {"font": {"size": 12.5, "color": muted}}
+    return {"font": {"size": 18, "color": ink}, "subtitle": subtitle, "pad": {"t": 10}, **place}
+
+
+def _axis(muted: str, grid: str) -> dict[str, Any]:
+    title = {"font": {"size": 13, "color": muted}, "standoff": 8}
+    lines = {"gridcolor": grid, "linecolor": grid, "zeroline": False, "ticks": ""}
+    return {"tickfont": {"size": 12, "color": muted}, "title": title, "automargin": True, **lines}
 
 
 def themed(figure: go.Figure, dark: bool = False) -> go.Figure:

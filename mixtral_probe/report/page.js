@@ -1,7 +1,6 @@
 (() => {
   const themes = JSON.parse(document.getElementById("themes").textContent);
   const prefersDark = matchMedia("(prefers-color-scheme: dark)");
-  const config = { displaylogo: false, responsive: true, toImageButtonOptions: { format: "svg" } };
 
   function draw(place, dark) {
     const figure = JSON.parse(document.getElementById(place.dataset.figure).textContent);
@@ -10,7 +9,7 @@
     figure.layout.template = theme.template;
     for (const axis in roles) figure.layout[axis].colorscale = theme.scales[roles[axis]];
     place.dataset.drawn = "yes";
-    return Plotly.react(place, figure.data, figure.layout, config);
+    return Plotly.react(place, figure.data, figure.layout, themes.config);
   }
 
   const places = [...document.querySelectorAll(".figure")];

@@ -13,14 +13,17 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from mixtral_probe.figures import scales, template
+from mixtral_probe.figures import CONFIG, scales, template
 from mixtral_probe.report.drawings import draw
 from mixtral_probe.report.headlines import headline
 from mixtral_probe.report.sources import Source
 from mixtral_probe.tables import TableSpec
 
 FIRST_ROWS = 8
-_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; "
+    "form-action 'none'; base-uri 'none'"
+)
 
 
 def text(value: object) -> str:
@@ -105,7 +108,7 @@ class Page:
             _left_out(left_out),
             _origin(self.sources),
         ]
-        themes = {name: _theme(dark) for name, dark in (("light", False), ("dark", True))}
+        themes = {"light": _theme(dark=False), "dark": _theme(dark=True), "config": CONFIG}
         return (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
