@@ -77,7 +77,7 @@ def _panels(shown: pd.DataFrame, words: Words) -> tuple[go.Figure, int]:
     figure, height = panels([f"layer {n}" for n in layers], columns=_COLUMNS, panel_height=320 if single else 130)
     figure.update_layout(bargap=0.22)
     figure.update_yaxes(tickformat=".0%", rangemode="tozero", nticks=6 if single else 4)
-    figure.update_xaxes(showgrid=False, dtick=1 if shown["expert"].max() < 16 else None)
+    figure.update_xaxes(showgrid=False, dtick=1 if shown["expert"].max() < 12 else None)
     across = min(_COLUMNS, len(layers))
     figure.update_xaxes(title_text="expert", row=-(-len(layers) // across))
     figure.update_yaxes(title_text=words.name, col=1)
