@@ -238,5 +238,3 @@ def test_an_instrument_is_asked_once_per_call_and_nothing_stays_on_the_model():
     run(model)
     assert len(everything.seen) == seen
     assert (dict(model.__dict__), len(model._forward_hooks)) == before
-
-

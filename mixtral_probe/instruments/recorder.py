@@ -83,6 +83,7 @@ class Recorder:
 
     def _write_attention(self, layer: int, shown: AttentionSlice) -> None:
         assert self.plan is not None
+        assert self.builder.attention_sums is not None
         planned = self.plan.layers[layer]
         own = [i for i, head in enumerate(shown.heads) if head in planned]
         heads = [shown.heads[i] for i in own]
@@ -98,6 +99,7 @@ class Recorder:
                 self.copier.copy(packed_triangle(weights), partial(_assign, block, places))
 
     def _add_sum(self, name: str, document: int, layer: int, heads: list[int], value: Tensor) -> None:
+        assert self.builder.attention_sums is not None
         self.builder.attention_sums[name][layer, document, heads] += value.numpy()
 
 

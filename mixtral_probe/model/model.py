@@ -131,5 +131,3 @@ def initialise(module: nn.Module, config: MixtralConfig) -> None:
     for part in module.modules():
         if isinstance(part, nn.Embedding) and part.padding_idx is not None and not part.weight.is_meta:
             part.weight[part.padding_idx] = 0.0
-
-
