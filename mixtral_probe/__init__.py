@@ -21,6 +21,7 @@ _HOME = {
     "Tokenizer": "tokenizer",
     "Trace": "trace",
     "read_corpus": "corpus",
+    "write_report": "report",
 }
 
 _ROOMS = ("figures", "metrics", "tables")

@@ -39,7 +39,7 @@ LONG_SHARE, DECAY_SHARE, WARMUP = 0.12, 0.4, 100
 MUON_RATE, ADAM_RATE = 0.02, 3e-3
 BALANCE, Z_LOSS = 0.01, 1e-3
 EVALUATED = 6  # held-out rows of each domain looked at during training
-SNAPSHOTS = (0, 50, 200, 600, 1500)  # and the last step: where data/training_traces looks at the router
+SNAPSHOTS = (0, 50, 200, 500, 1000, 1500)  # and the last step: where data/training_traces looks at the router
 
 
 def main() -> None:

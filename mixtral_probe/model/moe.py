@@ -62,7 +62,7 @@ class Experts(nn.Module):
             start += count
             if not count and not shown:
                 continue
-            values = self.one(expert, x[rows[own]], call)
+            values = self.one(expert, x.index_select(0, rows[own]), call)
             if shown:  # a copy, since whoever looks may keep it beyond the reuse of the buffer
                 values = visit(Site.EXPERT_OUTPUT, ExpertSlice(expert, rows[own], values.clone())).values
             out.index_add_(0, rows[own], (values * weights[own, None]).to(out.dtype))

@@ -10,12 +10,9 @@ from typing import Any
 import pandas as pd
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.stats import RoutingStats
+from mixtral_probe.stats import RoutingStats, routing_stats
 from mixtral_probe.tables import TableSpec
 from mixtral_probe.trace import Trace
-
-STATS = "stats.safetensors"
-LABEL = "domain"
 
 
 @dataclass(frozen=True)
@@ -27,23 +24,8 @@ class Source:
 
     @cached_property
     def stats(self) -> RoutingStats:
-        """Statistics, by domain where there is that label: those saved beside the trace if they fit, else made now."""
-        by = LABEL if LABEL in self.trace.labels else None
-        beside = None if self.trace.path is None else self.trace.path / STATS
-        if beside is not None and beside.is_file():
-            saved = RoutingStats.load(beside)
-            if self._fits(saved, by):
-                return saved
-        return RoutingStats.from_trace(self.trace, by=by)
-
-    def _fits(self, saved: RoutingStats, by: str | None) -> bool:
-        """Whether saved statistics are of this very trace, grouped as wanted, special tokens out."""
-        meta = self.trace.meta
-        sizes = (len(saved.layers), saved.num_experts, saved.num_experts_per_tok, saved.by, saved.include_special)
-        counted = int((~self.trace.tokens["special"]).sum())
-        kept = int(saved.sums.tokens.sum((1, 2)).max(initial=0))
-        wanted = (meta.num_layers, meta.num_experts, meta.num_experts_per_tok, by, False)
-        return sizes == wanted and kept == counted
+        """Its statistics, by domain where there is that label."""
+        return routing_stats(self.trace)
 
     def table(self, spec: TableSpec) -> pd.DataFrame:
         """One table of this trace."""

@@ -5,21 +5,34 @@ from mixtral_probe.stats.routing import RoutingStats
 from mixtral_probe.trace import Trace
 
 STATS_FILE = "stats.safetensors"
+LABEL = "domain"
 
 
 def routing_stats(trace: Trace) -> RoutingStats:
-    """A trace's statistics, by domain where its documents say one: read from beside it, or else computed."""
-    by = "domain" if "domain" in trace.documents else None
-    if trace.path is not None and (trace.path / STATS_FILE).is_file():
-        try:
-            return RoutingStats.load(trace.path / STATS_FILE)
-        except InputError:  # damaged or of another version: the trace itself says everything
-            pass
-    return RoutingStats.from_trace(trace, by=by)
+    """A trace's statistics, by domain where its documents say one: those beside it if they fit, else made now."""
+    saved = _beside(trace)
+    return RoutingStats.from_trace(trace, by=_label(trace)) if saved is None else saved
 
 
 def save_beside(trace: Trace) -> None:
     """Compute the statistics of a trace on disk and keep them beside it."""
     if trace.path is not None:
-        (trace.path / STATS_FILE).unlink(missing_ok=True)
-        routing_stats(trace).save(trace.path / STATS_FILE)
+        RoutingStats.from_trace(trace, by=_label(trace)).save(trace.path / STATS_FILE)
+
+
+def _label(trace: Trace) -> str | None:
+    return LABEL if LABEL in trace.labels else None
+
+
+def _beside(trace: Trace) -> RoutingStats | None:
+    """Saved statistics of this very trace; None where there are none, or damaged or other ones."""
+    if trace.path is None or not (trace.path / STATS_FILE).is_file():
+        return None
+    try:
+        saved = RoutingStats.load(trace.path / STATS_FILE)
+    except InputError:
+        return None
+    sizes = (len(saved.layers), saved.num_experts, saved.num_experts_per_tok, saved.by, saved.include_special)
+    wanted = (trace.num_layers, trace.num_experts, trace.num_experts_per_tok, _label(trace), False)
+    counted = int((~trace.tokens["special"]).sum())
+    return saved if sizes == wanted and int(saved.sums.tokens.sum((1, 2)).max(initial=0)) == counted else None
