@@ -54,8 +54,19 @@ def test_info_of_a_trace(trace):
     assert said["bytes"] == sum(file.stat().st_size for file in trace.path.iterdir())
 
 
-def test_info_in_words(trace):
-    lines = dict(line.split("  ", 1) for line in run("info", trace.path).stdout.splitlines())
+def in_words(path):
+    return dict(line.split("  ", 1) for line in run("info", path).stdout.splitlines())
+
+
+def test_info_of_a_model_in_words(model):
+    lines = in_words(model)
+    assert lines["experts per token"].strip() == "2"
+    assert lines["language head"].strip() == "yes"
+    assert lines["files"].strip().startswith("model.safetensors ")
+
+
+def test_info_of_a_trace_in_words(trace):
+    lines = in_words(trace.path)
     assert lines["documents"].strip() == "2"
     assert lines["labels"].strip() == "domain code 1, prose 1"
     assert lines["model name"].strip() == "toy"
