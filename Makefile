@@ -42,7 +42,7 @@ clean:
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "mixtral-probe needs Python 3.11 or later, but $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing);" \
+	  echo "mixtral-probe needs Python 3.11 or later, but $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing);" \
 	       "name another one: make $(firstword $(MAKECMDGOALS)) PYTHON=python3.12"; exit 1; }
 	@echo "making $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
