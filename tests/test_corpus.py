@@ -123,7 +123,7 @@ def test_prepare_writes_documents_one_after_another(tmp_path: Path):
     texts = ["one <s> two", "три"]
     for part in ("train", "heldout"):
         (tmp_path / "corpus" / part).mkdir(parents=True)
-        rows = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+        rows = "".join(json.dumps({"text": text, "genre": "novel"}) + "\n" for text in texts)
         (tmp_path / "corpus" / part / "russian.jsonl").write_text(rows)
     script = DATA / "mixtral-mini" / "prepare.py"
     command = [sys.executable, script, "--corpus", tmp_path / "corpus", "--out", tmp_path / "tokens"]
