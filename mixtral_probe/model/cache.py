@@ -24,3 +24,11 @@ class KVCache:
             old_key, old_value = self._layers[layer]
             self._layers[layer] = torch.cat((old_key, key), dim=2), torch.cat((old_value, value), dim=2)
         return self._layers[layer]
+
+    def reorder(self, rows: Tensor) -> None:
+        """Keep these rows [N] of the batch, in this order; a row may come several times or not at all."""
+        self._layers = [(key.index_select(0, rows), value.index_select(0, rows)) for key, value in self._layers]
+
+    def crop(self, length: int) -> None:
+        """Forget what lies beyond the first ``length`` positions."""
+        self._layers = [(key[:, :, :length], value[:, :, :length]) for key, value in self._layers]
