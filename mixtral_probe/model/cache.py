@@ -16,6 +16,11 @@ class KVCache:
         """Positions held."""
         return self._layers[0][0].shape[2] if self._layers else 0
 
+    @property
+    def batch_size(self) -> int:
+        """Rows held, 0 at first."""
+        return self._layers[0][0].shape[0] if self._layers else 0
+
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Add [B, H_kv, S, D] to a layer; returns all keys and values, [B, H_kv, M, D]."""
         if layer == len(self._layers):

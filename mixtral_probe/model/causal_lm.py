@@ -7,13 +7,14 @@ from torch import Tensor, nn
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.model.attention import Numerics
 from mixtral_probe.model.cache import KVCache
+from mixtral_probe.model.generation import Generates
 from mixtral_probe.model.losses import load_balancing_loss_pooled, next_token_loss
 from mixtral_probe.model.model import MixtralModel, initialise
 from mixtral_probe.model.outputs import CausalLMOutput
 from mixtral_probe.model.sites import MODEL, Call, Instrument, Site, Visitors
 
 
-class MixtralForCausalLM(nn.Module):
+class MixtralForCausalLM(Generates):
     """Predicts the next token. Arguments as in ``MixtralModel``."""
 
     def __init__(self, config: MixtralConfig, numerics: Numerics = "fast") -> None:

@@ -1,0 +1,119 @@
+"""``generate``: options checked, the search run, the result put together."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mixtral_probe.config import MixtralConfig
+from mixtral_probe.errors import InputError
+from mixtral_probe.model.cache import KVCache
+from mixtral_probe.model.generation.beam import beam_search
+from mixtral_probe.model.generation.feed import Feed
+from mixtral_probe.model.generation.options import GenerationOptions
+from mixtral_probe.model.generation.output import Generated
+from mixtral_probe.model.generation.prompt import Prompt
+from mixtral_probe.model.generation.sampling import Streamer, sample
+from mixtral_probe.model.generation.stopping import Speller, Stops
+from mixtral_probe.model.sites import Instrument
+
+
+class Generates(nn.Module):
+    """Gives a language model its ``generate``."""
+
+    config: MixtralConfig
+
+    def generate(
+        self,
+        input_ids: Tensor,
+        max_new_tokens: int = 20,
+        attention_mask: Tensor | None = None,
+        *,
+        past_key_values: KVCache | None = None,
+        tokenizer: Speller | None = None,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+        streamer: Streamer | None = None,
+        return_object: bool = False,
+        output_scores: bool = False,
+        output_router_logits: bool = False,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+        instruments: Sequence[Instrument] = (),
+        **options: Any,
+    ) -> Tensor | Generated:
+        """Extend prompts by the best next tokens, by drawn ones, or by beam search, without gradients.
+
+        Args:
+            input_ids: [B, S] prompts, padded on the left.
+            attention_mask: [B, S], 0 on padding; without it, leading padding ids that are no stop ids are padding.
+            past_key_values: a cache that holds the beginning of ``input_ids``, which is not run again. It is appended
+                to; copy it to use it twice.
+            tokenizer: needed for ``stop_strings``.
+            seed: of the draws; without it and without ``generator``, torch's own random state.
+            streamer: called with the chosen tokens [B] after every step; not with beams.
+            return_object: return a ``Generated``; otherwise its sequences [B, S + n].
+            output_scores, output_router_logits, output_attentions, output_hidden_states: kept for every step in it.
+            instruments: attached to every forward call, which says its phase and step.
+            options: the fields of ``GenerationOptions``: ``do_sample``, ``temperature``, ``top_k``, ``top_p``,
+                ``min_p``, ``repetition_penalty``, ``num_beams``, ``length_penalty``, ``early_stopping``,
+                ``eos_token_id`` (by default the config's; an explicit None never stops), ``pad_token_id``,
+                ``stop_strings``.
+
+        Raises:
+            InputError: an argument breaks a rule; the sentence says which.
+        """
+        chosen = GenerationOptions.of(self.config, {"max_new_tokens": max_new_tokens, **options})
+        prompt = Prompt.of(input_ids, attention_mask, chosen, past_key_values)
+        kept = {"router_logits": output_router_logits, "attentions": output_attentions}
+        kept["hidden_states"] = output_hidden_states
+        feed = Feed(self, prompt, instruments, [name for name, asked in kept.items() if asked])
+        if generator is None:
+            generator = seeded(seed, input_ids.device)
+        elif seed is not None:
+            raise InputError("draws have one source, but both seed and generator came; leave one out")
+        made = continue_prompt(feed, prompt, chosen, tokenizer, generator, streamer, output_scores)
+        return made if return_object else made.sequences
+
+
+def continue_prompt(
+    feed: Feed,
+    prompt: Prompt,
+    options: GenerationOptions,
+    tokenizer: Speller | None = None,
+    generator: torch.Generator | None = None,
+    streamer: Streamer | None = None,
+    keep_scores: bool = False,
+) -> Generated:
+    """What ``generate`` does once its arguments are checked; ``feed`` may be one that watches the logits."""
+    stops = Stops(options, prompt.ids.shape[1] + options.max_new_tokens, prompt.ids.device, tokenizer)
+    if options.pad_token_id is None and stops.early and len(prompt.ids) > 1:
+        raise InputError("rows that end at different places need padding, so pad_token_id must be given, but is None")
+    if options.num_beams > 1 and streamer is not None:
+        raise InputError("a streamer sees tokens that are final, which beam search has none of; leave it or the beams")
+    scores: list[Tensor] | None = [] if keep_scores else None
+    with torch.inference_mode():
+        if options.num_beams > 1:
+            beams = beam_search(feed, prompt, options, stops, generator, scores)
+            rows = beams.rows[:, 0]
+            counts = (rows >= 0).sum(1)
+            length = int(counts.max())
+            ids, rows = beams.ids[:, 0, : prompt.ids.shape[1] + length], rows[:, :length]
+        else:
+            ids, counts = sample(feed, prompt, options, stops, generator, streamer, scores)
+    collected = {name: tuple(calls) for name, calls in feed.collected.items()}
+    return Generated(
+        sequences=ids.clone(),  # outside inference mode, so that they can be trained on
+        new_tokens=counts.clone(),
+        past_key_values=feed.cache,
+        scores=None if scores is None else tuple(scores),
+        sequences_scores=beams.scores[:, 0] if options.num_beams > 1 else None,
+        beam_rows=rows.clone() if options.num_beams > 1 else None,
+        **collected,
+    )
+
+
+def seeded(seed: int | None, device: torch.device) -> torch.Generator | None:
+    """A source of draws; None, for torch's own, without a seed."""
+    return None if seed is None else torch.Generator(device).manual_seed(seed)

@@ -1,0 +1,32 @@
+"""What generation returns."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mixtral_probe.model.cache import KVCache
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """Sequences, and what else was asked for. n is the number of new tokens of the longest row."""
+
+    sequences: Tensor
+    """[B, S + n] int64: prompt, new tokens, padding."""
+    new_tokens: Tensor
+    """[B] int64: how many new tokens each row has; the last one was never fed forward."""
+    past_key_values: KVCache
+    """Of the rows of the last call: B, or with beams B · num_beams."""
+    scores: tuple[Tensor, ...] | None = None
+    """n of [N, V]: what the tokens were chosen by; log probabilities in beam search, where N = B · num_beams."""
+    sequences_scores: Tensor | None = None
+    """[B], beam search only: log probability over new tokens to the length penalty."""
+    beam_rows: Tensor | None = None
+    """[B, n], beam search only: the row of call i whose logits new token i was chosen from, −1 on padding. Beam k of
+    sequence b is row b · num_beams + k; the first call has but one row b for them."""
+    router_logits: tuple[tuple[Tensor, ...], ...] | None = None
+    """For each call, L of [N · S, E]."""
+    attentions: tuple[tuple[Tensor, ...], ...] | None = None
+    """For each call, L of [N, H, S, M]."""
+    hidden_states: tuple[tuple[Tensor, ...], ...] | None = None
+    """For each call, L + 1 of [N, S, C]."""

@@ -1,0 +1,60 @@
+"""When a row has ended."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.model.generation.options import GenerationOptions
+
+
+class Speller(Protocol):
+    """What stop strings need of a tokenizer."""
+
+    def spelling(self, token_id: int) -> bytes:
+        """The bytes of one token's text."""
+        ...
+
+
+class Stops:
+    """Whether rows have reached their full length, a stop id, or a stop string.
+
+    Args:
+        length: positions of a full row, the prompt included.
+    """
+
+    def __init__(
+        self, options: GenerationOptions, length: int, device: torch.device, tokenizer: Speller | None
+    ) -> None:
+        if options.stop_strings and tokenizer is None:
+            raise InputError("stop_strings are texts, so they need tokenizer=, but none came")
+        self.length, self._tokenizer = length, tokenizer
+        self._ends = torch.tensor(options.ends, dtype=torch.int64, device=device)
+        self._texts: Sequence[bytes] = [text.encode() for text in options.stop_strings]
+
+    @property
+    def early(self) -> bool:
+        """Whether a row can end before it is full."""
+        return len(self._ends) > 0 or len(self._texts) > 0
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        """ids [N, n] → [N] bool, by the last token of each row."""
+        if ids.shape[1] >= self.length:
+            return torch.ones(len(ids), dtype=torch.bool, device=ids.device)
+        ended = torch.isin(ids[:, -1], self._ends)
+        if self._texts:
+            ended |= torch.tensor([self._completes(row) for row in ids.tolist()], device=ids.device)
+        return ended
+
+    def _completes(self, ids: list[int]) -> bool:
+        """Whether a stop string ends within the last token: bytes before it count as far as one could reach back."""
+        assert self._tokenizer is not None
+        last, reach = self._tokenizer.spelling(ids[-1]), max(map(len, self._texts)) - 1
+        before = b""
+        for token in reversed(ids[:-1]):
+            if len(before) >= reach:
+                break
+            before = self._tokenizer.spelling(token) + before
+        return any(text in before[len(before) - min(len(before), len(text) - 1) :] + last for text in self._texts)
