@@ -24,7 +24,7 @@ def offer(request: captures.Request) -> None:
         with st.spinner("Estimating; the first time the model is loaded …"):
             found = captures.estimate(request)
         st.info(
-            f"{found.tokens:,} tokens · about {_seconds(found.seconds)} · "
+            f"{found.tokens:,} tokens · {_seconds(found.seconds)} · "
             f"{_size(found.memory_bytes)} of memory · {_size(found.disk_bytes)} of disk"
         )
         if started:
@@ -94,8 +94,8 @@ def _cancel(job_id: str) -> None:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    return "under a second" if seconds < 1 else f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _size(size: int) -> str:
-    return f"{size / 1e6:,.0f} MB" if size < 1e9 else f"{size / 1e9:,.1f} GB"
+    return f"{size / 1e3:,.0f} kB" if size < 1e6 else f"{size / 1e6:,.0f} MB" if size < 1e9 else f"{size / 1e9:,.1f} GB"

@@ -21,14 +21,13 @@ def welcome() -> None:
     if st.session_state.get("welcomed"):
         return
     with st.container(border=True):
-        text, close = st.columns([8, 1], vertical_alignment="center")
-        text.markdown(
+        st.markdown(
             "**Welcome.** In every layer of a Mixtral model a router sends each token to a few of the layer's experts; "
             "this dashboard shows what the routers of one recorded run did. "
             "Choose the trace, the layer and a domain on the left: every page follows, and the address bar remembers. "
             "Every number comes with what was counted and how often, every chart has its table and its CSV."
         )
-        close.button("Got it", key="welcome_close", on_click=_close_welcome)
+        st.button("Got it", key="welcome_close", on_click=_close_welcome)
 
 
 def _close_welcome() -> None:

@@ -1,0 +1,172 @@
+"""Every page shows what the tables say, and stands whatever it is given."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from app_traces import APP, ENTRY, bare_trace, clean, on_path, opened, routed_trace, texts
+from streamlit.testing.v1 import AppTest
+
+from mixtral_probe import Trace, tables
+from mixtral_probe.stats import RoutingStats, routing_stats
+
+PAGES = [path.stem for path in sorted((APP / "app_pages").glob("[!_]*.py"))]
+
+
+@pytest.fixture(scope="module")
+def trace_path(tmp_path_factory) -> Path:
+    return routed_trace().save(tmp_path_factory.mktemp("traces") / "random.trace")
+
+
+@pytest.fixture(scope="module")
+def bare_path(tmp_path_factory) -> Path:
+    return bare_trace().save(tmp_path_factory.mktemp("traces") / "bare.trace")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_cached():
+    import streamlit as st
+
+    on_path()
+    yield
+    st.cache_resource.clear()
+
+
+def row(table, metric, **keys):
+    for name, value in keys.items():
+        table = table[(table[name] == value).fillna(False).to_numpy(dtype=bool)]
+    return table[(table["metric"] == metric).to_numpy(dtype=bool)].iloc[0]
+
+
+def shown(test: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in test.metric}
+
+
+def test_there_are_the_four_pages():
+    assert {"expert_load", "token_routing", "balance_loss", "run"} <= set(PAGES)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_shows_a_whole_trace(monkeypatch, trace_path, page):
+    clean(opened(monkeypatch, trace_path, page=page))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_stands_a_trace_with_nothing_but_expert_ids(monkeypatch, bare_path, page):
+    clean(opened(monkeypatch, bare_path, page=page))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_stands_an_address_that_names_what_is_not_there(monkeypatch, trace_path, page):
+    query = {
+        "trace": "nowhere",
+        "layer": "99",
+        "group": "<b>",
+        "expert": "77",
+        "document": "x",
+        "rank": "5",
+        "load": "?",
+    }
+    clean(opened(monkeypatch, trace_path, page=page, query=query))
+
+
+def test_without_a_trace_the_page_says_what_to_do(monkeypatch):
+    on_path()
+    import settings
+
+    monkeypatch.setattr(settings, "EXAMPLE", "no-such.trace")
+    test = clean(opened(monkeypatch))
+    assert "No trace is open" in test.subheader[0].value
+    assert "mixtral-probe capture" in test.code[0].value
+
+
+def test_a_trace_that_is_none_is_told_of_in_one_sentence(monkeypatch, tmp_path):
+    test = opened(monkeypatch, tmp_path / "nothing.trace")
+    assert not test.exception
+    assert "a trace is a folder with a trace.json" in test.error[0].value
+
+
+def test_arguments_of_another_program_are_not_taken_for_traces(monkeypatch):
+    on_path()
+    import sources
+
+    monkeypatch.setattr(sys, "argv", ["pytest", "something.trace"])
+    assert [source for source in sources.available() if source.key.startswith("given")] == []
+    monkeypatch.setattr(sys, "argv", [str(ENTRY), "a/x.trace", "b/x.trace"])
+    given = [source for source in sources.available() if source.key.startswith("given")]
+    assert list(sources.names(given).values()) == ["x.trace", "x.trace (2)"]
+
+
+def test_expert_load_shows_the_numbers_of_the_table(monkeypatch, trace_path):
+    test = clean(opened(monkeypatch, trace_path, query={"layer": "2", "group": "code"}))
+    expected = row(tables.balance(routing_stats(Trace.load(trace_path))), "cv_squared", layer=2, group="code")
+    assert float(shown(test)["CV²"]) == pytest.approx(expected["value"], rel=5e-3)
+    assert f"n = {expected['n']:,} tokens" in texts(test)
+
+
+def test_a_click_on_the_map_chooses_layer_and_expert(monkeypatch, trace_path):
+    test = clean(opened(monkeypatch, trace_path))
+    point = {"curve_number": 1, "point_index": 5, "x": 3, "y": 1, "customdata": [1, 3]}
+    test.session_state["load_map_chart"] = {
+        "selection": {"points": [point], "point_indices": [5], "box": [], "lasso": []}
+    }
+    clean(test.run())
+    assert test.session_state["layer"] == 1
+    assert test.session_state["expert"] == 3
+    expected = row(tables.expert_load(routing_stats(Trace.load(trace_path))), "share", layer=1, group="all", expert=3)
+    assert shown(test)["share of assignments"] == f"{expected['value']:.1%}"
+
+
+def test_the_legend_of_token_routing_shows_the_documents_own_shares(monkeypatch, trace_path):
+    test = clean(opened(monkeypatch, trace_path, page="token_routing"))
+    own = RoutingStats.from_trace(Trace.load(trace_path).select([0]))
+    ranks = tables.load_by_rank(own)
+    html = texts(test)
+    for expert in range(4):
+        share = row(ranks, "rank_share", layer=0, expert=expert, rank=0)["value"]
+        assert f"<b>{expert}</b> {share:.1%}" in html
+
+
+def test_the_routes_shown_are_those_of_the_table(monkeypatch, trace_path):
+    test = clean(opened(monkeypatch, trace_path, page="token_routing"))
+    expected = tables.routes(Trace.load(trace_path))
+    expected = expected[((expected["document"] == 0) & (expected["layer"] == 0)).to_numpy(dtype=bool)]
+    frame = test.dataframe[-1].value
+    assert frame["expert"].tolist() == expected["expert"].tolist()
+    assert frame["margin"].tolist() == pytest.approx(expected["margin"].tolist())
+
+
+def test_documents_follow_the_chosen_domain(monkeypatch, trace_path):
+    test = clean(opened(monkeypatch, trace_path, page="token_routing"))
+    clean(test.selectbox(key="group").set_value("prose").run())
+    assert test.selectbox(key="document").options == ["1 · text-1", "3 · text-3"]
+
+
+def test_balance_loss_shows_the_numbers_of_the_table(monkeypatch, trace_path):
+    test = clean(opened(monkeypatch, trace_path, page="balance_loss"))
+    table = tables.balance_loss(routing_stats(Trace.load(trace_path)))
+    pooled = row(table, "load_balancing_loss_pooled", group="all")
+    layer = row(table, "load_balancing_loss", group="all", layer=0)
+    assert float(shown(test)["pooled loss (transformers)"]) == pytest.approx(pooled["value"], rel=1e-3)
+    assert float(shown(test)["loss of one layer, layer 0"]) == pytest.approx(layer["value"], rel=1e-3)
+    assert pooled["null"] == 2
+    assert layer["null"] == 1
+
+
+@pytest.mark.parametrize("metric", ["contribution", "excess", "pooling_gap_groups"])
+def test_every_part_of_the_loss_can_be_shown(monkeypatch, trace_path, metric):
+    test = clean(opened(monkeypatch, trace_path, page="balance_loss"))
+    test.toggle(key="loss_by_domain").set_value(True)
+    test.segmented_control(key="part").set_value(metric)
+    clean(test.run())
+    # What pooling the domains hides is about all of them together.
+    assert ("loss_by_domain" in [toggle.key for toggle in test.toggle]) == (metric != "pooling_gap_groups")
+
+
+def test_a_csv_is_the_file_that_the_table_writes(tmp_path):
+    on_path()
+    import charts
+
+    table = tables.routes(routed_trace(length=12))
+    expected = tables.write_csv(table, tmp_path / "routes.csv").read_bytes()
+    assert charts.csv_bytes(table) == expected

@@ -1,0 +1,180 @@
+"""The dashboard in a real browser, which may talk to nobody but the dashboard."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import urlopen
+
+import pytest
+from app_traces import ENTRY, HOSTILE, routed_trace
+
+from mixtral_probe import tables
+from mixtral_probe.resources import data_path
+from mixtral_probe.stats import routing_stats
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed"),
+    # Closing a browser leaves its sockets to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+PATIENCE = 60_000
+"""Milliseconds; the machine may be busy."""
+MODEL = (
+    data_path("mixtral-mini") / "model.safetensors"
+    if (data_path("mixtral-mini") / "model.safetensors").exists()
+    else None
+)
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory):
+    return routed_trace()
+
+
+@pytest.fixture(scope="module")
+def address(trace, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("browser")
+    path = trace.save(folder / "random.trace")
+    port = free_port()
+    command = [sys.executable, "-m", "streamlit", "run", str(ENTRY), "--server.port", str(port), "--", str(path)]
+    environment = os.environ | {"TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/_stcore/health", server, folder / "log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(20)
+    assert list(folder.glob("mixtral-probe-*")) == [], "the captures of a process go with it"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
+    for _ in range(600):
+        if server.poll() is not None:
+            break
+        try:
+            with urlopen(url):
+                return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail(f"the dashboard did not start: {log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    """A page that fails the test when it asks anybody else for anything, or when its script breaks."""
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(PATIENCE)
+    asked, broken = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: broken.append(str(error)))
+    yield page
+    page.close()
+    outside = [url for url in asked if urlparse(url).hostname not in (None, "127.0.0.1")]
+    assert outside == []
+    assert broken == []
+
+
+def colours(page) -> list[str]:
+    return page.locator(".token").evaluate_all("spans => spans.map(span => span.style.getPropertyValue('--color'))")
+
+
+def test_the_first_page_shows_charts_and_a_click_on_the_map_chooses(page, address):
+    page.goto(address)
+    chart = page.locator(".js-plotly-plot .nsewdrag").first
+    chart.wait_for()
+    assert page.get_by_role("heading", name="Expert load", exact=True).is_visible()
+    box = chart.bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 2.5 / 4, box["y"] + box["height"] * 1.5 / 3)
+    page.wait_for_url("**/?layer=1&expert=2")
+    page.reload()
+    page.get_by_text("Expert load, layer 1", exact=True).wait_for()
+
+
+def test_the_layer_changes_the_colours_of_the_text(page, address, trace):
+    page.goto(f"{address}/token_routing")
+    page.locator(".token").first.wait_for()
+    first = colours(page)
+    page.get_by_role("slider").first.press("ArrowRight")
+    page.wait_for_url("**layer=1**")
+    page.get_by_text("layer 1 · first choice").wait_for()
+    assert len(first) == len(colours(page)) == 60
+    changed = [a != b for a, b in zip(first, colours(page), strict=True)]
+    assert changed == (trace.expert_ids[0, :60, 0] != trace.expert_ids[1, :60, 0]).tolist()
+
+
+def test_hover_and_keyboard_show_the_logits_and_a_click_the_route(page, address, trace):
+    page.goto(f"{address}/token_routing")
+    page.locator(".token").nth(2).hover()
+    tip = page.locator(".tip")
+    tip.wait_for()
+    assert tip.locator(".value").all_inner_texts() == [f"{z:.3f}" for z in trace.router_logits[0, 2]]
+    page.locator(".token").nth(2).click()
+    page.get_by_text("Route of “␣the”").wait_for()
+    page.locator(".token").nth(2).focus()
+    page.keyboard.press("ArrowRight")
+    tip.wait_for()
+    assert tip.locator(".value").first.inner_text() == f"{trace.router_logits[0, 3, 0]:.3f}"
+
+
+def test_hostile_tokens_show_as_themselves_and_do_nothing(page, address):
+    page.goto(f"{address}/token_routing")
+    page.locator(".token").first.wait_for()
+    seen = page.locator(".token").evaluate_all("spans => spans.map(span => span.textContent)")[: len(HOSTILE)]
+    assert seen == [HOSTILE[0], "⏎", "␣the", "⟨U+202E⟩abc", *HOSTILE[4:]]
+    assert page.evaluate("window.hacked") is None
+
+
+def test_a_csv_is_the_table(page, address, trace, tmp_path):
+    page.goto(address)
+    page.locator(".st-key-real_map_csv button").wait_for()  # the last of the page: nothing moves any more
+    with page.expect_download() as download:
+        page.locator(".st-key-load_map_csv button").click()
+    assert download.value.suggested_filename == "expert_load.csv"
+    load = tables.expert_load(routing_stats(trace))
+    shown = load[((load["group"] == "all") & (load["metric"] == "share")).to_numpy(dtype=bool)]
+    expected = tables.write_csv(shown, tmp_path / "expected.csv").read_bytes()
+    assert download.value.path().read_text().splitlines() == expected.decode().splitlines()
+
+
+@pytest.mark.skipif(MODEL is None, reason="the embedded model has no weights here")
+def test_a_capture_started_from_the_page_finishes_and_is_shown(page, address):
+    page.goto(f"{address}/run")
+    page.get_by_role("textbox", name="Text").fill("Two and two is four.")
+    page.get_by_role("textbox", name="Text").press("Control+Enter")
+    page.get_by_text("20 characters").wait_for()
+    page.get_by_role("button", name="Capture", exact=True).click()
+    page.get_by_role("button", name="See it in Token routing").click(timeout=3 * PATIENCE)
+    page.get_by_text("tokens 0 – ").wait_for()
+    page.locator(".token").first.wait_for()
+    text = "".join(page.locator(".token:not(.special)").evaluate_all("spans => spans.map(span => span.textContent)"))
+    assert text.replace("␣", " ").strip() == "Two and two is four."
+    assert "Two" not in page.url
