@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +13,7 @@ import tokenizers
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
+from mixtral_probe.tokenizer.chat import ChatTemplate, Message
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
@@ -42,8 +43,9 @@ class Tokenizer:
     in a text, such as ``</s>``, is read as that token, as transformers does.
     """
 
-    def __init__(self, definition: bytes) -> None:
+    def __init__(self, definition: bytes, chat_template: ChatTemplate | None = None) -> None:
         """Make a tokenizer of the content of a ``tokenizer.json``."""
+        self.chat_template = chat_template
         self._tokenizer = tokenizers.Tokenizer.from_buffer(definition)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -59,21 +61,26 @@ class Tokenizer:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> Self:
-        """Read ``tokenizer.json`` of a model folder.
+        """Read ``tokenizer.json`` of a model folder, and the chat template beside it if there is one.
 
         Raises:
             InputError: it is missing or broken.
         """
+        template = ChatTemplate.from_folder(folder)
         path = Path(folder) / "tokenizer.json"
         try:
-            return cls(path.read_bytes())
+            return cls(path.read_bytes(), template)
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(f"a tokenizer needs a tokenizer.json, but there is none at {path}") from None
         except Exception as error:  # the tokenizers library raises plain Exception
             raise InputError(f"tokenizer.json must define a tokenizer, but {path} does not: {error}") from None
 
-    def encode(self, text: str) -> Encoding:
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> Encoding:
         """The tokens of a text.
+
+        Args:
+            add_special_tokens: let the post-processor add its own, such as ``<s>``. Not to be asked for where the text
+                has them already, as that of a chat template does.
 
         Raises:
             InputError: the text holds half of a surrogate pair, which no encoding of Unicode can carry.
@@ -85,7 +92,7 @@ class Tokenizer:
                 f"a text must be valid Unicode, but character {error.start} is half of a surrogate pair "
                 f"(U+{ord(text[error.start]):04X}); read the text anew with the right encoding, or remove it"
             ) from None
-        found = self._tokenizer.encode(text)
+        found = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
         ids = np.array(found.ids, dtype=np.int32)
         spans = np.array(found.offsets, dtype=np.int32).reshape(-1, 2)
         special = np.isin(ids, list(self.special_ids)) | np.array(found.special_tokens_mask, dtype=bool)
@@ -106,6 +113,32 @@ class Tokenizer:
             if token_id not in known:
                 known[token_id] = self._piece(token_id)
         return [known[token_id] for token_id in checked]
+
+    def spelling(self, token_id: int) -> bytes:
+        """The bytes of one token's text; of a control token, its name."""
+        (checked,) = self._checked([token_id])
+        token = self._added.get(checked)
+        return self._bytes(self._tokenizer.id_to_token(checked) or "") if token is None else token.encode()
+
+    def apply_chat_template(
+        self, messages: Sequence[Message], *, add_generation_prompt: bool = False, **variables: Any
+    ) -> str:
+        """A conversation as the text the model was trained on, control tokens included.
+
+        Args:
+            messages: such as [{"role": "user", "content": "2 + 2?"}].
+            add_generation_prompt: end with what comes before an answer.
+            variables: what else the template knows, such as ``tools``.
+
+        Raises:
+            InputError: there is no template, it refuses the conversation, or jinja2 is missing.
+        """
+        if self.chat_template is None:
+            raise InputError(
+                "a conversation needs a chat template, but the tokenizer's folder has none, neither in "
+                "tokenizer_config.json nor as chat_template.jinja; give the text itself"
+            )
+        return self.chat_template.render(messages, add_generation_prompt, **variables)
 
     def id_of(self, token: str) -> int | None:
         """The id of a token by its name in the vocabulary, such as ``</s>``; None if there is no such token."""
@@ -130,8 +163,7 @@ class Tokenizer:
         token = self._added.get(token_id)
         if token is not None:
             return token
-        raw = self._bytes(self._tokenizer.id_to_token(token_id) or "")
-        text = raw.decode("utf-8", "surrogateescape")
+        text = self.spelling(token_id).decode("utf-8", "surrogateescape")
         return _UNDECODABLE.sub(lambda lone: f"⟨{ord(lone[0]) - 0xDC00:02X}⟩", text)
 
     def _bytes(self, token: str) -> bytes:

@@ -1,0 +1,96 @@
+"""Chat templates write what transformers writes, in a sandbox."""
+
+import json
+import shutil
+import sys
+
+import pytest
+
+from mixtral_probe import InputError, Tokenizer
+from mixtral_probe.resources import data_path
+
+INSTRUCT = """{{ bos_token }}{% for message in messages %}
+    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) -%}
+        {{ raise_exception('roles must alternate') }}
+    {%- endif -%}
+    {%- if message['role'] == 'user' -%}
+        {{ ' [INST] ' + message['content'] + ' [/INST]' }}
+    {%- else -%}
+        {% generation %}{{ ' ' + message['content'] + eos_token }}{% endgeneration %}
+    {%- endif -%}
+    {%- if loop.index0 > 8 %}{% break %}{% endif -%}
+{% endfor %}
+{% if tools is defined %}{{ tools | tojson }}{% endif %}
+{% if add_generation_prompt %} go:{% endif %}"""
+CHAT = [
+    {"role": "user", "content": "2 + 2 < ü?"},
+    {"role": "assistant", "content": "4"},
+    {"role": "user", "content": "and 3?"},
+]
+
+
+def folder(path, template, **settings):
+    path.mkdir()
+    shutil.copy(data_path("mixtral-mini") / "tokenizer.json", path)
+    tokens = {"bos_token": "<s>", "eos_token": {"__type": "AddedToken", "content": "</s>"}}
+    fields = {"tokenizer_class": "PreTrainedTokenizerFast", **tokens, "chat_template": template} | settings
+    (path / "tokenizer_config.json").write_text(json.dumps(fields))
+    return path
+
+
+@pytest.fixture(scope="module")
+def instruct(tmp_path_factory):
+    return folder(tmp_path_factory.mktemp("chat") / "model", INSTRUCT)
+
+
+@pytest.mark.parametrize("variables", [{}, {"add_generation_prompt": True}, {"tools": [{"name": "<è>"}]}], ids=str)
+def test_the_text_is_that_of_transformers(instruct, variables):
+    from transformers import PreTrainedTokenizerFast
+
+    theirs = PreTrainedTokenizerFast.from_pretrained(instruct)
+    expected = theirs.apply_chat_template(CHAT, tokenize=False, **variables)
+    ours = Tokenizer.from_folder(instruct)
+    assert ours.apply_chat_template(CHAT, **variables) == expected
+    assert expected.startswith("<s> [INST] 2 + 2 < ü? [/INST] 4</s> [INST] and 3? [/INST]")
+
+
+def test_its_control_tokens_are_not_added_again(instruct):
+    tokenizer = Tokenizer.from_folder(instruct)
+    text = tokenizer.apply_chat_template(CHAT)
+    assert tokenizer.encode(text, add_special_tokens=False).ids[:2].tolist().count(1) == 1
+    assert tokenizer.encode(text).ids[:2].tolist() == [1, 1]
+    assert tokenizer.encode(text, add_special_tokens=False).special[0]
+
+
+def test_templates_by_name_and_in_a_file_of_their_own(tmp_path):
+    several = folder(tmp_path / "a", [{"name": "rag", "template": "r"}, {"name": "default", "template": "d"}])
+    assert Tokenizer.from_folder(several).apply_chat_template(CHAT) == "d"
+    (several / "chat_template.jinja").write_text("own")
+    assert Tokenizer.from_folder(several).apply_chat_template(CHAT) == "own"
+
+
+def test_mistakes(instruct, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="the tokenizer's folder has none"):
+        Tokenizer.from_folder(folder(tmp_path / "none", None)).apply_chat_template(CHAT)
+    with pytest.raises(InputError, match="but it says: roles must alternate"):
+        Tokenizer.from_folder(instruct).apply_chat_template(CHAT[1:])
+    with pytest.raises(InputError, match=r"but it says: .*unsafe"):
+        Tokenizer.from_folder(folder(tmp_path / "bad", "{{ ''.__class__.__mro__ }}")).apply_chat_template(CHAT)
+    with pytest.raises(InputError, match="but it says: "):
+        Tokenizer.from_folder(folder(tmp_path / "broken", "{% if %}")).apply_chat_template(CHAT)
+    broken = folder(tmp_path / "json", None)
+    (broken / "tokenizer_config.json").write_text("{")
+    with pytest.raises(InputError, match=r"tokenizer_config.json must be valid JSON"):
+        Tokenizer.from_folder(broken)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(InputError, match="needs the package jinja2; install it with: pip install"):
+        Tokenizer.from_folder(instruct).apply_chat_template(CHAT)
+
+
+def test_the_spelling_of_tokens():
+    tokenizer = Tokenizer.from_folder(data_path("mixtral-mini"))
+    text = "né 🦄\n"
+    assert b"".join(tokenizer.spelling(token) for token in tokenizer.encode(text).ids[1:]) == text.encode()
+    assert tokenizer.spelling(1) == b"<s>"
+    with pytest.raises(InputError, match="token ids must be in"):
+        tokenizer.spelling(10**6)
