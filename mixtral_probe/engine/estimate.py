@@ -52,7 +52,7 @@ def _memory(model: MixtralForCausalLM, positions: int, attention: AttentionPlan 
     config, size = model.config, model.lm_head.weight.element_size()
     weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     heads = config.num_attention_heads + 2 * config.num_key_value_heads
-    row = 8 * config.hidden_size + heads * config.head_dim + 3 * config.intermediate_size
+    row = 8 * config.hidden_size + heads * config.head_size + 3 * config.intermediate_size
     logits = 3 * POSITIONS_AT_ONCE * config.vocab_size * 4
     slices = 4 * SLICE_ELEMENTS * 4 if attention is not None else 0
     return weights + positions * row * size + logits + slices
@@ -61,9 +61,9 @@ def _memory(model: MixtralForCausalLM, positions: int, attention: AttentionPlan 
 def _operations(model: MixtralForCausalLM, lengths: list[int], attention: AttentionPlan | None) -> float:
     """Floating point operations: two per active weight and token, and four per query, key and attention channel."""
     config = model.config
-    squares = sum(length**2 for length in lengths) * config.num_attention_heads * config.head_dim
+    squares = sum(length**2 for length in lengths) * config.num_attention_heads * config.head_size
     shown = 0 if attention is None else sum(len(heads) for heads in attention.layers.values())
-    extra = shown * config.head_dim * sum(length**2 for length in lengths) * 4
+    extra = shown * config.head_size * sum(length**2 for length in lengths) * 4
     return 2.0 * config.num_active_parameters() * sum(lengths) + 2.0 * squares * config.num_hidden_layers + extra
 
 

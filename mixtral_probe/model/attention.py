@@ -23,9 +23,9 @@ class Attention(nn.Module):
         super().__init__()
         self.layer, self.numerics = layer, numerics
         self.num_heads, self.num_kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self.head_dim, self.dropout = config.head_dim, config.attention_dropout
-        self.scale = config.head_dim**-0.5
-        width, query_width = config.hidden_size, config.num_attention_heads * config.head_dim
+        self.head_dim, self.dropout = config.head_size, config.attention_dropout
+        self.scale = config.head_size**-0.5
+        width, query_width = config.hidden_size, config.num_attention_heads * config.head_size
         self.q_proj = nn.Linear(width, query_width, bias=False)
         self.k_proj = nn.Linear(width, self.num_kv_heads * self.head_dim, bias=False)
         self.v_proj = nn.Linear(width, self.num_kv_heads * self.head_dim, bias=False)

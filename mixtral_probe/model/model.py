@@ -14,7 +14,7 @@ from mixtral_probe.model.layer import DecoderLayer
 from mixtral_probe.model.mask import additive_mask
 from mixtral_probe.model.norm import RMSNorm
 from mixtral_probe.model.outputs import ModelOutput
-from mixtral_probe.model.rope import rotary_tables
+from mixtral_probe.model.rope import Rope
 from mixtral_probe.model.sites import MODEL, Call, Instrument, Site, Visitors
 
 
@@ -35,6 +35,7 @@ class MixtralModel(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
         self.layers = nn.ModuleList(DecoderLayer(config, i, numerics) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.rope = Rope(config)
         initialise(self, config)
 
     def forward(
@@ -104,7 +105,7 @@ class MixtralModel(nn.Module):
             valid = mask[:, -length:].bool() if length else mask[:, :0].bool()
         return Call(
             positions=positions,
-            rotary=rotary_tables(self.config, positions, hidden.dtype),
+            rotary=self.rope.tables(positions, hidden.dtype),
             mask=self._mask(mask, batch, length, past, hidden),
             valid=valid,
             cache=cache,

@@ -1,24 +1,12 @@
 """The sparse mixture of experts: a linear router, the K best experts per row, their weighted sum."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixtral_probe.config import MixtralConfig
+from mixtral_probe.model.activations import ACTIVATION
 from mixtral_probe.model.sites import Call, ExpertSlice, Routing, Site, Visitors
-
-ACTIVATION: dict[str, Callable[[Tensor], Tensor]] = {
-    "silu": F.silu,
-    "swish": F.silu,
-    "gelu": F.gelu,
-    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
-    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "relu": F.relu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-}
 
 
 class Experts(nn.Module):
@@ -83,6 +71,7 @@ class MixtureOfExperts(nn.Module):
     def __init__(self, config: MixtralConfig) -> None:
         super().__init__()
         self.top_k, self.jitter = config.num_experts_per_tok, config.router_jitter_noise
+        self.rounded = config.routing_weight_dtype == "activations"
         self.gate = nn.Linear(config.hidden_size, config.num_local_experts, bias=False)
         self.experts = Experts(config)
 
@@ -92,14 +81,16 @@ class MixtureOfExperts(nn.Module):
             x = x * torch.empty_like(x).uniform_(1 - self.jitter, 1 + self.jitter)
         rows = x.reshape(-1, x.shape[-1])
         logits = visit(Site.ROUTER_LOGITS, self.gate(rows))
-        routing = visit(Site.ROUTING, choose_experts(logits, self.top_k))
+        weight_dtype = x.dtype if self.rounded else torch.float32
+        routing = visit(Site.ROUTING, choose_experts(logits, self.top_k, weight_dtype))
         return self.experts(rows, routing, call, visit).view(x.shape)
 
 
-def choose_experts(logits: Tensor, top_k: int) -> Routing:
+def choose_experts(logits: Tensor, top_k: int, weight_dtype: torch.dtype = torch.float32) -> Routing:
     """Router logits [T, E] → the K most probable experts, with weights that sum to 1.
 
     Softmax over all E in float32, then top-k, then division by the sum of the K; equal to a softmax over the K logits.
+    transformers 4 then rounds the weights to the activations' dtype, transformers 5 does not.
     """
     weights, expert_ids = F.softmax(logits.float(), dim=-1).topk(top_k, dim=-1)
-    return Routing(expert_ids, weights / weights.sum(dim=-1, keepdim=True))
+    return Routing(expert_ids, (weights / weights.sum(dim=-1, keepdim=True)).to(weight_dtype))

@@ -43,7 +43,7 @@ class Routing:
     expert_ids: Tensor
     """[T, K] int64."""
     weights: Tensor
-    """[T, K], float32, each row summing to 1 unless an edit says otherwise."""
+    """[T, K], float32 unless ``routing_weight_dtype`` says otherwise; each row sums to 1 unless an edit changed it."""
 
 
 @dataclass(frozen=True, slots=True)

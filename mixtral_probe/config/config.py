@@ -1,0 +1,222 @@
+"""A Mixtral model's configuration: every field of a Hugging Face ``config.json``, checked before anything is built."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from mixtral_probe.config.rope import attention_factor, one_rope
+from mixtral_probe.config.rules import broken_rule
+from mixtral_probe.errors import InputError
+
+
+class MixtralConfig(BaseModel):
+    """Hyperparameters of a Mixtral model under their Hugging Face names; fields it does not know are kept as they are.
+
+    The rotary settings are read in the spelling of transformers 4 (``rope_theta``, ``rope_scaling``) and in that of
+    transformers 5 (``rope_parameters``), kept as the latter with everything filled in, and written in both.
+
+    Letters used in shapes: C ``hidden_size``, I ``intermediate_size``, L ``num_hidden_layers``,
+    H ``num_attention_heads``, D ``head_size``, V ``vocab_size``, E ``num_local_experts``, K ``num_experts_per_tok``.
+
+    Raises:
+        InputError: a value breaks a rule; the sentence names the field, the value and the rule.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
+
+    model_type: str = "mixtral"
+    architectures: list[str] | None = None
+    vocab_size: int = 32000
+    hidden_size: int = 4096
+    intermediate_size: int = 14336
+    num_hidden_layers: int = 32
+    num_attention_heads: int = 32
+    num_key_value_heads: int = 8
+    head_dim: int | None = None
+    """As in the file; code asks for ``head_size``."""
+    hidden_act: str = "silu"
+    max_position_embeddings: int = 131072
+    initializer_range: float = 0.02
+    rms_norm_eps: float = 1e-5
+    use_cache: bool = True
+    pad_token_id: int | None = None
+    bos_token_id: int | None = 1
+    eos_token_id: int | list[int] | None = 2
+    tie_word_embeddings: bool = False
+    rope_parameters: dict[str, Any]
+    """``rope_type``, ``rope_theta`` and what the type needs."""
+    sliding_window: int | None = None
+    attention_dropout: float = 0.0
+    num_experts_per_tok: int = 2
+    num_local_experts: int = 8
+    output_router_logits: bool = False
+    router_aux_loss_coef: float = 0.001
+    router_jitter_noise: float = 0.0
+    routing_weight_dtype: Literal["float32", "activations"] = "float32"
+    """Precision of the weights experts are summed with: float32 as in transformers 5, or that of the activations, to
+    which transformers 4 rounds them. The same thing in a float32 model."""
+    output_attentions: bool = False
+    output_hidden_states: bool = False
+    return_dict: bool = True
+    dtype: str | None = None
+    """Of the weights on disk; None where the file does not say."""
+    id2label: dict[int, str] = {0: "LABEL_0", 1: "LABEL_1"}
+    label2id: dict[str, int] = {"LABEL_0": 0, "LABEL_1": 1}
+    problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            if isinstance(cause := first.get("ctx", {}).get("error"), InputError):
+                raise cause from None
+            name = ".".join(str(part) for part in first["loc"])
+            raise InputError(f"config field {name}: {first['msg']}; it is {first['input']!r}") from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_one_spelling(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        return one_rope(_with_labels(_with_derived(cls._defaults() | fields)))
+
+    @classmethod
+    def _defaults(cls) -> dict[str, Any]:
+        """What the derived fields are derived from where the file is silent."""
+        names = ("num_attention_heads", "hidden_size", "max_position_embeddings")
+        return {name: cls.model_fields[name].default for name in names}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (rule := broken_rule(self.model_dump() | {"head_size": self.head_size})) is not None:
+            raise InputError(f"config field {rule}")
+        return self
+
+    @property
+    def head_size(self) -> int:
+        """D: ``head_dim``, or ``hidden_size // num_attention_heads`` where the file leaves it open."""
+        return self.hidden_size // max(1, self.num_attention_heads) if self.head_dim is None else self.head_dim
+
+    @property
+    def rope_theta(self) -> float:
+        """The base of the rotary frequencies."""
+        return float(self.rope_parameters["rope_theta"])
+
+    @property
+    def rope_scaling(self) -> dict[str, Any] | None:
+        """The rotary settings as transformers 4 spells them: None for plain ones."""
+        if self.rope_parameters["rope_type"] == "default":
+            return None
+        return {name: value for name, value in self.rope_parameters.items() if name != "rope_theta"}
+
+    @property
+    def num_labels(self) -> int:
+        """How many classes a classification head tells apart."""
+        return len(self.id2label)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
+        """Build from the content of a ``config.json``."""
+        return cls(**fields)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """Read a ``config.json``, or the one in a model folder."""
+        path = Path(path)
+        path = path / "config.json" if path.is_dir() else path
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"a model folder needs a config.json, but there is none at {path}") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"config.json must be valid JSON, but {path} is not: {error}") from None
+        if not isinstance(fields, dict):
+            raise InputError(f"config.json must hold one JSON object, but {path} holds a {type(fields).__name__}")
+        return cls.from_dict(fields)
+
+    def replace(self, **changes: Any) -> Self:
+        """The same config with some fields changed, checked anew."""
+        fields = self.model_dump()
+        if given := [changes[name] for name in ("rope_parameters", "rope_scaling") if name in changes]:
+            del fields["rope_parameters"]
+            fields.pop("original_max_position_embeddings", None)
+            if not any("rope_theta" in (rope or {}) for rope in given):
+                fields["rope_theta"] = self.rope_theta
+        elif "rope_theta" in changes:
+            fields["rope_parameters"] = self.rope_parameters | {"rope_theta": changes["rope_theta"]}
+        if changes.keys() & {"num_labels", "id2label"}:
+            del fields["id2label"], fields["label2id"]
+        return type(self)(**fields | changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of a ``config.json`` from which transformers 4 and 5 build the same model.
+
+        With scaled rotary embeddings that means more than the fields: both need ``head_dim``, and for longrope
+        transformers 4 looks for ``original_max_position_embeddings`` beside them and takes the attention factor only
+        where it is spelled out.
+        """
+        fields = self.model_dump()
+        kind, rope = self.rope_parameters["rope_type"], dict(self.rope_parameters)
+        if kind in ("dynamic", "yarn", "longrope"):
+            fields["head_dim"] = self.head_size
+        if kind == "longrope":
+            rope["attention_factor"] = attention_factor(rope, self.max_position_embeddings)
+            fields["original_max_position_embeddings"] = rope["original_max_position_embeddings"]
+        scaling = None if kind == "default" else {name: rope[name] for name in rope if name != "rope_theta"}
+        fields |= {"rope_parameters": rope, "rope_theta": self.rope_theta, "rope_scaling": scaling}
+        fields |= {"architectures": self.architectures or ["MixtralForCausalLM"], "torch_dtype": self.dtype}
+        if list(self.id2label.values()) == ["LABEL_0", "LABEL_1"]:  # transformers leaves the default out as well
+            del fields["id2label"], fields["label2id"]
+        return fields
+
+    def num_parameters(self) -> int:
+        """Parameters of the causal language model: embeddings, attention, routers, experts, norms and head."""
+        width, experts = self.hidden_size, self.num_local_experts
+        attention = 2 * width * self.head_size * (self.num_attention_heads + self.num_key_value_heads)
+        mixture = experts * (3 * width * self.intermediate_size + width)
+        embeddings = self.vocab_size * width * (1 if self.tie_word_embeddings else 2)
+        return embeddings + self.num_hidden_layers * (attention + mixture + 2 * width) + width
+
+    def num_active_parameters(self) -> int:
+        """Parameters one token passes through: K of the E experts in each layer, everything else whole."""
+        idle = self.num_local_experts - self.num_experts_per_tok
+        return self.num_parameters() - self.num_hidden_layers * idle * 3 * self.hidden_size * self.intermediate_size
+
+
+def _with_derived(fields: dict[str, Any]) -> dict[str, Any]:
+    """Older names made into the present ones, and what is None for "as the other"."""
+    if "num_experts" in fields:
+        experts = fields.pop("num_experts")
+        if fields.setdefault("num_local_experts", experts) != experts:
+            raise InputError(
+                f"config fields num_experts and num_local_experts mean the same, but they are {experts} and "
+                f"{fields['num_local_experts']}; give one"
+            )
+    if fields.get("num_key_value_heads", 0) is None:
+        fields["num_key_value_heads"] = fields["num_attention_heads"]
+    older = fields.pop("torch_dtype", None)
+    if (dtype := fields.get("dtype") or older) is not None:
+        fields["dtype"] = str(dtype).removeprefix("torch.")
+    return fields
+
+
+def _with_labels(fields: dict[str, Any]) -> dict[str, Any]:
+    """``num_labels`` made into names, names into numbers; JSON has no numeric keys."""
+    number, names = fields.pop("num_labels", None), fields.pop("id2label", None)
+    if names is None and number is not None:
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise InputError(f"config field num_labels must be a positive integer, but it is {number!r}")
+        names = {label: f"LABEL_{label}" for label in range(number)}
+    if isinstance(names, dict):
+        names = {int(key) if str(key).isdecimal() else key: name for key, name in names.items()}
+        if number not in (None, len(names)):
+            raise InputError(f"config field num_labels must be the size of id2label ({len(names)}), but it is {number}")
+        fields.setdefault("label2id", None)
+        if fields["label2id"] is None:
+            fields["label2id"] = {name: key for key, name in names.items()}
+    if names is not None:
+        fields["id2label"] = names
+    elif fields.get("label2id", 0) is None:
+        del fields["label2id"]
+    return fields
