@@ -1,9 +1,15 @@
-"""Folders of weights ⇄ models: Hugging Face classic and fused layouts, read lazily, written atomically."""
+"""Folders of weights ⇄ models: Hugging Face's layouts, and Mistral's own to read; read lazily, written atomically."""
 
 from mixtral_probe.checkpoint.checkpoint import Checkpoint, model_folder
 from mixtral_probe.checkpoint.load import load_model
 from mixtral_probe.checkpoint.memory import available_bytes
-from mixtral_probe.checkpoint.models import MixtralForCausalLM, MixtralModel
+from mixtral_probe.checkpoint.models import (
+    MixtralForCausalLM,
+    MixtralForQuestionAnswering,
+    MixtralForSequenceClassification,
+    MixtralForTokenClassification,
+    MixtralModel,
+)
 from mixtral_probe.checkpoint.names import Layout
 from mixtral_probe.checkpoint.pretrained import Pretrained
 from mixtral_probe.checkpoint.save import save_model
@@ -12,6 +18,9 @@ __all__ = [
     "Checkpoint",
     "Layout",
     "MixtralForCausalLM",
+    "MixtralForQuestionAnswering",
+    "MixtralForSequenceClassification",
+    "MixtralForTokenClassification",
     "MixtralModel",
     "Pretrained",
     "available_bytes",

@@ -1,7 +1,7 @@
 """A model folder opened for reading: its weights under their names in memory, one tensor or one layer at a time."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from math import prod
 from pathlib import Path
@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mixtral_probe.checkpoint.files import StoredTensor, open_file, stored_tensors
-from mixtral_probe.checkpoint.names import EMBEDDING, HEAD, Layout, Piece, pieces, place
+from mixtral_probe.checkpoint.files import StoredTensor, is_native, open_file, stored_tensors
+from mixtral_probe.checkpoint.names import EMBEDDING, HEAD, TASK_HEADS, Layout, NativeLayout, Piece, pieces, place
+from mixtral_probe.checkpoint.native import PARAMS, native_config
 from mixtral_probe.checkpoint.options import STORED
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
@@ -19,13 +20,13 @@ from mixtral_probe.resources import data_path
 
 
 class Checkpoint:
-    """The config and the weights of a model folder, classic or fused, in one file or in shards.
+    """The config and the weights of a model folder: classic, fused or one of Mistral's own, in one file or in shards.
 
     Opening reads only headers, and checks that every weight of the config is there with its shape. Weights go by their
     names in memory, whatever the layout. Nothing stays open between calls, and what is returned is a copy.
 
     Args:
-        folder: a Hugging Face model folder, or "mini" for the embedded model.
+        folder: a model folder, or "mini" for the embedded model.
 
     Raises:
         InputError: the folder, its config or its weights are broken; the sentence names layer, expert, tensor and file.
@@ -33,17 +34,18 @@ class Checkpoint:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = model_folder(folder)
-        self.config = MixtralConfig.from_file(self.folder)
+        native = is_native(self.folder)
+        self.config = _config(self.folder, native)
         self._stored = stored_tensors(self.folder)
-        self._shapes = _expected_shapes(self.config)
-        self.layout: Layout = "fused" if any(n.endswith(".experts.gate_up_proj") for n in self._stored) else "classic"
-        """How the experts are stored."""
+        self._shapes = _expected_shapes(self.config) | _task_heads(self._stored)
+        self.layout: Layout | NativeLayout = _layout(self._stored, native)
+        """How names are spelt and experts stored."""
         self._share_embedding()
         self._check()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The weights, named as in ``MixtralForCausalLM``; a tied head is not among them."""
+        """The weights under their names in memory, the heads among them that are stored; a tied head is not."""
         return tuple(self._shapes)
 
     @property
@@ -87,11 +89,12 @@ class Checkpoint:
             for name in names:
                 weights[name] = whole = torch.empty(self.shape(name), dtype=dtype, device=device)
                 for piece in self._pieces(name):
-                    piece.of(whole).copy_(read(self._stored[piece.name]))
+                    part = piece.of(whole)
+                    part.copy_(read(self._stored[piece.name]).reshape(part.shape))
         return weights
 
     def _pieces(self, name: str) -> list[Piece]:
-        return pieces(name, self._shapes[name], self.layout)
+        return pieces(name, self._shapes[name], self.layout, self.config.head_size)
 
     def _share_embedding(self) -> None:
         """With tied embeddings one of the two names is enough, and with a base model there is no head."""
@@ -108,7 +111,7 @@ class Checkpoint:
             whole = torch.empty(shape, device="meta")
             for piece in self._pieces(name):
                 expected.add(piece.name)
-                self._check_piece(piece.name, tuple(piece.of(whole).shape))
+                self._check_piece(piece.name, piece.stored_shape(whole))
         if extra := sorted(self._stored.keys() - expected, key=len):
             stored, more = self._stored[extra[0]], f" and {len(extra) - 1} more" if len(extra) > 1 else ""
             raise InputError(
@@ -143,6 +146,24 @@ def model_folder(name: str | Path) -> Path:
         came = "is a file" if folder.exists() else "does not exist"
         raise InputError(f"a model must be a folder, or 'mini' for the embedded one, but {folder} {came}")
     return folder
+
+
+def _config(folder: Path, native: bool) -> MixtralConfig:
+    """Native weights come with a params.json; where only a config.json lies beside them, that will do."""
+    if native and ((folder / PARAMS).is_file() or not (folder / "config.json").is_file()):
+        return native_config(folder / PARAMS)
+    return MixtralConfig.from_file(folder)
+
+
+def _layout(stored: Mapping[str, StoredTensor], native: bool) -> Layout | NativeLayout:
+    if native:
+        return "torrent" if any(name.endswith(".block_sparse_moe.w1") for name in stored) else "mistral"
+    return "fused" if any(name.endswith(".experts.gate_up_proj") for name in stored) else "classic"
+
+
+def _task_heads(stored: Mapping[str, StoredTensor]) -> dict[str, tuple[int, ...]]:
+    """A classifier's weights are optional, and how many labels it has is for the model to compare."""
+    return {name: stored[name].shape for name in TASK_HEADS if name in stored}
 
 
 def _expected_shapes(config: MixtralConfig) -> dict[str, tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""The safetensors files of a model folder: which there are, and what lies in each. No weight is read here."""
+"""The weight files of a model folder: which there are, and what lies in each."""
 
 import json
 import re
@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 
 from mixtral_probe.checkpoint.names import common_name, ignored
+from mixtral_probe.checkpoint.native import TorchFile, native_files, native_name
 from mixtral_probe.errors import InputError
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -28,11 +30,13 @@ class StoredTensor:
 
 
 def open_file(path: Path) -> Any:
-    """A context manager over an opened safetensors file.
+    """A context manager over an opened file, safetensors or torch's.
 
     Raises:
         InputError: it is missing or not whole.
     """
+    if path.suffix != ".safetensors":
+        return TorchFile(path)
     try:
         return safe_open(path, framework="pt", device="cpu")
     except FileNotFoundError:
@@ -41,12 +45,20 @@ def open_file(path: Path) -> Any:
         raise InputError(f"{path} is not a whole safetensors file ({error}); download or copy it again") from None
 
 
+def is_native(folder: Path) -> bool:
+    """Whether the weights of a folder are in one of Mistral's own layouts; beside Hugging Face's they do not count."""
+    hugging_face = any(path.name in (WEIGHTS, INDEX) or SHARD.fullmatch(path.name) for path in folder.iterdir())
+    return not hugging_face and bool(native_files(folder))
+
+
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     """Every tensor of a model folder by its common name.
 
     Raises:
         InputError: there are no weights, a shard is missing or broken, or a tensor is stored twice.
     """
+    if is_native(folder):
+        return _native_tensors(folder)
     index = _weight_map(folder)
     names = sorted(set(index.values())) if index else _files_without_index(folder)
     found: dict[str, StoredTensor] = {}
@@ -54,12 +66,38 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
         for tensor in _tensors_in(folder / file):
             other = found.setdefault(common_name(tensor.name), tensor)
             if other is not tensor:
-                where = f"{other.name} in {other.file.name}"
-                raise InputError(f"a weight must be stored once, but {tensor.name} in {file} is also {where}")
+                raise _stored_twice(tensor, other)
     for name, file in index.items():
         if not ignored(name) and common_name(name) not in found:
             raise InputError(f"{INDEX} says that {file} holds {name}, but it does not; download {folder} again")
     return found
+
+
+def _native_tensors(folder: Path) -> dict[str, StoredTensor]:
+    """As the published conversion reads it, a shard may repeat what another one has."""
+    found: dict[str, StoredTensor] = {}
+    files = native_files(folder)
+    for file in files:
+        for tensor in _tensors_in(folder / file):
+            other = found.setdefault(common_name(native_name(tensor.name)), tensor)
+            if other is not tensor and not _equal(tensor, other):
+                raise _stored_twice(tensor, other)
+    if not any(tensor.name == "tok_embeddings.weight" for tensor in found.values()):
+        raise InputError(
+            f"{files[0]} must name its tensors as Mistral does, with a tok_embeddings.weight, but {folder} has none; "
+            f"if its names are those of transformers, call it {WEIGHTS}"
+        )
+    return found
+
+
+def _equal(one: StoredTensor, other: StoredTensor) -> bool:
+    with open_file(one.file) as first, open_file(other.file) as second:
+        return torch.equal(first.get_tensor(one.name), second.get_tensor(other.name))
+
+
+def _stored_twice(tensor: StoredTensor, other: StoredTensor) -> InputError:
+    where = f"{other.name} in {other.file.name}"
+    return InputError(f"a weight must be stored once, but {tensor.name} in {tensor.file.name} is also {where}")
 
 
 def _tensors_in(path: Path) -> list[StoredTensor]:
@@ -108,6 +146,4 @@ def _files_without_index(folder: Path) -> list[str]:
 def _what_else(folder: Path) -> str:
     if any(folder.glob("pytorch_model*.bin")):
         return "; its pytorch_model.bin is a pickle, which can run code: save it as safetensors with transformers first"
-    if any(folder.glob("consolidated.*")):
-        return "; its consolidated files are Mistral's own layout: get the Hugging Face version of the model"
     return ""

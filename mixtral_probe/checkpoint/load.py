@@ -1,18 +1,28 @@
 """A model folder → a model with its weights."""
 
+import warnings
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from mixtral_probe import model as base
 from mixtral_probe.checkpoint.checkpoint import Checkpoint
-from mixtral_probe.checkpoint.memory import require_memory
-from mixtral_probe.checkpoint.options import as_device, as_dtype
+from mixtral_probe.checkpoint.names import TASK_HEADS
+from mixtral_probe.checkpoint.options import as_dtype
+from mixtral_probe.checkpoint.placement import DeviceMap, Placement, place, place_on, require_room
+from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
 from mixtral_probe.model.attention import Numerics
+from mixtral_probe.model.pruning import PRUNED, decoder, prune_heads
 
-M = TypeVar("M", base.MixtralForCausalLM, base.MixtralModel)
+M = TypeVar("M", bound=nn.Module)
+_SHAPES = {
+    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "head_dim", "num_local_experts", "tie_word_embeddings", "model_type",
+}  # fmt: skip
+_EXTRA = {"num_labels", "rope_theta", "rope_scaling", "classifier_dropout", "token_classification_bias"}
 
 
 def load_model(
@@ -21,49 +31,129 @@ def load_model(
     dtype: str | torch.dtype | None = None,
     device: str | torch.device = "cpu",
     numerics: Numerics = "fast",
+    device_map: DeviceMap | None = None,
+    **changes: Any,
 ) -> M:
     """Build the model without memory, then give it one layer's weights after the other.
 
     Args:
-        folder: a Hugging Face model folder, or "mini" for the embedded model.
+        folder: a model folder of any layout, or "mini" for the embedded model.
         dtype: of the weights in memory; "auto" takes that of the file. By default float32 on a CPU, for exactness and
             because few CPUs multiply bfloat16 fast, and that of the file elsewhere.
         device: where they go; "meta" gives the model without weights.
         numerics: as in ``MixtralModel``.
+        device_map: in place of ``device``, one for each layer; see ``placement.place``.
+        changes: config fields to be others than in the folder, such as ``num_labels`` or ``attention_dropout``.
 
     Raises:
         InputError: the folder is broken, an argument is unknown, or the weights do not fit into memory.
     """
-    checkpoint, target = Checkpoint(folder), as_device(device)
+    checkpoint = Checkpoint(folder)
+    config = changed(checkpoint.config, changes)
     if issubclass(cls, base.MixtralForCausalLM) and not checkpoint.has_head:
         raise InputError(
-            f"lm_head.weight is missing from {checkpoint.folder}: it is a base model; load it as MixtralModel"
+            f"lm_head.weight is missing from {checkpoint.folder}: it has no language head; load it as MixtralModel"
         )
-    kind = _chosen_dtype(dtype, checkpoint, target)
+    kind, placement = _where(checkpoint, config, dtype, device, device_map)
     with torch.device("meta"):
-        model = cls(checkpoint.config, numerics).to(kind)
-    if target.type != "meta":
-        require_memory(sum(weight.numel() for weight in model.parameters()), kind, target)
-        _fill(model, checkpoint, kind, target)
+        model = cls(_unpruned(config), numerics).to(kind)
+    require_room(config, placement, kind)
+    _fill(model, checkpoint, kind, placement)
+    decoder(model).spread = len(placement.devices) > 1
+    if pruned := getattr(config, PRUNED, None):
+        prune_heads(model, {int(layer): heads for layer, heads in pruned.items()})
     return model.eval()
 
 
-def _chosen_dtype(dtype: str | torch.dtype | None, checkpoint: Checkpoint, device: torch.device) -> torch.dtype:
+def changed(config: MixtralConfig, changes: dict[str, Any]) -> MixtralConfig:
+    """The config with other values in some fields.
+
+    Raises:
+        InputError: a field does not exist, decides the shapes of the weights, or has a value it cannot have.
+    """
+    if not changes:
+        return config
+    for name in changes:
+        if name in _SHAPES:
+            raise InputError(
+                f"{name} is what the weights in the folder have ({getattr(config, name)}); leave it as it is"
+            )
+        if name not in MixtralConfig.model_fields and name not in _EXTRA:
+            raise InputError(f"from_pretrained has no argument {name!r}, and a config has no such field")
+    return config.replace(**changes)
+
+
+def _unpruned(config: MixtralConfig) -> MixtralConfig:
+    """Files always hold every head."""
+    return config.model_copy(update={PRUNED: None}) if getattr(config, PRUNED, None) else config
+
+
+def _where(
+    checkpoint: Checkpoint, config: MixtralConfig, dtype: str | torch.dtype | None, device: str | torch.device,
+    device_map: DeviceMap | None,
+) -> tuple[torch.dtype, Placement]:  # fmt: skip
+    if device_map is None:
+        placement = place_on(config, device)
+        return _chosen_dtype(dtype, checkpoint, placement), placement
+    if str(device) != "cpu":
+        raise InputError(f"either device or device_map says where a model goes, but both came (device={str(device)!r})")
+    placement = place(config, device_map, _chosen_dtype("auto" if dtype is None else dtype, checkpoint, None))
+    return _chosen_dtype(dtype, checkpoint, placement), placement
+
+
+def _chosen_dtype(
+    dtype: str | torch.dtype | None, checkpoint: Checkpoint, placement: Placement | None
+) -> torch.dtype:  # fmt: skip
     if dtype is None:
-        dtype = torch.float32 if device.type == "cpu" else "auto"
+        on_cpu = placement is not None and any(device.type == "cpu" for device in placement.layers)
+        dtype = torch.float32 if on_cpu else "auto"
     return checkpoint.dtype if dtype == "auto" else as_dtype(dtype)
 
 
-def _fill(
-    model: base.MixtralForCausalLM | base.MixtralModel, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device
-) -> None:
-    body = model.model if isinstance(model, base.MixtralForCausalLM) else model
+def _fill(model: nn.Module, checkpoint: Checkpoint, dtype: torch.dtype, placement: Placement) -> None:
+    body = decoder(model)
     for index, layer in enumerate(body.layers):
-        layer.load_state_dict(checkpoint.layer(index, dtype, device), assign=True)
-    singles = {"model.embed_tokens.weight": body.embed_tokens, "model.norm.weight": body.norm}
-    if isinstance(model, base.MixtralForCausalLM) and not checkpoint.config.tie_word_embeddings:
-        singles["lm_head.weight"] = model.lm_head
-    for name, module in singles.items():
-        module.load_state_dict({"weight": checkpoint.tensor(name, dtype, device)}, assign=True)
+        if placement.layers[index].type != "meta":
+            layer.load_state_dict(checkpoint.layer(index, dtype, placement.layers[index]), assign=True)
+    prefix, fresh = "model." if body is model else "", []
+    for own_name, weight in list(model.named_parameters()):
+        name = prefix + own_name
+        device = placement.of(name)
+        if name.startswith("model.layers.") or device.type == "meta":
+            continue
+        if name in TASK_HEADS and name not in checkpoint.names:
+            fresh.append(name)
+            _assign(model, own_name, _new(name, weight, model, dtype, device))
+            continue
+        _check_labels(name, weight, checkpoint)
+        _assign(model, own_name, checkpoint.tensor(name, dtype, device))
     if isinstance(model, base.MixtralForCausalLM) and checkpoint.config.tie_word_embeddings:
         model.lm_head.weight = body.embed_tokens.weight
+    if fresh:
+        warnings.warn(
+            f"{' and '.join(fresh)} are not in {checkpoint.folder}: this head starts from random numbers and has to be "
+            "trained", stacklevel=4,
+        )  # fmt: skip
+
+
+def _assign(model: nn.Module, name: str, weight: torch.Tensor) -> None:
+    stem, _, leaf = name.rpartition(".")
+    model.get_submodule(stem).load_state_dict({leaf: weight}, assign=True, strict=False)
+
+
+def _new(
+    name: str, weight: torch.Tensor, model: nn.Module, dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:  # fmt: skip
+    """A head's first weights: normal, with a bias of 0."""
+    fresh = torch.zeros(weight.shape, dtype=dtype, device=device)
+    config = model.config
+    assert isinstance(config, MixtralConfig)
+    return fresh if name.endswith("bias") else fresh.normal_(0.0, config.initializer_range)
+
+
+def _check_labels(name: str, weight: torch.Tensor, checkpoint: Checkpoint) -> None:
+    if checkpoint.shape(name) != weight.shape:
+        raise InputError(
+            f"{name} must have the shape {list(weight.shape)} by the config's num_labels, but it is "
+            f"{list(checkpoint.shape(name))} in {checkpoint.folder}; pass num_labels={checkpoint.shape(name)[0]}"
+        )

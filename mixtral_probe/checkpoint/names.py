@@ -1,24 +1,36 @@
-"""Names of weights: ours in memory, and how the two Hugging Face layouts spell and cut them.
+"""Names of weights: ours in memory, and how the layouts of a folder spell and cut them.
 
 In memory the experts of a layer are two stacked tensors, ``model.layers.{i}.block_sparse_moe.experts.gate_up_proj``
 [E, 2I, C] (w1's rows, then w3's) and ``.down_proj`` [E, C, I]. The **fused** layout of transformers 5 stores just
 these, under ``mlp`` in place of ``block_sparse_moe``. The **classic** layout stores ``.experts.{e}.w1.weight`` and
 ``.w3.weight`` [I, C] and ``.w2.weight`` [C, I]. A base model lacks the prefix ``model.``. The rest is named alike.
+Mistral's own two layouts are read only; ``native`` has their names.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from math import prod
 from typing import Literal
 
 from torch import Tensor
 
 Layout = Literal["classic", "fused"]
+NativeLayout = Literal["torrent", "mistral"]
 HEAD = "lm_head.weight"
 EMBEDDING = "model.embed_tokens.weight"
+TASK_HEADS = ("score.weight", "score.bias", "qa_outputs.weight", "qa_outputs.bias")
+"""Weights of the classification and question answering heads."""
 
 _EXPERT = re.compile(r"model\.layers\.(\d+)\.block_sparse_moe\.experts\.(\d+)\.(w[123])\.weight")
 _LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)")
 _STACKED = ("gate_up_proj", "down_proj")
+_ROTATED = (".q_proj.weight", ".k_proj.weight")
+
+
+def _whole(weight: Tensor) -> Tensor:
+    return weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,35 +39,69 @@ class Piece:
 
     name: str
     """Of the stored tensor, as ``common_name`` gives it."""
-    expert: int | None = None
-    start: int = 0
-    stop: int | None = None
-    """First row, and the one after the last."""
+    view: Callable[[Tensor], Tensor] = _whole
+    """The tensor in memory → a view of this part, in the order of the stored numbers."""
+    flat: bool = False
+    """Whether the stored tensor has all axes of the view but the last in one."""
 
     def of(self, whole: Tensor) -> Tensor:
         """A view of this part of the tensor in memory."""
-        return (whole if self.expert is None else whole[self.expert])[self.start : self.stop]
+        return self.view(whole)
+
+    def stored_shape(self, whole: Tensor) -> tuple[int, ...]:
+        """The shape the stored tensor must have."""
+        shape = tuple(self.of(whole).shape)
+        return (prod(shape[:-1]), shape[-1]) if self.flat else shape
 
 
-def pieces(name: str, shape: tuple[int, ...], layout: Layout) -> list[Piece]:
-    """What the tensor ``name`` of this shape is stored as, experts in numeric order."""
+def pieces(
+    name: str, shape: tuple[int, ...], layout: Layout | NativeLayout, head_dim: int | None = None
+) -> list[Piece]:
+    """What the tensor ``name`` of this shape is stored as, experts in numeric order; native layouts need head_dim."""
     stem, _, leaf = name.rpartition(".")
+    if layout in ("torrent", "mistral") and name.endswith(_ROTATED):
+        assert head_dim is not None
+        return [Piece(name, partial(_interleaved, head_dim=head_dim), flat=True)]
     if layout == "fused" or leaf not in _STACKED:
         return [Piece(name)]
-    experts = range(shape[0])
-    if leaf == "down_proj":
-        return [Piece(f"{stem}.{e}.w2.weight", e) for e in experts]
     half = shape[1] // 2
+    if layout == "torrent":
+        return _flat_pieces(stem.removesuffix(".experts"), leaf, half)
+    if leaf == "down_proj":
+        return [Piece(f"{stem}.{e}.w2.weight", partial(_rows, expert=e)) for e in range(shape[0])]
     return [
-        piece
-        for e in experts
-        for piece in (Piece(f"{stem}.{e}.w1.weight", e, 0, half), Piece(f"{stem}.{e}.w3.weight", e, half))
+        Piece(f"{stem}.{e}.{part}.weight", partial(_rows, expert=e, rows=rows))
+        for e in range(shape[0])
+        for part, rows in (("w1", slice(half)), ("w3", slice(half, None)))
     ]
+
+
+def _flat_pieces(stem: str, leaf: str, half: int) -> list[Piece]:
+    """All experts under each other, [E·I, C], and w2 transposed."""
+    if leaf == "down_proj":
+        return [Piece(f"{stem}.w2", _transposed, flat=True)]
+    return [
+        Piece(f"{stem}.{part}", partial(_rows, expert=slice(None), rows=rows), flat=True)
+        for part, rows in (("w1", slice(half)), ("w3", slice(half, None)))
+    ]
+
+
+def _rows(weight: Tensor, expert: int | slice, rows: slice = slice(None)) -> Tensor:
+    return weight[expert][..., rows, :]
+
+
+def _transposed(weight: Tensor) -> Tensor:
+    return weight.mT
+
+
+def _interleaved(weight: Tensor, head_dim: int) -> Tensor:
+    """Half-split rotary rows [heads·D, C], i and i + D/2 a pair, in interleaved order: [heads, D/2, 2, C]."""
+    return weight.view(-1, 2, head_dim // 2, weight.shape[1]).transpose(1, 2)
 
 
 def common_name(stored: str) -> str:
     """One spelling for both layouts and base models: the name in memory, or that of an expert's piece."""
-    if not stored.startswith(("model.", "lm_head.")):
+    if not stored.startswith(("model.", "lm_head.", "score.", "qa_outputs.")):
         stored = f"model.{stored}"
     return stored.replace(".mlp.", ".block_sparse_moe.", 1)
 

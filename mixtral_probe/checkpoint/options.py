@@ -29,8 +29,8 @@ def as_dtype(name: str | torch.dtype) -> torch.dtype:
     return dtype  # type: ignore[return-value]
 
 
-def as_device(name: str | torch.device) -> torch.device:
-    """``"cuda:0"`` → a device that this machine has.
+def as_device(name: str | int | torch.device) -> torch.device:
+    """``"cuda:0"``, or the number of an accelerator, → a device that this machine has.
 
     Raises:
         InputError: there is no such device here.

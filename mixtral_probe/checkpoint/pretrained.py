@@ -1,16 +1,21 @@
-"""``from_pretrained`` and ``save_pretrained`` for every model class."""
+"""``from_pretrained``, ``save_pretrained`` and what changes a model in place, for every model class."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import torch
+from torch import nn
 
 from mixtral_probe.checkpoint.load import load_model
 from mixtral_probe.checkpoint.memory import require_memory
 from mixtral_probe.checkpoint.names import Layout
+from mixtral_probe.checkpoint.placement import DeviceMap
 from mixtral_probe.checkpoint.save import save_model
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.model.attention import Numerics
+from mixtral_probe.model.pruning import PRUNED, decoder, prune_heads
+from mixtral_probe.model.vocabulary import resize_token_embeddings
 
 
 class Pretrained:
@@ -19,6 +24,8 @@ class Pretrained:
     def __init__(self, config: MixtralConfig, numerics: Numerics = "fast") -> None:
         require_memory(config.num_parameters(), torch.get_default_dtype(), torch.get_default_device())
         super().__init__(config, numerics)  # type: ignore[call-arg]
+        if pruned := getattr(config, PRUNED, None):
+            self.prune_heads({int(layer): heads for layer, heads in pruned.items()})
 
     @classmethod
     def from_pretrained(
@@ -27,8 +34,13 @@ class Pretrained:
         dtype: str | torch.dtype | None = None,
         device: str | torch.device = "cpu",
         numerics: Numerics = "fast",
+        device_map: DeviceMap | None = None,
+        **changes: Any,
     ) -> Self:
-        """Read a Hugging Face model folder, classic or fused; the model is in evaluation mode.
+        """Read a model folder: Hugging Face's, classic or fused, or one of Mistral's own; in evaluation mode.
+
+        A base or language model read as a classifier gets a new head, with a warning; a head that the class does not
+        have stays in the folder.
 
         Args:
             folder: the folder, or "mini" for the embedded model.
@@ -36,11 +48,14 @@ class Pretrained:
                 that of the file elsewhere.
             device: such as "cpu" or "cuda:0"; "meta" gives the model without weights.
             numerics: "fast", or "reference" for the arithmetic of transformers to the bit.
+            device_map: in place of ``device``, "auto" to share the layers out to the accelerators, or devices by layer,
+                such as {0: "cuda:0", 1: "cuda:1"}, with "embed_tokens", "norm", "head" and "" for the rest.
+            changes: config fields with other values than in the folder, such as ``num_labels=3``.
 
         Raises:
             InputError: the folder is broken, an argument is unknown, or the weights do not fit into memory.
         """
-        model: Any = load_model(cls, folder, dtype, device, numerics)  # type: ignore[type-var]
+        model: Any = load_model(cls, folder, dtype, device, numerics, device_map, **changes)  # type: ignore[type-var]
         return model
 
     def save_pretrained(
@@ -62,3 +77,19 @@ class Pretrained:
             InputError: an argument is unknown, the model has no weights, or the disk is too full.
         """
         save_model(self, folder, layout, max_shard_size, dtype)  # type: ignore[arg-type]
+
+    def resize_token_embeddings(self, size: int, mean_resizing: bool = True) -> nn.Embedding:
+        """Grow or shrink the vocabulary; see ``mixtral_probe.model.vocabulary.resize_token_embeddings``."""
+        return resize_token_embeddings(self, size, mean_resizing)  # type: ignore[arg-type]
+
+    def prune_heads(self, heads: Mapping[int, Iterable[int]]) -> None:
+        """Take attention heads out, {layer: heads}; see ``mixtral_probe.model.pruning.prune_heads``."""
+        prune_heads(self, heads)  # type: ignore[arg-type]
+
+    def gradient_checkpointing_enable(self) -> None:
+        """In training, run each layer again when its gradient is due instead of keeping what it computed."""
+        decoder(self).gradient_checkpointing = True  # type: ignore[arg-type]
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep what layers computed until their gradients are made, the faster way."""
+        decoder(self).gradient_checkpointing = False  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from tempfile import mkdtemp
 from typing import Any, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mixtral_probe import model as base
 from mixtral_probe.checkpoint.files import INDEX, SHARD, WEIGHTS
@@ -18,13 +18,13 @@ from mixtral_probe.checkpoint.options import as_bytes, as_dtype
 from mixtral_probe.checkpoint.writer import write_safetensors
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
+from mixtral_probe.model.pruning import with_every_head
 
-Model = base.MixtralForCausalLM | base.MixtralModel
 Shard = dict[str, Tensor]
 
 
 def save_model(
-    model: Model,
+    model: nn.Module,
     folder: str | Path,
     layout: Layout = "classic",
     max_shard_size: int | str | None = "5GB",
@@ -56,15 +56,16 @@ def save_model(
     _write(model, shards, kind, folder)
 
 
-def _to_store(model: Model, layout: Layout) -> Iterator[tuple[str, Tensor]]:
+def _to_store(model: nn.Module, layout: Layout) -> Iterator[tuple[str, Tensor]]:
     """Stored name and a view of the weight, in the order of the layers; a tied head is left out."""
     is_base = isinstance(model, base.MixtralModel)
-    for own_name, weight in model.named_parameters():
+    for own_name, parameter in model.named_parameters():
         name = f"model.{own_name}" if is_base else own_name
-        if name == HEAD and model.config.tie_word_embeddings:
+        if name == HEAD and _config(model).tie_word_embeddings:
             continue
+        weight = with_every_head(model, own_name, parameter.detach())
         for piece in pieces(name, tuple(weight.shape), layout):
-            yield stored_name(piece.name, layout, is_base), piece.of(weight.detach())
+            yield stored_name(piece.name, layout, is_base), piece.of(weight)
 
 
 def _in_shards(weights: Iterator[tuple[str, Tensor]], limit: int | None, dtype: torch.dtype) -> dict[str, Shard]:
@@ -96,7 +97,7 @@ def _require_disk(shards: dict[str, Shard], dtype: torch.dtype, folder: Path) ->
         )
 
 
-def _write(model: Model, shards: dict[str, Shard], dtype: torch.dtype, folder: Path) -> None:
+def _write(model: nn.Module, shards: dict[str, Shard], dtype: torch.dtype, folder: Path) -> None:
     """Write beside the final names, then rename; the index comes last, and files of an earlier save go."""
     workshop = Path(mkdtemp(prefix=".saving-", dir=folder))
     try:
@@ -121,9 +122,14 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _config_fields(model: Model, dtype: torch.dtype) -> dict[str, Any]:
+def _config_fields(model: nn.Module, dtype: torch.dtype) -> dict[str, Any]:
     """transformers 4 reads ``torch_dtype``, transformers 5 ``dtype``."""
-    config: MixtralConfig = model.config
     name = str(dtype).removeprefix("torch.")
-    kind = "MixtralModel" if isinstance(model, base.MixtralModel) else "MixtralForCausalLM"
-    return config.to_dict() | {"architectures": [kind], "dtype": name, "torch_dtype": name}
+    kind = next(c.__name__ for c in type(model).__mro__ if c.__module__.startswith("mixtral_probe.model."))
+    return _config(model).to_dict() | {"architectures": [kind], "dtype": name, "torch_dtype": name}
+
+
+def _config(model: nn.Module) -> MixtralConfig:
+    config = model.config
+    assert isinstance(config, MixtralConfig)
+    return config

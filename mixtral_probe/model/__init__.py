@@ -7,6 +7,13 @@ I expert intermediate size, V vocabulary. Everything counts from 0.
 
 from mixtral_probe.model.cache import KVCache
 from mixtral_probe.model.causal_lm import MixtralForCausalLM
+from mixtral_probe.model.heads import (
+    ClassifierOutput,
+    MixtralForQuestionAnswering,
+    MixtralForSequenceClassification,
+    MixtralForTokenClassification,
+    QuestionAnsweringOutput,
+)
 from mixtral_probe.model.losses import load_balancing_loss, load_balancing_loss_pooled, router_z_loss
 from mixtral_probe.model.model import MixtralModel
 from mixtral_probe.model.outputs import CausalLMOutput, ModelOutput
@@ -16,12 +23,17 @@ __all__ = [
     "AttentionSlice",
     "Call",
     "CausalLMOutput",
+    "ClassifierOutput",
     "ExpertSlice",
     "Instrument",
     "KVCache",
     "MixtralForCausalLM",
+    "MixtralForQuestionAnswering",
+    "MixtralForSequenceClassification",
+    "MixtralForTokenClassification",
     "MixtralModel",
     "ModelOutput",
+    "QuestionAnsweringOutput",
     "Routing",
     "Site",
     "load_balancing_loss",

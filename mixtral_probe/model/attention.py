@@ -24,6 +24,8 @@ class Attention(nn.Module):
         self.layer, self.numerics = layer, numerics
         self.num_heads, self.num_kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.head_dim, self.dropout = config.head_size, config.attention_dropout
+        self.heads = tuple(range(self.num_heads))
+        """The query heads that are there: all H, or those that pruning left."""
         self.scale = config.head_size**-0.5
         width, query_width = config.hidden_size, config.num_attention_heads * config.head_size
         self.q_proj = nn.Linear(width, query_width, bias=False)
@@ -33,14 +35,42 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, call: Call, visit: Visitors) -> Tensor:
         """[B, S, C] → [B, S, C]."""
-        query = visit(Site.QUERY, rotate(self._heads(self.q_proj, x), call.rotary))
+        query = self._visit_heads(visit, Site.QUERY, rotate(self._heads(self.q_proj, x), call.rotary), 1)
         key = visit(Site.KEY, rotate(self._heads(self.k_proj, x), call.rotary))
         value = visit(Site.VALUE, self._heads(self.v_proj, x))
         if call.cache is not None:
             key, value = call.cache.append(self.layer, key, value)
         out = self._attend(query, key, value, call, visit).transpose(1, 2)  # [B, S, H, D]
-        out = visit(Site.HEAD_OUTPUT, out.contiguous())
+        out = self._visit_heads(visit, Site.HEAD_OUTPUT, out.contiguous(), 2)
         return self.o_proj(out.flatten(2))
+
+    @property
+    def pruned(self) -> bool:
+        """Whether heads were taken out."""
+        return len(self.heads) < self.num_heads
+
+    def keep_heads(self, heads: Sequence[int]) -> None:
+        """Drop the weights of all query heads but these, which are some of ``heads``."""
+        rows = self.rows([self.heads.index(head) for head in heads])
+        self.q_proj.weight = nn.Parameter(self.q_proj.weight[rows], self.q_proj.weight.requires_grad)
+        self.o_proj.weight = nn.Parameter(self.o_proj.weight[:, rows], self.o_proj.weight.requires_grad)
+        self.q_proj.out_features = self.o_proj.in_features = len(rows)
+        self.heads = tuple(heads)
+
+    def rows(self, places: Sequence[int]) -> Tensor:
+        """[n·D] int64: the rows of q_proj, or columns of o_proj, of the heads at these places."""
+        first = torch.tensor(places, device=self.q_proj.weight.device)[:, None] * self.head_dim
+        return (first + torch.arange(self.head_dim, device=first.device)).flatten()
+
+    def _visit_heads(self, visit: Visitors, site: Site, value: Tensor, dim: int) -> Tensor:
+        """Visit with all H heads along ``dim``, so that each keeps its number; pruned ones are zeros."""
+        if not self.pruned or not visit.wants(site):
+            return visit(site, value)
+        shape = list(value.shape)
+        shape[dim] = self.num_heads
+        places = torch.tensor(self.heads, device=value.device)
+        whole = value.new_zeros(shape).index_copy(dim, places, value)
+        return visit(site, whole).index_select(dim, places)
 
     def _heads(self, projection: nn.Linear, x: Tensor) -> Tensor:
         heads = projection.out_features // self.head_dim
@@ -50,47 +80,58 @@ class Attention(nn.Module):
         """[B, H, S, D], through explicit weights where the numerics or an edit ask for them."""
         shown = visit.wants(Site.ATTENTION_WEIGHTS)
         if self.numerics == "reference" or visit.edits_attention():
-            weights = self._weights(query, key, call.mask, range(self.num_heads))
+            weights = self._weights(query, key, call.mask, self.heads)
             if shown:
-                everything = AttentionSlice(tuple(range(self.num_heads)), weights)
-                weights = visit(Site.ATTENTION_WEIGHTS, everything).weights
+                weights = visit(Site.ATTENTION_WEIGHTS, AttentionSlice(self.heads, weights)).weights
             weights = F.dropout(weights, self.dropout, self.training)
             return weights @ self._repeat(value)
         if shown:
             self._show(query, key, call.mask, visit)
+        if self.pruned:
+            key, value = self._repeat(key), self._repeat(value)
         return F.scaled_dot_product_attention(
-            query, key, value, call.mask, self.dropout if self.training else 0.0,
+            query, key, value, self._mask(call.mask, self.heads), self.dropout if self.training else 0.0,
             is_causal=call.mask is None and query.shape[2] > 1, scale=self.scale,
-            enable_gqa=self.num_heads != self.num_kv_heads,
+            enable_gqa=query.shape[1] != key.shape[1],
         )  # fmt: skip
 
     def _show(self, query: Tensor, key: Tensor, mask: Tensor | None, visit: Visitors) -> None:
-        heads = visit.heads(self.num_heads)
+        heads = [head for head in visit.heads(self.num_heads) if head in self.heads]
         together = max(1, SLICE_ELEMENTS // max(1, query.shape[0] * query.shape[2] * key.shape[2]))
         for start in range(0, len(heads), together):
             some = heads[start : start + together]
-            weights = self._weights(query[:, some], key, mask, some)
+            places = [self.heads.index(head) for head in some]
+            weights = self._weights(query[:, places], key, mask, some)
             visit(Site.ATTENTION_WEIGHTS, AttentionSlice(tuple(some), weights))
 
     def _weights(self, query: Tensor, key: Tensor, mask: Tensor | None, heads: Sequence[int]) -> Tensor:
         """Softmax of the scaled scores of some heads [B, h, S, M]: float32 inside, the activations' dtype outside."""
-        if len(heads) == self.num_heads:
-            key = self._repeat(key)
-        else:
-            key = key[:, [head // (self.num_heads // self.num_kv_heads) for head in heads]]
+        key = self._repeat(key) if len(heads) == self.num_heads else self._of_heads(key, heads)
         scores = torch.matmul(query, key.transpose(2, 3)) * self.scale
         if mask is not None:
-            scores = scores + mask
+            scores = scores + self._mask(mask, heads)
         elif query.shape[2] > 1:
             hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu_(1)
             scores.masked_fill_(hidden, torch.finfo(scores.dtype).min)
         return F.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
 
+    def _mask(self, mask: Tensor | None, heads: Sequence[int]) -> Tensor | None:
+        """The mask of some heads, where each has its own."""
+        if mask is None or mask.shape[1] == 1 or len(heads) == self.num_heads:
+            return mask
+        return mask[:, heads]
+
     def _repeat(self, x: Tensor) -> Tensor:
-        """Query head j reads kv head j // (H / H_kv): [B, H_kv, M, D] → [B, H, M, D].
+        """Query head j reads kv head j // (H / H_kv): [B, H_kv, M, D] → [B, heads, M, D].
 
         Laid out in memory as the reference has it, contiguous from its cache and with one kv head a view of that, since
         torch rounds a product by the layout of its factors.
         """
+        if self.pruned:
+            return self._of_heads(x, self.heads)
         groups = self.num_heads // self.num_kv_heads
         return x.contiguous()[:, :, None].expand(-1, -1, groups, -1, -1).flatten(1, 2)
+
+    def _of_heads(self, x: Tensor, heads: Sequence[int]) -> Tensor:
+        """What some query heads read: [B, H_kv, M, D] → [B, len(heads), M, D]."""
+        return x[:, [head // (self.num_heads // self.num_kv_heads) for head in heads]]

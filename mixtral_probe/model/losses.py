@@ -41,7 +41,7 @@ def router_z_loss(router_logits: Sequence[Tensor], mask: Tensor | None = None) -
 
 def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy in nats of logits [B, S, V] at position s against labels [B, S] at s + 1; −100 is ignored."""
-    targets = F.pad(labels, (0, 1), value=-100)[:, 1:].reshape(-1)
+    targets = F.pad(labels.to(logits.device), (0, 1), value=-100)[:, 1:].reshape(-1)
     return F.cross_entropy(logits.float().reshape(-1, logits.shape[-1]), targets, ignore_index=-100)
 
 

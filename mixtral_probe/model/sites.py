@@ -5,7 +5,7 @@ model do not see each other's instruments.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -84,6 +84,20 @@ class Call:
     """Forward calls made on this cache before this one."""
     buffers: dict[str, Tensor] = field(default_factory=dict)
     """Scratch memory shared by the layers of this call, only in inference mode."""
+
+    def on(self, device: torch.device) -> "Call":
+        """The same call with its tensors on another device."""
+        if self.positions.device == device:
+            return self
+        cos, sin = self.rotary
+        return replace(
+            self,
+            positions=self.positions.to(device),
+            rotary=(cos.to(device), sin.to(device)),
+            mask=None if self.mask is None else self.mask.to(device),
+            valid=None if self.valid is None else self.valid.to(device),
+            buffers={},
+        )
 
     def buffer(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Scratch memory of ``shape``, reused from layer to layer; its content is undefined."""

@@ -1,0 +1,156 @@
+"""Mistral's own two layouts: ``consolidated.NN.pt`` as first released, and ``consolidated.safetensors``.
+
+Both come with a ``params.json``, name things as Mistral's own code does, and have rotary pairs side by side where the
+Hugging Face layouts split each head in two halves. The **torrent** layout stacks a layer's experts in
+``block_sparse_moe.w1``, ``.w3`` [E·I, C] and ``.w2`` [E·I, C], transposed; the **mistral** layout (mistral-inference)
+has ``feed_forward.experts.{e}.w1.weight`` … as the classic one.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mixtral_probe.checkpoint.options import STORED
+from mixtral_probe.config import DEFAULT_ROPE_THETA, MixtralConfig
+from mixtral_probe.errors import InputError
+
+PARAMS = "params.json"
+FILE = re.compile(r"consolidated(?:[.-][\w-]+)?\.(?:pt|pth|safetensors)")
+_LAYER = re.compile(r"layers\.(\d+)\.(.+)")
+_SINGLES = {
+    "tok_embeddings.weight": "model.embed_tokens.weight",
+    "norm.weight": "model.norm.weight",
+    "output.weight": "lm_head.weight",
+}
+_PARTS = (
+    ("attention.wq.", "self_attn.q_proj."),
+    ("attention.wk.", "self_attn.k_proj."),
+    ("attention.wv.", "self_attn.v_proj."),
+    ("attention.wo.", "self_attn.o_proj."),
+    ("attention_norm.", "input_layernorm."),
+    ("ffn_norm.", "post_attention_layernorm."),
+    ("feed_forward.", "block_sparse_moe."),
+)
+_FIELDS = {
+    "hidden_size": "dim",
+    "num_hidden_layers": "n_layers",
+    "intermediate_size": "hidden_dim",
+    "num_attention_heads": "n_heads",
+    "vocab_size": "vocab_size",
+    "rms_norm_eps": "norm_eps",
+    "num_local_experts": "num_experts",
+    "num_experts_per_tok": "num_experts_per_tok",
+}
+"""Config fields that params.json has to have, and how Mistral spells them."""
+_OPTIONAL = {
+    "num_key_value_heads": "n_kv_heads",
+    "head_dim": "head_dim",
+    "rope_theta": "rope_theta",
+    "max_position_embeddings": "max_seq_len",
+    "sliding_window": "sliding_window",
+}
+_DEFAULTS = {"rope_theta": DEFAULT_ROPE_THETA, "max_position_embeddings": 32768, "num_key_value_heads": None}
+"""Of Mistral's own code where it has one; a params.json does not say how long the model's texts were."""
+
+
+def native_files(folder: Path) -> list[str]:
+    """The names of a folder's native weight files, in order."""
+    return sorted(path.name for path in folder.iterdir() if FILE.fullmatch(path.name))
+
+
+def native_name(stored: str) -> str:
+    """Mistral's name of a tensor → the one of the classic layout; flat experts keep ``block_sparse_moe.w1``."""
+    match = _LAYER.fullmatch(stored)
+    if match is None:
+        return _SINGLES.get(stored, stored)
+    part = match[2]
+    for theirs, ours in _PARTS:
+        if part.startswith(theirs):
+            part = ours + part.removeprefix(theirs)
+            break
+    return f"model.layers.{match[1]}.{part}"
+
+
+def native_config(path: Path) -> MixtralConfig:
+    """The config that a ``params.json`` describes, in either of its spellings.
+
+    Raises:
+        InputError: it is no JSON object, lacks a size, or describes a model without experts.
+    """
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"Mistral's own weights need a {PARAMS} beside them, but there is none at {path}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{PARAMS} must be valid JSON, but {path} is not: {error}") from None
+    if not isinstance(fields, dict):
+        raise InputError(f"{PARAMS} must hold one JSON object, but {path} holds a {type(fields).__name__}")
+    fields = fields | (fields.get("moe") or {})
+    known: dict[str, Any] = dict(_DEFAULTS)
+    for name, theirs in (_FIELDS | _OPTIONAL).items():
+        value = fields.get(name, fields.get(theirs))
+        if value is not None:
+            known[name] = int(value) if isinstance(value, str) else value
+        elif name in _FIELDS:
+            raise InputError(f"{PARAMS} must give {theirs} (or {name}), but {path} has no such field")
+    return MixtralConfig.from_dict(known)
+
+
+class TorchFile:
+    """A ``.pt`` file with the interface of an opened safetensors file; its tensors stay mapped, not read.
+
+    Raises:
+        InputError: it is missing, broken, or holds anything but tensors by name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._tensors = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        except FileNotFoundError:
+            raise InputError(f"the weights file {path.name} is missing from {path.parent}; download it again") from None
+        except Exception as error:  # torch raises many kinds, and all of them mean this
+            reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+            raise InputError(
+                f"{path} must be a whole file of weights and nothing else ({reason}); download or copy it again"
+            ) from None
+        if not isinstance(self._tensors, dict) or not all(isinstance(t, Tensor) for t in self._tensors.values()):
+            raise InputError(f"{path} must hold tensors by their names, but it holds something else")
+
+    def __enter__(self) -> "TorchFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tensors = {}
+
+    def keys(self) -> list[str]:
+        """The names of the tensors."""
+        return list(self._tensors)
+
+    def get_slice(self, name: str) -> "TorchSlice":
+        """Shape and dtype of one tensor."""
+        return TorchSlice(self._tensors[name])
+
+    def get_tensor(self, name: str) -> Tensor:
+        """One tensor, a view of the file."""
+        return self._tensors[name]
+
+
+class TorchSlice:
+    """What ``TorchFile`` knows of a tensor, in safetensors' words."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+
+    def get_shape(self) -> list[int]:
+        """Its shape."""
+        return list(self._tensor.shape)
+
+    def get_dtype(self) -> str:
+        """Its dtype: F32, BF16, …"""
+        dtype = self._tensor.dtype
+        return next((code for code, known in STORED.items() if known == dtype), str(dtype).removeprefix("torch."))

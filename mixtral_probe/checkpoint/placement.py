@@ -1,0 +1,161 @@
+"""Which device each part of a model goes to."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from mixtral_probe.checkpoint.memory import available_bytes, require_memory
+from mixtral_probe.checkpoint.options import as_device
+from mixtral_probe.config import MixtralConfig
+from mixtral_probe.errors import InputError
+
+Device = str | int | torch.device
+DeviceMap = Literal["auto"] | Mapping[int | str, Device]
+HEADROOM = 0.1
+"""Share of an accelerator's free memory that "auto" leaves to activations."""
+_LAYER = re.compile(r"(?:model\.)?layers\.(\d+)")
+_PARTS = {
+    "": "", "model": "", "embed_tokens": "embed_tokens", "model.embed_tokens": "embed_tokens", "norm": "norm",
+    "model.norm": "norm", "head": "head", "lm_head": "head", "score": "head", "qa_outputs": "head",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A device for every part of a model."""
+
+    embedding: torch.device
+    layers: tuple[torch.device, ...]
+    norm: torch.device
+    head: torch.device
+
+    @property
+    def devices(self) -> set[torch.device]:
+        """All of them."""
+        return {self.embedding, *self.layers, self.norm, self.head}
+
+    def of(self, name: str) -> torch.device:
+        """The device of a parameter, by its name in a model with a head."""
+        if match := _LAYER.match(name):
+            return self.layers[int(match[1])]
+        if name.startswith("model.embed_tokens."):
+            return self.embedding
+        return self.norm if name.startswith("model.norm.") else self.head
+
+
+def place_on(config: MixtralConfig, device: Device) -> Placement:
+    """Everything on one device."""
+    target = as_device(device)
+    return Placement(target, (target,) * config.num_hidden_layers, target, target)
+
+
+def place(config: MixtralConfig, device_map: DeviceMap, dtype: torch.dtype) -> Placement:
+    """The devices a user asked for.
+
+    Args:
+        device_map: "auto" shares the layers out to the accelerators by their free memory, and to the CPU what does not
+            fit there. A mapping gives devices to layers, by number or as "model.layers.3", and to "embed_tokens",
+            "norm" and "head"; these three go with the first and the last layer unless it says otherwise, and "" is
+            for every part that is not named.
+
+    Raises:
+        InputError: a layer has no device, or a part or a device does not exist.
+    """
+    if isinstance(device_map, str):
+        if device_map != "auto":
+            raise InputError(f"device_map must be 'auto' or a mapping from layers to devices, but it is {device_map!r}")
+        return _tied(config, _shared_out(config, dtype))
+    given = {_part(key, config.num_hidden_layers): as_device(device) for key, device in device_map.items()}
+    missing = [layer for layer in range(config.num_hidden_layers) if layer not in given]
+    if missing and "" not in given:
+        raise InputError(
+            f"device_map must give every layer a device, but layer {missing[0]} has none; '' is for the rest"
+        )
+    layers = tuple(given.get(layer, given.get("")) for layer in range(config.num_hidden_layers))
+    first, last = given.get("", layers[0]), given.get("", layers[-1])
+    return _tied(
+        config,
+        Placement(given.get("embed_tokens", first), layers, given.get("norm", last), given.get("head", last)),  # type: ignore[arg-type]
+    )
+
+
+def _tied(config: MixtralConfig, placement: Placement) -> Placement:
+    """A head that is the embedding lies where that lies."""
+    if not config.tie_word_embeddings:
+        return placement
+    return Placement(placement.embedding, placement.layers, placement.norm, placement.embedding)
+
+
+def require_room(config: MixtralConfig, placement: Placement, dtype: torch.dtype) -> None:
+    """Raise InputError if what goes to a device does not fit there."""
+    needed: dict[torch.device, int] = {}
+    in_order = (placement.embedding, *placement.layers, placement.head)
+    for device, size in zip(in_order, part_sizes(config), strict=True):
+        needed[device] = needed.get(device, 0) + size
+    for device, parameters in needed.items():
+        if device.type != "meta":
+            require_memory(parameters, dtype, device)
+
+
+def part_sizes(config: MixtralConfig) -> list[int]:
+    """Parameters of the embedding, of each layer, and of final norm and head together."""
+    embedding = config.vocab_size * config.hidden_size
+    rest = config.num_parameters() - embedding * (1 if config.tie_word_embeddings else 2) - config.hidden_size
+    layer = rest // config.num_hidden_layers
+    head = config.hidden_size if config.tie_word_embeddings else embedding + config.hidden_size
+    return [embedding, *[layer] * config.num_hidden_layers, head]
+
+
+def share_out(sizes: Sequence[int], rooms: Sequence[float]) -> list[int]:
+    """For each part the index of its room, in order; ``len(rooms)`` for parts that fit nowhere.
+
+    Where everything fits, all rooms are filled to about the same share.
+    """
+    for percent in range(1, 101):
+        places = _fill_in_order(sizes, [room * percent / 100 for room in rooms])
+        if places[-1] < len(rooms):
+            return places
+    return _fill_in_order(sizes, rooms)
+
+
+def _fill_in_order(sizes: Sequence[int], rooms: Sequence[float]) -> list[int]:
+    places: list[int] = []
+    room, used = 0, 0
+    for size in sizes:
+        while room < len(rooms) and used + size > rooms[room]:
+            room, used = room + 1, 0
+        places.append(room)
+        used += size
+    return places
+
+
+def _shared_out(config: MixtralConfig, dtype: torch.dtype) -> Placement:
+    devices = _accelerators()
+    free = [available_bytes(device) for device in devices]
+    rooms = [float("inf") if size is None else (1 - HEADROOM) * size / dtype.itemsize for size in free]
+    devices = [*devices, torch.device("cpu")]
+    embedding, *layers, head = (devices[i] for i in share_out(part_sizes(config), rooms))
+    return Placement(embedding, tuple(layers), head, head)
+
+
+def _accelerators() -> list[torch.device]:
+    if not torch.accelerator.is_available():
+        return []
+    kind = torch.accelerator.current_accelerator()
+    assert kind is not None
+    return [torch.device(kind.type, index) for index in range(torch.accelerator.device_count())]
+
+
+def _part(key: int | str, layers: int) -> int | str:
+    match = _LAYER.fullmatch(key) if isinstance(key, str) else None
+    layer = int(match[1]) if match else key
+    if isinstance(layer, int):
+        if not 0 <= layer < layers:
+            raise InputError(f"layer {layer} was asked for, but this model has {layers} layers (0–{layers - 1})")
+        return layer
+    if layer not in _PARTS:
+        raise InputError(f"device_map has layers by number, embed_tokens, norm and head, but {key!r} came")
+    return _PARTS[layer]
