@@ -76,7 +76,7 @@ def table_and_csv(table: pd.DataFrame, key: str, name: str, *, opened: bool = Fa
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         shown = st.toggle("Table", value=opened, key=f"{key}_table")
         st.download_button(
-            "CSV",
+            "CSV",  # without `help`, for which Streamlit would draw the button twice
             data=lambda: csv_bytes(table),
             file_name=f"{name}.csv",
             mime="text/csv",
@@ -84,7 +84,6 @@ def table_and_csv(table: pd.DataFrame, key: str, name: str, *, opened: bool = Fa
             on_click="ignore",
             icon=":material/download:",
             type="tertiary",
-            help=f"All {len(table):,} rows, with scope and n",
         )
     if shown:
         frame(table)

@@ -103,6 +103,12 @@ def page(browser, address):
     assert broken == []
 
 
+def settled(page) -> None:
+    """Wait until the script is done and nothing on the page moves any more."""
+    page.locator(".js-plotly-plot").first.wait_for()
+    page.locator("[data-test-script-state=notRunning]").wait_for()
+
+
 def colours(page) -> list[str]:
     return page.locator(".token").evaluate_all("spans => spans.map(span => span.style.getPropertyValue('--color'))")
 
@@ -155,7 +161,7 @@ def test_hostile_tokens_show_as_themselves_and_do_nothing(page, address):
 
 def test_a_csv_is_the_table(page, address, trace, tmp_path):
     page.goto(address)
-    page.locator(".st-key-real_map_csv button").wait_for()  # the last of the page: nothing moves any more
+    settled(page)
     with page.expect_download() as download:
         page.locator(".st-key-load_map_csv button").click()
     assert download.value.suggested_filename == "expert_load.csv"
