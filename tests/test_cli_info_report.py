@@ -1,6 +1,7 @@
 """`info` and `report`: facts of folders, and tables as files."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -74,6 +75,13 @@ def test_info_of_a_trace_in_words(trace):
 
 def test_info_of_the_embedded_model():
     assert facts("mini")["kind"] == "model"
+
+
+def test_weights_in_a_second_layout_do_not_count(model, tmp_path):
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(model / name, tmp_path)
+    (tmp_path / "consolidated.safetensors").write_bytes(b"the same once more")
+    assert list(facts(tmp_path)["files"]) == ["model.safetensors"]
 
 
 def test_info_of_a_broken_model(model, tmp_path):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 FINGERPRINT_LIMIT = 2 * 10**9
 """Bytes of weights up to which a model is read whole for its fingerprint."""
 _PLAIN_LABEL_VALUES = 30
+_CONFIGS = ("config.json", "params.json")
 
 
 def folder_facts(path: str | Path) -> dict[str, Any]:
@@ -29,9 +30,10 @@ def folder_facts(path: str | Path) -> dict[str, Any]:
             return _trace_facts(folder)
         if (folder / "run" / "plan.json").is_file():
             raise InputError(f"{folder} is an unfinished run; the capture that began it continues it")
-        if not (folder / "config.json").is_file():
+        if not any((folder / name).is_file() for name in _CONFIGS):
             raise InputError(
-                f"info needs a model folder (with config.json) or a trace (with trace.json), but {folder} is neither"
+                f"info needs a model folder (with {' or '.join(_CONFIGS)}) or a trace (with trace.json), "
+                f"but {folder} is neither"
             )
     return _model_facts(path)
 
@@ -40,7 +42,7 @@ def _model_facts(path: str | Path) -> dict[str, Any]:
     from mixtral_probe.checkpoint import Checkpoint
 
     opened = Checkpoint(path)
-    config = opened.config
+    config, files = opened.config, _weight_files(opened.folder)
     return {
         "kind": "model",
         "path": str(opened.folder),
@@ -59,19 +61,23 @@ def _model_facts(path: str | Path) -> dict[str, Any]:
         "layout": opened.layout,
         "language_head": opened.has_head,
         "tokenizer": (opened.folder / "tokenizer.json").is_file(),
-        "bytes": sum(_weight_files(opened.folder).values()),
-        "files": _weight_files(opened.folder),
-        "fingerprint": _model_fingerprint(opened),
+        "bytes": sum(files.values()),
+        "files": files,
+        "fingerprint": _model_fingerprint(opened, sum(files.values())),
     }
 
 
 def _weight_files(folder: Path) -> dict[str, int]:
-    return {file.name: file.stat().st_size for file in sorted(folder.glob("*.safetensors"))}
+    """Only those that are read: a folder may hold the same weights in a second layout."""
+    from mixtral_probe.checkpoint.files import stored_tensors
+
+    files = {tensor.file for tensor in stored_tensors(folder).values()}
+    return {file.name: file.stat().st_size for file in sorted(files)}
 
 
-def _model_fingerprint(opened: "Checkpoint") -> str | None:
+def _model_fingerprint(opened: "Checkpoint", size: int) -> str | None:
     """The one that traces of this model carry; None where finding it would mean reading very much."""
-    if not opened.has_head or sum(_weight_files(opened.folder).values()) > FINGERPRINT_LIMIT:
+    if not opened.has_head or size > FINGERPRINT_LIMIT:
         return None
     from mixtral_probe.checkpoint import MixtralForCausalLM
     from mixtral_probe.engine.provenance import model_fingerprint
