@@ -1,9 +1,9 @@
 """The face: a model, its tokenizer and the engine in one object."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 
@@ -12,17 +12,23 @@ from mixtral_probe.checkpoint.checkpoint import model_folder
 from mixtral_probe.corpus import Document, Source, read_corpus
 from mixtral_probe.engine import (
     POSITIONS_IN_A_BATCH,
+    UNCUT,
     AttentionChoice,
     Estimate,
     OnProgress,
     ShouldStop,
+    TextStream,
     attention_plan,
     capture,
+    capture_generation,
     estimate,
+    new_text,
     plan,
 )
+from mixtral_probe.errors import InputError
 from mixtral_probe.model import Instrument
 from mixtral_probe.model.attention import Numerics
+from mixtral_probe.model.generation import Generated, GenerationOptions
 from mixtral_probe.tokenizer import Tokenizer
 from mixtral_probe.trace import Trace
 
@@ -64,6 +70,10 @@ class Probe:
         on_progress: OnProgress | None = None,
         should_stop: ShouldStop | None = None,
         positions_in_a_batch: int = POSITIONS_IN_A_BATCH,
+        generate: int | None = None,
+        seed: int = 0,
+        add_special_tokens: bool = True,
+        **options: Any,
     ) -> Trace:
         """Run text and record router logits, chosen experts, weights and, if asked for, attention.
 
@@ -78,26 +88,73 @@ class Probe:
             instruments: edits, visited before the recorder.
             on_progress, should_stop: called after and before every batch.
             positions_in_a_batch: padded positions run at once.
+            generate: continue every text by at most this many tokens, and record them too: rows of the phase "decode",
+                but for the last new token, which is never fed forward. The label "generated" is the new text.
+            seed: of what is drawn, for each document by itself.
+            add_special_tokens: False for a text that has its control tokens, such as that of a chat template.
+            options: with ``generate``, how tokens are chosen: the fields of ``GenerationOptions``, such as
+                ``do_sample=True``, ``temperature``, ``top_p``, ``num_beams``, ``eos_token_id``, ``stop_strings``.
 
         Raises:
             InputError: something asked for does not exist or does not fit; the sentence says what to do.
         """
         documents = read_corpus(source)
-        return capture(
-            self.model,
-            self.tokenizer,
-            documents,
-            attention=attention_plan(attention, self.model.config, attention_maps),
-            router_logits=router_logits,
-            path=path,
-            window=window,
-            model_name=self.name,
-            corpus_name=_corpus_name(source),
-            instruments=instruments,
-            on_progress=on_progress,
-            should_stop=should_stop,
-            positions_in_a_batch=positions_in_a_batch,
-        )
+        how: dict[str, Any] = {
+            "attention": attention_plan(attention, self.model.config, attention_maps),
+            "router_logits": router_logits,
+            "path": path,
+            "model_name": self.name,
+            "corpus_name": _corpus_name(source),
+            "instruments": instruments,
+            "on_progress": on_progress,
+            "should_stop": should_stop,
+            "positions_in_a_batch": positions_in_a_batch,
+            "add_special_tokens": add_special_tokens,
+        }
+        if generate is None:
+            if options:
+                raise InputError(f"{min(options)} says how tokens are generated, so it needs generate=N")
+            return capture(self.model, self.tokenizer, documents, window=window, **how)
+        _refuse_window(window)
+        chosen = GenerationOptions.of(self.model.config, {"max_new_tokens": generate, **options})
+        return capture_generation(self.model, self.tokenizer, documents, chosen, seed=seed, **how)
+
+    def generate(
+        self,
+        text: str,
+        max_new_tokens: int = 20,
+        *,
+        on_text: Callable[[str], None] | None = None,
+        seed: int | None = None,
+        instruments: Sequence[Instrument] = (),
+        add_special_tokens: bool = True,
+        **options: Any,
+    ) -> str:
+        """What the model says after a text.
+
+        Args:
+            on_text: called with each piece of new text as soon as it is there.
+            seed: of what is drawn; by default torch's own random state.
+            instruments: attached to every forward call.
+            add_special_tokens: False for a text that has its control tokens, such as that of a chat template.
+            options: as in ``trace``.
+
+        Raises:
+            InputError: an argument breaks a rule, or the text has no token.
+        """
+        prompt = self.tokenizer.encode(text, add_special_tokens=add_special_tokens).ids.tolist()
+        if not prompt:
+            raise InputError("there must be at least one token to go on from, but the text has none")
+        ids = torch.tensor([prompt], device=self.model.lm_head.weight.device)
+        stream = None if on_text is None else TextStream(self.tokenizer, prompt, on_text)
+        made = self.model.generate(
+            ids, max_new_tokens, torch.ones_like(ids), tokenizer=self.tokenizer, seed=seed, streamer=stream,
+            instruments=instruments, return_object=True, **options,
+        )  # fmt: skip
+        assert isinstance(made, Generated)
+        if stream is not None:
+            stream.finish()
+        return new_text(self.tokenizer, prompt, made.sequences[0, len(prompt) :].tolist())
 
     def estimate(
         self,
@@ -107,13 +164,23 @@ class Probe:
         attention_maps: bool = True,
         window: int | None = None,
         positions_in_a_batch: int = POSITIONS_IN_A_BATCH,
+        generate: int | None = None,
     ) -> Estimate:
         """What ``trace`` with these arguments will take: tokens, memory, disk, seconds."""
         config = self.model.config
+        if generate is not None:
+            _refuse_window(window)
+            window = UNCUT
         planned = plan(
             read_corpus(source), self.tokenizer, config.max_position_embeddings if window is None else window
         )
-        return estimate(self.model, planned, attention_plan(attention, config, attention_maps), positions_in_a_batch)
+        attended = attention_plan(attention, config, attention_maps)
+        return estimate(self.model, planned, attended, positions_in_a_batch, generate or 0)
+
+
+def _refuse_window(window: int | None) -> None:
+    if window is not None:
+        raise InputError("a text that is continued is not cut, but both window and generate came; leave one out")
 
 
 def _corpus_name(source: Source | Iterable[Document]) -> str:

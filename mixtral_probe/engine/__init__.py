@@ -3,11 +3,14 @@
 from mixtral_probe.engine.attention_choice import AttentionChoice, attention_plan
 from mixtral_probe.engine.capture import POSITIONS_IN_A_BATCH, capture
 from mixtral_probe.engine.estimate import Estimate, estimate
+from mixtral_probe.engine.generation import UNCUT, capture_generation
 from mixtral_probe.engine.plan import Plan, plan
 from mixtral_probe.engine.progress import CaptureStoppedError, OnProgress, Progress, ShouldStop
+from mixtral_probe.engine.streaming import TextStream, new_text
 
 __all__ = [
     "POSITIONS_IN_A_BATCH",
+    "UNCUT",
     "AttentionChoice",
     "CaptureStoppedError",
     "Estimate",
@@ -15,8 +18,11 @@ __all__ = [
     "Plan",
     "Progress",
     "ShouldStop",
+    "TextStream",
     "attention_plan",
     "capture",
+    "capture_generation",
     "estimate",
+    "new_text",
     "plan",
 ]

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
+from mixtral_probe.model.pruning import PRUNED
 from mixtral_probe.trace import AttentionPlan
 
 AttentionChoice = str | Iterable[int] | Mapping[int, Iterable[int]] | None
@@ -20,7 +21,7 @@ def attention_plan(choice: AttentionChoice, config: MixtralConfig, maps: bool = 
         maps: keep the maps; without them only the sums per head and document.
 
     Raises:
-        InputError: the text has another form, or a layer or head does not exist.
+        InputError: the text has another form, or a layer or head does not exist or was pruned.
     """
     chosen: dict[int, set[int]] = {}
     for layer, heads in _pairs(choice, config):
@@ -29,18 +30,26 @@ def attention_plan(choice: AttentionChoice, config: MixtralConfig, maps: bool = 
         return None
     plan = AttentionPlan({layer: tuple(sorted(heads)) for layer, heads in sorted(chosen.items())}, maps=maps)
     plan.check(config.num_hidden_layers, config.num_attention_heads)
+    for layer, heads in plan.layers.items():
+        if pruned := set(heads) - set(_heads(layer, config)):
+            raise InputError(f"head {min(pruned)} of layer {layer} was pruned and has no attention; leave it out")
     return plan
 
 
+def _heads(layer: int, config: MixtralConfig) -> list[int]:
+    """The heads a layer has."""
+    pruned = (getattr(config, PRUNED, None) or {}).get(layer, ())
+    return [head for head in range(config.num_attention_heads) if head not in pruned]
+
+
 def _pairs(choice: AttentionChoice, config: MixtralConfig) -> Iterable[tuple[int, Iterable[int]]]:
-    every_head = range(config.num_attention_heads)
     if choice is None:
         return ()
     if isinstance(choice, str):
         return [pair for part in choice.split(",") if part.strip() for pair in _parsed(part.strip(), config)]
     if isinstance(choice, Mapping):
         return choice.items()
-    return [(layer, every_head) for layer in choice]
+    return [(layer, _heads(layer, config)) for layer in choice]
 
 
 def _parsed(part: str, config: MixtralConfig) -> list[tuple[int, Iterable[int]]]:
@@ -50,8 +59,7 @@ def _parsed(part: str, config: MixtralConfig) -> list[tuple[int, Iterable[int]]]
             f"attention layers are written as '0,3', '8-15' or 'all', with heads as '3:0-7', but {part!r} came"
         )
     layers = range(config.num_hidden_layers) if match[1] == "all" else _span(match[1])
-    heads = range(config.num_attention_heads) if match[2] is None else _span(match[2])
-    return [(layer, heads) for layer in layers]
+    return [(layer, _heads(layer, config) if match[2] is None else _span(match[2])) for layer in layers]
 
 
 def _span(text: str) -> range:

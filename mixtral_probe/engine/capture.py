@@ -12,13 +12,13 @@ from mixtral_probe.corpus import Document
 from mixtral_probe.engine.allocator import keep_freed_memory
 from mixtral_probe.engine.plan import Plan, batches, plan
 from mixtral_probe.engine.progress import CaptureStoppedError, OnProgress, ShouldStop, Tracker
-from mixtral_probe.engine.provenance import model_fingerprint, software, texts_fingerprint
+from mixtral_probe.engine.provenance import run_meta
 from mixtral_probe.engine.scoring import next_token_scores
 from mixtral_probe.instruments import Copier, Recorder, Window, copier_for
 from mixtral_probe.model import Instrument, MixtralForCausalLM
 from mixtral_probe.stats import save_beside
 from mixtral_probe.tokenizer import Tokenizer
-from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder, TraceMeta
+from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder
 
 POSITIONS_IN_A_BATCH = 4096
 
@@ -32,6 +32,7 @@ def capture(
     router_logits: bool = True,
     path: str | PathLike[str] | None = None,
     window: int | None = None,
+    add_special_tokens: bool = True,
     model_name: str = "",
     corpus_name: str = "",
     instruments: Sequence[Instrument] = (),
@@ -46,6 +47,7 @@ def capture(
         router_logits: record them; without, only the choice and its weights.
         path: write the trace here as it is made; an interrupted run of the same documents is continued.
         window: cut longer documents into pieces of this many tokens; by default the model's maximum, with a warning.
+        add_special_tokens: as in ``Tokenizer.encode``.
         model_name, corpus_name: what the trace calls them.
         instruments: edits, visited before the recorder.
         should_stop: looked at between batches.
@@ -58,9 +60,9 @@ def capture(
     tokenizer.check_fits(model.config)
     keep_freed_memory()
     limit = model.config.max_position_embeddings
-    planned = plan(documents, tokenizer, limit if window is None else window)
+    planned = plan(documents, tokenizer, limit if window is None else window, add_special_tokens)
     _warn_of_length(planned, limit, cut=window is None)
-    meta = _meta(model, tokenizer, documents, planned, (model_name, corpus_name), instruments)
+    meta = run_meta(model, tokenizer, documents, (model_name, corpus_name), (*map(type, instruments), Recorder))
     builder = TraceBuilder(
         planned.documents, planned.tokens, meta, path, attention=attention, record_logits=router_logits
     )
@@ -107,7 +109,7 @@ def run_batch(
         ids[row, : w.length] = torch.from_numpy(token_ids[w.start : w.start + w.length].astype(np.int64))
     ids = ids.to(model.lm_head.weight.device)
     recorder = Recorder(builder, batch, longest, copier)
-    out = model.model(ids, instruments=(*instruments, recorder))
+    out = model.model(ids, use_cache=False, instruments=(*instruments, recorder), return_dict=True)
     nll, predicted = next_token_scores(model, out.last_hidden_state, ids, out.call, instruments)
     recorder.finish()
     nll, predicted = nll.cpu(), predicted.cpu()
@@ -115,29 +117,6 @@ def run_batch(
         rows = slice(w.start, w.start + w.length)
         builder.nll[rows] = nll[row, : w.length].numpy()
         builder.predicted_id[rows] = predicted[row, : w.length].numpy()
-
-
-def _meta(
-    model: MixtralForCausalLM, tokenizer: Tokenizer, documents: Sequence[Document], planned: Plan,
-    names: tuple[str, str], instruments: Sequence[Instrument],
-) -> TraceMeta:  # fmt: skip
-    config, weight = model.config, model.lm_head.weight
-    size = {"parameters": config.num_parameters(), "active_parameters": config.num_active_parameters()}
-    settings = config.model_dump(include={"hidden_size", "intermediate_size", "vocab_size", "max_position_embeddings"})
-    texts = [document.text for document in documents]
-    return TraceMeta(
-        num_layers=config.num_hidden_layers,
-        num_experts=config.num_local_experts,
-        num_experts_per_tok=config.num_experts_per_tok,
-        num_heads=config.num_attention_heads,
-        model={"name": names[0], "fingerprint": model_fingerprint(model), "numerics": model.numerics} | size | settings,
-        tokenizer={"fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size},
-        corpus={"name": names[1], "fingerprint": texts_fingerprint(texts), "documents": len(planned.documents)},
-        dtype=str(weight.dtype).removeprefix("torch."),
-        device=str(weight.device),
-        software=software(),
-        instruments=[{"name": kind.__name__} for kind in (*map(type, instruments), Recorder)],
-    )
 
 
 def _warn_of_length(planned: Plan, limit: int, cut: bool) -> None:

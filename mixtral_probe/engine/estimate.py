@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mixtral_probe.engine.plan import Plan
+from mixtral_probe.engine.plan import Plan, batches, longer
 from mixtral_probe.engine.scoring import POSITIONS_AT_ONCE
 from mixtral_probe.model import MixtralForCausalLM
 from mixtral_probe.model.attention import SLICE_ELEMENTS
@@ -13,6 +13,8 @@ from mixtral_probe.trace import AttentionPlan, TraceMeta, estimate_bytes
 
 ATTAINED = 0.35
 """Share of the speed of one large matrix product that a whole forward pass reaches (measured on a CPU: 0.3–0.5)."""
+STEP_SECONDS, READ_BYTES = 4e-4, 8e9
+"""Of one layer in one step of generation at least, and weights read in a second: roughly, on a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,10 @@ class Estimate:
     seconds: float
 
 
-def estimate(model: MixtralForCausalLM, planned: Plan, attention: AttentionPlan | None, positions: int) -> Estimate:
-    """Estimate a capture of ``planned`` with ``positions`` padded positions in a batch."""
+def estimate(
+    model: MixtralForCausalLM, planned: Plan, attention: AttentionPlan | None, positions: int, new_tokens: int = 0
+) -> Estimate:
+    """Estimate a capture of ``planned``, and of new tokens after each, with ``positions`` padded positions in a batch."""
     config = model.config
     meta = TraceMeta(
         num_layers=config.num_hidden_layers,
@@ -37,25 +41,32 @@ def estimate(model: MixtralForCausalLM, planned: Plan, attention: AttentionPlan 
         num_experts_per_tok=config.num_experts_per_tok,
         num_heads=config.num_attention_heads,
     )
-    lengths = [window.length for window in planned.windows]
-    places = [(w.document, w.chunk, w.length) for w in planned.windows]
+    windows = longer(planned.windows, new_tokens) if new_tokens else planned.windows
+    lengths = [window.length for window in windows]
+    places = [(w.document, w.chunk, w.length) for w in windows]
+    steps = new_tokens * sum(1 for _ in batches(windows, positions)) if new_tokens else 0
     return Estimate(
         documents=len(planned.documents),
         tokens=sum(lengths),
         memory_bytes=_memory(model, max(positions, *lengths, 1), attention),
         disk_bytes=estimate_bytes(meta, places, attention=attention),
-        seconds=_operations(model, lengths, attention) / (ATTAINED * _speed(model.lm_head.weight)),
+        seconds=_operations(model, lengths, attention) / (ATTAINED * _speed(model.lm_head.weight))
+        + steps * (config.num_hidden_layers * STEP_SECONDS + _weight_bytes(model) / READ_BYTES),
     )
 
 
 def _memory(model: MixtralForCausalLM, positions: int, attention: AttentionPlan | None) -> int:
     config, size = model.config, model.lm_head.weight.element_size()
-    weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    weights = _weight_bytes(model)
     heads = config.num_attention_heads + 2 * config.num_key_value_heads
     row = 8 * config.hidden_size + heads * config.head_size + 3 * config.intermediate_size
     logits = 3 * POSITIONS_AT_ONCE * config.vocab_size * 4
     slices = 4 * SLICE_ELEMENTS * 4 if attention is not None else 0
     return weights + positions * row * size + logits + slices
+
+
+def _weight_bytes(model: MixtralForCausalLM) -> int:
+    return sum(weight.numel() * weight.element_size() for weight in model.parameters())
 
 
 def _operations(model: MixtralForCausalLM, lengths: list[int], attention: AttentionPlan | None) -> float:

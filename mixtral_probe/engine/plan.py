@@ -1,7 +1,7 @@
 """From documents to windows of token ids: what will run, and in which batches."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -30,7 +30,7 @@ class Plan:
         return self.tokens["token_id"].to_numpy()
 
 
-def plan(documents: Sequence[Document], tokenizer: Tokenizer, window: int) -> Plan:
+def plan(documents: Sequence[Document], tokenizer: Tokenizer, window: int, add_special_tokens: bool = True) -> Plan:
     """Tokenise, and cut what is longer than ``window`` tokens; positions start again in each window.
 
     Raises:
@@ -40,7 +40,7 @@ def plan(documents: Sequence[Document], tokenizer: Tokenizer, window: int) -> Pl
         raise InputError(f"a window must hold at least 1 token, but window={window} was asked for")
     if not documents:
         raise InputError("there must be at least one document to run, but none came")
-    encodings = [tokenizer.encode(document.text) for document in documents]
+    encodings = [tokenizer.encode(document.text, add_special_tokens=add_special_tokens) for document in documents]
     for document, encoding in zip(documents, encodings, strict=True):
         if not len(encoding.ids):
             raise InputError(f"a document needs text, but document {document.id!r} has no token")
@@ -75,6 +75,11 @@ def _windows(lengths: Sequence[int], window: int) -> Iterator[Window]:
             size = min(window, length - start)
             yield Window(document, chunk, row, size)
             row += size
+
+
+def longer(windows: Sequence[Window], new_tokens: int) -> list[Window]:
+    """Prompts at the length they have at most when continued: the last new token is never fed forward."""
+    return [replace(window, length=window.length + new_tokens - 1) for window in windows]
 
 
 def batches(windows: Sequence[Window], positions: int) -> Iterator[list[Window]]:

@@ -47,9 +47,10 @@ class Tracker:
         self._listener = listener
         self._start = time.monotonic()
 
-    def add(self, tokens: int, documents_done: int) -> None:
-        """After a batch: tokens run in it, documents finished so far."""
+    def add(self, tokens: int, documents_done: int, fewer: int = 0) -> None:
+        """After a batch: tokens run in it, documents finished so far, tokens that turned out not to be needed."""
         self._tokens += tokens
+        self._total -= fewer
         if self._listener:
             seconds = time.monotonic() - self._start
             done = Progress(documents_done, self._documents, self._tokens, self._total, seconds, self._before)

@@ -2,15 +2,46 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 import torch
 
+from mixtral_probe.corpus import Document
 from mixtral_probe.model import MixtralForCausalLM
+from mixtral_probe.tokenizer import Tokenizer
+from mixtral_probe.trace import TraceMeta
 
 SAMPLED = 4096
+
+
+def run_meta(
+    model: MixtralForCausalLM,
+    tokenizer: Tokenizer,
+    documents: Sequence[Document],
+    names: tuple[str, str],
+    instruments: Sequence[type],
+) -> TraceMeta:
+    """What a trace says about its run; ``names`` are those of the model and the corpus."""
+    config, weight = model.config, model.lm_head.weight
+    size = {"parameters": config.num_parameters(), "active_parameters": config.num_active_parameters()}
+    settings = config.model_dump(include={"hidden_size", "intermediate_size", "vocab_size", "max_position_embeddings"})
+    texts = [document.text for document in documents]
+    return TraceMeta(
+        num_layers=config.num_hidden_layers,
+        num_experts=config.num_local_experts,
+        num_experts_per_tok=config.num_experts_per_tok,
+        num_heads=config.num_attention_heads,
+        model={"name": names[0], "fingerprint": model_fingerprint(model), "numerics": model.numerics} | size | settings,
+        tokenizer={"fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size},
+        corpus={"name": names[1], "fingerprint": texts_fingerprint(texts), "documents": len(documents)},
+        dtype=str(weight.dtype).removeprefix("torch."),
+        device=str(weight.device),
+        software=software(),
+        instruments=[{"name": kind.__name__} for kind in instruments],
+    )
 
 
 def model_fingerprint(model: MixtralForCausalLM) -> str:

@@ -17,21 +17,21 @@ def next_token_scores(
     """Surprise and prediction at every position.
 
     Args:
-        hidden: [B, S, C], after the final norm.
+        hidden: [B, S, C], after the final norm; or the first S − 1 positions of it.
         ids: [B, S].
 
     Returns:
-        nll [B, S] float32, nats: of each token given those before it, NaN at position 0; predicted_id [B, S] int64:
-        the most probable next token.
+        nll [B, S] float32, nats: of each token given those before it, NaN at position 0; predicted_id int64: the most
+        probable next token at each position of ``hidden``.
     """
-    batch, length = ids.shape
-    nll = torch.full((batch, length), torch.nan, device=hidden.device)
-    predicted = torch.empty_like(ids)
+    batch, length = hidden.shape[:2]
+    nll = torch.full(ids.shape, torch.nan, device=hidden.device)
+    predicted = torch.empty((batch, length), dtype=torch.int64, device=hidden.device)
     step = max(1, POSITIONS_AT_ONCE // batch)
     for start in range(0, length, step):
         logits = model.head(hidden[:, start : start + step], call, instruments)
         predicted[:, start : start + step] = logits.argmax(-1)
-        targets = ids[:, start + 1 : start + step + 1]
+        targets = ids[:, start + 1 : start + logits.shape[1] + 1]
         scored = logits[:, : targets.shape[1]].float()
         chosen = scored.gather(2, targets[..., None])[..., 0]
         nll[:, start + 1 : start + 1 + targets.shape[1]] = scored.logsumexp(-1) - chosen

@@ -1,6 +1,6 @@
 """Bringing values from the model's device to the host without making the forward pass wait."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import torch
@@ -33,31 +33,37 @@ class HostCopier:
 
 
 class StreamCopier:
-    """For an accelerator: a second stream copies into pinned memory, and the host writes what has arrived.
+    """For accelerators: on each, a second stream copies into pinned memory, and the host writes what has arrived.
 
     The source is kept alive until its copy is done, and never written to by the model: sites hand out fresh tensors,
     not the call's reused buffers.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._stream = torch.Stream(device)
+    def __init__(self) -> None:
+        self._streams: dict[torch.device, torch.Stream] = {}
         self._waiting: list[tuple[torch.Event, Tensor, Tensor, Write]] = []
 
     def copy(self, value: Tensor, write: Write) -> None:
-        """Queue the copy behind what the forward pass has queued so far."""
+        """Queue the copy behind what the forward pass has queued so far; what is on the host is written at once."""
         value = value.detach()
-        self._stream.wait_stream(torch.accelerator.current_stream(value.device))
+        if value.device.type == "cpu":
+            return write(value)
+        if value.device not in self._streams:
+            self._streams[value.device] = torch.Stream(value.device)
+        stream = self._streams[value.device]
+        stream.wait_stream(torch.accelerator.current_stream(value.device))
         host = torch.empty(value.shape, dtype=value.dtype, pin_memory=True)
-        with self._stream:
+        with stream:
             host.copy_(value, non_blocking=True)
             done = torch.Event()
-            done.record(self._stream)
+            done.record(stream)
         self._waiting.append((done, value, host, write))
         self._write_arrived()
 
     def finish(self) -> None:
         """Wait for the outstanding copies and write them."""
-        self._stream.synchronize()
+        for stream in self._streams.values():
+            stream.synchronize()
         self._write_arrived()
 
     def _write_arrived(self) -> None:
@@ -66,6 +72,6 @@ class StreamCopier:
             write(host)
 
 
-def copier_for(device: torch.device) -> Copier:
-    """The copier for values made on this device."""
-    return HostCopier() if device.type == "cpu" else StreamCopier(device)
+def copier_for(devices: Iterable[torch.device]) -> Copier:
+    """The copier for values made on these devices."""
+    return HostCopier() if all(device.type == "cpu" for device in devices) else StreamCopier()

@@ -120,14 +120,14 @@ def _triangle(size: int) -> Tensor:
 
 
 def attention_sums(weights: Tensor) -> dict[str, Tensor]:
-    """Sums over the queries of attention weights [h, S, S], each [h] float64.
+    """Sums over the queries, the last S of M positions, of attention weights [h, S, M], each [h] float64.
 
     ``entropy_bits``: −Σ_j a_ij log2 a_ij; ``distance``: Σ_j a_ij (i − j), in tokens; ``sink``: a_i0.
     """
     weights = weights.float()
-    size = weights.shape[-1]
-    position = torch.arange(size, dtype=torch.float32, device=weights.device)
+    queries, keys = weights.shape[1:]
+    position = torch.arange(keys, dtype=torch.float32, device=weights.device)
     entropy = -torch.special.xlogy(weights, weights).sum((1, 2), dtype=torch.float64) / np.log(2)
     mean_key = weights @ position  # [h, S], Σ_j a_ij j
-    distance = (position * weights.sum(2) - mean_key).sum(1, dtype=torch.float64)
+    distance = (position[keys - queries :] * weights.sum(2) - mean_key).sum(1, dtype=torch.float64)
     return {"entropy_bits": entropy, "distance": distance, "sink": weights[..., 0].sum(1, dtype=torch.float64)}

@@ -4,7 +4,7 @@ from mixtral_probe.trace.attention import AttentionPlan, AttentionRecord, pack_t
 from mixtral_probe.trace.builder import TraceBuilder
 from mixtral_probe.trace.fingerprint import fingerprint
 from mixtral_probe.trace.meta import SCHEMA_VERSION, TraceMeta
-from mixtral_probe.trace.plan import estimate_bytes
+from mixtral_probe.trace.plan import estimate_bytes, run_name
 from mixtral_probe.trace.result import Result
 from mixtral_probe.trace.trace import Trace
 
@@ -19,6 +19,7 @@ __all__ = [
     "estimate_bytes",
     "fingerprint",
     "pack_triangle",
+    "run_name",
     "unpack_triangle",
     "windows_of",
 ]

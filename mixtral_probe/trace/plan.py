@@ -72,6 +72,17 @@ class RunPlan:
         )
 
 
+def run_name(
+    documents: pd.DataFrame,
+    tokens: pd.DataFrame,
+    meta: TraceMeta,
+    attention: AttentionPlan | None = None,
+    record_logits: bool = True,
+) -> str:
+    """The same for two runs that must write the same trace; arguments as those of `TraceBuilder`."""
+    return RunPlan(documents, tokens, meta, attention, record_logits).name()
+
+
 def array_shapes(meta: TraceMeta, num_tokens: int, record_logits: bool = True) -> Shapes:
     """Name → (dtype, shape) of the routing arrays."""
     lead, chosen = (meta.num_layers, num_tokens), meta.num_experts_per_tok

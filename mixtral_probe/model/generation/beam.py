@@ -14,6 +14,7 @@ from mixtral_probe.model.generation.feed import Feed
 from mixtral_probe.model.generation.logits import processed
 from mixtral_probe.model.generation.options import GenerationOptions
 from mixtral_probe.model.generation.prompt import Prompt
+from mixtral_probe.model.generation.sampling import Source, drawn
 from mixtral_probe.model.generation.stopping import Stops
 
 WORST = -1e9
@@ -53,7 +54,7 @@ def beam_search(
     prompt: Prompt,
     options: GenerationOptions,
     stops: Stops,
-    generator: torch.Generator | None = None,
+    generator: Source = None,
     scores: list[Tensor] | None = None,
 ) -> Beams:
     """Returns the finished beams, best first. Arguments as in ``sample``."""
@@ -99,14 +100,14 @@ def _start(prompt: Prompt, options: GenerationOptions, length: int) -> tuple[Bea
 
 def _candidates(
     chosen_by: Tensor, running: Beams, options: GenerationOptions, end: int, start: int,
-    generator: torch.Generator | None,
+    generator: Source,
 ) -> Beams:  # fmt: skip
     """The best continuations, or drawn ones: (1 + stop ids, but at least 2) · num_beams of them for each prompt."""
     batch, width = running.scores.shape
     count, vocabulary = max(2, 1 + len(options.ends)) * width, chosen_by.shape[-1]
     total = (chosen_by.view(batch, width, vocabulary) + running.scores[..., None]).flatten(1)
     if options.do_sample:
-        places = torch.multinomial(total.softmax(-1), count, generator=generator)
+        places = drawn(total, count, generator)
         scores = total.gather(1, places)
     else:
         scores, places = total.topk(count)

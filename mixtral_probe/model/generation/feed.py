@@ -60,11 +60,12 @@ class Feed:
             position_ids=None if self._mask is None else _positions(self._mask)[:, -ids.shape[1] :],
             past_key_values=self.cache,
             instruments=self.instruments,
+            return_dict=True,
             **{f"output_{name}": True for name in self.collected},
         )
         for name, calls in self.collected.items():
             calls.append(getattr(out, name))
-        return self.logits(out, ids).float()
+        return self.logits(out, ids).to(ids.device, torch.float32)
 
 
 def _positions(mask: Tensor) -> Tensor:

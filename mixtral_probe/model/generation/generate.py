@@ -14,7 +14,7 @@ from mixtral_probe.model.generation.feed import Feed
 from mixtral_probe.model.generation.options import GenerationOptions
 from mixtral_probe.model.generation.output import Generated
 from mixtral_probe.model.generation.prompt import Prompt
-from mixtral_probe.model.generation.sampling import Streamer, sample
+from mixtral_probe.model.generation.sampling import Source, Streamer, sample
 from mixtral_probe.model.generation.stopping import Speller, Stops
 from mixtral_probe.model.sites import Instrument
 
@@ -82,7 +82,7 @@ def continue_prompt(
     prompt: Prompt,
     options: GenerationOptions,
     tokenizer: Speller | None = None,
-    generator: torch.Generator | None = None,
+    generator: Source = None,
     streamer: Streamer | None = None,
     keep_scores: bool = False,
 ) -> Generated:

@@ -1,6 +1,6 @@
 """One sequence per row: the best token at every step, or a drawn one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from mixtral_probe.model.generation.prompt import Prompt
 from mixtral_probe.model.generation.stopping import Stops
 
 Streamer = Callable[[Tensor], None]
+Source = torch.Generator | Sequence[torch.Generator] | None
+"""Of draws: one for all rows, one for each, or torch's own."""
 
 
 def sample(
@@ -19,7 +21,7 @@ def sample(
     prompt: Prompt,
     options: GenerationOptions,
     stops: Stops,
-    generator: torch.Generator | None = None,
+    generator: Source = None,
     streamer: Streamer | None = None,
     scores: list[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -53,8 +55,15 @@ def sample(
     return ids[:, : end + 1], counts
 
 
-def choose(scores: Tensor, draw: bool, generator: torch.Generator | None = None) -> Tensor:
+def choose(scores: Tensor, random: bool, generator: Source = None) -> Tensor:
     """[N, V] → [N]: the best token, or one drawn with probability softmax(scores)."""
-    if not draw:
-        return scores.argmax(-1)
-    return torch.multinomial(scores.softmax(-1), 1, generator=generator)[:, 0]
+    return drawn(scores, 1, generator)[:, 0] if random else scores.argmax(-1)
+
+
+def drawn(scores: Tensor, count: int, generator: Source = None) -> Tensor:
+    """[N, V] → [N, count]: different places drawn with probability softmax(scores)."""
+    probabilities = scores.softmax(-1)
+    if isinstance(generator, Sequence):
+        rows = zip(probabilities, generator, strict=True)
+        return torch.stack([torch.multinomial(row, count, generator=own) for row, own in rows])
+    return torch.multinomial(probabilities, count, generator=generator)

@@ -1,0 +1,124 @@
+"""Traces of some documents each, kept until every document has one, and then made into one trace."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder, TraceMeta
+from mixtral_probe.trace.disk import check_target, plain_errors, write_bytes
+from mixtral_probe.trace.storage import MARKER
+
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The trace of some documents, in ascending order of their numbers in the whole."""
+
+    documents: Sequence[int]
+    trace: Trace
+
+
+class Parts:
+    """Parts by number: in memory, or in ``<path>.parts``, where the same run finds them again.
+
+    Args:
+        path: of the trace to be.
+        name: the same for two runs that must make the same parts.
+
+    Raises:
+        InputError: the path is taken, or the folder holds parts of another run.
+    """
+
+    def __init__(self, path: Path | None, name: str) -> None:
+        self.path, self._held = path, dict[int, Part]()
+        self.folder = None if path is None else parts_folder(path)
+        if path is not None and self.folder is not None:
+            check_target(path, MARKER)
+            with plain_errors(self.folder):
+                self._open(self.folder, name)
+
+    @property
+    def ready(self) -> list[Part]:
+        """What is there so far."""
+        return list(self._held.values())
+
+    def get(self, number: int) -> Part | None:
+        """A part, or None while it is not made."""
+        return self._held.get(number)
+
+    def put(self, number: int, part: Part) -> None:
+        """Keep a part; on disk it survives the process."""
+        if self.folder is not None:
+            place = self.folder / f"{number:06d}.trace"
+            part.trace.save(place)
+            write_bytes(self.folder / f"{number:06d}.json", json.dumps([int(d) for d in part.documents]).encode())
+            part = Part(part.documents, Trace.load(place))
+        self._held[number] = part
+
+    def joined(self, meta: TraceMeta, attention: AttentionPlan | None, router_logits: bool) -> Trace:
+        """One trace of all the documents, in the order of their numbers."""
+        if self.path is None and len(self._held) == 1:
+            return self.ready[0].trace
+        places = sorted(
+            ((d, own, part.trace) for part in self.ready for own, d in enumerate(part.documents)), key=lambda p: p[0]
+        )
+        documents = [trace.documents.iloc[[own]].assign(document=d) for d, own, trace in places]
+        tokens = [trace.tokens.iloc[trace.rows(own)].assign(document=d) for d, own, trace in places]
+        frame = pd.concat([rows.astype({"piece": object}) for rows in tokens])
+        builder = TraceBuilder(
+            pd.concat(documents), frame, meta, self.path, attention=attention, record_logits=router_logits
+        )
+        ends = np.cumsum([len(rows) for rows in tokens]).tolist()
+        for document in builder.pending:
+            _, own, trace = places[document]
+            _copy(builder, document, slice(ends[document] - len(tokens[document]), ends[document]), trace, own)
+        builder.mark_done(builder.pending)
+        return builder.finish()
+
+    def remove(self) -> None:
+        """Forget everything, also on disk."""
+        self._held.clear()
+        if self.folder is not None:
+            shutil.rmtree(self.folder)
+
+    def _open(self, folder: Path, name: str) -> None:
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            write_bytes(folder / PLAN, json.dumps({"name": name}).encode())
+        if not (folder / PLAN).is_file() or json.loads((folder / PLAN).read_text()).get("name") != name:
+            raise InputError(
+                f"{folder} holds an unfinished run with another model, text or settings: "
+                "finish that one, delete the folder, or write elsewhere"
+            )
+        for file in sorted(folder.glob("*.json")):
+            if file.name != PLAN:
+                self._held[int(file.stem)] = Part(json.loads(file.read_text()), Trace.load(file.with_suffix(".trace")))
+
+
+def parts_folder(path: Path) -> Path:
+    """Where the parts of an unfinished trace lie."""
+    return path.with_name(f"{path.name}.parts")
+
+
+def _copy(builder: TraceBuilder, document: int, target: slice, trace: Trace, own: int) -> None:
+    """One document of a trace into the rows ``target`` of a builder."""
+    rows = trace.rows(own)
+    for name in ("router_logits", "expert_ids", "expert_weights"):
+        if (values := getattr(trace, name)) is not None:
+            getattr(builder, name)[:, target] = values[:, rows]
+    builder.nll[target] = trace.tokens["nll"].to_numpy()[rows]
+    builder.predicted_id[target] = trace.tokens["predicted_id"].fillna(-1).to_numpy()[rows]
+    record = trace.attention_record
+    if record is None or builder.attention_sums is None:
+        return
+    for name, values in record.sums.items():
+        builder.attention_sums[name][:, document] = values[:, own]
+    for layer in record.plan.layers if record.plan.maps else ():
+        builder.attention_block(document, 0, layer)[...] = record.block(own, 0, layer)
