@@ -47,7 +47,7 @@ def one_rope(fields: dict[str, Any]) -> dict[str, Any]:
     if rope["rope_type"] in _STRETCHED:
         rope.setdefault(_LENGTH, fields["max_position_embeddings"])
     longest, original = fields["max_position_embeddings"], rope.get(_LENGTH)
-    if rope["rope_type"] == "yarn" and _is_number(longest) and _is_number(original) and original > 0:
+    if rope["rope_type"] == "yarn" and _is_number(longest) and _is_number(original) and original:
         rope.setdefault("factor", longest / original)
     return {name: fields[name] for name in fields if name != "rope_theta"} | {"rope_parameters": rope}
 
@@ -109,11 +109,11 @@ def _number_rules(rope: dict[str, Any]) -> Iterator[tuple[bool, str]]:
     if rope["rope_type"] == "default":
         return
     factor, length = rope.get("factor", 1), rope.get(_LENGTH, 1)
-    yield _is_number(factor) and factor >= 1, f"factor of the rope must be a number of at least 1, but it is {factor!r}"
     yield (
         _is_number(length) and length == int(length) and length > 0,
         f"{_LENGTH} must be a positive integer, but it is {length!r}",
     )
+    yield _is_number(factor) and factor >= 1, f"factor of the rope must be a number of at least 1, but it is {factor!r}"
     for name in ("attention_factor", "beta_fast", "beta_slow", "low_freq_factor", "high_freq_factor"):
         value = rope.get(name, 1)
         yield _is_number(value) and value > 0, f"{name} of the rope must be a positive number, but it is {value!r}"

@@ -1,11 +1,19 @@
 """Keys and values of the positions seen so far."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from mixtral_probe.errors import InputError
+
 
 class KVCache:
-    """Rotated keys and values per layer, appended to by each call that is given the cache."""
+    """Rotated keys and values per layer, appended to by each call that is given the cache.
+
+    Every position is kept, also with a sliding window, whose mask hides what lies beyond it: so a cache can be cropped
+    to any length, and attention weights have a column for every position.
+    """
 
     def __init__(self) -> None:
         self._layers: list[tuple[Tensor, Tensor]] = []
@@ -35,5 +43,41 @@ class KVCache:
         self._layers = [(key.index_select(0, rows), value.index_select(0, rows)) for key, value in self._layers]
 
     def crop(self, length: int) -> None:
-        """Forget what lies beyond the first ``length`` positions."""
+        """Forget what lies beyond the first ``length`` positions.
+
+        Raises:
+            InputError: there are not that many.
+        """
+        held = [key.shape[2] for key, _ in self._layers] or [0]
+        if not 0 <= length <= min(held):
+            raise InputError(f"a cache can be cropped to 0–{min(held)} positions, those it holds, but not to {length}")
         self._layers = [(key[:, :, :length], value[:, :, :length]) for key, value in self._layers]
+
+    def copy(self) -> "KVCache":
+        """A cache that goes its own way from here; what both hold is shared."""
+        twin = KVCache()
+        twin._layers, twin.calls = list(self._layers), self.calls
+        return twin
+
+    def require_fit(self, batch: int, num_layers: int) -> None:
+        """Raise InputError unless a call of ``batch`` rows through that many layers can go on from here."""
+        if not len(self):
+            self._layers = []
+            return
+        if self.batch_size != batch:
+            raise InputError(
+                f"past_key_values must hold as many rows as the input ({batch}), but it holds {self.batch_size}; "
+                "reorder it"
+            )
+        if len(self._layers) != num_layers or any(key.shape[2] != len(self) for key, _ in self._layers):
+            raise InputError(
+                f"past_key_values must hold the same positions for each of the {num_layers} layers, but it holds "
+                f"{[key.shape[2] for key, _ in self._layers]}; a call that failed may have left it so: crop it"
+            )
+
+
+def as_cache(given: Any) -> KVCache:
+    """The argument ``past_key_values``, which must be one of ours."""
+    if not isinstance(given, KVCache):
+        raise InputError(f"past_key_values must be a KVCache of mixtral_probe, but it is a {type(given).__name__}")
+    return given

@@ -1,13 +1,16 @@
 """Mixtral with its language head."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.model.attention import Numerics
 from mixtral_probe.model.cache import KVCache
+from mixtral_probe.model.collect import LayerChoice
 from mixtral_probe.model.generation import Generates
+from mixtral_probe.model.inputs import kept_positions, require_labels
 from mixtral_probe.model.losses import load_balancing_loss_pooled, next_token_loss
 from mixtral_probe.model.model import MixtralModel, initialise
 from mixtral_probe.model.outputs import CausalLMOutput
@@ -34,36 +37,43 @@ class MixtralForCausalLM(Generates):
         past_key_values: KVCache | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        use_cache: bool = False,
-        output_attentions: bool = False,
-        output_hidden_states: bool = False,
+        use_cache: bool | None = None,
+        output_attentions: LayerChoice | None = None,
+        output_hidden_states: LayerChoice | None = None,
         output_router_logits: bool | None = None,
-        logits_to_keep: int = 0,
+        logits_to_keep: int | Tensor = 0,
         instruments: Sequence[Instrument] = (),
-    ) -> CausalLMOutput:
+        return_dict: bool | None = None,
+    ) -> CausalLMOutput | tuple[Any, ...]:
         """Run tokens through the model; the other arguments are those of ``MixtralModel.forward``.
 
         Args:
             labels: [B, S] token ids, −100 where there is nothing to predict; adds the loss.
             output_router_logits: return them, and add the balance loss to the loss; by default as the config says.
-            logits_to_keep: only the last n positions go through the head; 0 for all.
+            logits_to_keep: only the last n positions go through the head, 0 for all, or those of an index tensor, [n]
+                for all rows or [B, n].
+
+        Raises:
+            InputError: an argument breaks a rule; the sentence says which.
         """
-        routers = self.config.output_router_logits if output_router_logits is None else output_router_logits
         out = self.model(
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache,
-            output_attentions, output_hidden_states, routers, instruments,
+            output_attentions, output_hidden_states, output_router_logits, instruments, return_dict=True,
         )  # fmt: skip
-        logits = self.head(out.last_hidden_state[:, -logits_to_keep:], out.call, instruments)
-        loss = None if labels is None else next_token_loss(logits, labels)
-        aux = None
-        if out.router_logits:
+        logits = self.head(kept_positions(out.last_hidden_state, logits_to_keep), out.call, instruments)
+        loss = aux = None
+        if labels is not None:
+            require_labels(labels, logits)
+            loss = next_token_loss(logits, labels)
+        if out.router_logits is not None:
             aux = load_balancing_loss_pooled(out.router_logits, self.config.num_experts_per_tok, out.call.valid)
-        if loss is not None and aux is not None:
-            loss = loss + self.config.router_aux_loss_coef * aux.to(loss.device)
-        return CausalLMOutput(
-            logits, loss, aux, out.past_key_values, out.hidden_states, out.attentions, out.router_logits
-        )
+            loss = None if loss is None else loss + self.config.router_aux_loss_coef * aux.to(loss.device)
+        made = CausalLMOutput(
+            logits, loss, aux, out.past_key_values, out.hidden_states, out.attentions, out.router_logits,
+            out.last_layer_output,
+        )  # fmt: skip
+        return made if (self.config.return_dict if return_dict is None else return_dict) else made.to_tuple()
 
     def head(self, hidden: Tensor, call: Call, instruments: Sequence[Instrument] = ()) -> Tensor:
         """Logits [B, n, V] of some positions of the final hidden states [B, n, C]."""
-        return Visitors(instruments, MODEL, call)(Site.LOGITS, self.lm_head(hidden))
+        return Visitors(instruments, MODEL, call)(Site.LOGITS, self.lm_head(hidden.to(self.lm_head.weight.device)))

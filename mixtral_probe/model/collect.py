@@ -1,53 +1,88 @@
 """The instrument behind ``output_hidden_states``, ``output_attentions`` and ``output_router_logits``."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mixtral_probe.model.sites import MODEL, Call, Site
+from mixtral_probe.errors import InputError
+from mixtral_probe.model.sites import Call, Site
+
+LayerChoice = bool | int | Sequence[int]
+"""All (True), none (False), or some, counted from 0 or with −1 for the last."""
 
 
 class Collector:
-    """Keeps what the caller of ``forward`` asked to be returned."""
+    """Keeps what the caller of ``forward`` asked to be returned.
 
-    def __init__(self, hidden_states: bool, attentions: bool, router_logits: bool) -> None:
-        self.hidden_states: list[Tensor] | None = [] if hidden_states else None
-        self.attentions: list[list[Tensor]] | None = [] if attentions else None
-        self.router_logits: list[Tensor] | None = [] if router_logits else None
-        self._attention_layer = MODEL
+    Args:
+        num_layers: L.
+        hidden_states: of the L + 1 hidden states: 0 is the embeddings, i the output of layer i − 1.
+        attentions: of which layers.
+        router_logits: whether of all layers.
+
+    Raises:
+        InputError: a layer was asked for that the model does not have.
+    """
+
+    def __init__(
+        self, num_layers: int, hidden_states: LayerChoice, attentions: LayerChoice, router_logits: bool
+    ) -> None:
+        self.num_layers = num_layers
+        self._hidden = _chosen(hidden_states, num_layers + 1, "hidden state", "hidden states")
+        self._attentive = _chosen(attentions, num_layers, "layer", "layers")
+        self._routers = router_logits
+        self._hidden_states: dict[int, Tensor] = {}
+        self._attentions: dict[int, list[Tensor]] = {}
+        self._router_logits: list[Tensor] = []
 
     @property
     def busy(self) -> bool:
         """Whether anything was asked for."""
-        return any(kept is not None for kept in (self.hidden_states, self.attentions, self.router_logits))
+        return self._routers or self._hidden is not None or self._attentive is not None
 
     def wants(self, site: Site, layer: int) -> bool:
         """The sites of what was asked for."""
-        return (
-            (site in (Site.EMBEDDING, Site.RESIDUAL) and self.hidden_states is not None)
-            or (site is Site.ATTENTION_WEIGHTS and self.attentions is not None)
-            or (site is Site.ROUTER_LOGITS and self.router_logits is not None)
-        )
+        if site in (Site.EMBEDDING, Site.RESIDUAL):
+            return self._hidden is not None and layer + 1 in self._hidden
+        if site is Site.ATTENTION_WEIGHTS:
+            return self._attentive is not None and layer in self._attentive
+        return site is Site.ROUTER_LOGITS and self._routers
 
     def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
         """Keep the value and return it unchanged."""
-        if site is Site.ROUTER_LOGITS and self.router_logits is not None:
-            self.router_logits.append(value)
-        elif site is Site.ATTENTION_WEIGHTS and self.attentions is not None:
-            if layer != self._attention_layer:
-                self.attentions.append([])
-                self._attention_layer = layer
-            self.attentions[-1].append(value.weights)
-        elif self.hidden_states is not None:
-            self.hidden_states.append(value)
+        if site is Site.ROUTER_LOGITS:
+            self._router_logits.append(value)
+        elif site is Site.ATTENTION_WEIGHTS:
+            self._attentions.setdefault(layer, []).append(value.weights)
+        else:
+            self._hidden_states[layer + 1] = value
         return value
 
-    def outputs(self, last_hidden_state: Tensor) -> dict[str, tuple[Tensor, ...] | None]:
+    def outputs(self, last_hidden_state: Tensor) -> dict[str, Any]:
         """The fields of ``ModelOutput``; the last hidden state is the one after the final norm."""
-        hidden, slices, logits = self.hidden_states, self.attentions, self.router_logits
+        last, found = self.num_layers, dict(self._hidden_states)
+        raw = found.get(last)
+        if raw is not None:
+            found[last] = last_hidden_state
+        whole = {layer: torch.cat(parts, dim=1) for layer, parts in self._attentions.items()}
         return {
-            "hidden_states": None if hidden is None else (*hidden[:-1], last_hidden_state),
-            "attentions": None if slices is None else tuple(torch.cat(parts, dim=1) for parts in slices),
-            "router_logits": None if logits is None else tuple(logits),
+            "hidden_states": None if self._hidden is None else tuple(map(found.get, range(last + 1))),
+            "attentions": None if self._attentive is None else tuple(map(whole.get, range(last))),
+            "router_logits": tuple(self._router_logits) if self._routers else None,
+            "last_layer_output": raw,
         }
+
+
+def _chosen(choice: LayerChoice, count: int, one: str, many: str) -> frozenset[int] | None:
+    """The places asked for, counted from 0; None where nothing was."""
+    if isinstance(choice, bool):
+        return frozenset(range(count)) if choice else None
+    wanted = [choice] if isinstance(choice, int) else list(choice)
+    for place in wanted:
+        if isinstance(place, bool) or not isinstance(place, int):
+            raise InputError(f"{many} must be chosen by True, False or whole numbers, but {place!r} came")
+        if not -count <= place < count:
+            raise InputError(f"{one} {place} was asked for, but the model has {count} {many} (0–{count - 1})")
+    return frozenset(place % count for place in wanted)

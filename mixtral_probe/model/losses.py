@@ -53,8 +53,8 @@ def _share_and_probability(logits: Tensor, top_k: int, mask: Tensor | None) -> t
 
 
 def _masked_mean(rows: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean over the unmasked rows of [T, n]; 0 where every row is masked."""
+    """Mean over the unmasked rows of [T, n]; 0 where there is none."""
     if mask is None:
-        return rows.mean(0)
+        return rows.mean(0) if len(rows) else rows.sum(0)
     kept = mask.reshape(-1, 1).to(rows)
     return (rows * kept).sum(0) / kept.sum().clamp(min=1)

@@ -1,54 +1,110 @@
-"""Who may look at whom: causality, the sliding window and padding, as an additive mask."""
+"""Who may look at whom: causality, the sliding window, padding and packed sequences, as an additive mask."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mixtral_probe.errors import InputError
 
+HIDDEN = -1e4
+"""What an additive mask adds to say "not visible": at this or below it no softmax leaves anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The sizes of attention weights [B, H, S, M]; the last S of the M keys are those of the call."""
+
+    batch: int
+    heads: int
+    queries: int
+    keys: int
+
 
 def additive_mask(
-    attention_mask: Tensor | None, batch: int, queries: int, past: int, window: int | None, dtype: torch.dtype,
-    device: torch.device,
-) -> Tensor:  # fmt: skip
-    """[B or 1, 1, S, M] with 0 where attention is allowed and the dtype's minimum elsewhere.
+    attention_mask: Tensor | None, grid: Grid, window: int | None, like: Tensor, sequences: Tensor | None = None
+) -> Tensor:
+    """[B or 1, 1 or H, S, M] with 0 where attention is allowed and the dtype's minimum elsewhere.
 
     The minimum, not −inf: a row that sees nothing (left padding) then stays finite.
 
     Args:
-        attention_mask: None, [B, M] with 0 on padding, [B, 1, S, M] bool (True = visible) or additive float.
-        batch, queries, past: B, S and the number of cached positions; M = past + S.
+        attention_mask: None, [B, M] with 0 on padding, or [B or 1, 1 or H, S, M], bool (True is visible) or additive
+            float. The latter says everything: causality and window are the caller's.
         window: how many keys a query sees, itself included; None for all.
+        like: its dtype and device are those of the mask.
+        sequences: [B or 1, S] from ``packed_sequences``.
 
     Raises:
-        InputError: the mask has another shape.
+        InputError: the mask has another shape or dtype.
     """
-    keys = past + queries
-    if attention_mask is not None and attention_mask.dim() == 4:
-        return _given(attention_mask, (batch, queries, keys), dtype)
-    query = torch.arange(past, keys, device=device)[:, None]
-    key = torch.arange(keys, device=device)[None, :]
+    if attention_mask is not None:
+        _require_shape(attention_mask, grid)
+        if attention_mask.dim() == 4:
+            return _given(attention_mask.to(like.device), like.dtype)
+    query = torch.arange(grid.keys - grid.queries, grid.keys, device=like.device)[:, None]
+    key = torch.arange(grid.keys, device=like.device)[None, :]
     visible = key <= query
     if window is not None:
         visible &= key > query - window
     visible = visible[None, None]
     if attention_mask is not None:
-        if attention_mask.shape != (batch, keys):
+        visible = visible & attention_mask.to(device=like.device, dtype=torch.bool)[:, None, None, :]
+    if sequences is not None:
+        visible = visible & (sequences[:, None, :, None] == sequences[:, None, None, :])
+    return _additive(visible, like.dtype)
+
+
+def packed_sequences(positions: Tensor) -> Tensor | None:
+    """The number of the sequence each position [B, S] belongs to; None where every row holds just one.
+
+    A sequence ends where the next position does not count on by one.
+    """
+    breaks = positions.diff(dim=-1) != 1
+    if not bool(breaks.any()):
+        return None
+    return torch.cat((torch.zeros_like(positions[:, :1]), breaks.cumsum(-1)), dim=-1)
+
+
+def valid_tokens(attention_mask: Tensor | None, grid: Grid) -> Tensor | None:
+    """[B, S], False on padding; None where a mask does not say.
+
+    In a four-dimensional mask padding is what no query may look at.
+    """
+    if attention_mask is None:
+        return None
+    own = slice(grid.keys - grid.queries, None)
+    if attention_mask.dim() == 2:
+        return attention_mask[:, own].bool()
+    visible = attention_mask if attention_mask.dtype == torch.bool else attention_mask > HIDDEN
+    return visible[..., own].any(dim=(1, 2)).expand(grid.batch, -1)
+
+
+def _require_shape(mask: Tensor, grid: Grid) -> None:
+    if mask.dim() != 4:
+        if mask.shape != (grid.batch, grid.keys):
             raise InputError(
-                f"attention_mask must have the shape [batch, past + positions] = [{batch}, {keys}], "
-                f"but it is {list(attention_mask.shape)}"
+                f"attention_mask must have the shape [batch, past + positions] = [{grid.batch}, {grid.keys}], "
+                f"but it is {list(mask.shape)}"
             )
-        visible = visible & attention_mask.to(device=device, dtype=torch.bool)[:, None, None, :]
-    return _additive(visible, dtype)
-
-
-def _given(mask: Tensor, sizes: tuple[int, int, int], dtype: torch.dtype) -> Tensor:
-    batch, queries, keys = sizes
-    if mask.shape[0] not in (1, batch) or mask.shape[2:] != (queries, keys):
+    elif mask.shape[0] not in (1, grid.batch) or mask.shape[1] not in (1, grid.heads) or mask.shape[2:] != (
+        grid.queries, grid.keys,
+    ):  # fmt: skip
         raise InputError(
-            f"a four-dimensional attention_mask must be [{batch} or 1, 1 or heads, {queries}, {keys}], "
-            f"but it is {list(mask.shape)}"
+            f"a four-dimensional attention_mask must be [{grid.batch} or 1, 1 or {grid.heads}, {grid.queries}, "
+            f"{grid.keys}], but it is {list(mask.shape)}"
         )
-    return _additive(mask, dtype) if mask.dtype == torch.bool else mask.to(dtype)
+    elif mask.dtype != torch.bool and not mask.is_floating_point():
+        raise InputError(
+            "a four-dimensional attention_mask must be bool, True where a query may look, or a float that is added to "
+            f"the scores, but it is {str(mask.dtype).removeprefix('torch.')}"
+        )
+
+
+def _given(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    if mask.dtype == torch.bool:
+        return _additive(mask, dtype)
+    return mask.clamp(min=torch.finfo(dtype).min).to(dtype)  # −inf, or another dtype's minimum, would end in NaN
 
 
 def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:

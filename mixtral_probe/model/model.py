@@ -1,6 +1,7 @@
 """The decoder stack: embedding, L layers, final norm."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,12 +9,14 @@ from torch import Tensor, nn
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
 from mixtral_probe.model.attention import Numerics
-from mixtral_probe.model.cache import KVCache
-from mixtral_probe.model.collect import Collector
+from mixtral_probe.model.cache import KVCache, as_cache
+from mixtral_probe.model.collect import Collector, LayerChoice
+from mixtral_probe.model.inputs import require_embeddings, require_ids, require_positions
 from mixtral_probe.model.layer import DecoderLayer
-from mixtral_probe.model.mask import additive_mask
+from mixtral_probe.model.mask import Grid, additive_mask, packed_sequences, valid_tokens
 from mixtral_probe.model.norm import RMSNorm
 from mixtral_probe.model.outputs import ModelOutput
+from mixtral_probe.model.recompute import recomputed, refuse_cache
 from mixtral_probe.model.rope import Rope
 from mixtral_probe.model.sites import MODEL, Call, Instrument, Site, Visitors
 
@@ -36,6 +39,10 @@ class MixtralModel(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(config, i, numerics) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.rope = Rope(config)
+        self.gradient_checkpointing = False
+        """Whether layers run again in training when their gradients are due; see ``recompute``."""
+        self.spread = False
+        """Whether parts lie on different devices, so that each takes what it needs to its own."""
         initialise(self, config)
 
     def forward(
@@ -45,81 +52,126 @@ class MixtralModel(nn.Module):
         position_ids: Tensor | None = None,
         past_key_values: KVCache | None = None,
         inputs_embeds: Tensor | None = None,
-        use_cache: bool = False,
-        output_attentions: bool = False,
-        output_hidden_states: bool = False,
-        output_router_logits: bool = False,
+        use_cache: bool | None = None,
+        output_attentions: LayerChoice | None = None,
+        output_hidden_states: LayerChoice | None = None,
+        output_router_logits: bool | None = None,
         instruments: Sequence[Instrument] = (),
-    ) -> ModelOutput:
-        """Run tokens through the layers.
+        return_dict: bool | None = None,
+    ) -> ModelOutput | tuple[Any, ...]:
+        """Run tokens through the layers. What is None, the config decides.
 
         Args:
             input_ids: [B, S] token ids; or else
             inputs_embeds: [B, S, C] in their place.
-            attention_mask: [B, past + S] with 0 on padding, or four-dimensional bool or additive.
-            position_ids: [B, S]; by default count on from what the cache holds.
+            attention_mask: [B, past + S] with 0 on padding; or [B or 1, 1 or H, S, past + S], bool with True where a
+                query may look, or a float that is added to the scores, which then says all about who sees whom.
+            position_ids: [B or 1, S]; by default they count on from what the cache holds. Without a mask and a cache,
+                positions that do not count on by 1 begin another sequence packed into the same row, which sees nothing
+                of those before it. (transformers 5.23 tells them apart only with ``use_cache=False``.)
             past_key_values: keys and values of earlier calls; appended to.
-            use_cache: make a cache when none was given.
+            use_cache: make a cache when none was given; packed sequences have none.
+            output_attentions: of all layers (True) or of a list of them; the others are None in the output.
+            output_hidden_states: all (True) or a list: 0 is the embeddings, i the output of layer i − 1.
+            output_router_logits: of all layers.
             instruments: attached to this call only, visited in this order.
+            return_dict: False gives a tuple of what there is, in the order of transformers.
 
         Raises:
-            InputError: not exactly one kind of input, or ids outside the vocabulary.
+            InputError: an argument breaks a rule; the sentence says which.
         """
-        hidden = self._embed(input_ids, inputs_embeds)
-        cache = KVCache() if use_cache and past_key_values is None else past_key_values
-        call = self._call(hidden, attention_mask, position_ids, cache)
-        collector = Collector(output_hidden_states, output_attentions, output_router_logits)
+        config = self.config
+        collector = Collector(
+            config.num_hidden_layers,
+            config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+            config.output_attentions if output_attentions is None else output_attentions,
+            config.output_router_logits if output_router_logits is None else output_router_logits,
+        )
         listeners = (*instruments, collector) if collector.busy else tuple(instruments)
+        hidden = self._embed(input_ids, inputs_embeds)
+        call = self._call(hidden, attention_mask, position_ids, past_key_values, use_cache)
 
         hidden = Visitors(listeners, MODEL, call)(Site.EMBEDDING, hidden)
+        again = self._recomputes()
         for index, layer in enumerate(self.layers):
-            hidden = layer(hidden, call, Visitors(listeners, index, call))
+            if self.spread:
+                hidden, call = _beside(next(layer.parameters()), hidden, call)
+            visit = Visitors(listeners, index, call)
+            hidden = recomputed(layer, hidden, call, visit) if again else layer(hidden, call, visit)
+        if self.spread:
+            hidden, call = _beside(self.norm.weight, hidden, call)
         hidden = self.norm(hidden)
 
-        if cache is not None:
-            cache.calls += 1
-        return ModelOutput(hidden, call, cache, **collector.outputs(hidden))
+        if call.cache is not None:
+            call.cache.calls += 1
+        out = ModelOutput(hidden, call, call.cache, **collector.outputs(hidden))
+        return out if (config.return_dict if return_dict is None else return_dict) else out.to_tuple()
+
+    def _recomputes(self) -> bool:
+        return self.gradient_checkpointing and self.training and torch.is_grad_enabled()
 
     def _embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
         if (input_ids is None) == (inputs_embeds is None):
             raise InputError("exactly one of input_ids and inputs_embeds must be given")
         if inputs_embeds is not None:
+            require_embeddings(inputs_embeds, self.config.hidden_size)
             return inputs_embeds
         assert input_ids is not None
-        if input_ids.device.type == "cpu" and input_ids.numel():
-            low, high = int(input_ids.min()), int(input_ids.max())
-            if low < 0 or high >= self.config.vocab_size:
-                raise InputError(
-                    f"token ids must be in 0–{self.config.vocab_size - 1}, the model's vocabulary, "
-                    f"but {low if low < 0 else high} came"
-                )
-        return self.embed_tokens(input_ids)
+        require_ids(input_ids, self.config.vocab_size)
+        return self.embed_tokens(input_ids.to(self.embed_tokens.weight.device))
 
-    def _call(self, hidden: Tensor, mask: Tensor | None, positions: Tensor | None, cache: KVCache | None) -> Call:
+    def _call(
+        self, hidden: Tensor, mask: Tensor | None, positions: Tensor | None, given: KVCache | None,
+        use_cache: bool | None,
+    ) -> Call:  # fmt: skip
         batch, length, _ = hidden.shape
-        past = len(cache) if cache is not None else 0
+        if given is not None:
+            as_cache(given).require_fit(batch, self.config.num_hidden_layers)
+        past, sequences = 0 if given is None else len(given), None
         if positions is None:
             positions = torch.arange(past, past + length, device=hidden.device)[None]
-        valid = None
-        if mask is not None and mask.dim() == 2:
-            valid = mask[:, -length:].bool() if length else mask[:, :0].bool()
+        else:
+            require_positions(positions, batch, length)
+            positions = positions.to(hidden.device)
+            sequences = packed_sequences(positions) if mask is None and not past else None
+        grid = Grid(batch, self.config.num_attention_heads, length, past + length)
+        cache = self._cache(given, use_cache, packed=sequences is not None)
         return Call(
             positions=positions,
             rotary=self.rope.tables(positions, hidden.dtype),
-            mask=self._mask(mask, batch, length, past, hidden),
-            valid=valid,
+            mask=self._mask(mask, grid, sequences, hidden),
+            valid=valid_tokens(mask, grid),
             cache=cache,
             phase="decode" if past else "prefill",
             step=cache.calls if cache is not None else 0,
         )
 
-    def _mask(self, mask: Tensor | None, batch: int, length: int, past: int, hidden: Tensor) -> Tensor | None:
+    def _cache(self, given: KVCache | None, use_cache: bool | None, packed: bool) -> KVCache | None:
+        """The cache of a call: one that was given or asked for, or by default as far as one makes sense."""
+        if packed and (given is not None or use_cache):
+            raise InputError(
+                "position_ids must count on by 1 for a cache, but they hold several packed sequences; "
+                "use use_cache=False, or give an attention_mask if they are one sequence"
+            )
+        if given is None:
+            by_default = self.config.use_cache and not packed and not self._recomputes()
+            given = KVCache() if (by_default if use_cache is None else use_cache) else None
+        if self._recomputes():
+            refuse_cache(given)
+        return given
+
+    def _mask(self, mask: Tensor | None, grid: Grid, sequences: Tensor | None, hidden: Tensor) -> Tensor | None:
         window = self.config.sliding_window
-        narrow = window is not None and window < past + length
-        plain = mask is None and not narrow and (past == 0 or length == 1)
-        if plain and self.numerics == "fast":
+        narrow = window is not None and window < grid.keys
+        alone = grid.queries == 1 or grid.queries == grid.keys
+        if self.numerics == "fast" and mask is None and sequences is None and not narrow and alone:
             return None
-        return additive_mask(mask, batch, length, past, window, hidden.dtype, hidden.device)
+        return additive_mask(mask, grid, window, hidden, sequences)
+
+
+def _beside(weight: Tensor, hidden: Tensor, call: Call) -> tuple[Tensor, Call]:
+    """The residual stream and the call on the device of a weight."""
+    return hidden.to(weight.device), call.on(weight.device)
 
 
 @torch.no_grad()

@@ -1,33 +1,54 @@
 """What a forward call returns."""
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from mixtral_probe.model.cache import KVCache
 from mixtral_probe.model.sites import Call
 
+ByLayer = tuple[Tensor | None, ...]
+"""One entry per layer; None where a list of layers was asked for and this one is not on it."""
+
+
+class Output:
+    """What all outputs can do."""
+
+    __slots__ = ()
+    _order: ClassVar[tuple[str, ...]] = ()
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """What was asked for, in the order in which transformers documents its tuples (``return_dict=False``)."""
+        return tuple(value for name in self._order if (value := getattr(self, name)) is not None)
+
 
 @dataclass(frozen=True, slots=True)
-class ModelOutput:
+class ModelOutput(Output):
     """Of the base model. What was not asked for is None."""
+
+    _order = ("last_hidden_state", "past_key_values", "hidden_states", "attentions", "router_logits")
 
     last_hidden_state: Tensor
     """[B, S, C], after the final norm."""
     call: Call
     """Positions, masks and phase of the call, for who works on with its result."""
     past_key_values: KVCache | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
+    hidden_states: ByLayer | None = None
     """L + 1 of [B, S, C]: the embeddings, each layer's output, the last one after the final norm."""
-    attentions: tuple[Tensor, ...] | None = None
+    attentions: ByLayer | None = None
     """L of [B, H, S, M], after the softmax."""
     router_logits: tuple[Tensor, ...] | None = None
     """L of [B·S, E], raw."""
+    last_layer_output: Tensor | None = None
+    """[B, S, C], what the last layer gave to the final norm; comes with the last of the hidden states."""
 
 
 @dataclass(frozen=True, slots=True)
-class CausalLMOutput:
+class CausalLMOutput(Output):
     """Of the language model. What was not asked for is None."""
+
+    _order = ("loss", "aux_loss", "logits", "past_key_values", "hidden_states", "attentions", "router_logits")
 
     logits: Tensor
     """[B, kept, V]."""
@@ -36,6 +57,8 @@ class CausalLMOutput:
     aux_loss: Tensor | None = None
     """The pooled balance loss, K at balance."""
     past_key_values: KVCache | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
+    hidden_states: ByLayer | None = None
+    """As in ``ModelOutput``, like the rest."""
+    attentions: ByLayer | None = None
     router_logits: tuple[Tensor, ...] | None = None
+    last_layer_output: Tensor | None = None

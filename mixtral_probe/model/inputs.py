@@ -1,0 +1,88 @@
+"""What callers pass to ``forward``, checked before anything is computed with it.
+
+Values are looked at on the CPU only: on an accelerator that would make it wait.
+"""
+
+import torch
+from torch import Tensor
+
+from mixtral_probe.errors import InputError
+
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
+IGNORED = -100
+"""The label of what is not to be predicted."""
+
+
+def require_ids(ids: Tensor, vocabulary: int) -> None:
+    """Raise InputError unless ids are [B, S] whole numbers of the vocabulary."""
+    if ids.dim() != 2 or ids.dtype not in _WHOLE:
+        raise InputError(f"input_ids must be whole numbers [batch, positions], but they are {_described(ids)}")
+    if (came := _outside(ids, 0, vocabulary)) is not None:
+        raise InputError(f"token ids must be in 0–{vocabulary - 1}, the model's vocabulary, but {came} came")
+
+
+def require_embeddings(embeddings: Tensor, width: int) -> None:
+    """Raise InputError unless embeddings are [B, S, C] floats."""
+    if embeddings.dim() != 3 or embeddings.shape[-1] != width or not embeddings.is_floating_point():
+        raise InputError(
+            f"inputs_embeds must be floats [batch, positions, {width}], but they are {_described(embeddings)}"
+        )
+
+
+def require_positions(positions: Tensor, batch: int, length: int) -> None:
+    """Raise InputError unless positions are [B or 1, S] whole numbers."""
+    fits = positions.dim() == 2 and positions.shape[0] in (1, batch) and positions.shape[1] == length
+    if not fits or positions.dtype not in _WHOLE:
+        raise InputError(
+            f"position_ids must be whole numbers [{batch} or 1, {length}], but they are {_described(positions)}"
+        )
+
+
+def require_labels(labels: Tensor, logits: Tensor) -> None:
+    """Raise InputError unless labels are [B, S] ids of the vocabulary or −100, one for each of the logits [B, S, V]."""
+    if labels.shape != logits.shape[:2] or labels.dtype != torch.int64:
+        raise InputError(
+            f"labels must be int64 {list(logits.shape[:2])}, one for each position with logits, "
+            f"but they are {_described(labels)}; with labels leave logits_to_keep at 0"
+        )
+    if (came := _outside(labels[labels != IGNORED], 0, logits.shape[-1])) is not None:
+        raise InputError(
+            f"labels must be token ids in 0–{logits.shape[-1] - 1}, or {IGNORED} to be ignored, but {came} came"
+        )
+
+
+def kept_positions(hidden: Tensor, keep: int | Tensor) -> Tensor:
+    """[B, n, C] of hidden states [B, S, C]: the last ``keep`` positions (0: all), or those of an index tensor.
+
+    Args:
+        keep: a number, or positions [n] for every row, or [B, n] for each.
+
+    Raises:
+        InputError: it is neither, or there is no such position.
+    """
+    batch, length, _ = hidden.shape
+    if isinstance(keep, int) and not isinstance(keep, bool):
+        if keep < 0:
+            raise InputError(f"logits_to_keep must be a number of positions, 0 for all, but it is {keep}")
+        return hidden[:, -keep:]
+    if not isinstance(keep, Tensor) or keep.dtype not in _WHOLE or list(keep.shape[:-1]) not in ([], [batch]):
+        given = _described(keep) if isinstance(keep, Tensor) else repr(keep)
+        raise InputError(f"logits_to_keep must be a number or whole numbers [n] or [{batch}, n], but it is {given}")
+    if (came := _outside(keep, -length, length)) is not None:
+        raise InputError(f"logits_to_keep must name positions in 0–{length - 1}, but {came} came")
+    if keep.dim() == 1:
+        return hidden[:, keep.to(hidden.device).long()]
+    rows = torch.arange(batch, device=hidden.device)[:, None]
+    return hidden[rows, keep.to(hidden.device).long()]
+
+
+def _outside(numbers: Tensor, low: int, high: int) -> int | None:
+    """One of the numbers that is not in low ≤ n < high, where that can be told at no cost."""
+    if numbers.device.type != "cpu" or not numbers.numel():
+        return None
+    least, most = int(numbers.min()), int(numbers.max())
+    return least if least < low else most if most >= high else None
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
