@@ -12,8 +12,10 @@ from mixtral_probe.model.rope import rotate
 from mixtral_probe.model.sites import AttentionSlice, Call, Site, Visitors
 
 Numerics = Literal["reference", "fast"]
-SLICE_ELEMENTS = 2**23
+SLICE_ELEMENTS = 2**22
 """Attention weights shown at once: at most this many numbers, or one head."""
+QUERIES_AT_ONCE = 512
+"""Of plain causal attention: few queries together need not be multiplied by the many keys after them."""
 
 
 class Attention(nn.Module):
@@ -107,13 +109,25 @@ class Attention(nn.Module):
     def _weights(self, query: Tensor, key: Tensor, mask: Tensor | None, heads: Sequence[int]) -> Tensor:
         """Softmax of the scaled scores of some heads [B, h, S, M]: float32 inside, the activations' dtype outside."""
         key = self._repeat(key) if len(heads) == self.num_heads else self._of_heads(key, heads)
+        if mask is None and query.shape[2] > 1:
+            return self._causal_weights(query, key)
         scores = torch.matmul(query, key.transpose(2, 3)) * self.scale
         if mask is not None:
             scores = scores + self._mask(mask, heads)
-        elif query.shape[2] > 1:
-            hidden = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu_(1)
-            scores.masked_fill_(hidden, torch.finfo(scores.dtype).min)
         return F.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+
+    def _causal_weights(self, query: Tensor, key: Tensor) -> Tensor:
+        """The same where nothing but the order of positions hides keys: [B, h, S, S], made in blocks of queries."""
+        size = query.shape[2]
+        weights = query.new_zeros(*query.shape[:3], size)
+        later = torch.ones(QUERIES_AT_ONCE, QUERIES_AT_ONCE, dtype=torch.bool, device=query.device).triu_(1)
+        for start in range(0, size, QUERIES_AT_ONCE):
+            stop = min(start + QUERIES_AT_ONCE, size)
+            scores = torch.matmul(query[:, :, start:stop], key[:, :, :stop].transpose(2, 3)) * self.scale
+            diagonal = later[: stop - start, : stop - start]
+            scores[..., start:].masked_fill_(diagonal, torch.finfo(scores.dtype).min)
+            weights[:, :, start:stop, :stop] = F.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+        return weights
 
     def _mask(self, mask: Tensor | None, heads: Sequence[int]) -> Tensor | None:
         """The mask of some heads, where each has its own."""

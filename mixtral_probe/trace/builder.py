@@ -1,7 +1,7 @@
 """A trace being made: its size is known, its arrays exist from the start and are filled in place."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.trace import disk, storage, workspace
-from mixtral_probe.trace.attention import AttentionPlan, AttentionRecord, clear_sums
+from mixtral_probe.trace.attention import AttentionPlan, AttentionRecord, clear_sums, map_name
 from mixtral_probe.trace.meta import TraceMeta, utc_now
 from mixtral_probe.trace.plan import RunPlan
 from mixtral_probe.trace.trace import Trace
@@ -103,6 +103,14 @@ class TraceBuilder:
         if self._attention is None:
             raise InputError("attention is recorded only with an AttentionPlan, but this builder has none")
         return self._attention.block(document, chunk, layer)
+
+    def write_attention(self, document: int, chunk: int, layer: int, heads: Sequence[int], packed: np.ndarray) -> None:
+        """Fill in some planned heads of a window, [heads, S(S+1)/2]; on disk they take no memory of this process."""
+        self.attention_block(document, chunk, layer)
+        assert self._attention is not None
+        planned = self._attention.plan.layers[layer]
+        for head, values in zip(heads, packed, strict=True):
+            self._space.write_attention(map_name(document, chunk, layer), planned.index(head), values)
 
     def mark_done(self, documents: Iterable[int]) -> None:
         """Say that these documents' rows are filled; on disk they survive even a power cut from here on."""

@@ -91,6 +91,16 @@ class TensorFile:
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
 
+    def write_row(self, name: str, row: int, values: np.ndarray) -> None:
+        """Write `file[name][row]`. Through the file, not its map: a page of a map is memory until it is unmapped."""
+        dtype, shape, begin = self._places[name]
+        data = np.ascontiguousarray(values, dtype)
+        if data.shape != shape[1:]:
+            raise ValueError(f"a row of {name} has the shape {shape[1:]}, but {data.shape} came")
+        with self.path.open("r+b") as file:
+            file.seek(self._start + begin + row * data.nbytes)
+            file.write(data)
+
     def flush(self) -> None:
         """Wait until what was written is on the disk."""
         self._map.flush()

@@ -36,6 +36,13 @@ class Workspace:
         if isinstance(self.attention, tensorfile.TensorFile):
             self.attention.flush()
 
+    def write_attention(self, name: str, row: int, values: np.ndarray) -> None:
+        """Fill one row of a tensor of the attention."""
+        if isinstance(self.attention, tensorfile.TensorFile):
+            self.attention.write_row(name, row, values)
+        elif self.attention is not None:
+            self.attention[name][row] = values
+
     def flush_done(self) -> None:
         """Wait until the list of done documents is on the disk."""
         if isinstance(self.arrays["done"], np.memmap):
