@@ -114,7 +114,7 @@ def _describe(source: sources.Source, trace: Trace) -> None:
 
 def _nothing_to_show() -> None:
     with st.container(border=True):
-        st.subheader(":material/database_off: No trace is open yet")
+        st.title(":material/database_off: No trace is open yet", anchor=False)
         st.write("A trace is the record of one run: which experts every token was sent to, in every layer.")
         st.write("Make one on the page **Run**, or in a terminal, and open it here:")
         st.code(

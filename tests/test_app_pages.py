@@ -76,7 +76,7 @@ def test_without_a_trace_the_page_says_what_to_do(monkeypatch):
 
     monkeypatch.setattr(settings, "EXAMPLE", "no-such.trace")
     test = clean(opened(monkeypatch))
-    assert "No trace is open" in test.subheader[0].value
+    assert "No trace is open" in test.title[0].value
     assert "mixtral-probe capture" in test.code[0].value
 
 
