@@ -35,8 +35,8 @@ def reference_model(seed: int = 0, std: float = 0.1, **changes: Any) -> Any:
     import transformers
 
     fields = TOY | changes
-    theta = fields.pop("rope_theta")
-    config = transformers.MixtralConfig(**fields, rope_parameters={"rope_type": "default", "rope_theta": theta})
+    rope = {"rope_type": "default", "rope_theta": fields.pop("rope_theta")} | fields.pop("rope_parameters", {})
+    config = transformers.MixtralConfig(**fields, rope_parameters=rope)
     model = transformers.MixtralForCausalLM._from_config(
         config, attn_implementation="eager", experts_implementation="eager"
     )
