@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mixtral_probe.instruments.copier import Copier, HostCopier
-from mixtral_probe.instruments.recorder import attention_sums, packed_triangle
+from mixtral_probe.instruments.triangle import attention_sums, packed_triangle
 from mixtral_probe.model.sites import AttentionSlice, Call, Routing, Site
 from mixtral_probe.trace import AttentionPlan
 
@@ -92,16 +92,16 @@ class GrowingRecorder:
 
     def _keep_attention(self, seen: SeenCall, layer: int, shown: AttentionSlice) -> None:
         assert self.plan is not None
-        own = [i for i, head in enumerate(shown.heads) if head in self.plan.layers[layer]]
-        rows, queries = shown.weights.shape[0], shown.weights.shape[2]
+        weights = shown.of([head for head in shown.heads if head in self.plan.layers[layer]])
+        rows, queries = weights.shape[0], weights.shape[2]
         for row in range(rows):
             padding = self._padding[row * len(self._padding) // rows]
-            weights = shown.weights[row, own, padding if queries > 1 else 0 :, padding:]
-            for name, value in attention_sums(weights).items():
+            own = weights[row, :, padding if queries > 1 else 0 :, padding:]
+            packed = packed_triangle(own)
+            for name, value in attention_sums(packed, *own.shape[1:]).items():
                 self.copier.copy(value, partial(_append, seen.attention_sums, (layer, row, name)))
             if self.plan.maps:
-                lines = packed_triangle(weights) if queries > 1 else weights[:, 0].half()
-                self.copier.copy(lines, partial(_append, seen.attention_maps, (layer, row)))
+                self.copier.copy(packed.half(), partial(_append, seen.attention_maps, (layer, row)))
 
 
 def _set(kept: dict[int, np.ndarray], layer: int, value: Tensor) -> None:

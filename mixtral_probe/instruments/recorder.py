@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mixtral_probe.instruments.copier import Copier, HostCopier
+from mixtral_probe.instruments.triangle import attention_sums, packed_triangle
 from mixtral_probe.model.sites import AttentionSlice, Call, Routing, Site
 from mixtral_probe.trace import AttentionPlan, TraceBuilder
 
@@ -85,18 +86,20 @@ class Recorder:
         assert self.plan is not None
         assert self.builder.attention_sums is not None
         planned = self.plan.layers[layer]
-        own = [i for i, head in enumerate(shown.heads) if head in planned]
-        heads = [shown.heads[i] for i in own]
+        heads = [head for head in shown.heads if head in planned]
+        weights = shown.of(heads)
         for row, window in enumerate(self.windows):
-            weights = shown.weights[row, own, : window.length, : window.length]
-            for name, value in attention_sums(weights).items():
+            packed = packed_triangle(weights[row, :, : window.length, : window.length])
+            for name, value in attention_sums(packed, window.length, window.length).items():
                 self.copier.copy(value, partial(self._add_sum, name, window.document, layer, heads))
             if heads[0] == planned[0]:
                 self.builder.attention_sums["tokens"][layer, window.document] += window.length
             if self.plan.maps:
-                places = [planned.index(head) for head in heads]
-                block = self.builder.attention_block(window.document, window.chunk, layer)
-                self.copier.copy(packed_triangle(weights), partial(_assign, block, places))
+                place = (window.document, window.chunk, layer)
+                self.copier.copy(packed.half(), partial(self._write_maps, place, heads))
+
+    def _write_maps(self, place: tuple[int, int, int], heads: Sequence[int], value: Tensor) -> None:
+        self.builder.write_attention(*place, heads, value.numpy())
 
     def _add_sum(self, name: str, document: int, layer: int, heads: list[int], value: Tensor) -> None:
         assert self.builder.attention_sums is not None
@@ -105,29 +108,3 @@ class Recorder:
 
 def _assign(target: np.ndarray, rows: Any, value: Tensor) -> None:
     target[rows] = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
-
-
-def packed_triangle(weights: Tensor) -> Tensor:
-    """[h, S, S] → [h, S(S+1)/2] float16: the lower triangles row by row, as the trace keeps them."""
-    places = _triangle(weights.shape[-1]).to(weights.device)
-    return weights.half().flatten(1).index_select(1, places)
-
-
-@lru_cache(maxsize=2)
-def _triangle(size: int) -> Tensor:
-    """Where the lower triangle lies in a flattened square of ``size``, row by row."""
-    return torch.ones(size, size, dtype=torch.bool).tril_().flatten().nonzero().squeeze(1)
-
-
-def attention_sums(weights: Tensor) -> dict[str, Tensor]:
-    """Sums over the queries, the last S of M positions, of attention weights [h, S, M], each [h] float64.
-
-    ``entropy_bits``: −Σ_j a_ij log2 a_ij; ``distance``: Σ_j a_ij (i − j), in tokens; ``sink``: a_i0.
-    """
-    weights = weights.float()
-    queries, keys = weights.shape[1:]
-    position = torch.arange(keys, dtype=torch.float32, device=weights.device)
-    entropy = -torch.special.xlogy(weights, weights).sum((1, 2), dtype=torch.float64) / np.log(2)
-    mean_key = weights @ position  # [h, S], Σ_j a_ij j
-    distance = (position[keys - queries :] * weights.sum(2) - mean_key).sum(1, dtype=torch.float64)
-    return {"entropy_bits": entropy, "distance": distance, "sink": weights[..., 0].sum(1, dtype=torch.float64)}

@@ -65,6 +65,12 @@ class AttentionSlice:
     weights: Tensor
     """[B, len(heads), S, M], each row summing to 1."""
 
+    def of(self, heads: Sequence[int]) -> Tensor:
+        """The weights of some of its heads, a view where those are all."""
+        if tuple(heads) == self.heads:
+            return self.weights
+        return self.weights[:, [self.heads.index(head) for head in heads]]
+
 
 @dataclass(slots=True)
 class Call:

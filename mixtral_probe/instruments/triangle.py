@@ -1,0 +1,37 @@
+"""Attention weights as a trace keeps them: of each query only the keys it may see."""
+
+from functools import lru_cache
+from math import log2
+
+import torch
+from torch import Tensor
+
+
+def packed_triangle(weights: Tensor) -> Tensor:
+    """[h, S, M] of the last S of M positions → [h, P] float32: of each query its M − S + 1, …, M first keys.
+
+    With S = M this is the lower triangle row by row, P = S(S+1)/2.
+    """
+    places, _, _ = _visible(*weights.shape[1:])
+    return weights.float().flatten(1).index_select(1, places.to(weights.device))
+
+
+def attention_sums(packed: Tensor, queries: int, keys: int) -> dict[str, Tensor]:
+    """Sums over the queries, the last S of M positions, of packed weights [h, P], each [h] float64.
+
+    ``entropy_bits``: −Σ_j a_ij log2 a_ij; ``distance``: Σ_j a_ij (i − j), in tokens; ``sink``: a_i0.
+    """
+    _, distance, first = _visible(queries, keys)
+    logs = packed.clamp_min(torch.finfo(torch.float32).tiny).log_().mul_(packed)
+    return {
+        "entropy_bits": logs.sum(1).double() * -log2(torch.e),
+        "distance": (packed @ distance.to(packed.device)).double(),
+        "sink": packed.index_select(1, first.to(packed.device)).sum(1).double(),
+    }
+
+
+@lru_cache(maxsize=2)
+def _visible(queries: int, keys: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Each packed entry's place in the flat [S, M] and its i − j, each [P]; and which entries are key 0, [S]."""
+    row, key = torch.tril_indices(queries, keys, offset=keys - queries, dtype=torch.int32)
+    return row * keys + key, (row + (keys - queries) - key).float(), (key == 0).nonzero().squeeze(1)
