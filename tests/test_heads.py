@@ -169,6 +169,18 @@ def test_the_other_outputs(kind):
     assert len(found.past_key_values) == 9
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_tuples_begin_as_those_of_transformers(kind):
+    theirs = reference(kind)
+    asked = {"return_dict": False, "output_attentions": True, "use_cache": False} | labelled(kind)
+    with torch.no_grad():
+        expected = theirs(IDS, **asked)
+        found = like(theirs, kind)(IDS, **asked, output_router_logits=True)
+    assert len(found) == len(expected) + 2
+    assert all(torch.equal(a, b) for a, b in zip(found[1:-3], expected[1:-1], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(found[-3], expected[-1], strict=True))
+
+
 class Seen:
     def __init__(self):
         self.sites = []

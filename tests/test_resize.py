@@ -8,6 +8,7 @@ import transformers
 from helpers import everything, reference_model, toy_model
 
 from mixtral_probe import InputError, MixtralConfig, MixtralForCausalLM, MixtralForSequenceClassification, MixtralModel
+from mixtral_probe.engine import attention_plan
 from mixtral_probe.model import Site
 
 IDS = torch.arange(18).reshape(2, 9).mul(7).remainder(40)
@@ -215,3 +216,13 @@ def test_heads_that_cannot_go(heads, message):
     with pytest.raises(InputError, match=message):
         model.prune_heads({1: [0]} | heads)
     assert model.model.layers[1].self_attn.heads == (0, 1, 2, 3)
+
+
+def test_traces_leave_pruned_heads_out():
+    model = toy_model()
+    model.prune_heads({0: [1]})
+    plan = attention_plan("all", model.config)
+    assert plan.layers == {0: (0, 2, 3), 1: (0, 1, 2, 3)}
+    assert attention_plan([0], model.config).layers == {0: (0, 2, 3)}
+    with pytest.raises(InputError, match="head 1 of layer 0 was pruned and has no attention; leave it out"):
+        attention_plan("0:0-2", model.config)

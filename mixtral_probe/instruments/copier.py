@@ -1,6 +1,6 @@
 """Bringing values from the model's device to the host without making the forward pass wait."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -72,6 +72,6 @@ class StreamCopier:
             write(host)
 
 
-def copier_for(devices: Iterable[torch.device]) -> Copier:
-    """The copier for values made on these devices."""
-    return HostCopier() if all(device.type == "cpu" for device in devices) else StreamCopier()
+def copier_for(device: torch.device) -> Copier:
+    """The copier for values made on this device, and, where there are accelerators, on any other."""
+    return StreamCopier() if torch.accelerator.is_available() or device.type != "cpu" else HostCopier()

@@ -40,7 +40,11 @@ class KVCache:
 
     def reorder(self, rows: Tensor) -> None:
         """Keep these rows [N] of the batch, in this order; a row may come several times or not at all."""
-        self._layers = [(key.index_select(0, rows), value.index_select(0, rows)) for key, value in self._layers]
+        own = [rows.to(key.device) for key, _ in self._layers]  # layers may lie on different devices
+        self._layers = [
+            (key.index_select(0, here), value.index_select(0, here))
+            for (key, value), here in zip(self._layers, own, strict=True)
+        ]
 
     def crop(self, length: int) -> None:
         """Forget what lies beyond the first ``length`` positions.

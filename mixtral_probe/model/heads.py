@@ -5,7 +5,7 @@ The reference drops router logits in these three; here they and the balance loss
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,44 +17,52 @@ from mixtral_probe.model.cache import KVCache
 from mixtral_probe.model.head_losses import sequence_loss, span_loss, token_loss
 from mixtral_probe.model.losses import load_balancing_loss_pooled
 from mixtral_probe.model.model import MixtralModel, initialise
-from mixtral_probe.model.outputs import ModelOutput
+from mixtral_probe.model.outputs import ByLayer, ModelOutput, Output
 from mixtral_probe.model.sites import MODEL, Instrument, Site, Visitors
 
+Kind = TypeVar("Kind", bound="_HeadOutput")
 
-@dataclass(frozen=True, slots=True)
-class ClassifierOutput:
-    """Of sequence and token classification. What was not asked for is None."""
 
-    logits: Tensor
-    """[B, N] for sequences, [B, S, N] for tokens; N labels."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _HeadOutput(Output):
+    """What all three give; the reference's tuples have the first fields, routing follows them."""
+
+    _order: ClassVar[tuple[str, ...]]
     loss: Tensor | None = None
     """The head's loss, plus router_aux_loss_coef · aux_loss when router logits were asked for."""
     aux_loss: Tensor | None = None
     """The pooled balance loss, K at balance."""
     past_key_values: KVCache | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
+    hidden_states: ByLayer | None = None
+    """As in ``ModelOutput``, like the rest."""
+    attentions: ByLayer | None = None
     router_logits: tuple[Tensor, ...] | None = None
-    """L of [B·S, E], raw."""
+    last_layer_output: Tensor | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class QuestionAnsweringOutput:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifierOutput(_HeadOutput):
+    """Of sequence and token classification. What was not asked for is None."""
+
+    _order = ("loss", "logits", "past_key_values", "hidden_states", "attentions", "router_logits", "aux_loss")
+
+    logits: Tensor
+    """[B, N] for sequences, [B, S, N] for tokens; N labels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionAnsweringOutput(_HeadOutput):
     """Of question answering. What was not asked for is None."""
+
+    _order = (
+        "loss", "start_logits", "end_logits", "past_key_values", "hidden_states", "attentions", "router_logits",
+        "aux_loss",
+    )  # fmt: skip
 
     start_logits: Tensor
     """[B, S]: how likely the answer begins at each position."""
     end_logits: Tensor
     """[B, S]: how likely it ends there."""
-    loss: Tensor | None = None
-    """The mean cross entropy of both, plus router_aux_loss_coef · aux_loss when router logits were asked for."""
-    aux_loss: Tensor | None = None
-    """The pooled balance loss, K at balance."""
-    past_key_values: KVCache | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
-    router_logits: tuple[Tensor, ...] | None = None
-    """L of [B·S, E], raw."""
 
 
 class _Headed(nn.Module):
@@ -65,30 +73,26 @@ class _Headed(nn.Module):
         self.config, self.numerics = config, numerics
         self.model = MixtralModel(config, numerics)
 
-    def _decoded(self, output_router_logits: bool | None, **inputs: Any) -> ModelOutput:
-        routers = self.config.output_router_logits if output_router_logits is None else output_router_logits
-        return self.model(output_router_logits=routers, **inputs)
-
     def _scored(self, head: nn.Linear, hidden: Tensor, out: ModelOutput, instruments: Sequence[Instrument]) -> Tensor:
         """Logits [B, S, N] of hidden states [B, S, C]."""
         logits = head(hidden.to(head.weight.device))
         return Visitors(instruments, MODEL, out.call)(Site.LOGITS, logits)
 
-    def _rest(self, out: ModelOutput, loss: Tensor | None) -> dict[str, Any]:
-        """The fields that all outputs share; the balance loss joins the head's as it does the language model's."""
+    def _finished(
+        self, kind: type[Kind], out: ModelOutput, loss: Tensor | None, return_dict: bool | None, **logits: Tensor
+    ) -> Kind | tuple[Any, ...]:
+        """The output; the balance loss joins the head's as it does the language model's."""
         aux = None
-        if out.router_logits:
+        if out.router_logits is not None:
             aux = load_balancing_loss_pooled(out.router_logits, self.config.num_experts_per_tok, out.call.valid)
             if loss is not None:
                 loss = loss + self.config.router_aux_loss_coef * aux.to(loss.device)
-        return {
-            "loss": loss,
-            "aux_loss": aux,
-            "past_key_values": out.past_key_values,
-            "hidden_states": out.hidden_states,
-            "attentions": out.attentions,
-            "router_logits": out.router_logits,
-        }
+        made = kind(
+            loss=loss, aux_loss=aux, past_key_values=out.past_key_values, hidden_states=out.hidden_states,
+            attentions=out.attentions, router_logits=out.router_logits, last_layer_output=out.last_layer_output,
+            **logits,
+        )  # fmt: skip
+        return made if (self.config.return_dict if return_dict is None else return_dict) else made.to_tuple()
 
 
 class MixtralForSequenceClassification(_Headed):
@@ -106,10 +110,10 @@ class MixtralForSequenceClassification(_Headed):
         past_key_values: KVCache | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        output_router_logits: bool | None = None,
         instruments: Sequence[Instrument] = (),
-        **outputs: Any,
-    ) -> ClassifierOutput:
+        return_dict: bool | None = None,
+        **options: Any,
+    ) -> ClassifierOutput | tuple[Any, ...]:
         """Classify sequences; the other arguments are those of ``MixtralModel.forward``.
 
         The prediction is made at the rightmost token that is not ``pad_token_id``, or, of embeddings, that the
@@ -118,20 +122,21 @@ class MixtralForSequenceClassification(_Headed):
         Args:
             labels: [B] integers, [B, N] of 0 and 1, or numbers, as the config's ``problem_type`` has it; without one,
                 N = 1 is regression, integers are single labels, and the rest is several labels at once.
-            output_router_logits: return them, and add the balance loss to the loss; by default as the config says.
+            options: ``use_cache``, ``output_attentions``, ``output_hidden_states`` and ``output_router_logits``, which
+                adds the balance loss to the loss.
 
         Raises:
             InputError: several sequences without a ``pad_token_id`` in the config, or labels that do not fit.
         """
-        out = self._decoded(
-            output_router_logits, input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids,
-            past_key_values=past_key_values, inputs_embeds=inputs_embeds, instruments=instruments, **outputs,
+        out = self.model(
+            input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, instruments=instruments,
+            return_dict=True, **options,
         )  # fmt: skip
         logits = self._scored(self.score, out.last_hidden_state, out, instruments)
         last = self._last(input_ids, out.call.valid, logits)
         logits = logits[torch.arange(len(logits), device=logits.device), last]
         loss = None if labels is None else sequence_loss(logits, labels, self.config.problem_type)
-        return ClassifierOutput(logits, **self._rest(out, loss))
+        return self._finished(ClassifierOutput, out, loss, return_dict, logits=logits)
 
     def _last(self, input_ids: Tensor | None, valid: Tensor | None, logits: Tensor) -> Tensor | int:
         """[B], or −1 for the last position of all: where each sequence ends."""
@@ -171,26 +176,27 @@ class MixtralForTokenClassification(_Headed):
         past_key_values: KVCache | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
-        output_router_logits: bool | None = None,
         instruments: Sequence[Instrument] = (),
-        **outputs: Any,
-    ) -> ClassifierOutput:
+        return_dict: bool | None = None,
+        **options: Any,
+    ) -> ClassifierOutput | tuple[Any, ...]:
         """Classify tokens; the other arguments are those of ``MixtralModel.forward``.
 
         Args:
             labels: [B, S] integers, −100 where there is none.
-            output_router_logits: return them, and add the balance loss to the loss; by default as the config says.
+            options: ``use_cache``, ``output_attentions``, ``output_hidden_states`` and ``output_router_logits``, which
+                adds the balance loss to the loss.
 
         Raises:
             InputError: labels that do not fit.
         """
-        out = self._decoded(
-            output_router_logits, input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids,
-            past_key_values=past_key_values, inputs_embeds=inputs_embeds, instruments=instruments, **outputs,
+        out = self.model(
+            input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, instruments=instruments,
+            return_dict=True, **options,
         )  # fmt: skip
         logits = self._scored(self.score, self.dropout(out.last_hidden_state), out, instruments)
         loss = None if labels is None else token_loss(logits, labels)
-        return ClassifierOutput(logits, **self._rest(out, loss))
+        return self._finished(ClassifierOutput, out, loss, return_dict, logits=logits)
 
 
 class MixtralForQuestionAnswering(_Headed):
@@ -209,31 +215,33 @@ class MixtralForQuestionAnswering(_Headed):
         inputs_embeds: Tensor | None = None,
         start_positions: Tensor | None = None,
         end_positions: Tensor | None = None,
-        output_router_logits: bool | None = None,
         instruments: Sequence[Instrument] = (),
-        **outputs: Any,
-    ) -> QuestionAnsweringOutput:
+        return_dict: bool | None = None,
+        **options: Any,
+    ) -> QuestionAnsweringOutput | tuple[Any, ...]:
         """Find answers; the other arguments are those of ``MixtralModel.forward``.
 
         Args:
             start_positions, end_positions: [B], the answer's first and last position; S or more has no part in the
                 loss, and one without the other is a mistake.
-            output_router_logits: return them, and add the balance loss to the loss; by default as the config says.
+            options: ``use_cache``, ``output_attentions``, ``output_hidden_states`` and ``output_router_logits``, which
+                adds the balance loss to the loss.
 
         Raises:
             InputError: one of the two positions alone, or another shape.
         """
         if (start_positions is None) != (end_positions is None):
             raise InputError("start_positions and end_positions go together, but only one of them was given")
-        out = self._decoded(
-            output_router_logits, input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids,
-            past_key_values=past_key_values, inputs_embeds=inputs_embeds, instruments=instruments, **outputs,
+        out = self.model(
+            input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, instruments=instruments,
+            return_dict=True, **options,
         )  # fmt: skip
         start, end = self._scored(self.qa_outputs, out.last_hidden_state, out, instruments).unbind(-1)
         loss = None
         if start_positions is not None and end_positions is not None:
             loss = span_loss(start, end, start_positions, end_positions)
-        return QuestionAnsweringOutput(start.contiguous(), end.contiguous(), **self._rest(out, loss))
+        start, end = start.contiguous(), end.contiguous()
+        return self._finished(QuestionAnsweringOutput, out, loss, return_dict, start_logits=start, end_logits=end)
 
 
 def _linear(config: MixtralConfig, outputs: int, bias: bool) -> nn.Linear:
