@@ -93,7 +93,7 @@ def test_a_window_shows_that_many_keys_in_every_piece(numerics, window):
 
 @pytest.mark.parametrize("name", ["default", "linear", "yarn", "llama3", "dynamic", "longrope"])
 def test_pieces_with_scaled_positions(name):
-    """dynamic and longrope stay alike up to the length where their frequencies change; keys turned before keep theirs."""
+    """dynamic and longrope too, up to the length where their frequencies change; keys turned before keep theirs."""
     rope = rope_of(name, 8) | ({"original_max_position_embeddings": 9} if name == "longrope" else {})
     model = toy_model(max_position_embeddings=64, rope_parameters=rope)
     assert torch.allclose(in_pieces(model, (4, 1, 4))[0], everything(model, IDS).logits, rtol=0, atol=1e-5)
