@@ -5,6 +5,7 @@ import typer
 from mixtral_probe.cli.capture import capture
 from mixtral_probe.cli.dashboard import dashboard
 from mixtral_probe.cli.info import info
+from mixtral_probe.cli.parity import parity
 from mixtral_probe.cli.report import report
 from mixtral_probe.cli.shell import plain_errors
 
@@ -17,5 +18,5 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for verb in (capture, report, info, dashboard):
+for verb in (capture, report, info, dashboard, parity):
     app.command()(plain_errors(verb))

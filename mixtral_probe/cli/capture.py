@@ -26,6 +26,10 @@ def capture(
     attention: options.Attention = None,
     attention_maps: options.AttentionMaps = True,
     window: options.Window = None,
+    generate: options.Generate = None,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    seed: options.Seed = 0,
     device: options.Device = "cpu",
     dtype: options.DType = None,
     as_json: options.AsJson = False,
@@ -39,19 +43,32 @@ def capture(
       mixtral-probe capture --text "def add(a, b): return a + b" --out add.trace
       mixtral-probe capture --file novel.txt --attention 0,3 --out novel.trace
       mixtral-probe capture --corpus bundled --out corpus.trace
+      mixtral-probe capture --text "Once upon a time" --generate 50 --temperature 0.8 --out told.trace
       mixtral-probe capture --model ~/mixtral-8x7b --corpus my_texts --dtype bfloat16 --out big.trace
     """
     source = _source(text, file, corpus)
     _check_out(out)
     probe = _open(model, device, dtype)
     chosen: dict[str, Any] = {"attention": attention, "attention_maps": attention_maps, "window": window}
+    chosen |= {} if generate is None else {"generate": generate}
     expected = probe.estimate(source, **chosen)
-    typer.echo(_estimate_sentence(expected), err=as_json)
-    trace = _run(probe, source, out, chosen)
+    typer.echo(_estimate_sentence(expected, most=generate is not None), err=as_json)
+    trace = _run(probe, source, out, chosen | _drawing(generate, temperature, top_p, seed))
     if as_json:
         print_json(_facts(trace, expected))
     else:
         typer.echo(f"wrote {out}: {_trace_words(trace)}")
+
+
+def _drawing(generate: int | None, temperature: float | None, top_p: float | None, seed: int) -> dict[str, Any]:
+    """How tokens are chosen: drawn as soon as one of the two settings of drawing is given, else the best."""
+    given = {"temperature": temperature, "top_p": top_p}
+    asked = {name: value for name, value in given.items() if value is not None}
+    if generate is None:
+        if asked:
+            raise InputError(f"--{min(asked).replace('_', '-')} says how tokens are drawn, so it needs --generate N")
+        return {}
+    return {"seed": seed, "do_sample": bool(asked), **asked}
 
 
 def _source(text: str | None, file: Path | None, corpus: str | None) -> "Source":
@@ -91,8 +108,9 @@ def _check_out(out: Path) -> None:
     from mixtral_probe.trace.storage import MARKER
 
     check_target(out, MARKER)
-    if (partial := out.with_name(f"{out.name}.partial")).is_dir():
-        typer.echo(f"continuing the unfinished run in {partial}", err=True)
+    for ending in (".partial", ".parts"):
+        if (unfinished := out.with_name(out.name + ending)).is_dir():
+            typer.echo(f"continuing the unfinished run in {unfinished}", err=True)
 
 
 def _open(model: str, device: str, dtype: str | None) -> "Probe":
@@ -109,12 +127,14 @@ def _run(probe: "Probe", source: "Source", out: Path, chosen: dict[str, Any]) ->
             return probe.trace(source, path=out, on_progress=progress, should_stop=stopped, **chosen)
         except CaptureStoppedError:
             pass
-    fail(f"stopped; what is done is kept in {out}.partial, and the same command continues there", STOPPED)
+    kept = f"{out}.parts" if "generate" in chosen else f"{out}.partial"
+    fail(f"stopped; what is done is kept in {kept}, and the same command continues there", STOPPED)
 
 
-def _estimate_sentence(expected: "Estimate") -> str:
+def _estimate_sentence(expected: "Estimate", most: bool) -> str:
+    tokens = f"{'at most ' if most else ''}{words.counted(expected.tokens, 'token')}"
     return (
-        f"{words.counted(expected.documents, 'document')}, {words.counted(expected.tokens, 'token')}: about "
+        f"{words.counted(expected.documents, 'document')}, {tokens}: about "
         f"{words.size(expected.memory_bytes)} of memory, {words.size(expected.disk_bytes)} on disk, "
         f"{words.duration(expected.seconds)}"
     )

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-_WHAT, _HOW = "What to run (exactly one)", "How"
+_WHAT, _HOW, _GENERATE = "What to run (exactly one)", "How", "Going on from the text"
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")]
 TraceFolders = Annotated[list[Path], typer.Argument(metavar="TRACE", help="Folders that capture wrote.")]
@@ -48,6 +48,27 @@ Window = Annotated[
         metavar="N", help="Cut documents after N tokens; by default where the positions end.", rich_help_panel=_HOW
     ),
 ]
+Generate = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Continue each text by at most N tokens, and record them too.", rich_help_panel=_GENERATE
+    ),
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        metavar="T", help="Draw the tokens, the more freely the larger T; 1 as the model says.",
+        rich_help_panel=_GENERATE,
+    ),
+]  # fmt: skip
+TopP = Annotated[
+    float | None,
+    typer.Option(
+        "--top-p", metavar="P", help="Draw from the best tokens that reach the probability P together.",
+        rich_help_panel=_GENERATE,
+    ),
+]  # fmt: skip
+Seed = Annotated[int, typer.Option(metavar="S", help="Of what is drawn.", rich_help_panel=_GENERATE)]
 Device = Annotated[str, typer.Option(metavar="D", help="Such as cpu, cuda:0 or mps.", rich_help_panel=_HOW)]
 DType = Annotated[
     str | None,
@@ -57,6 +78,15 @@ DType = Annotated[
         rich_help_panel=_HOW,
     ),
 ]
+
+ParityModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="DIR|mini", help="Compare on this model too, in float32; without it only on random ones."
+    ),
+]
+Rounds = Annotated[int, typer.Option(metavar="N", min=1, help="Random models, and random inputs for DIR.")]
+ParitySeed = Annotated[int, typer.Option("--seed", metavar="S", help="Of the random models and inputs.")]
 
 ReportOut = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder the files go to.")]
 TableFormat = Annotated[Literal["csv", "parquet"], typer.Option("--format", help="Of the tables.")]

@@ -33,7 +33,7 @@ class Estimate:
 def estimate(
     model: MixtralForCausalLM, planned: Plan, attention: AttentionPlan | None, positions: int, new_tokens: int = 0
 ) -> Estimate:
-    """Estimate a capture of ``planned``, and of new tokens after each, with ``positions`` padded positions in a batch."""
+    """Estimate a capture of ``planned`` and of new tokens after each, ``positions`` padded positions in a batch."""
     config = model.config
     meta = TraceMeta(
         num_layers=config.num_hidden_layers,

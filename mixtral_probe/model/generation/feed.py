@@ -10,6 +10,8 @@ from mixtral_probe.model.generation.prompt import Prompt
 from mixtral_probe.model.outputs import ModelOutput
 from mixtral_probe.model.sites import Instrument
 
+COLLECTED = ("router_logits", "attentions", "hidden_states")
+
 
 class Feed:
     """Keeps positions, padding and cache right from call to call.
@@ -18,7 +20,7 @@ class Feed:
         model: a ``MixtralForCausalLM``.
         prompt: whose cache and padding are used; its ids are the first to be fed.
         instruments: attached to every call.
-        collect: among "router_logits", "attentions", "hidden_states": kept for every call.
+        collect: of ``COLLECTED``, what is kept of every call.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Feed:
             past_key_values=self.cache,
             instruments=self.instruments,
             return_dict=True,
-            **{f"output_{name}": True for name in self.collected},
+            **{f"output_{name}": name in self.collected for name in COLLECTED},
         )
         for name, calls in self.collected.items():
             calls.append(getattr(out, name))

@@ -1,0 +1,78 @@
+"""`mixtral-probe parity`: ours against the installed transformers."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mixtral_probe.cli import options, words
+from mixtral_probe.cli.shell import FAILED, print_json
+
+if TYPE_CHECKING:
+    from mixtral_probe.engine.parity import ParityReport, Routing
+
+
+def parity(
+    model: options.ParityModel = None,
+    rounds: options.Rounds = 8,
+    seed: options.ParitySeed = 0,
+    as_json: options.AsJson = False,
+) -> None:
+    """Compare every output with that of the installed transformers; exit code 1 if one differs too much.
+
+    Random models of awkward shapes, and with --model a folder. The numerics "reference" must be equal to the bit (the
+    balance loss to 1e-5), "fast" to 1e-4 of the largest value, and the same experts chosen wherever their logits differ
+    by more than 1e-4.
+
+    \b
+    Examples:
+      mixtral-probe parity
+      mixtral-probe parity --model mini --rounds 20 --seed 1
+      mixtral-probe parity --model ~/mixtral-8x7b --rounds 1 --json
+    """
+    from mixtral_probe.engine.parity import parity as compare
+
+    report = compare(model, rounds, seed, _tell if sys.stderr.isatty() else None)
+    if as_json:
+        print_json(_facts(report))
+    else:
+        for line in _lines(report):
+            typer.echo(line)
+    if not report.met:
+        raise typer.Exit(FAILED)
+
+
+def _tell(done: int, total: int) -> None:
+    typer.echo(f"\r{done} of {total} rounds" + ("\n" if done == total else ""), err=True, nl=False)
+
+
+def _facts(report: "ParityReport") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "met": report.met,
+        "transformers": report.version,
+        "model": report.model,
+        "rounds": report.rounds,
+        "differences": report.differences.to_dict("records"),
+        "routing": {numerics: asdict(found) for numerics, found in report.routing.items()},
+    }
+
+
+def _lines(report: "ParityReport") -> list[str]:
+    on = "random models" if report.model is None else f"random models and {report.model}"
+    lines = [f"transformers {report.version}, {words.counted(report.rounds, 'round')} on {on}, float32"]
+    lines.append(f"{'numerics':10} {'output':14} {'largest difference':>18} {'limit':>8}")
+    for row in report.differences.itertuples():
+        verdict = "" if row.met else "  MISSED"
+        lines.append(f"{row.numerics:10} {row.output:14} {row.largest:18.3g} {row.limit:8.3g}{verdict}")
+    lines += [f"{numerics}: {_routing_words(found)}" for numerics, found in report.routing.items()]
+    lines.append("everything agrees" if report.met else "something differs too much")
+    return lines
+
+
+def _routing_words(found: "Routing") -> str:
+    same = f"the same experts in {found.choices - found.different:,} of {words.counted(found.choices, 'choice')}"
+    if found.smallest_margin is None:
+        return same
+    return f"{same}; the smallest margin of the others is {found.smallest_margin:.3g}, {found.missed} are above 1e-4"
