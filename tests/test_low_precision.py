@@ -1,4 +1,4 @@
-"""bfloat16 and float16: routing first, then numbers; transformers rounds in different places from version to version."""
+"""bfloat16 and float16: routing first, then numbers, since transformers rounds differently from version to version."""
 
 import pytest
 import torch
