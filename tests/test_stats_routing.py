@@ -21,6 +21,11 @@ def same(a, b):
     assert (a.histogram is None) == (b.histogram is None)
     if a.histogram is not None:
         np.testing.assert_array_equal(a.histogram, b.histogram)
+    for name, array in a.structure.arrays().items():
+        np.testing.assert_array_equal(array, b.structure.arrays()[name], err_msg=name)
+    np.testing.assert_array_equal(a.affinity.keys, b.affinity.keys)
+    np.testing.assert_array_equal(a.affinity.counts, b.affinity.counts)
+    assert a.affinity.pieces == b.affinity.pieces
     theirs = b.sums.arrays()
     assert set(theirs) == set(a.sums.arrays())
     for name, array in a.sums.arrays().items():
@@ -28,6 +33,11 @@ def same(a, b):
             np.testing.assert_array_equal(array, theirs[name], err_msg=name)
         else:
             np.testing.assert_allclose(array, theirs[name], rtol=1e-12, atol=1e-13, err_msg=name)
+
+
+def words(tokens):
+    """Token ids that come back, some of them unknown."""
+    return np.random.default_rng(tokens).integers(-1, 9, tokens)
 
 
 def test_sums_by_brute_force():
@@ -91,7 +101,7 @@ def test_slices_of_any_size_give_the_same_sums(monkeypatch):
 @settings(deadline=None, max_examples=12)
 @given(st.integers(0, 1000), st.integers(1, 90), st.integers(1, 5), st.randoms(use_true_random=False))
 def test_merging_any_partition_in_any_order_gives_the_whole(seed, documents, parts, random):
-    trace = random_trace(seed, layers=2, tokens=3 * documents, documents=documents)
+    trace = random_trace(seed, layers=2, tokens=3 * documents, documents=documents, token_ids=words(3 * documents))
     owner = [random.randrange(parts) for _ in range(documents)]
     pieces = [
         RoutingStats.from_trace(trace.select([d for d in range(documents) if owner[d] == part]), by="domain")
@@ -209,7 +219,12 @@ def test_layers_carry_the_models_own_numbers():
 @pytest.mark.parametrize("documents", [3, 100])
 @pytest.mark.parametrize("logits", [True, False])
 def test_saved_and_loaded_is_the_same(tmp_path, documents, logits):
-    stats = RoutingStats.from_trace(random_trace(documents=documents, logits=logits), by="domain")
+    stats = RoutingStats.from_trace(
+        random_trace(
+            documents=documents, logits=logits, token_ids=words(200), piece=list("ab\ud800") * 66 + [None] * 2
+        ),
+        by="domain",
+    )
     stats.save(tmp_path / "stats.safetensors")
     same(RoutingStats.load(tmp_path / "stats.safetensors"), stats)
     assert [path.name for path in tmp_path.iterdir()] == ["stats.safetensors"]
@@ -222,7 +237,7 @@ def test_files_that_are_not_statistics_are_refused(tmp_path):
     with pytest.raises(InputError, match="is not a statistics file"):
         RoutingStats.load(tmp_path / "text")
     save_file({"a": np.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match="version 1"):
+    with pytest.raises(InputError, match="version 2, but it is another kind of file"):
         RoutingStats.load(tmp_path / "other.safetensors")
 
 

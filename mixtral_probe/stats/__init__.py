@@ -1,19 +1,26 @@
 """Mergeable sums of a trace: as small for a million documents as for sixty-four."""
 
 from mixtral_probe.stats.accumulate import counted_rows, slices
+from mixtral_probe.stats.affinity import TARGETS, Affinity
 from mixtral_probe.stats.beside import STATS_FILE, routing_stats, save_beside
 from mixtral_probe.stats.blocks import MAX_BLOCKS, block_positions, document_keys, union_blocks
 from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, chosen_mask, confidence_edges, selection_margin, softmax
 from mixtral_probe.stats.routing import ALL, RoutingStats
+from mixtral_probe.stats.structure import MAX_LAG, POSITION_BUCKETS, Structure
 from mixtral_probe.stats.sums import Sums
 
 __all__ = [
     "ALL",
     "CONFIDENCE",
     "MAX_BLOCKS",
+    "MAX_LAG",
     "NUM_BINS",
+    "POSITION_BUCKETS",
     "STATS_FILE",
+    "TARGETS",
+    "Affinity",
     "RoutingStats",
+    "Structure",
     "Sums",
     "block_positions",
     "chosen_mask",

@@ -1,4 +1,7 @@
-"""Named arrays and a few names in one safetensors file, written whole or not at all. No pickle."""
+"""Named arrays and a few names in one safetensors file, written whole or not at all. No pickle.
+
+A version is a set of sums. What an earlier version wrote lacks some, so it is refused and made anew from its trace.
+"""
 
 import json
 import os
@@ -14,7 +17,7 @@ from safetensors.numpy import save
 from mixtral_probe.errors import InputError
 
 FORMAT = "mixtral-probe routing stats"
-VERSION = 1
+VERSION = 2
 
 
 def write(path: str | PathLike[str], names: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
@@ -40,6 +43,15 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[A
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except SafetensorError as error:
         raise InputError(f"{path} is not a statistics file of mixtral-probe: {error}") from None
-    if names.pop("version", None) != VERSION:
-        raise InputError(f"{path} is not a statistics file of mixtral-probe, version {VERSION}")
+    if (version := names.pop("version", None)) != VERSION:
+        found = "another kind of file" if version is None else f"of version {version}"
+        raise InputError(
+            f"{path} must be a statistics file of mixtral-probe, version {VERSION}, but it is {found}: "
+            "make the statistics from the trace with RoutingStats.from_trace and save them again"
+        )
     return names, arrays
+
+
+def narrow(array: NDArray[Any]) -> NDArray[Any]:
+    """The same non-negative integers [...] in the smallest unsigned type that holds them all."""
+    return array.astype(np.min_scalar_type(int(array.max(initial=0))))

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from mixtral_probe.errors import InputError
 from mixtral_probe.stats import disk
 from mixtral_probe.stats.accumulate import accumulate, counted_rows
+from mixtral_probe.stats.affinity import Affinity, count_affinity
 from mixtral_probe.stats.blocks import block_positions, document_keys, union_blocks
+from mixtral_probe.stats.structure import Structure, count_structure
 from mixtral_probe.stats.sums import Sums, add_cells
 from mixtral_probe.trace import Trace
 
@@ -18,6 +20,7 @@ ALL = "all"
 UNLABELLED = "(none)"
 """The group of documents that lack the label."""
 _NAMES = ("layers", "num_experts", "num_experts_per_tok", "by", "include_special", "groups", "folded")
+_STRUCTURE = "structure."
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,10 @@ class RoutingStats:
     """[L, G, Bk, ...] the sums."""
     histogram: NDArray[np.int64] | None
     """[L, G, Q, bins] how often each quantity of `CONFIDENCE` fell in each of its bins; None without logits."""
+    structure: Structure
+    """[L, G, Bk, ...] pairs of experts, repeats, positions, transitions."""
+    affinity: Affinity
+    """[L, R, E] which experts each token type went to."""
 
     @classmethod
     def from_trace(cls, trace: Trace, by: str | None = None, *, include_special: bool = False) -> "RoutingStats":
@@ -63,13 +70,13 @@ class RoutingStats:
             InputError: no such label, or a label that is the reserved word "all".
         """
         groups, group = _groups(trace, by)
-        rows = trace.tokens["document"].to_numpy()[counted_rows(trace, include_special)]
-        keys = document_keys(trace.documents["id"])
-        present = np.unique(rows)
+        counted, keys = counted_rows(trace, include_special), document_keys(trace.documents["id"])
+        present = np.unique(trace.tokens["document"].to_numpy()[counted])
         blocks, folded = union_blocks((keys[present], False))
         block = np.zeros(len(keys), np.intp)
         block[present] = block_positions(keys[present], blocks, folded)
-        sums, histogram = accumulate(trace, group, block, (len(groups), len(blocks)), include_special)
+        size = (len(groups), len(blocks))
+        sums, histogram = accumulate(trace, group, block, size, include_special)
         meta = trace.meta
         return cls(
             layers=meta.moe_layers if meta.moe_layers is not None else tuple(range(meta.num_layers)),
@@ -82,6 +89,8 @@ class RoutingStats:
             folded=folded,
             sums=sums,
             histogram=histogram,
+            structure=count_structure(trace, group, block, size, counted),
+            affinity=count_affinity(trace, group, keys, counted),
         )
 
     def update(self, trace: Trace) -> "RoutingStats":
@@ -102,7 +111,9 @@ class RoutingStats:
         histogram = None
         if mine.histogram is not None and theirs.histogram is not None:
             histogram = mine.histogram + theirs.histogram
-        return replace(mine, sums=Sums(**added), histogram=histogram)
+        counts = {name: array + theirs.structure.arrays()[name] for name, array in mine.structure.arrays().items()}
+        affinity = mine.affinity.merge(theirs.affinity)
+        return replace(mine, sums=Sums(**added), histogram=histogram, structure=Structure(**counts), affinity=affinity)
 
     def _placed(self, groups: tuple[str, ...], blocks: NDArray[np.uint64], folded: bool) -> "RoutingStats":
         """The same sums laid out over other groups and blocks that contain these."""
@@ -119,14 +130,28 @@ class RoutingStats:
             histogram = np.zeros((held.shape[0], len(groups), *held.shape[2:]), np.int64)
             histogram[:, g] = held
         return replace(
-            self, groups=groups, block_keys=blocks, folded=folded, sums=self.sums.map(placed), histogram=histogram
+            self,
+            groups=groups,
+            block_keys=blocks,
+            folded=folded,
+            sums=self.sums.map(placed),
+            histogram=histogram,
+            structure=self.structure.map(placed),
+            affinity=self.affinity.regrouped(g),
         )
 
     def pooled(self) -> "RoutingStats":
         """All groups added up into the one group "all"."""
         histogram = None if self.histogram is None else self.histogram.sum(1, keepdims=True)
-        sums = self.sums.map(lambda array: array.sum(1, keepdims=True))
-        return replace(self, by=None, groups=(ALL,), sums=sums, histogram=histogram)
+        return replace(
+            self,
+            by=None,
+            groups=(ALL,),
+            sums=self.sums.map(lambda array: array.sum(1, keepdims=True)),
+            histogram=histogram,
+            structure=self.structure.map(lambda array: array.sum(1, keepdims=True)),
+            affinity=self.affinity.regrouped(np.zeros(len(self.groups), np.intp)),
+        )
 
     def total(self) -> Sums:
         """[L, G, ...] the sums of all blocks."""
@@ -141,19 +166,30 @@ class RoutingStats:
         arrays = self.sums.arrays() | {"block_keys": self.block_keys}
         if self.histogram is not None:
             arrays["histogram"] = self.histogram
-        disk.write(path, {name: getattr(self, name) for name in _NAMES}, arrays)
+        counts = {f"{_STRUCTURE}{name}": array for name, array in self.structure.arrays().items()}
+        counts |= {"affinity.keys": self.affinity.keys, "affinity.counts": self.affinity.counts}
+        arrays |= {name: disk.narrow(array) for name, array in counts.items()}
+        disk.write(path, {name: getattr(self, name) for name in _NAMES} | {"pieces": self.affinity.pieces}, arrays)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "RoutingStats":
         """Read what `save` wrote.
 
         Raises:
-            InputError: there is no such file, or it is something else.
+            InputError: there is no such file, it is something else, or an earlier version wrote it.
         """
         names, arrays = disk.read(path)
         names |= {"layers": tuple(names["layers"]), "groups": tuple(names["groups"])}
-        block_keys, histogram = arrays.pop("block_keys"), arrays.pop("histogram", None)
-        return cls(**names, block_keys=block_keys, histogram=histogram, sums=Sums(**arrays))
+        pieces = {int(token): text for token, text in names.pop("pieces").items()}
+        counts = {name: arrays.pop(name).astype(np.int64) for name in list(arrays) if "." in name}
+        return cls(
+            **names,
+            affinity=Affinity(counts.pop("affinity.keys"), counts.pop("affinity.counts"), pieces),
+            structure=Structure(**{name.removeprefix(_STRUCTURE): array for name, array in counts.items()}),
+            block_keys=arrays.pop("block_keys"),
+            histogram=arrays.pop("histogram", None),
+            sums=Sums(**arrays),
+        )
 
 
 def _groups(trace: Trace, by: str | None) -> tuple[tuple[str, ...], NDArray[np.intp]]:
