@@ -199,6 +199,12 @@ def test_mistakes_are_named():
     for length in (-1, 5):
         with pytest.raises(InputError, match=rf"can be cropped to 0–4 positions, .* but not to {length}"):
             cache.crop(length)
+    for rows, message in (
+        (torch.tensor([0, 3]), "in 0–2, those it holds, but 3 came"),
+        (IDS, r"numbers \[n\], but .* \[3, 9\]"),
+    ):
+        with pytest.raises(InputError, match=message):
+            cache.reorder(rows)
     with pytest.raises(InputError, match=r"as many rows as the input \(2\), but it holds 3; reorder it"):
         model(IDS[:2], past_key_values=cache)
     with pytest.raises(InputError, match=r"for each of the 3 layers, but it holds \[4, 4\]"):

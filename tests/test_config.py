@@ -79,6 +79,7 @@ def test_derived_fields():
         {"rope_parameters": {"rope_theta": 500.0, "rope_type": "default"}},
         {"rope_theta": 500.0, "rope_parameters": {"rope_theta": 500.0}},
         {"rope_theta": 500, "rope_scaling": {"type": "default"}},
+        {"rope_theta": 500.0, "rope_parameters": {"rope_type": None, "rope_theta": None, "factor": None}},
     ],
 )
 def test_every_spelling_of_rope_is_read_and_both_are_written(fields):

@@ -64,6 +64,13 @@ def test_batches_of_different_length_give_the_trace_of_one_by_one(probe):
     same_routing(probe.trace(TEXTS), probe.trace(TEXTS, positions_in_a_batch=1))
 
 
+def test_what_the_config_returns_by_default_does_not_matter(probe):
+    model, given = probe.model, ("output_attentions", "output_hidden_states", "output_router_logits")
+    other = toy_model(**model.config.model_dump() | dict.fromkeys(given, True) | {"return_dict": False})
+    other.load_state_dict(model.state_dict())
+    same_routing(probe.trace(TEXTS[:2]), Probe(other, probe.tokenizer, "toy").trace(TEXTS[:2]))
+
+
 def test_rows_are_the_tokens_of_the_documents_in_order(probe):
     trace = probe.trace([{"id": "x", "text": "one two", "domain": "d"}, {"id": "y", "text": "three", "domain": "e"}])
     assert trace.documents.to_dict("records") == [

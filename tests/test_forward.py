@@ -133,6 +133,14 @@ def test_a_mask_says_who_sees_whom_whatever_the_positions(theirs):
 # Embeddings
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8])
+def test_whole_numbers_of_every_kind_are_ids_and_positions(dtype):
+    model, positions = toy_model(), torch.tensor([[0, 1, 2, 0, 1, 2, 3, 4, 5]])
+    with torch.no_grad():
+        expected = model(IDS, position_ids=positions).logits
+        assert torch.equal(model(IDS.to(dtype), position_ids=positions.to(dtype)).logits, expected)
+
+
 @BOTH
 def test_embeddings_in_place_of_ids(theirs, numerics):
     ours = ours_like(theirs, numerics)
@@ -192,7 +200,7 @@ def test_attentions_of_chosen_layers_only(numerics):
     model = toy_model(numerics=numerics, num_hidden_layers=3)
     with torch.no_grad():
         whole = model(IDS, output_attentions=True).attentions
-        for choice in ([1], [-2], (1,), 1):
+        for choice in ([1], [-2], (1,), 1, torch.tensor([1])):
             some = model(IDS, output_attentions=choice).attentions
             assert [part is None for part in some] == [True, False, True]
             assert torch.equal(some[1], whole[1])

@@ -42,8 +42,8 @@ def one_rope(fields: dict[str, Any]) -> dict[str, Any]:
     if rope.get("rope_type") in _STRETCHED and fields.get(_LENGTH) is not None:
         top[_LENGTH] = fields[_LENGTH]
     rope = _merged("the config itself", top, "its rope_parameters or rope_scaling", rope)
-    rope = {"rope_type": "default", "rope_theta": DEFAULT_ROPE_THETA} | rope
     rope = {name: value for name, value in rope.items() if value is not None}
+    rope = {"rope_type": "default", "rope_theta": DEFAULT_ROPE_THETA} | rope
     if rope["rope_type"] in _STRETCHED:
         rope.setdefault(_LENGTH, fields["max_position_embeddings"])
     longest, original = fields["max_position_embeddings"], rope.get(_LENGTH)

@@ -21,6 +21,11 @@ from mixtral_probe.tokenizer import Tokenizer
 from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder
 
 POSITIONS_IN_A_BATCH = 4096
+_BARE = {
+    "use_cache": False, "output_attentions": False, "output_hidden_states": False, "output_router_logits": False,
+    "return_dict": True,
+}  # fmt: skip
+"""Whatever the model's config returns by default: the recorder takes what a trace needs, and no more."""
 
 
 def capture(
@@ -109,7 +114,7 @@ def run_batch(
         ids[row, : w.length] = torch.from_numpy(token_ids[w.start : w.start + w.length].astype(np.int64))
     ids = ids.to(model.lm_head.weight.device)
     recorder = Recorder(builder, batch, longest, copier)
-    out = model.model(ids, use_cache=False, instruments=(*instruments, recorder), return_dict=True)
+    out = model.model(ids, instruments=(*instruments, recorder), **_BARE)
     nll, predicted = next_token_scores(model, out.last_hidden_state, ids, out.call, instruments)
     recorder.finish()
     nll, predicted = nll.cpu(), predicted.cpu()

@@ -28,6 +28,18 @@ def _gelu_python(x: Tensor) -> Tensor:
     return x * 0.5 * (1.0 + torch.erf(x / math.sqrt(2.0)))
 
 
+def _quick_gelu(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(1.702 * x)
+
+
+def _relu2(x: Tensor) -> Tensor:
+    return F.relu(x).square()
+
+
+def _linear(x: Tensor) -> Tensor:
+    return x
+
+
 ACTIVATION: dict[str, Activation] = {
     "silu": F.silu,
     "swish": F.silu,
@@ -37,14 +49,14 @@ ACTIVATION: dict[str, Activation] = {
     "gelu_python": _gelu_python,
     "gelu_pytorch_tanh": _gelu_tanh,
     "gelu_python_tanh": _gelu_new,
-    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "quick_gelu": _quick_gelu,
     "relu": F.relu,
-    "relu2": lambda x: F.relu(x).square(),
+    "relu2": _relu2,
     "relu6": F.relu6,
     "leaky_relu": F.leaky_relu,
     "hardswish": F.hardswish,
     "mish": F.mish,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
-    "linear": lambda x: x,
+    "linear": _linear,
 }

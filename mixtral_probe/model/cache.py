@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.model.inputs import require_rows
 
 
 class KVCache:
@@ -39,7 +40,12 @@ class KVCache:
         return self._layers[layer]
 
     def reorder(self, rows: Tensor) -> None:
-        """Keep these rows [N] of the batch, in this order; a row may come several times or not at all."""
+        """Keep these rows [N] of the batch, in this order; a row may come several times or not at all.
+
+        Raises:
+            InputError: there is no such row.
+        """
+        require_rows(rows, self.batch_size)
         own = [rows.to(key.device) for key, _ in self._layers]  # layers may lie on different devices
         self._layers = [
             (key.index_select(0, here), value.index_select(0, here))

@@ -1,6 +1,7 @@
 """The instrument behind ``output_hidden_states``, ``output_attentions`` and ``output_router_logits``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import index
 from typing import Any
 
 import torch
@@ -79,10 +80,11 @@ def _chosen(choice: LayerChoice, count: int, one: str, many: str) -> frozenset[i
     """The places asked for, counted from 0; None where nothing was."""
     if isinstance(choice, bool):
         return frozenset(range(count)) if choice else None
-    wanted = [choice] if isinstance(choice, int) else list(choice)
+    try:
+        wanted = [index(place) for place in (choice if isinstance(choice, Iterable) else [choice])]
+    except TypeError:
+        raise InputError(f"{many} must be chosen by True, False or whole numbers, but {choice!r} came") from None
     for place in wanted:
-        if isinstance(place, bool) or not isinstance(place, int):
-            raise InputError(f"{many} must be chosen by True, False or whole numbers, but {place!r} came")
         if not -count <= place < count:
             raise InputError(f"{one} {place} was asked for, but the model has {count} {many} (0–{count - 1})")
     return frozenset(place % count for place in wanted)

@@ -51,6 +51,14 @@ def require_labels(labels: Tensor, logits: Tensor) -> None:
         )
 
 
+def require_rows(rows: Tensor, count: int) -> None:
+    """Raise InputError unless rows are [N] numbers of the ``count`` rows that a cache holds."""
+    if rows.dim() != 1 or rows.dtype not in (torch.int64, torch.int32):
+        raise InputError(f"rows of a cache must be whole numbers [n], but they are {_described(rows)}")
+    if count and (came := _outside(rows, 0, count)) is not None:
+        raise InputError(f"rows of a cache must be in 0–{count - 1}, those it holds, but {came} came")
+
+
 def kept_positions(hidden: Tensor, keep: int | Tensor) -> Tensor:
     """[B, n, C] of hidden states [B, S, C]: the last ``keep`` positions (0: all), or those of an index tensor.
 
@@ -65,7 +73,7 @@ def kept_positions(hidden: Tensor, keep: int | Tensor) -> Tensor:
         if keep < 0:
             raise InputError(f"logits_to_keep must be a number of positions, 0 for all, but it is {keep}")
         return hidden[:, -keep:]
-    if not isinstance(keep, Tensor) or keep.dtype not in _WHOLE or list(keep.shape[:-1]) not in ([], [batch]):
+    if not isinstance(keep, Tensor) or keep.dtype not in _WHOLE or not _is_index(keep, batch):
         given = _described(keep) if isinstance(keep, Tensor) else repr(keep)
         raise InputError(f"logits_to_keep must be a number or whole numbers [n] or [{batch}, n], but it is {given}")
     if (came := _outside(keep, -length, length)) is not None:
@@ -74,6 +82,10 @@ def kept_positions(hidden: Tensor, keep: int | Tensor) -> Tensor:
         return hidden[:, keep.to(hidden.device).long()]
     rows = torch.arange(batch, device=hidden.device)[:, None]
     return hidden[rows, keep.to(hidden.device).long()]
+
+
+def _is_index(keep: Tensor, batch: int) -> bool:
+    return keep.dim() == 1 or (keep.dim() == 2 and len(keep) == batch)
 
 
 def _outside(numbers: Tensor, low: int, high: int) -> int | None:

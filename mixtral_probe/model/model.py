@@ -118,7 +118,7 @@ class MixtralModel(nn.Module):
             return inputs_embeds
         assert input_ids is not None
         require_ids(input_ids, self.config.vocab_size)
-        return self.embed_tokens(input_ids.to(self.embed_tokens.weight.device))
+        return self.embed_tokens(input_ids.to(self.embed_tokens.weight.device, torch.int64))
 
     def _call(
         self, hidden: Tensor, mask: Tensor | None, positions: Tensor | None, given: KVCache | None,
@@ -132,7 +132,7 @@ class MixtralModel(nn.Module):
             positions = torch.arange(past, past + length, device=hidden.device)[None]
         else:
             require_positions(positions, batch, length)
-            positions = positions.to(hidden.device)
+            positions = positions.to(hidden.device, torch.int64)
             sequences = packed_sequences(positions) if mask is None and not past else None
         grid = Grid(batch, self.config.num_attention_heads, length, past + length)
         cache = self._cache(given, use_cache, packed=sequences is not None)
