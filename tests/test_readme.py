@@ -52,6 +52,12 @@ def test_the_rooms_of_contributing_are_there():
     assert all((ROOT / "mixtral_probe" / room).is_dir() for room in named)
 
 
+def test_the_example_of_the_model_page_runs():
+    page = (ROOT / "docs" / "model.md").read_text(encoding="utf-8")
+    for code in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(code, {})
+
+
 def test_make_has_the_targets_that_are_promised():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for document in ("README.md", "CONTRIBUTING.md"):
