@@ -25,6 +25,7 @@ CASES = {
     "an empty group": lambda: random_trace(documents=3, tokens=30, special=np.arange(30) < 12),
     "no tokens": lambda: fixed_trace(np.zeros((2, 0, 2)).astype(int), np.zeros((2, 0, 4)), documents=[{"domain": "a"}]),
 }
+INTEGERS = {"layer", "other_layer", "expert", "other_expert", "lag", "rank", "head", "bin", "document", "n"}
 
 
 def made(spec, trace, by=None):
@@ -45,7 +46,7 @@ def test_every_table_keeps_its_contract(name, case, by):
         check_rows(table)
     assert not table.duplicated(keys).any()
     pd.testing.assert_frame_equal(table, table.sort_values(keys, kind="stable", ignore_index=True))
-    for column in set(table.columns) & {"layer", "expert", "rank", "head", "bin", "document", "n"}:
+    for column in set(table.columns) & INTEGERS:
         assert table[column].dtype == "Int64"
 
 

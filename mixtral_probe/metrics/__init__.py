@@ -1,6 +1,14 @@
 """Routing metrics: formulas on plain arrays, one value each, with source, range and unit."""
 
 from mixtral_probe.metrics.histograms import histogram_quantile
+from mixtral_probe.metrics.information import (
+    conditional_mutual_information_bias,
+    conditional_mutual_information_bits,
+    cramers_v,
+    independent_cramers_v,
+    mutual_information_bias,
+    mutual_information_bits,
+)
 from mixtral_probe.metrics.load import (
     cv_squared,
     dead_experts,
@@ -29,29 +37,55 @@ from mixtral_probe.metrics.nulls import (
     uniform_counts,
 )
 from mixtral_probe.metrics.resampling import jackknife_interval
+from mixtral_probe.metrics.structure import (
+    coactivation_conditional,
+    coactivation_jaccard,
+    coactivation_lift,
+    expected_pairs,
+    independent_repetition,
+    overlap,
+    repetition_any,
+    repetition_first,
+    uniform_repetition,
+)
 
 __all__ = [
+    "coactivation_conditional",
+    "coactivation_jaccard",
+    "coactivation_lift",
+    "conditional_mutual_information_bias",
+    "conditional_mutual_information_bits",
+    "cramers_v",
     "cv_squared",
     "dead_experts",
     "effective_experts",
     "expected_cv_squared",
     "expected_dead_experts",
+    "expected_pairs",
     "gini",
     "histogram_quantile",
+    "independent_cramers_v",
+    "independent_repetition",
     "jackknife_interval",
     "load_balancing_contribution",
     "load_balancing_excess",
     "load_balancing_loss",
     "max_violation",
     "min_violation",
+    "mutual_information_bias",
+    "mutual_information_bits",
     "normalized_entropy",
+    "overlap",
     "pooling_gap",
     "ratio",
     "relative_load",
+    "repetition_any",
+    "repetition_first",
     "selection_frequency",
     "share",
     "simulated_null",
     "token_balance_loss",
     "uniform_counts",
+    "uniform_repetition",
     "weighted_mean",
 ]

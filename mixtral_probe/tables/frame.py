@@ -14,7 +14,10 @@ from mixtral_probe.stats import ALL, RoutingStats, Sums
 Floats = NDArray[np.float64]
 Statistic = Callable[[Sums], Floats]
 VALUE_COLUMNS = ("metric", "value", "low", "high", "null", "n", "scope")
-INTEGERS = ("layer", "expert", "rank", "head", "bin", "document", "chunk", "position", "n")
+INTEGERS = (
+    *("layer", "other_layer", "expert", "other_expert", "rank", "head", "bin", "lag"),
+    *("document", "chunk", "position", "n"),
+)
 FLOATS = ("left", "right", "value", "low", "high", "null")
 
 

@@ -11,11 +11,15 @@ from mixtral_probe.tables.balance_loss import balance_loss, balance_loss_breakdo
 from mixtral_probe.tables.confidence import WORDS, router_confidence, router_confidence_histogram
 from mixtral_probe.tables.load import balance, expert_load, load_by_rank
 from mixtral_probe.tables.per_token import balance_loss_tokens, routes
+from mixtral_probe.tables.structure import COACTIVATION, REPETITION, TRANSITIONS, coactivation, repetition, transitions
 
 COLUMNS = {
     "layer": "layer, from 0, as the model numbers it; empty = all layers together",
     "group": 'value of the document label asked for with `by`, or "all" = every document',
+    "other_layer": "the next layer with experts, as the model numbers it",
     "expert": "expert, from 0; experts of different layers are different networks",
+    "other_expert": "the other expert, from 0; in `transitions` one of `other_layer`",
+    "lag": "how many tokens apart, from 1",
     "rank": "place among the experts chosen for a token; 0 = strongest",
     "head": "attention head, from 0",
     "statistic": "mean, median, q05, q25, q75 or q95 over tokens",
@@ -168,6 +172,27 @@ TABLES: dict[str, TableSpec] = {
             "layer group head",
             _HEADS,
             "What each recorded attention head does on average; null: attention spread evenly over what came before.",
+        ),
+        _spec(
+            repetition,
+            "stats",
+            "layer group lag",
+            REPETITION,
+            "How often tokens 1 to 8 apart go to the same experts; n counts pairs of tokens.",
+        ),
+        _spec(
+            coactivation,
+            "stats",
+            "layer group expert other_expert",
+            COACTIVATION,
+            "Which experts are chosen together; null: a router with these loads and no preference among pairs.",
+        ),
+        _spec(
+            transitions,
+            "stats",
+            "layer other_layer group expert other_expert",
+            TRANSITIONS,
+            "From a token's first choice in one layer to that in the next; rows without experts are about both layers.",
         ),
     )
 }

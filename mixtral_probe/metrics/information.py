@@ -1,0 +1,88 @@
+"""How much one thing tells about another: mutual information in bits, its bias, and Cramér's V.
+
+`joint` is `[..., R, C]`: how often value r of one variable met value c of the other.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixtral_probe.metrics.load import ratio
+
+Floats = NDArray[np.float64]
+
+
+def mutual_information_bits(joint: ArrayLike) -> Floats:
+    """[...] plug-in mutual information of rows and columns, bits, in [0, log2 min(R, C)]; NaN for no counts.
+
+    Biased upwards by about `mutual_information_bias`. Where each token counts for K chosen experts, the expert is one
+    of them, each with weight 1/K.
+    """
+    p = _normalized(joint)
+    independent = p.sum(-1, keepdims=True) * p.sum(-2, keepdims=True)
+    logs = np.log2(np.divide(p, independent, out=np.ones_like(p), where=p > 0))
+    return (p * logs).sum((-1, -2))
+
+
+def mutual_information_bias(joint: ArrayLike, *, chosen: int = 1) -> Floats:
+    """[...] what chance adds to `mutual_information_bits`, bits: (m_rc - m_r - m_c + 1) s / (2 n ln 2).
+
+    m are the cells, rows and columns met and n the sum of `joint` (Miller & Madow 1955). s = (C - K) / (C - 1): the
+    experts one token chose exclude each other, so they vary less than as many tokens would. With everything met and T
+    tokens counted K times each it is (R - 1)(C - K) / (2 K T ln 2).
+
+    Args:
+        joint: [..., R, C]; the columns are the experts if `chosen` is more than 1.
+        chosen: K, how often each token is in `joint`.
+    """
+    counts = np.asarray(joint, np.float64)
+    rows, columns = ((counts.sum(axis) > 0).sum(-1) for axis in (-1, -2))
+    cells = (counts > 0).sum((-1, -2)) - rows - columns + 1
+    experts = counts.shape[-1]
+    exclusion = (experts - chosen) / max(experts - 1, 1)
+    return ratio(cells * exclusion, 2 * np.log(2) * counts.sum((-1, -2)))
+
+
+def conditional_mutual_information_bits(joint: ArrayLike) -> Floats:
+    """[...] mutual information of rows and columns within each value of a third, bits, of joint [..., X, R, C]."""
+    counts = np.asarray(joint, np.float64)
+    return _over_strata(mutual_information_bits(counts), counts)
+
+
+def conditional_mutual_information_bias(joint: ArrayLike, *, chosen: int = 1) -> Floats:
+    """[...] what chance adds to `conditional_mutual_information_bits`: the bias of each stratum, by its share."""
+    counts = np.asarray(joint, np.float64)
+    return _over_strata(mutual_information_bias(counts, chosen=chosen), counts)
+
+
+def _over_strata(values: Floats, counts: Floats) -> Floats:
+    weight = counts.sum((-1, -2))
+    return ratio(np.where(weight > 0, np.where(weight > 0, values, 0.0) * weight, 0.0).sum(-1), weight.sum(-1))
+
+
+def cramers_v(joint: ArrayLike) -> Floats:
+    """[...] Cramér's V = sqrt(X^2 / (T (min(R, C) - 1))), in [0, 1], over rows and columns that were met.
+
+    NaN where fewer than two rows or two columns were met. Under independence about `independent_cramers_v`.
+    """
+    p, least = _normalized(joint), _least(joint)
+    independent = p.sum(-1, keepdims=True) * p.sum(-2, keepdims=True)
+    square = np.divide(np.square(p - independent), independent, out=np.zeros_like(p), where=independent > 0)
+    return np.sqrt(ratio(square.sum((-1, -2)), least))
+
+
+def independent_cramers_v(joint: ArrayLike) -> Floats:
+    """[...] sqrt(E[X^2] / (T (min - 1))) of independent rows and columns: what chance gives for `cramers_v`."""
+    counts = np.asarray(joint, np.float64)
+    rows, columns = ((counts.sum(axis) > 0).sum(-1) for axis in (-1, -2))
+    return np.sqrt(ratio((rows - 1.0).clip(0) * (columns - 1.0).clip(0), counts.sum((-1, -2)) * _least(joint)))
+
+
+def _least(joint: ArrayLike) -> Floats:
+    counts = np.asarray(joint, np.float64)
+    rows, columns = ((counts.sum(axis) > 0).sum(-1) for axis in (-1, -2))
+    return np.maximum(np.minimum(rows, columns) - 1.0, 0.0)
+
+
+def _normalized(joint: ArrayLike) -> Floats:
+    counts = np.asarray(joint, np.float64)
+    return ratio(counts, counts.sum((-1, -2), keepdims=True))

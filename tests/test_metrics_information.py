@@ -1,0 +1,80 @@
+"""Mutual information and Cramér's V: published values of Mixtral, scipy, known answers, bias by simulation."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import contingency, entropy
+
+from mixtral_probe import metrics
+from mixtral_probe.resources import data_path
+
+
+def test_information_of_experts_about_domains_is_that_of_the_published_counts():
+    counts = pd.read_csv(data_path("real_mixtral") / "mixtral_8x7b_domain_counts.csv")
+    for layer, expected in ((0, 0.003144), (15, 0.008953)):
+        joint = counts[counts["layer"] == layer].pivot(index="domain", columns="expert", values="top2_count")
+        assert metrics.mutual_information_bits(joint) == pytest.approx(expected, abs=5e-7)
+
+
+@pytest.mark.parametrize(("layers", "bits", "v"), [((0, 7), 0.08654, 0.1353), ((7, 15), 0.14224, 0.1739)])
+def test_information_between_layers_is_that_of_the_published_counts(layers, bits, v):
+    counts = pd.read_csv(data_path("real_mixtral") / "mixtral_8x7b_crosslayer_top1.csv").query("domain == 'c4'")
+    own = counts[(counts["from_layer"] == layers[0]) & (counts["to_layer"] == layers[1])]
+    joint = own.pivot(index="from_expert", columns="to_expert", values="count").to_numpy()
+    assert metrics.mutual_information_bits(joint) == pytest.approx(bits, abs=5e-6)
+    assert metrics.cramers_v(joint) == pytest.approx(v, abs=5e-5)
+    assert metrics.cramers_v(joint) == pytest.approx(contingency.association(joint, method="cramer"))
+
+
+def test_deterministic_routing():
+    joint = np.diag([3, 1, 4])
+    assert metrics.mutual_information_bits(joint) == pytest.approx(entropy([3, 1, 4], base=2))
+    assert metrics.cramers_v(joint) == pytest.approx(1)
+    # Two experts per token, each with weight 1/2: H(E) - log2 K.
+    pair = np.array([[1, 1, 0, 0], [0, 0, 1, 1]]) * 5
+    assert metrics.mutual_information_bits(pair) == pytest.approx(2 - 1)
+
+
+def test_nothing_to_tell():
+    assert metrics.mutual_information_bits(np.outer([1, 2, 3], [4, 5])) == pytest.approx(0, abs=1e-15)
+    assert np.isnan(metrics.mutual_information_bits(np.zeros((2, 3))))
+    assert np.isnan(metrics.mutual_information_bias(np.zeros((2, 3))))
+    assert np.isnan(metrics.cramers_v([[3, 2], [0, 0]]))
+    assert np.isnan(metrics.independent_cramers_v([[3, 2], [0, 0]]))
+
+
+def test_bias_of_one_choice_is_that_of_miller_and_madow():
+    assert metrics.mutual_information_bias(np.ones((4, 6))) == pytest.approx(3 * 5 / (2 * 24 * np.log(2)))
+
+
+def test_bias_of_top_2_of_8_is_smaller_than_one_choice_would_have():
+    rng = np.random.default_rng(0)
+    tokens, values, found = 4000, 40, []
+    for _ in range(25):
+        ids = rng.random((tokens, 8)).argsort(-1)[:, :2]
+        joint = np.zeros((values, 8))
+        np.add.at(joint, (np.repeat(rng.integers(0, values, tokens), 2), ids.ravel()), 1)
+        found.append(metrics.mutual_information_bits(joint))
+    formula = 39 * 6 / (2 * 2 * tokens * np.log(2))
+    assert metrics.mutual_information_bias(joint, chosen=2) == pytest.approx(formula)
+    assert np.mean(found) == pytest.approx(formula, rel=0.04)
+
+
+def test_conditional_information_separates_topic_from_lexicon():
+    # Two tokens, two domains; the expert follows the token, and the domain the token, but nothing beyond.
+    by_token = np.array([[[6, 0], [2, 0]], [[0, 1], [0, 5]]])  # [token, domain, expert]
+    assert metrics.mutual_information_bits(by_token.sum(0)) > 0.2
+    assert metrics.conditional_mutual_information_bits(by_token) == pytest.approx(0, abs=1e-15)
+    # One token of two: bits 1 within it, nothing in the other.
+    topic = np.array([[[4, 0], [0, 4]], [[2, 2], [2, 2]]])
+    assert metrics.conditional_mutual_information_bits(topic) == pytest.approx(0.5)
+    assert metrics.conditional_mutual_information_bias(topic) == pytest.approx(
+        metrics.mutual_information_bias(topic).mean()
+    )
+
+
+def test_v_of_independent_choices_is_as_expected():
+    rng = np.random.default_rng(1)
+    joints = rng.multinomial(500, np.full(64, 1 / 64), size=200).reshape(-1, 8, 8)
+    squares = np.square(metrics.cramers_v(joints))
+    assert squares.mean() == pytest.approx(np.square(metrics.independent_cramers_v(joints)).mean(), rel=0.05)
