@@ -34,6 +34,7 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/prefill.py
+	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/attention.py
 	$(BIN)/python benchmarks/opening.py
 
