@@ -9,6 +9,7 @@ import torch
 
 from mixtral_probe.checkpoint import MixtralForCausalLM
 from mixtral_probe.checkpoint.checkpoint import model_folder
+from mixtral_probe.checkpoint.placement import DeviceMap
 from mixtral_probe.corpus import Document, Source, read_corpus
 from mixtral_probe.engine import (
     POSITIONS_IN_A_BATCH,
@@ -51,11 +52,12 @@ class Probe:
         dtype: str | torch.dtype | None = None,
         device: str | torch.device = "cpu",
         numerics: Numerics = "fast",
+        device_map: DeviceMap | None = None,
     ) -> Self:
         """Open a model folder; "mini" is the embedded model. Arguments as in ``MixtralForCausalLM.from_pretrained``."""
         tokenizer = Tokenizer.from_folder(model_folder(folder))
         name = "mixtral-mini" if str(folder) == "mini" else Path(folder).name
-        return cls(MixtralForCausalLM.from_pretrained(folder, dtype, device, numerics), tokenizer, name)
+        return cls(MixtralForCausalLM.from_pretrained(folder, dtype, device, numerics, device_map), tokenizer, name)
 
     def trace(
         self,

@@ -105,7 +105,7 @@ def _chosen_dtype(
     dtype: str | torch.dtype | None, checkpoint: Checkpoint, placement: Placement | None
 ) -> torch.dtype:  # fmt: skip
     if dtype is None:
-        on_cpu = placement is not None and any(device.type == "cpu" for device in placement.layers)
+        on_cpu = placement is not None and all(device.type == "cpu" for device in placement.layers)
         dtype = torch.float32 if on_cpu else "auto"
     return checkpoint.dtype if dtype == "auto" else as_dtype(dtype)
 
@@ -130,10 +130,8 @@ def _fill(model: nn.Module, checkpoint: Checkpoint, dtype: torch.dtype, placemen
     if isinstance(model, base.MixtralForCausalLM) and checkpoint.config.tie_word_embeddings:
         model.lm_head.weight = body.embed_tokens.weight
     if fresh:
-        warnings.warn(
-            f"{' and '.join(fresh)} are not in {checkpoint.folder}: this head starts from random numbers and has to be "
-            "trained", stacklevel=4,
-        )  # fmt: skip
+        absent = f"{' and '.join(fresh)} {'is' if len(fresh) == 1 else 'are'} not in {checkpoint.folder}"
+        warnings.warn(f"{absent}: this head starts from random numbers and has to be trained", stacklevel=4)
 
 
 def _assign(model: nn.Module, name: str, weight: torch.Tensor) -> None:
