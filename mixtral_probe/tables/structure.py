@@ -122,49 +122,38 @@ def coactivation(stats: RoutingStats) -> pd.DataFrame:
     view, experts = View.of(stats), np.arange(stats.num_experts)
     pairs = _with_all(stats.structure.pairs, stats)
     counts, tokens = _with_all(stats.sums.counts, stats), _with_all(stats.sums.tokens, stats)
-    expected, n, total = metrics.expected_pairs(pairs.sum(2)), counts.sum(2), tokens.sum(2)
-    mine, other = n[..., :, None], n[..., None, :]
     about = f"one layer; {view.tokens_scope}; null: same loads, no preference among pairs; "
-    never = "the expert was never chosen"
-    plan = (
-        ("conditional", metrics.coactivation_conditional, (counts,), mine, "of the tokens of `expert`", 1.0),
-        (
-            "jaccard",
-            metrics.coactivation_jaccard,
-            (counts,),
-            mine + other - pairs.sum(2),
-            "of the tokens of either",
-            1.0,
-        ),
-        (
-            "lift",
-            metrics.coactivation_lift,
-            (counts, tokens),
-            total[..., None, None],
-            "share of both / product",
-            np.inf,
-        ),
-    )
     keys = view.keys(expert=experts, other_expert=experts)
-    table = pd.concat(
-        _rows(
-            _Metric(
-                f"coactivation_{name}",
-                formula,
-                (pairs, *more),
-                formula(expected, *(part.sum(2) for part in more)),
-                size,
-                about + words,
-                never,
-                high,
-            ),
-            keys,
-            tokens[..., None, None],
-            stats.folded,
-        )
-        for name, formula, more, size, words, high in plan
+    parts = (
+        _rows(part, keys, tokens[..., None, None], stats.folded) for part in _of_pairs(pairs, counts, tokens, about)
     )
+    table = pd.concat(parts, ignore_index=True)
     return tidy([table[table["expert"] != table["other_expert"]]], ("layer", "group", "expert", "other_expert"))
+
+
+def _of_pairs(pairs: Counts, counts: Counts, tokens: Counts, about: str) -> list[_Metric]:
+    both, n, total = pairs.sum(2), counts.sum(2), tokens.sum(2)
+    expected, mine, never = metrics.expected_pairs(both), n[..., :, None], "the expert was never chosen"
+    conditional, jaccard = metrics.coactivation_conditional, metrics.coactivation_jaccard
+    either, lift = mine + n[..., None, :] - both, metrics.coactivation_lift
+
+    def made(name: str, formula: Callable[..., Floats], null: Floats, n: Counts, words: str, **more: Any) -> _Metric:
+        parts = more.pop("parts", (pairs, counts))
+        return _Metric(f"coactivation_{name}", formula, parts, null, n, about + words, never, **more)
+
+    return [
+        made("conditional", conditional, conditional(expected, n), mine, "of the tokens of `expert`"),
+        made("jaccard", jaccard, jaccard(expected, n), either, "of the tokens of either"),
+        made(
+            "lift",
+            lift,
+            lift(expected, n, total),
+            total[..., None, None],
+            "share of both / product of the shares",
+            parts=(pairs, counts, tokens),
+            high=np.inf,
+        ),
+    ]
 
 
 def transitions(stats: RoutingStats) -> pd.DataFrame:
