@@ -7,6 +7,7 @@ from mixtral_probe.tables.load import balance, expert_load, load_by_rank
 from mixtral_probe.tables.per_token import balance_loss_tokens, routes
 from mixtral_probe.tables.real_mixtral import real_mixtral_load
 from mixtral_probe.tables.registry import COLUMNS, TABLES, TableSpec
+from mixtral_probe.tables.specialization import domain_specialization, mutual_information
 from mixtral_probe.tables.structure import coactivation, repetition, transitions
 from mixtral_probe.tables.write import csv_form, write_csv, write_parquet
 
@@ -21,8 +22,10 @@ __all__ = [
     "balance_loss_tokens",
     "coactivation",
     "csv_form",
+    "domain_specialization",
     "expert_load",
     "load_by_rank",
+    "mutual_information",
     "real_mixtral_load",
     "repetition",
     "router_confidence",

@@ -11,6 +11,7 @@ from mixtral_probe.tables.balance_loss import balance_loss, balance_loss_breakdo
 from mixtral_probe.tables.confidence import WORDS, router_confidence, router_confidence_histogram
 from mixtral_probe.tables.load import balance, expert_load, load_by_rank
 from mixtral_probe.tables.per_token import balance_loss_tokens, routes
+from mixtral_probe.tables.specialization import DOMAIN, INFORMATION, domain_specialization, mutual_information
 from mixtral_probe.tables.structure import COACTIVATION, REPETITION, TRANSITIONS, coactivation, repetition, transitions
 
 COLUMNS = {
@@ -20,6 +21,7 @@ COLUMNS = {
     "expert": "expert, from 0; experts of different layers are different networks",
     "other_expert": "the other expert, from 0; in `transitions` one of `other_layer`",
     "lag": "how many tokens apart, from 1",
+    "variable": "domain, position, token, or domain|token = domain among tokens of one type",
     "rank": "place among the experts chosen for a token; 0 = strongest",
     "head": "attention head, from 0",
     "statistic": "mean, median, q05, q25, q75 or q95 over tokens",
@@ -172,6 +174,20 @@ TABLES: dict[str, TableSpec] = {
             "layer group head",
             _HEADS,
             "What each recorded attention head does on average; null: attention spread evenly over what came before.",
+        ),
+        _spec(
+            domain_specialization,
+            "stats",
+            "layer group expert",
+            DOMAIN,
+            "How much more each group of documents uses an expert than all together; empty without groups.",
+        ),
+        _spec(
+            mutual_information,
+            "stats",
+            "layer group variable",
+            INFORMATION,
+            "What topic, position and token tell about the expert, bits; topics are told apart in group `all` alone.",
         ),
         _spec(
             repetition,

@@ -1,0 +1,182 @@
+"""What experts know about topics, words and places: `domain_specialization`, `mutual_information`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mixtral_probe import metrics
+from mixtral_probe.stats import ALL, RoutingStats, Sums
+from mixtral_probe.tables.frame import VALUE_COLUMNS, View, estimate, estimate_rows, measure, rows, tidy, typed_frame
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+DOMAIN = {
+    "frequency_difference": "share of the group's tokens that chose the expert, less that of all tokens; 0 when alike",
+    "frequency_log2_ratio": "log2 of the same two shares' ratio, half a token added to each count; 0 when alike",
+}
+INFORMATION = {
+    "mutual_information_bits": "plug-in information of the variable about the expert, bits; null: its bias",
+    "mutual_information_bits_corrected": "the same less its bias; null 0",
+    "mutual_information_share": "the corrected value / H(E), the entropy of the expert; null 0",
+}
+VARIABLES = {
+    "domain": "group of the document",
+    "position": "position in the window: 0, 1, 2-3, 4-7, …",
+    "token": "token routed",
+    "domain|token": "group, among tokens of one type: topic without lexicon",
+}
+_FEW = "not enough data: "
+_NO_GROUPS = "statistics by a label of the documents are needed: RoutingStats.from_trace(trace, by=…)"
+_NO_IDS = "token ids were not recorded"
+
+
+def domain_specialization(stats: RoutingStats) -> pd.DataFrame:
+    """How much more or less each group uses an expert than all documents together do.
+
+    Columns: layer, group, expert, metric, value, low, high, null, n, scope. The interval leaves out the group's own
+    documents. Without groups the table is empty and `attrs["note"]` says why.
+    """
+    keys = ("layer", "group", "expert")
+    if stats.by is None:
+        empty = typed_frame(pd.DataFrame(columns=[*keys, *VALUE_COLUMNS]))
+        empty.attrs["note"] = _FEW + _NO_GROUPS
+        return empty
+    view = View.of(stats)
+    plan: dict[str, tuple[Callable[[Sums], Floats], float]] = {
+        "frequency_difference": (_difference, 1.0),
+        "frequency_log2_ratio": (_log_ratio, np.inf),
+    }
+    parts = []
+    for name, (statistic, reach) in plan.items():
+        found = measure(view, statistic, bounds=(-reach, reach))
+        scope = f"one layer; {view.tokens_scope}; group against all"
+        part = estimate_rows(view.keys(expert=np.arange(stats.num_experts)), name, found, 0.0, view.total.tokens, scope)
+        parts.append(part[part["group"] != ALL])
+    return tidy(parts, keys)
+
+
+def _difference(sums: Sums) -> Floats:
+    frequency = metrics.selection_frequency(sums.counts, sums.tokens)
+    return frequency - frequency[:, -1:]
+
+
+def _log_ratio(sums: Sums) -> Floats:
+    frequency = metrics.selection_frequency(sums.counts + 0.5, np.where(sums.tokens > 0, sums.tokens + 1, 0))
+    return np.log2(np.where(frequency > 0, frequency, np.nan)) - np.log2(frequency[:, -1:])
+
+
+def mutual_information(stats: RoutingStats) -> pd.DataFrame:
+    """What topic, position and token tell about the chosen expert, plug-in and less what chance adds.
+
+    Columns: layer, group, variable, metric, value, low, high, null, n, scope. Each of a token's K experts counts 1/K.
+    Topics are told apart in group "all" alone.
+    """
+    view = View.of(stats)
+    parts = [*_of_position(view), *_of_token(view)]
+    if stats.by is not None:
+        parts += [*_of_domain(view), *_of_domain_in_token(view)]
+    return tidy(parts, ("layer", "group", "variable"))
+
+
+def _of_position(view: View) -> list[pd.DataFrame]:
+    joint = view.stats.structure.positions
+    if view.stats.by is not None:
+        joint = np.concatenate([joint, joint.sum(1, keepdims=True)], axis=1)
+    deleted = joint.sum(2, keepdims=True) - joint  # [L, G, Bk, P, E]
+    return _with_intervals(view, "position", view.keys(), joint.sum(2), deleted, view.sizes)
+
+
+def _of_domain(view: View) -> list[pd.DataFrame]:
+    joint = np.asarray(view.total.counts)[:, None, :-1]  # [L, 1, G, E]
+    deleted = np.moveaxis(np.asarray(view.deleted.counts)[:, :-1], 1, 2)[:, None]  # [L, 1, Bk, G, E]
+    keys = view.keys() | {"group": ALL}
+    return _with_intervals(view, "domain", keys, joint, deleted, view.sizes[:, -1:])
+
+
+def _with_intervals(
+    view: View, variable: str, keys: dict[str, Any], joint: Counts, deleted: Counts, sizes: Counts
+) -> list[pd.DataFrame]:
+    """Rows of counts [L, G, R, E], and [L, G, Bk, R, E] with one block left out."""
+    chosen, bits = view.stats.num_experts_per_tok, float(np.log2(view.stats.num_experts))
+    limits = {"mutual_information_bits": (0.0, bits)}
+    tokens = np.broadcast_to(sizes.sum(-1), joint.shape[:2])
+    parts = []
+    for name, formula in _FORMULAS.items():
+        bounds = limits.get(name, (-np.inf, bits))
+        found = estimate(formula(joint, chosen), formula(deleted, chosen), sizes, view.stats.folded, bounds)
+        n = np.where(np.isnan(found.value), 0, tokens)
+        null = metrics.mutual_information_bias(joint, chosen=chosen) if name in limits else 0.0
+        own = keys | {"variable": variable}
+        parts.append(estimate_rows(own, name, found, null, n, _about(view, variable), "no tokens"))
+    return parts
+
+
+def _plugin(joint: Counts, chosen: int) -> Floats:
+    return metrics.mutual_information_bits(joint)
+
+
+def _corrected(joint: Counts, chosen: int) -> Floats:
+    return metrics.mutual_information_bits(joint) - metrics.mutual_information_bias(joint, chosen=chosen)
+
+
+def _share(joint: Counts, chosen: int) -> Floats:
+    return _of_entropy(_corrected(joint, chosen), joint.sum(-2))
+
+
+def _of_entropy(bits: Floats, load: Counts) -> Floats:
+    """[...] bits / H(E) of loads [..., E]; 0 where only one expert was ever chosen and so nothing can be told."""
+    entropy = np.log2(metrics.effective_experts(load))
+    return np.where(entropy == 0, 0.0, metrics.ratio(bits, entropy))
+
+
+_FORMULAS: dict[str, Callable[[Counts, int], Floats]] = {
+    "mutual_information_bits": _plugin,
+    "mutual_information_bits_corrected": _corrected,
+    "mutual_information_share": _share,
+}
+
+
+def _about(view: View, variable: str) -> str:
+    return f"one layer; {view.tokens_scope}; {VARIABLES[variable]}; each choice of a token counts 1/K"
+
+
+def _of_token(view: View) -> list[pd.DataFrame]:
+    numbers = [None if name == ALL else number for number, name in enumerate(view.groups)]
+    joint = [view.stats.affinity.select("input", number)[1].sum(1) for number in numbers]  # each [L, V, E]
+    bits = np.stack([metrics.mutual_information_bits(counts) for counts in joint], axis=1)
+    chosen = view.stats.num_experts_per_tok
+    bias = np.stack([metrics.mutual_information_bias(counts, chosen=chosen) for counts in joint], axis=1)
+    return _without_intervals(view, "token", view.keys(), bits, bias, np.stack([c.sum(1) for c in joint], axis=1))
+
+
+def _of_domain_in_token(view: View) -> list[pd.DataFrame]:
+    own = [view.stats.affinity.select("input", number) for number in range(len(view.stats.groups))]
+    types = np.unique(np.concatenate([found for found, _ in own]))
+    layers, chosen = len(view.stats.layers), view.stats.num_experts_per_tok
+    bits, bias, load = np.zeros((layers, 1)), np.zeros((layers, 1)), np.zeros((layers, 1, view.stats.num_experts))
+    for layer in range(layers):  # one at a time: tokens x groups x experts may be many
+        joint = np.zeros((len(types), len(own), view.stats.num_experts), np.int64)
+        for number, (found, counts) in enumerate(own):
+            joint[np.searchsorted(types, found), number] = counts[layer].sum(0)
+        bits[layer] = metrics.conditional_mutual_information_bits(joint)
+        bias[layer] = metrics.conditional_mutual_information_bias(joint, chosen=chosen)
+        load[layer] = joint.sum((0, 1))
+    return _without_intervals(view, "domain|token", view.keys() | {"group": ALL}, bits, bias, load)
+
+
+def _without_intervals(
+    view: View, variable: str, keys: dict[str, Any], bits: Floats, bias: Floats, load: NDArray[Any]
+) -> list[pd.DataFrame]:
+    """Rows of what is known per half of the documents only; bits and bias [L, G], load [L, G, E]."""
+    n = load.sum(-1) // view.stats.num_experts_per_tok
+    about = _about(view, variable)
+    scope = np.where(n > 0, f"{about}; no interval: not kept by document", f"{about}; {_FEW}{_NO_IDS}")
+    less = bits - bias
+    values = (bits, bias), (less, np.zeros(1)), (_of_entropy(less, load), np.zeros(1))
+    return [
+        rows(keys | {"variable": variable}, name, np.where(n > 0, value, np.nan), null=null, n=n, scope=scope)
+        for name, (value, null) in zip(INFORMATION, values, strict=True)
+    ]
