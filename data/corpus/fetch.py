@@ -46,7 +46,7 @@ class Packages:
         file = self._first(folder, f"{name}_*.orig.tar.*")
         if file is None:
             options = self._source_configuration(folder)
-            _run(["apt-get", *options, "source", "-qq", "--download-only", name], folder)
+            _run(["apt-get", *options, "source", "-qq", "--download-only", "--tar-only", name], folder)
             file = self._first(folder, f"{name}_*.orig.tar.*")
         file = _need(file, f"the Debian source package {name}", "apt-get update")
         if not file.name.startswith(f"{name}_{DEBIAN_SOURCE[name]}.orig"):
