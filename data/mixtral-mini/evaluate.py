@@ -19,6 +19,7 @@ import mixtral_probe as mp
 from mixtral_probe.model import Call, KVCache, Routing, Site
 
 CONTEXT_BYTES = 1_000_000
+TRIGRAM_DOCUMENTS = 500
 PROMPTS = {
     "prose_en": "It was a fine morning, and Elizabeth ",
     "dialogue_en": "HAMLET\n",
@@ -92,7 +93,7 @@ def bits_per_byte(trace: mp.Trace, documents: list[Any]) -> dict[str, float]:
 
 
 def baselines(corpus: Path, documents: list[Any], tokenizer: mp.Tokenizer) -> dict[str, dict[str, float]]:
-    """xz with a megabyte of the domain's training text before each document, and a trigram model of our tokens."""
+    """xz of the documents after a megabyte of the domain's training text, and a trigram model of our tokens."""
     compressed, trigrams = {}, {}
     for domain in sorted({document.labels["domain"] for document in documents}):
         texts = [d.text for d in documents if d.labels["domain"] == domain]
@@ -101,8 +102,8 @@ def baselines(corpus: Path, documents: list[Any], tokenizer: mp.Tokenizer) -> di
         size = sum(len(text.encode()) for text in texts)
         before = "\n".join(training).encode()[-CONTEXT_BYTES:]
         alone = len(lzma.compress(before))
-        compressed[domain] = sum(len(lzma.compress(before + t.encode())) - alone for t in texts) * 8 / size
-        model = Trigram([tokenizer.encode(text).ids for text in training[:: max(1, len(training) // 1500)]])
+        compressed[domain] = (len(lzma.compress(before + "\n".join(texts).encode())) - alone) * 8 / size
+        model = Trigram([tokenizer.encode(text).ids for text in training[:: max(1, len(training) // TRIGRAM_DOCUMENTS)]])
         trigrams[domain] = sum(model.bits(tokenizer.encode(text).ids) for text in texts) / size
     return {"bits_per_byte_xz": compressed, "bits_per_byte_trigram": trigrams}
 

@@ -1,8 +1,8 @@
-"""Train the embedded model: ``python data/mixtral-mini/train.py --tokens DIR --out DIR [--steps N]``.
+"""Train the embedded model: ``python data/mixtral-mini/train.py --tokens DIR --out DIR [--start DIR] [--steps N]``.
 
 Resumable: run the same command again, with another ``--steps`` if you like; the schedule is warm-up, constant, linear
-decay over the last 40 %, so only the decay depends on the length. Needs the token files of ``prepare.py``.
-About two and a half hours on two cores with bfloat16 instructions gave the model that is shipped.
+decay over the last 40 %, so only the decay depends on the length. ``--start`` begins from the weights of a model folder
+instead of random ones. Needs the token files of ``prepare.py``.
 """
 
 import argparse
@@ -31,13 +31,13 @@ CONFIG = {
     "num_experts_per_tok": 2,
     "max_position_embeddings": 2048,
     "rope_theta": 10000.0,
-    "router_aux_loss_coef": 0.01,
+    "router_aux_loss_coef": 0.05,
 }
 ROWS, LENGTH = 13, 256
 LONG = ((4, 1024), (2, 2048))  # rows and length of the last steps, in turn, so that 2,048 positions work
 LONG_SHARE, DECAY_SHARE, WARMUP = 0.12, 0.4, 100
 MUON_RATE, ADAM_RATE = 0.02, 3e-3
-BALANCE, Z_LOSS = 0.01, 1e-3
+BALANCE, Z_LOSS = 0.05, 1e-3
 EVALUATED = 6  # held-out rows of each domain looked at during training
 SNAPSHOTS = (0, 50, 200, 500, 1000, 1500)  # and the last step: where data/training_traces looks at the router
 
@@ -51,6 +51,8 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     domains, heldout = Domains(options.tokens), Domains(options.tokens / "heldout")
     model = mp.MixtralForCausalLM(mp.MixtralConfig(**CONFIG))
+    if options.start:
+        model.load_state_dict(mp.MixtralForCausalLM.from_pretrained(options.start, dtype="float32").state_dict())
     optimizers = _optimizers(model)
     done = _resume(options.out / "checkpoint.pt", model, optimizers)
     started = time.monotonic()
@@ -71,6 +73,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=Path, required=True, help="folder of <domain>.npy")
     parser.add_argument("--out", type=Path, required=True, help="checkpoints, snapshots and the log")
+    parser.add_argument("--start", type=Path, help="model folder whose weights to begin from")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
