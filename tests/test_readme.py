@@ -49,7 +49,7 @@ def test_the_rooms_of_contributing_are_there():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = re.findall(r"^\| `([a-z/]+)`", text, re.MULTILINE)
     assert len(named) >= 9
-    assert all((ROOT / "mixtral_probe" / room).is_dir() for room in named)
+    assert not [room for room in named if not any((place / room).is_dir() for place in (ROOT / "mixtral_probe", ROOT))]
 
 
 def test_the_example_of_the_model_page_runs():
