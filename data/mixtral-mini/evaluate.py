@@ -16,10 +16,11 @@ import torch
 from ngram import Trigram
 
 import mixtral_probe as mp
-from mixtral_probe.model import Call, KVCache, Routing, Site
+from mixtral_probe.model import Call, Routing, Site
 
 CONTEXT_BYTES = 1_000_000
 TRIGRAM_DOCUMENTS = 500
+SAMPLE_TOKENS = 120
 PROMPTS = {
     "prose_en": "It was a fine morning, and Elizabeth ",
     "dialogue_en": "HAMLET\n",
@@ -65,7 +66,10 @@ def main() -> None:
         "bits_per_byte_random_routing": bits_per_byte(shuffled, documents),
         **baselines(options.corpus, documents, probe.tokenizer),
         **load(trace),
-        "samples": {domain: sample(probe, prompt) for domain, prompt in PROMPTS.items()},
+        "samples": {
+            domain: prompt + probe.generate(prompt, SAMPLE_TOKENS, seed=0, do_sample=True, temperature=0.7)
+            for domain, prompt in PROMPTS.items()
+        },
     }
     for name in [key for key in results if key.startswith("bits_per_byte")]:
         results[f"mean_{name}"] = sum(results[name].values()) / len(results[name])
@@ -103,7 +107,8 @@ def baselines(corpus: Path, documents: list[Any], tokenizer: mp.Tokenizer) -> di
         before = "\n".join(training).encode()[-CONTEXT_BYTES:]
         alone = len(lzma.compress(before))
         compressed[domain] = (len(lzma.compress(before + "\n".join(texts).encode())) - alone) * 8 / size
-        model = Trigram([tokenizer.encode(text).ids for text in training[:: max(1, len(training) // TRIGRAM_DOCUMENTS)]])
+        some = training[:: max(1, len(training) // TRIGRAM_DOCUMENTS)]
+        model = Trigram([tokenizer.encode(text).ids for text in some])
         trigrams[domain] = sum(model.bits(tokenizer.encode(text).ids) for text in texts) / size
     return {"bits_per_byte_xz": compressed, "bits_per_byte_trigram": trigrams}
 
@@ -117,21 +122,6 @@ def load(trace: mp.Trace) -> dict[str, Any]:
         "normalized_load_entropy": dict(zip(entropy["layer"].astype(str), entropy["value"].round(4), strict=True)),
         "dead_experts": int(dead["value"].sum()),
     }
-
-
-@torch.inference_mode()
-def sample(probe: mp.Probe, prompt: str, length: int = 120, temperature: float = 0.7) -> str:
-    """The prompt and what the model writes after it, at a temperature, seeded."""
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.tensor(probe.tokenizer.encode(prompt).ids, dtype=torch.int64)[None]
-    cache, written = KVCache(), ids[0].tolist()
-    for _ in range(length):
-        logits = probe.model(ids, past_key_values=cache, logits_to_keep=1).logits[0, -1]
-        ids = torch.multinomial((logits / temperature).softmax(0), 1, generator=generator)[None]
-        if ids.item() in (1, 2):
-            break
-        written.append(int(ids.item()))
-    return probe.tokenizer.decode(written)
 
 
 if __name__ == "__main__":
