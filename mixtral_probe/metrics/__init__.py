@@ -1,5 +1,15 @@
 """Routing metrics: formulas on plain arrays, one value each, with source, range and unit."""
 
+from mixtral_probe.metrics.attention import (
+    attended_share,
+    attention_difference,
+    attention_distance,
+    attention_entropy_bits,
+    attention_rollout,
+    attention_sink_share,
+    even_attention,
+    spread_within,
+)
 from mixtral_probe.metrics.histograms import histogram_quantile
 from mixtral_probe.metrics.information import (
     conditional_mutual_information_bias,
@@ -36,7 +46,13 @@ from mixtral_probe.metrics.nulls import (
     simulated_null,
     uniform_counts,
 )
+from mixtral_probe.metrics.predictions import (
+    log_probabilities,
+    prediction_divergence_bits,
+    prediction_entropy_bits,
+)
 from mixtral_probe.metrics.resampling import jackknife_interval
+from mixtral_probe.metrics.router import chosen_mask, order_margin, router_entropy, selection_margin, softmax
 from mixtral_probe.metrics.structure import (
     coactivation_conditional,
     coactivation_jaccard,
@@ -50,6 +66,13 @@ from mixtral_probe.metrics.structure import (
 )
 
 __all__ = [
+    "attended_share",
+    "attention_difference",
+    "attention_distance",
+    "attention_entropy_bits",
+    "attention_rollout",
+    "attention_sink_share",
+    "chosen_mask",
     "coactivation_conditional",
     "coactivation_jaccard",
     "coactivation_lift",
@@ -59,6 +82,7 @@ __all__ = [
     "cv_squared",
     "dead_experts",
     "effective_experts",
+    "even_attention",
     "expected_cv_squared",
     "expected_dead_experts",
     "expected_pairs",
@@ -70,20 +94,28 @@ __all__ = [
     "load_balancing_contribution",
     "load_balancing_excess",
     "load_balancing_loss",
+    "log_probabilities",
     "max_violation",
     "min_violation",
     "mutual_information_bias",
     "mutual_information_bits",
     "normalized_entropy",
+    "order_margin",
     "overlap",
     "pooling_gap",
+    "prediction_divergence_bits",
+    "prediction_entropy_bits",
     "ratio",
     "relative_load",
     "repetition_any",
     "repetition_first",
+    "router_entropy",
     "selection_frequency",
+    "selection_margin",
     "share",
     "simulated_null",
+    "softmax",
+    "spread_within",
     "token_balance_loss",
     "uniform_counts",
     "uniform_repetition",

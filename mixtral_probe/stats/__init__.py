@@ -4,7 +4,7 @@ from mixtral_probe.stats.accumulate import counted_rows, slices
 from mixtral_probe.stats.affinity import TARGETS, Affinity
 from mixtral_probe.stats.beside import STATS_FILE, routing_stats, save_beside
 from mixtral_probe.stats.blocks import MAX_BLOCKS, block_positions, document_keys, union_blocks
-from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, chosen_mask, confidence_edges, selection_margin, softmax
+from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, confidence_edges
 from mixtral_probe.stats.routing import ALL, RoutingStats
 from mixtral_probe.stats.structure import MAX_LAG, POSITION_BUCKETS, Structure
 from mixtral_probe.stats.sums import Sums
@@ -23,14 +23,11 @@ __all__ = [
     "Structure",
     "Sums",
     "block_positions",
-    "chosen_mask",
     "confidence_edges",
     "counted_rows",
     "document_keys",
     "routing_stats",
     "save_beside",
-    "selection_margin",
     "slices",
-    "softmax",
     "union_blocks",
 ]

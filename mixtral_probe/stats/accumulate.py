@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, chosen_mask, confidence, confidence_bins, softmax
+from mixtral_probe.metrics import chosen_mask, softmax
+from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, confidence, confidence_bins
 from mixtral_probe.stats.sums import Sums, add_cells, zeros
 from mixtral_probe.trace import Trace
 

@@ -7,7 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import RoutingStats, chosen_mask, counted_rows, selection_margin, slices, softmax
+from mixtral_probe.metrics import chosen_mask, selection_margin, softmax
+from mixtral_probe.stats import RoutingStats, counted_rows, slices
 from mixtral_probe.tables.frame import VALUE_COLUMNS, integers
 from mixtral_probe.tables.load import NO_LOGITS
 from mixtral_probe.tables.loss_parts import LossParts
