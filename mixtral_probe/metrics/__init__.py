@@ -10,6 +10,16 @@ from mixtral_probe.metrics.attention import (
     even_attention,
     spread_within,
 )
+from mixtral_probe.metrics.attention import (
+    attended_share,
+    attention_difference,
+    attention_distance,
+    attention_entropy_bits,
+    attention_rollout,
+    attention_sink_share,
+    even_attention,
+    spread_within,
+)
 from mixtral_probe.metrics.histograms import histogram_quantile
 from mixtral_probe.metrics.information import (
     conditional_mutual_information_bias,
@@ -51,6 +61,11 @@ from mixtral_probe.metrics.predictions import (
     prediction_divergence_bits,
     prediction_entropy_bits,
 )
+from mixtral_probe.metrics.predictions import (
+    log_probabilities,
+    prediction_divergence_bits,
+    prediction_entropy_bits,
+)
 from mixtral_probe.metrics.resampling import jackknife_interval
 from mixtral_probe.metrics.router import chosen_mask, order_margin, router_entropy, selection_margin, softmax
 from mixtral_probe.metrics.structure import (
@@ -72,6 +87,12 @@ __all__ = [
     "attention_entropy_bits",
     "attention_rollout",
     "attention_sink_share",
+    "attended_share",
+    "attention_difference",
+    "attention_distance",
+    "attention_entropy_bits",
+    "attention_rollout",
+    "attention_sink_share",
     "chosen_mask",
     "coactivation_conditional",
     "coactivation_jaccard",
@@ -82,6 +103,7 @@ __all__ = [
     "cv_squared",
     "dead_experts",
     "effective_experts",
+    "even_attention",
     "even_attention",
     "expected_cv_squared",
     "expected_dead_experts",
@@ -95,6 +117,7 @@ __all__ = [
     "load_balancing_excess",
     "load_balancing_loss",
     "log_probabilities",
+    "log_probabilities",
     "max_violation",
     "min_violation",
     "mutual_information_bias",
@@ -103,6 +126,8 @@ __all__ = [
     "order_margin",
     "overlap",
     "pooling_gap",
+    "prediction_divergence_bits",
+    "prediction_entropy_bits",
     "prediction_divergence_bits",
     "prediction_entropy_bits",
     "ratio",
@@ -115,6 +140,7 @@ __all__ = [
     "share",
     "simulated_null",
     "softmax",
+    "spread_within",
     "spread_within",
     "token_balance_loss",
     "uniform_counts",
