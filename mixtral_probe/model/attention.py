@@ -37,13 +37,16 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, call: Call, visit: Visitors) -> Tensor:
         """[B, S, C] → [B, S, C]."""
-        query = self._visit_heads(visit, Site.QUERY, rotate(self._heads(self.q_proj, x), call.rotary), 1)
-        key = visit(Site.KEY, rotate(self._heads(self.k_proj, x), call.rotary))
-        value = visit(Site.VALUE, self._heads(self.v_proj, x))
+        with visit.span(Site.QUERY):
+            query = self._rotated(self.q_proj, x, call)
+        query = self._visit_heads(visit, Site.QUERY, query, 1)
+        key = visit.make(Site.KEY, self._rotated, self.k_proj, x, call)
+        value = visit.make(Site.VALUE, self._heads, self.v_proj, x)
         if call.cache is not None:
             key, value = call.cache.append(self.layer, key, value)
-        out = self._attend(query, key, value, call, visit).transpose(1, 2)  # [B, S, H, D]
-        out = self._visit_heads(visit, Site.HEAD_OUTPUT, out.contiguous(), 2)
+        with visit.span(Site.HEAD_OUTPUT):
+            out = self._attend(query, key, value, call, visit).transpose(1, 2).contiguous()  # [B, S, H, D]
+        out = self._visit_heads(visit, Site.HEAD_OUTPUT, out, 2)
         return self.o_proj(out.flatten(2))
 
     @property
@@ -73,6 +76,9 @@ class Attention(nn.Module):
         places = torch.tensor(self.heads, device=value.device)
         whole = value.new_zeros(shape).index_copy(dim, places, value)
         return visit(site, whole).index_select(dim, places)
+
+    def _rotated(self, projection: nn.Linear, x: Tensor, call: Call) -> Tensor:
+        return rotate(self._heads(projection, x), call.rotary)
 
     def _heads(self, projection: nn.Linear, x: Tensor) -> Tensor:
         heads = projection.out_features // self.head_dim

@@ -76,4 +76,5 @@ class MixtralForCausalLM(Generates):
 
     def head(self, hidden: Tensor, call: Call, instruments: Sequence[Instrument] = ()) -> Tensor:
         """Logits [B, n, V] of some positions of the final hidden states [B, n, C]."""
-        return Visitors(instruments, MODEL, call)(Site.LOGITS, self.lm_head(hidden.to(self.lm_head.weight.device)))
+        hidden = hidden.to(self.lm_head.weight.device)
+        return Visitors(instruments, MODEL, call).make(Site.LOGITS, self.lm_head, hidden)

@@ -75,8 +75,9 @@ class _Headed(nn.Module):
 
     def _scored(self, head: nn.Linear, hidden: Tensor, out: ModelOutput, instruments: Sequence[Instrument]) -> Tensor:
         """Logits [B, S, N] of hidden states [B, S, C]."""
-        logits = head(hidden.to(head.weight.device))
-        return Visitors(instruments, MODEL, out.call)(Site.LOGITS, logits)
+        hidden = hidden.to(head.weight.device)
+        scored: Tensor = Visitors(instruments, MODEL, out.call).make(Site.LOGITS, head, hidden)
+        return scored
 
     def _finished(
         self, kind: type[Kind], out: ModelOutput, loss: Tensor | None, return_dict: bool | None, **logits: Tensor

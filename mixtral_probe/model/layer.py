@@ -21,8 +21,9 @@ class DecoderLayer(nn.Module):
 
     def forward(self, hidden: Tensor, call: Call, visit: Visitors) -> Tensor:
         """The residual stream [B, S, C] before the layer → after it."""
-        x = visit(Site.ATTENTION_INPUT, self.input_layernorm(hidden))
-        hidden = hidden + visit(Site.ATTENTION_OUTPUT, self.self_attn(x, call, visit))
-        x = visit(Site.ROUTER_INPUT, self.post_attention_layernorm(hidden))
-        hidden = hidden + visit(Site.MOE_OUTPUT, self.block_sparse_moe(x, call, visit))
+        with visit.span(Site.RESIDUAL):
+            x = visit.make(Site.ATTENTION_INPUT, self.input_layernorm, hidden)
+            hidden = hidden + visit.make(Site.ATTENTION_OUTPUT, self.self_attn, x, call, visit)
+            x = visit.make(Site.ROUTER_INPUT, self.post_attention_layernorm, hidden)
+            hidden = hidden + visit.make(Site.MOE_OUTPUT, self.block_sparse_moe, x, call, visit)
         return visit(Site.RESIDUAL, hidden)

@@ -18,7 +18,7 @@ from mixtral_probe.model.norm import RMSNorm
 from mixtral_probe.model.outputs import ModelOutput
 from mixtral_probe.model.recompute import recomputed, refuse_cache
 from mixtral_probe.model.rope import Rope
-from mixtral_probe.model.sites import MODEL, Call, Instrument, Site, Visitors
+from mixtral_probe.model.sites import MODEL, Call, Instrument, Site, Visitors, span, timers
 
 
 class MixtralModel(nn.Module):
@@ -88,7 +88,8 @@ class MixtralModel(nn.Module):
             config.output_router_logits if output_router_logits is None else output_router_logits,
         )
         listeners = (*instruments, collector) if collector.busy else tuple(instruments)
-        hidden = self._embed(input_ids, inputs_embeds)
+        with span(timers(listeners), Site.EMBEDDING, MODEL):
+            hidden = self._embed(input_ids, inputs_embeds)
         call = self._call(hidden, attention_mask, position_ids, past_key_values, use_cache)
 
         hidden = Visitors(listeners, MODEL, call)(Site.EMBEDDING, hidden)

@@ -50,10 +50,11 @@ class Experts(nn.Module):
             start += count
             if not count and not shown:
                 continue
-            values = self.one(expert, x.index_select(0, rows[own]), call)
-            if shown:  # a copy, since whoever looks may keep it beyond the reuse of the buffer
-                values = visit(Site.EXPERT_OUTPUT, ExpertSlice(expert, rows[own], values.clone())).values
-            out.index_add_(0, rows[own], (values * weights[own, None]).to(out.dtype))
+            with visit.span(Site.EXPERT_OUTPUT, expert):
+                values = self.one(expert, x.index_select(0, rows[own]), call)
+                if shown:  # a copy, since whoever looks may keep it beyond the reuse of the buffer
+                    values = visit(Site.EXPERT_OUTPUT, ExpertSlice(expert, rows[own], values.clone())).values
+                out.index_add_(0, rows[own], (values * weights[own, None]).to(out.dtype))
         return out
 
 
@@ -80,9 +81,9 @@ class MixtureOfExperts(nn.Module):
         if self.training and self.jitter > 0:
             x = x * torch.empty_like(x).uniform_(1 - self.jitter, 1 + self.jitter)
         rows = x.reshape(-1, x.shape[-1])
-        logits = visit(Site.ROUTER_LOGITS, self.gate(rows))
+        logits = visit.make(Site.ROUTER_LOGITS, self.gate, rows)
         weight_dtype = x.dtype if self.rounded else torch.float32
-        routing = visit(Site.ROUTING, choose_experts(logits, self.top_k, weight_dtype))
+        routing = visit.make(Site.ROUTING, choose_experts, logits, self.top_k, weight_dtype)
         return self.experts(rows, routing, call, visit).view(x.shape)
 
 

@@ -45,7 +45,8 @@ class _Noting(Visitors):
     __slots__ = ("_answers",)
 
     def __init__(self, visit: Visitors, answers: list[Any]) -> None:
-        self.layer, self.call, self._by_site = visit.layer, visit.call, visit._by_site
+        self.layer, self.call = visit.layer, visit.call
+        self._by_site, self._timers = visit._by_site, visit._timers
         self._answers = answers
 
     def __call__(self, site: Site, value: Any) -> Any:
@@ -65,7 +66,8 @@ class _Repeating(Visitors):
     __slots__ = ("_answers",)
 
     def __init__(self, visit: Visitors, answers: list[Any]) -> None:
-        self.layer, self.call, self._by_site = visit.layer, visit.call, visit._by_site
+        self.layer, self.call = visit.layer, visit.call
+        self._by_site, self._timers = visit._by_site, ()
         self._answers = iter(answers)
 
     def __call__(self, site: Site, value: Any) -> Any:

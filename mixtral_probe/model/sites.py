@@ -4,7 +4,8 @@ An instrument is handed to one call and forgotten after it; nothing is ever left
 model do not see each other's instruments.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -120,7 +121,8 @@ class Instrument(Protocol):
 
     ``visit`` returns the value to be used onward: an observer returns what it was given. An instrument that changes
     ``attention_weights`` sets ``edits_attention = True``; one that needs only some heads there has a method
-    ``heads(layer)`` that returns them.
+    ``heads(layer)`` that returns them; one that times has a method ``span(site, layer, expert)`` that returns a context
+    to be open while the value of that site is made.
     """
 
     def wants(self, site: Site, layer: int) -> bool:
@@ -132,14 +134,40 @@ class Instrument(Protocol):
         ...
 
 
+_UNTIMED = nullcontext()
+
+
+def timers(instruments: Iterable[Instrument]) -> tuple[Any, ...]:
+    """Those of the instruments that time."""
+    return tuple(instrument for instrument in instruments if hasattr(instrument, "span"))
+
+
+def span(timed_by: Sequence[Any], site: Site, layer: int, expert: int | None = None) -> AbstractContextManager[Any]:
+    """What is open while the value of a site is made, nothing where nobody times.
+
+    The span of ``residual`` is that of a whole layer, the span of ``expert_output`` one expert's: its rows gathered,
+    multiplied, and added to the sum. The span of another site lies inside that of the value it serves.
+    """
+    if not timed_by:
+        return _UNTIMED
+    if len(timed_by) == 1:
+        return timed_by[0].span(site, layer, expert)
+    stack = ExitStack()
+    for timer in timed_by:
+        stack.enter_context(timer.span(site, layer, expert))
+    return stack
+
+
 class Visitors:
     """The instruments of one layer in one call, by site; calling it shows them a value in the order given."""
 
-    __slots__ = ("_by_site", "call", "layer")
+    __slots__ = ("_by_site", "_timers", "call", "layer")
 
     def __init__(self, instruments: Iterable[Instrument], layer: int, call: Call) -> None:
         self.layer, self.call = layer, call
         self._by_site: dict[Site, list[Instrument]] = {}
+        instruments = tuple(instruments)
+        self._timers = timers(instruments)
         for instrument in instruments:
             for site in Site:
                 if instrument.wants(site, layer):
@@ -150,6 +178,18 @@ class Visitors:
         for instrument in self._by_site.get(site, ()):
             value = instrument.visit(site, self.layer, value, self.call)
         return value
+
+    def span(self, site: Site, expert: int | None = None) -> AbstractContextManager[Any]:
+        """What is open while the value of this site is made; see ``span``."""
+        return span(self._timers, site, self.layer, expert)
+
+    def make(self, site: Site, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The value of a site, ``function(*arguments)``, made inside its span and shown; returns what to use onward."""
+        if not self._timers:
+            return self(site, function(*arguments))
+        with self.span(site):
+            value = function(*arguments)
+        return self(site, value)
 
     def wants(self, site: Site) -> bool:
         """Whether anyone looks at this site."""
