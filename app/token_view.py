@@ -5,12 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from token_strip import Bar, Token
 
 from mixtral_probe import Trace, figures
-
-FAINTEST, STRONGEST = 0.1, 0.75
-"""Opacity of a ground for weights 0 and 1; never so strong that the text on it cannot be read."""
+from mixtral_probe.strip import Token, place_of, routed, text_of
 
 LOSS = 0.45
 """Opacity of a ground on the scale of the loss, whose far end is as dark, or as light, as the text."""
@@ -56,52 +53,13 @@ def by_expert(document: Trace, routes: pd.DataFrame, window: Window, *, layer: i
     colors = figures.expert_colors(document.num_experts)
     tokens = document.tokens.iloc[window.start : window.stop]
     return [
-        _routed(number, token, choices.get(number), rank, colors, _logits(document, row, number))
+        routed(number, token, choices.get(number), rank, colors, _logits(document, row, number))
         for number, token in zip(range(window.start, window.stop), tokens.itertuples(), strict=True)
     ]
 
 
 def _logits(document: Trace, row: int, number: int) -> list[float]:
     return [] if document.router_logits is None else [float(z) for z in document.router_logits[row, number]]
-
-
-def _routed(
-    number: int, token: object, choices: pd.DataFrame | None, rank: int, colors: Sequence[str], logits: list[float]
-) -> Token:
-    text, special = text_of(token), bool(token.special)  # type: ignore[attr-defined]
-    facts = _where(token)
-    if choices is None:
-        return Token(number, text, [*facts, ("routed to", "no expert")], special=special)
-    experts = [int(expert) for expert in choices["expert"]]
-    weights = [float(weight) for weight in choices["weight"]]
-    facts += [(f"choice {i + 1}", _choice(*pair)) for i, pair in enumerate(zip(experts, weights, strict=True))]
-    margin = float(choices["margin"].iloc[0])
-    if not np.isnan(margin):
-        facts.append(("margin", f"{margin:.3f} nats"))
-    others = [expert for expert in np.argsort(logits)[::-1] if expert not in experts]
-    if others:
-        facts.append(("runner-up", f"expert {others[0]}"))
-    bars = [Bar(f"{i}", z, f"{z:.3f}", colors[i], i in experts) for i, z in enumerate(logits)]
-    if rank >= len(experts):
-        return Token(number, text, facts, special=special, bars=bars)
-    weight = 0.5 if np.isnan(weights[rank]) else weights[rank]
-    strength = FAINTEST + (STRONGEST - FAINTEST) * weight
-    return Token(number, text, facts, colors[experts[rank]], strength, special, bars)
-
-
-def _choice(expert: int, weight: float) -> str:
-    return f"expert {expert}" if np.isnan(weight) else f"expert {expert} · weight {weight:.3f}"
-
-
-def text_of(token: object) -> str:
-    """A token's text, or its number where the trace has none."""
-    piece = token.piece  # type: ignore[attr-defined]
-    return piece if isinstance(piece, str) else f"⟨{token.token_id}⟩"  # type: ignore[attr-defined]
-
-
-def _where(token: object) -> list[tuple[str, str]]:
-    chunk = [("window", f"{token.chunk}")] if token.chunk else []  # type: ignore[attr-defined]
-    return [*chunk, ("position", f"{token.position}")]  # type: ignore[attr-defined]
 
 
 def by_loss(
@@ -137,5 +95,5 @@ def _on_scale(scale: Sequence[tuple[float, str]], at: float) -> str:
 def _lossy(number: int, token: object, value: float | None, color: str | None) -> Token:
     text, special = text_of(token), bool(token.special)  # type: ignore[attr-defined]
     if value is None or color is None:
-        return Token(number, text, [*_where(token), ("part of the loss", "not counted")], special=special)
-    return Token(number, text, [*_where(token), ("part of the loss", f"{value:.4f}")], color, LOSS, special)
+        return Token(number, text, [*place_of(token), ("part of the loss", "not counted")], special=special)
+    return Token(number, text, [*place_of(token), ("part of the loss", f"{value:.4f}")], color, LOSS, special)

@@ -4,15 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from app_traces import APP, HOSTILE, on_path, routed_trace
+from app_traces import HOSTILE, on_path, routed_trace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixtral_probe import figures, tables
+from mixtral_probe import figures, strip, tables
 
 on_path()
 
-import token_strip  # noqa: E402
 import token_view  # noqa: E402
 
 
@@ -32,14 +31,14 @@ import token_view  # noqa: E402
     ],
 )
 def test_a_token_in_parts(text, expected):
-    assert token_strip.parts(text) == expected
+    assert strip.parts(text) == expected
 
 
 @given(st.text())
 def test_no_character_is_lost_and_none_is_invisible(text):
-    parts = token_strip.parts(text)
-    plain = "".join(part for part, kind in parts if kind == token_strip.TEXT)
-    signs = [part for part, kind in parts if kind != token_strip.TEXT]
+    parts = strip.parts(text)
+    plain = "".join(part for part, kind in parts if kind == strip.TEXT)
+    signs = [part for part, kind in parts if kind != strip.TEXT]
     assert len(plain) + len(signs) == len(text)
     assert all(character.isprintable() or character in "\u200c\u200d" for character in plain)
     assert " " not in plain
@@ -47,19 +46,19 @@ def test_no_character_is_lost_and_none_is_invisible(text):
 
 @given(st.lists(st.text(st.characters(codec=None)), max_size=5))
 def test_any_text_can_travel_as_json(texts):
-    tokens = [token_strip.Token(row, text, []) for row, text in enumerate(texts)]
-    json.dumps(token_strip.payload(tokens, None, "label"), ensure_ascii=False).encode("utf-8")
+    tokens = [strip.Token(row, text, []) for row, text in enumerate(texts)]
+    json.dumps(strip.payload(tokens, None, "label"), ensure_ascii=False).encode("utf-8")
 
 
 def test_a_very_long_token_is_whole_in_the_text_and_short_in_its_hover():
-    (drawn,) = token_strip.payload([token_strip.Token(0, "x" * 10_000, [])], None, "")["tokens"]
+    (drawn,) = strip.payload([strip.Token(0, "x" * 10_000, [])], None, "")["tokens"]
     assert drawn["parts"] == [("x" * 10_000, 0)]
     assert drawn["tip"] == [("x" * 80, 0), ("… 10,000 characters", 1)]
     assert len(drawn["label"]) < 200
 
 
 def test_the_component_never_makes_markup_of_a_text():
-    script = (APP / "token_strip.js").read_text()
+    script = strip.script()
     assert "textContent" in script
     for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval", "createContextualFragment"):
         assert way not in script

@@ -58,7 +58,7 @@ function placeTip(tip, at) {
   tip.style.left = `${Math.max(4, Math.min(box.left, window.innerWidth - tip.offsetWidth - 8))}px`;
 }
 
-export default function ({ data, parentElement, setStateValue }) {
+function drawStrip({ data, parentElement, setStateValue }) {
   const strip = parentElement.querySelector(".strip"), tip = parentElement.querySelector(".tip");
   const focused = strip.contains(parentElement.activeElement ?? null) ? strip.current : -1;
   const spans = data.tokens.map((token) => drawToken(token, token.row === data.selected));

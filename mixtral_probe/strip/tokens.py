@@ -1,0 +1,105 @@
+"""What is drawn of tokens: plain data, which the script beside this file turns into text."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from typing import Any
+
+TEXT, GLYPH, BREAK = 0, 1, 2
+"""Kinds of parts of a token's text: as it is; a sign for what cannot be seen; such a sign before a real line break."""
+_SIGNS = {" ": ("␣", GLYPH), "\t": ("⇥", GLYPH), "\r": ("␍", GLYPH), "\n": ("⏎", BREAK)}
+_JOINERS = "\u200c\u200d"
+"""Invisible, but parts of words and of emoji."""
+_TIP_CHARACTERS = 80
+
+Part = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One line of the small chart in a token's hover."""
+
+    name: str
+    value: float
+    text: str
+    color: str
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token as it is drawn."""
+
+    row: int
+    """Its row in the document; what a click returns."""
+    text: str
+    facts: list[tuple[str, str]]
+    """Name and value, line by line, in its hover."""
+    color: str = ""
+    """Of its ground, as CSS; empty for none."""
+    strength: float = 0.0
+    """How opaque that ground is, in [0, 1]."""
+    special: bool = False
+    bars: list[Bar] = field(default_factory=list)
+
+
+def parts(text: str) -> list[Part]:
+    """A text as pieces of plain text and signs for spaces, line breaks and what else cannot be seen.
+
+    Nothing is markup: the pieces are for `textContent`. Controls, such as those that turn the direction of their
+    neighbours, become their code point; so does half a surrogate pair, which JSON cannot carry.
+    """
+    found: list[Part] = []
+    for character in text:
+        sign = _SIGNS.get(character) or _sign(character)
+        if sign is None and found and found[-1][1] == TEXT:
+            found[-1] = (found[-1][0] + character, TEXT)
+        else:
+            found.append(sign or (character, TEXT))
+    return found
+
+
+def _sign(character: str) -> Part | None:
+    if character.isprintable() or character in _JOINERS:
+        return None
+    return f"⟨U+{ord(character):04X}⟩", GLYPH
+
+
+def payload(tokens: Sequence[Token], selected: int | None, label: str) -> dict[str, Any]:
+    """What the component gets: plain data."""
+    return {"tokens": [_drawn(token) for token in tokens], "selected": selected, "label": label}
+
+
+def _drawn(token: Token) -> dict[str, Any]:
+    shown = parts(token.text)
+    short = parts(token.text[:_TIP_CHARACTERS])
+    if len(token.text) > _TIP_CHARACTERS:
+        short.append((f"… {len(token.text):,} characters", GLYPH))
+    spoken = "".join(text for text, _ in short)
+    return {
+        "row": token.row,
+        "parts": shown,
+        "tip": short,
+        "label": ", ".join([spoken, *(f"{name} {value}" for name, value in token.facts)]),
+        "facts": token.facts,
+        "color": token.color,
+        "strength": token.strength,
+        "special": token.special,
+        # Lines break before words, not inside them.
+        "breakable": not token.text[:1].isalnum() or token.special,
+        "bars": [asdict(bar) for bar in token.bars],
+    }
+
+
+def script() -> str:
+    """JavaScript that defines `drawStrip({data, parentElement, setStateValue})`, to be followed by an export of it."""
+    return _asset("token_strip.js")
+
+
+def style() -> str:
+    """CSS of the strip and its hover, in the colours of the variables `--st-…` around it."""
+    return _asset("token_strip.css")
+
+
+def _asset(name: str) -> str:
+    return files("mixtral_probe.strip").joinpath(name).read_text(encoding="utf-8")
