@@ -5,8 +5,9 @@ in any order keeps documents where they were. Memory grows with the token types 
 at most 3 targets x G groups x 2 halves x vocabulary x L x E integers of 8 bytes.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ Integers = NDArray[np.int64]
 TARGETS = ("input", "predicted", "next")
 """The token routed, the most likely next token as the model says it, and the next token that is there."""
 _TOKEN_BITS, _GROUP_BITS = 32, 24
+_PIECE_TOKENS = 2**17
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def unpack(keys: Integers) -> tuple[Integers, Integers, Integers, Integers]:
 def count_affinity(
     trace: Trace, group: NDArray[np.intp], keys: NDArray[np.uint64], counted: NDArray[np.bool_]
 ) -> Affinity:
-    """The counts of a trace, layer by layer; a target whose ids are missing has no rows.
+    """The counts of a trace, a piece of tokens at a time; a target whose ids are missing has no rows.
 
     Args:
         trace: the trace.
@@ -86,44 +88,80 @@ def count_affinity(
         keys: [documents] hashes of the documents' ids.
         counted: [T] the tokens that count.
     """
-    document = trace.tokens["document"].to_numpy()
     half = (keys >> np.uint64(63)).astype(np.int64)
-    parts = []
-    for number, ids in enumerate(_targets(trace, counted)):
-        rows = np.flatnonzero(counted & (ids >= 0))
-        own = document[rows]
-        types, place = np.unique(pack(number, group[own], half[own], ids[rows]), return_inverse=True)
-        parts.append((types, _tally(trace, rows, place, len(types))))
+    parts = [_count_target(trace, number, group, half, counted) for number in range(len(TARGETS))]
     counts = np.concatenate([counts for _, counts in parts], axis=1)
     return Affinity(np.concatenate([types for types, _ in parts]), counts, _texts(trace, counted))
 
 
-def _targets(trace: Trace, counted: NDArray[np.bool_]) -> tuple[Integers, Integers, Integers]:
-    """[T] the token id of each of `TARGETS`; -1 where there is none."""
-    own = trace.tokens["token_id"].to_numpy(np.int64)
-    predicted = trace.tokens["predicted_id"].to_numpy(np.int64, na_value=-1)
-    run, following = runs(trace.tokens, counted), np.full_like(own, -1)
-    following[:-1] = np.where(run[:-1] == run[1:], own[1:], -1)
-    return own, predicted, following
+def _count_target(
+    trace: Trace, number: int, group: NDArray[np.intp], half: Integers, counted: NDArray[np.bool_]
+) -> tuple[Integers, Integers]:
+    """Keys [R] and counts [L, R, E] for one target: once through the tokens for the keys met, once for the counts."""
+    met = [np.unique(part.keys) for part in _keyed(trace, number, group, half, counted)]
+    types = np.unique(np.concatenate([np.zeros(0, np.int64), *met]))
+    counts = np.zeros((trace.num_layers, len(types), trace.num_experts), np.int64)
+    for part in _keyed(trace, number, group, half, counted):
+        own, place = np.unique(part.keys, return_inverse=True)
+        counts[:, np.searchsorted(types, own)] += _tally(trace, part, place, len(own))
+    return types, counts
 
 
-def _tally(trace: Trace, rows: NDArray[np.intp], place: NDArray[np.intp], types: int) -> Integers:
-    """[L, types, E] how often the tokens `rows` of each type chose each expert."""
+class _Keyed(NamedTuple):
+    """The tokens of a piece of a trace that have a target, and the key of each."""
+
+    own: slice
+    """The piece."""
+    rows: NDArray[np.intp]
+    """[n] within it."""
+    keys: Integers
+    """[n]"""
+
+
+def _keyed(
+    trace: Trace, number: int, group: NDArray[np.intp], half: Integers, counted: NDArray[np.bool_]
+) -> Iterator[_Keyed]:
+    for start in range(0, len(trace), _PIECE_TOKENS):
+        own = slice(start, start + _PIECE_TOKENS)
+        ids, document = _target(trace, number, own, counted), trace.tokens["document"].to_numpy()[own]
+        rows = np.flatnonzero(counted[own] & (ids >= 0))
+        yield _Keyed(own, rows, pack(number, group[document[rows]], half[document[rows]], ids[rows]))
+
+
+def _target(trace: Trace, number: int, own: slice, counted: NDArray[np.bool_]) -> Integers:
+    """[n] the token id of a target for the rows of a piece; -1 where there is none."""
+    reach = slice(own.start, own.stop + 1)
+    tokens = trace.tokens.iloc[reach]
+    if TARGETS[number] == "predicted":
+        return tokens["predicted_id"].to_numpy(np.int64, na_value=-1)[:_PIECE_TOKENS]
+    ids = tokens["token_id"].to_numpy(np.int64)
+    if TARGETS[number] == "input":
+        return ids[:_PIECE_TOKENS]
+    run = runs(tokens, counted[reach])
+    following = np.where(run[:-1] == run[1:], ids[1:], -1)
+    return np.append(following, -1)[:_PIECE_TOKENS]
+
+
+def _tally(trace: Trace, part: _Keyed, place: NDArray[np.intp], types: int) -> Integers:
+    """[L, types, E] how often the tokens of each type chose each expert."""
     experts = trace.num_experts
     counts = np.zeros((trace.num_layers, types, experts), np.int64)
     for layer, total in enumerate(counts):
-        ids = np.asarray(trace.expert_ids[layer])[rows]
+        ids = np.asarray(trace.expert_ids[layer, part.own])[part.rows]
         cell = (place[:, None] * experts + ids)[ids >= 0]
         total += np.bincount(cell, minlength=types * experts).reshape(types, experts)
     return counts
 
 
 def _texts(trace: Trace, counted: NDArray[np.bool_]) -> dict[int, str]:
-    known = trace.tokens.loc[counted & (trace.tokens["token_id"].to_numpy() >= 0), ["token_id", "piece"]]
     texts: dict[int, str] = {}
-    for token, text in known.drop_duplicates().dropna().itertuples(index=False, name=None):
-        spelled = str(text).encode("utf-8", "backslashreplace").decode()
-        texts[int(token)] = min(spelled, texts.get(int(token), spelled))
+    for start in range(0, len(trace), _PIECE_TOKENS):
+        own = slice(start, start + _PIECE_TOKENS)
+        tokens = trace.tokens[["token_id", "piece"]].iloc[own]
+        known = tokens[counted[own] & (tokens["token_id"].to_numpy() >= 0)]
+        for token, text in known.drop_duplicates().dropna().itertuples(index=False, name=None):
+            spelled = str(text).encode("utf-8", "backslashreplace").decode()
+            texts[int(token)] = min(spelled, texts.get(int(token), spelled))
     return dict(sorted(texts.items()))
 
 

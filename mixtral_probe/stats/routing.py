@@ -1,6 +1,8 @@
 """RoutingStats: the mergeable sums of one or many traces."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from os import PathLike
 
 import numpy as np
@@ -19,7 +21,7 @@ ALL = "all"
 """The group of every document."""
 UNLABELLED = "(none)"
 """The group of documents that lack the label."""
-_NAMES = ("layers", "num_experts", "num_experts_per_tok", "by", "include_special", "groups", "folded")
+_NAMES = ("layers", "layer_pairs", "num_experts", "num_experts_per_tok", "by", "include_special", "groups", "folded")
 _STRUCTURE = "structure."
 
 
@@ -30,10 +32,16 @@ class RoutingStats:
     `RoutingStats.from_trace(trace, by="domain")` makes one, `merge` joins two. Merging is associative and commutative:
     integers agree exactly, float sums to rounding (1e-12 relative). How blocks stay the same in any order of merging is
     told in `stats/blocks.py`. Special tokens are left out unless asked for.
+
+    What is held does not grow with tokens: about 8 L G Bk (E (2 E + 2 K + P) + 16 K + 40) bytes (P position buckets),
+    and the counts of `Affinity`, which grow with the token types met. While a trace is read a few dozen MB are needed
+    beside it, and a few bytes per token.
     """
 
     layers: tuple[int, ...]
     """[L] the model's own number of each layer."""
+    layer_pairs: tuple[tuple[int, int], ...]
+    """The pairs of layers whose transitions are counted: each layer and the next, then those asked for."""
     num_experts: int
     """E."""
     num_experts_per_tok: int
@@ -58,16 +66,25 @@ class RoutingStats:
     """[L, R, E] which experts each token type went to."""
 
     @classmethod
-    def from_trace(cls, trace: Trace, by: str | None = None, *, include_special: bool = False) -> "RoutingStats":
+    def from_trace(
+        cls,
+        trace: Trace,
+        by: str | None = None,
+        *,
+        include_special: bool = False,
+        layer_pairs: Iterable[tuple[int, int]] = (),
+    ) -> "RoutingStats":
         """The sums of a trace, read in slices.
 
         Args:
             trace: the trace; `router_logits` and `expert_weights` may be missing, then so are the sums made of them.
             by: a document label such as "domain" to group by; None for the one group "all".
             include_special: count special tokens too.
+            layer_pairs: pairs of layers, as the model numbers them, whose transitions are counted too; those from each
+                layer to the next always are.
 
         Raises:
-            InputError: no such label, or a label that is the reserved word "all".
+            InputError: no such label or layer, or a label that is the reserved word "all".
         """
         groups, group = _groups(trace, by)
         counted, keys = counted_rows(trace, include_special), document_keys(trace.documents["id"])
@@ -78,8 +95,12 @@ class RoutingStats:
         size = (len(groups), len(blocks))
         sums, histogram = accumulate(trace, group, block, size, include_special)
         meta = trace.meta
+        layers = meta.moe_layers if meta.moe_layers is not None else tuple(range(meta.num_layers))
+        pairs = _layer_pairs(layers, layer_pairs)
+        steps = np.array([[layers.index(layer) for layer in pair] for pair in pairs], np.intp).reshape(-1, 2).T
         return cls(
-            layers=meta.moe_layers if meta.moe_layers is not None else tuple(range(meta.num_layers)),
+            layers=layers,
+            layer_pairs=pairs,
             num_experts=meta.num_experts,
             num_experts_per_tok=meta.num_experts_per_tok,
             by=by,
@@ -89,13 +110,15 @@ class RoutingStats:
             folded=folded,
             sums=sums,
             histogram=histogram,
-            structure=count_structure(trace, group, block, size, counted),
+            structure=count_structure(trace, group, block, size, counted, steps),
             affinity=count_affinity(trace, group, keys, counted),
         )
 
     def update(self, trace: Trace) -> "RoutingStats":
         """These sums and a further trace's, grouped alike. Returns a new object."""
-        return self.merge(RoutingStats.from_trace(trace, self.by, include_special=self.include_special))
+        return self.merge(
+            RoutingStats.from_trace(trace, self.by, include_special=self.include_special, layer_pairs=self.layer_pairs)
+        )
 
     def merge(self, other: "RoutingStats") -> "RoutingStats":
         """Both sums together. Returns a new object.
@@ -180,6 +203,7 @@ class RoutingStats:
         """
         names, arrays = disk.read(path)
         names |= {"layers": tuple(names["layers"]), "groups": tuple(names["groups"])}
+        names["layer_pairs"] = tuple((first, second) for first, second in names["layer_pairs"])
         pieces = {int(token): text for token, text in names.pop("pieces").items()}
         counts = {name: arrays.pop(name).astype(np.int64) for name in list(arrays) if "." in name}
         return cls(
@@ -207,9 +231,22 @@ def _groups(trace: Trace, by: str | None) -> tuple[tuple[str, ...], NDArray[np.i
     return groups, np.array([groups.index(name) for name in names], np.intp)
 
 
+def _layer_pairs(layers: tuple[int, ...], more: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    asked = [(int(first), int(second)) for first, second in more]
+    if unknown := sorted({layer for pair in asked for layer in pair} - {*layers}):
+        raise InputError(f"layer_pairs must name layers with experts ({_span(layers)}), but layer {unknown[0]} came")
+    return tuple(dict.fromkeys([*pairwise(layers), *asked]))
+
+
+def _span(layers: tuple[int, ...]) -> str:
+    whole = layers == tuple(range(layers[0], layers[-1] + 1))
+    return f"{layers[0]}–{layers[-1]}" if whole else ", ".join(map(str, layers))
+
+
 def _check_alike(a: RoutingStats, b: RoutingStats) -> None:
     names = {
         "layers": "layers",
+        "layer_pairs": "pairs of layers",
         "num_experts": "experts",
         "num_experts_per_tok": "experts per token",
         "by": "label",

@@ -32,7 +32,7 @@ class Structure:
     positions: Integers
     """[..., P, E] choices by position in the window: 0, 1, 2-3, 4-7, ... and all beyond in the last bucket."""
     transitions: Integers
-    """[L - 1 first, ..., E, E] first choice in one layer, first choice of the same token in the next layer."""
+    """[pairs of layers first, ..., E, E] first choice in one layer, first choice of the same token in the other."""
 
     def map(self, function: Callable[[Any], Any]) -> "Structure":
         """The same function applied to every array."""
@@ -78,10 +78,17 @@ class _Piece(NamedTuple):
     """[c] the cells group * Bk + block that occur."""
     cell: NDArray[np.intp]
     """[n] which of them each row belongs to."""
+    steps: NDArray[np.intp]
+    """[2, pairs of layers] from which layer to which transitions are counted."""
 
 
 def count_structure(
-    trace: Trace, group: NDArray[np.intp], block: NDArray[np.intp], size: tuple[int, int], counted: Mask
+    trace: Trace,
+    group: NDArray[np.intp],
+    block: NDArray[np.intp],
+    size: tuple[int, int],
+    counted: Mask,
+    steps: NDArray[np.intp],
 ) -> Structure:
     """All counts of a trace, a piece of rows at a time.
 
@@ -91,31 +98,34 @@ def count_structure(
         block: [documents] which block.
         size: (G, Bk).
         counted: [T] the tokens that count.
+        steps: [2, pairs of layers] rows of the layers whose transitions are counted.
     """
     layers, chosen, experts = trace.num_layers, trace.num_experts_per_tok, trace.num_experts
     tails = {
         "pairs": (layers, (experts, experts)),
         "repeats": (layers, (MAX_LAG, 2, chosen + 1)),
         "positions": (layers, (POSITION_BUCKETS, experts)),
-        "transitions": (max(layers - 1, 0), (experts, experts)),
+        "transitions": (steps.shape[1], (experts, experts)),
     }
     totals = {name: np.zeros((lead, size[0] * size[1], *tail), np.int64) for name, (lead, tail) in tails.items()}
-    for piece in _pieces(trace, group * size[1] + block, counted):
+    for piece in _pieces(trace, group * size[1] + block, counted, steps):
         for name, count in _COUNTS.items():
             totals[name][:, piece.cells] += count(piece, experts).reshape(-1, len(piece.cells), *tails[name][1])
     return Structure(**{name: total.reshape(len(total), *size, *tails[name][1]) for name, total in totals.items()})
 
 
-def _pieces(trace: Trace, cell_of_document: NDArray[np.intp], counted: Mask) -> Iterator[_Piece]:
-    tokens, total = trace.tokens, len(trace)
-    run, bucket = runs(tokens, counted), position_buckets(tokens["position"].to_numpy())
-    cell = cell_of_document[tokens["document"].to_numpy()]
+def _pieces(
+    trace: Trace, cell_of_document: NDArray[np.intp], counted: Mask, steps: NDArray[np.intp]
+) -> Iterator[_Piece]:
     step = max(1, _PIECE_ELEMENTS // (trace.num_layers * trace.num_experts_per_tok))
-    for start in range(0, total, step):
+    for start in range(0, len(trace), step):
         own, reach = slice(start, start + step), slice(start, start + step + MAX_LAG)
         ids = np.ascontiguousarray(np.moveaxis(np.asarray(trace.expert_ids[:, reach]), -1, 0))
-        cells, place = np.unique(cell[own], return_inverse=True)
-        yield _Piece(ids, run[reach], counted[own], bucket[own], cells, place)
+        # Numbers of runs are compared within a piece alone, so a piece may count them from anywhere.
+        run, tokens = runs(trace.tokens.iloc[reach], counted[reach]), trace.tokens.iloc[own]
+        bucket = position_buckets(tokens["position"].to_numpy())
+        cells, place = np.unique(cell_of_document[tokens["document"].to_numpy()], return_inverse=True)
+        yield _Piece(ids, run, counted[own], bucket, cells, place, steps)
 
 
 def _tally(key: NDArray[Any], valid: Mask, cell: NDArray[np.intp], cells: int, kinds: int) -> Integers:
@@ -139,7 +149,7 @@ def _pairs(piece: _Piece, experts: int) -> Integers:
 
 def _transitions(piece: _Piece, experts: int) -> Integers:
     first = piece.ids[0, :, : len(piece.cell)].astype(np.intp)
-    here, there = first[:-1], first[1:]
+    here, there = first[piece.steps[0]], first[piece.steps[1]]
     valid = piece.counted & (here >= 0) & (there >= 0)
     return _tally(here * experts + there, valid, piece.cell, len(piece.cells), experts**2)
 

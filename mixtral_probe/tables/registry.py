@@ -17,7 +17,7 @@ from mixtral_probe.tables.structure import COACTIVATION, REPETITION, TRANSITIONS
 COLUMNS = {
     "layer": "layer, from 0, as the model numbers it; empty = all layers together",
     "group": 'value of the document label asked for with `by`, or "all" = every document',
-    "other_layer": "the next layer with experts, as the model numbers it",
+    "other_layer": "the other layer, as the model numbers it",
     "expert": "expert, from 0; experts of different layers are different networks",
     "other_expert": "the other expert, from 0; in `transitions` one of `other_layer`",
     "lag": "how many tokens apart, from 1",
@@ -208,7 +208,7 @@ TABLES: dict[str, TableSpec] = {
             "stats",
             "layer other_layer group expert other_expert",
             TRANSITIONS,
-            "From a token's first choice in one layer to that in the next; rows without experts are about both layers.",
+            "From a token's first choice in one layer to that in another; rows without experts are about both layers.",
         ),
     )
 }

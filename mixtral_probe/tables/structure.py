@@ -157,15 +157,15 @@ def _of_pairs(pairs: Counts, counts: Counts, tokens: Counts, about: str) -> list
 
 
 def transitions(stats: RoutingStats) -> pd.DataFrame:
-    """From the first choice in one layer to that of the same token in the next layer that has experts.
+    """From the first choice in one layer to that of the same token in another: in the next, and in what was asked for.
 
     Columns: layer, other_layer, group, expert, other_expert, metric, value, low, high, null, n, scope. Rows without
     experts are about the two layers as wholes.
     """
     view, experts = View.of(stats), np.arange(stats.num_experts)
-    joint = _with_all(stats.structure.transitions, stats)  # [L - 1, G, Bk, E, E]
-    layers = np.array(stats.layers)
-    keys = view.keys() | {"layer": layers[:-1].reshape(-1, 1), "other_layer": layers[1:].reshape(-1, 1)}
+    joint = _with_all(stats.structure.transitions, stats)  # [pairs, G, Bk, E, E]
+    here, there = np.array(stats.layer_pairs, int).reshape(-1, 2).T
+    keys = view.keys() | {"layer": here.reshape(-1, 1), "other_layer": there.reshape(-1, 1)}
     cells = view.keys(expert=experts, other_expert=experts)
     cells |= {name: keys[name].reshape(-1, 1, 1, 1) for name in ("layer", "other_layer")}
     tokens = joint.sum((-1, -2))
