@@ -1,0 +1,138 @@
+"""How much each expert does: sizes of its outputs, super experts, and what a layer loses with some experts only."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from math import comb
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.metrics.load import ratio
+from mixtral_probe.metrics.router import softmax
+
+Floats = NDArray[np.float64]
+MOST_SUBSETS = 10_000
+
+
+def expert_activation_norm(norms: ArrayLike, counts: ArrayLike) -> Floats:
+    """[..., E] EAN: mean over an expert's tokens of ||E_j(x)||_2; NaN where it has none.
+
+    Args:
+        norms: [..., E] sum over the tokens routed to the expert of the length of its output.
+        counts: [..., E] those tokens.
+    """
+    return ratio(norms, counts)
+
+
+def reap_saliency(gated_norms: ArrayLike, counts: ArrayLike) -> Floats:
+    """[..., E] REAP: mean over an expert's tokens of g_j ||E_j(x)||_2 (2510.13999, eq. 9); NaN where it has none.
+
+    Args:
+        gated_norms: [..., E] sum over the tokens routed to the expert of routing weight times output length.
+        counts: [..., E] those tokens.
+    """
+    return ratio(gated_norms, counts)
+
+
+def super_expert_threshold(largest: ArrayLike) -> float:
+    """What the largest output must exceed: the 99.5th percentile of all experts, and a tenth of the largest.
+
+    Su et al. (2507.23279).
+
+    Args:
+        largest: [L, E] the largest |value| any channel of an expert's output took on any token.
+    """
+    held = np.asarray(largest, np.float64)
+    return float(max(np.quantile(held, 0.995), 0.1 * held.max()))
+
+
+def super_experts(largest: ArrayLike, forming: ArrayLike) -> NDArray[np.bool_]:
+    """[L, E] which experts are super experts: above the threshold, in a layer that forms massive activations.
+
+    Args:
+        largest: [L, E], as for `super_expert_threshold`.
+        forming: [L] whether the residual stream has massive activations after the layer and not before it.
+    """
+    held = np.asarray(largest, np.float64)
+    # Among fewer than 200 experts the largest always exceeds the percentile: only the layer tells that none is one.
+    return (held > super_expert_threshold(held)) & np.asarray(forming, bool)[:, None]
+
+
+def is_massive(largest: ArrayLike, median: ArrayLike) -> NDArray[np.bool_]:
+    """[...] whether a hidden state has a massive activation: above 100, and 1000 times the median size of its channels.
+
+    Sun et al. (2402.17762).
+
+    Args:
+        largest: [...] the largest |value| of a token's hidden state.
+        median: [...] the median |value| of it.
+    """
+    top = np.asarray(largest, np.float64)
+    return (top > 100) & (top > 1000 * np.asarray(median, np.float64))
+
+
+def expert_subsets(num_experts: int, sizes: Sequence[int]) -> NDArray[np.bool_]:
+    """[M, E] every subset with one of these sizes, C(E, r) of size r, in lexicographic order.
+
+    Raises:
+        InputError: a size is out of range, or they are more than 10,000.
+    """
+    for size in sizes:
+        if not 1 <= size <= num_experts:
+            raise InputError(f"a subset of {num_experts} experts has 1 to {num_experts}, but {size} were asked for")
+    total = sum(comb(num_experts, size) for size in sizes)
+    if total > MOST_SUBSETS:
+        raise InputError(
+            f"at most {MOST_SUBSETS:,} subsets can be tried, but {num_experts} experts have {total:,} of the sizes "
+            f"{list(sizes)}: ask for other sizes"
+        )
+    chosen = [subset for size in sizes for subset in combinations(range(num_experts), size)]
+    masks = np.zeros((len(chosen), num_experts), bool)
+    for mask, subset in zip(masks, chosen, strict=True):
+        mask[list(subset)] = True
+    return masks
+
+
+def subset_error(logits: ArrayLike, outputs: ArrayLike, kept: ArrayLike, *, chosen: int) -> float:
+    """||F(x; kept) − F(x)||_F / ||F(x)||_F: what a layer's output loses with some experts only (NAEE, 2402.14800).
+
+    F routes to the best `chosen` of the experts that are kept, with weights that sum to 1. At least 0.
+
+    Args:
+        logits: [T, E] router logits.
+        outputs: [E, T, C] what every expert makes of every token.
+        kept: [E] bool.
+        chosen: K; where fewer are kept, all of them are chosen.
+    """
+    z, y, keep = np.asarray(logits, np.float64), np.asarray(outputs), np.asarray(kept, bool)
+    whole = _mixture(z, y, chosen)
+    part = _mixture(z[:, keep], y[keep], min(chosen, int(keep.sum())))
+    return float(ratio(np.linalg.norm(part - whole), np.linalg.norm(whole)))
+
+
+def rank_counts(norms: ArrayLike, logits: ArrayLike) -> NDArray[np.int64]:
+    """[E, E] tokens by the place of an expert in the router's order and in that of the output lengths (Lo et al.).
+
+    Entry [r, s] counts (token, expert) where the expert has the r-th largest logit and the s-th longest output; every
+    row and column sums to T.
+
+    Args:
+        norms: [T, E] length of what each expert makes of each token, chosen or not.
+        logits: [T, E].
+    """
+    gate, norm = (
+        np.argsort(np.argsort(-np.asarray(array), axis=-1, kind="stable"), axis=-1) for array in (logits, norms)
+    )
+    experts = gate.shape[-1]
+    return np.bincount((gate * experts + norm).ravel(), minlength=experts**2).reshape(experts, experts)
+
+
+def _mixture(logits: Floats, outputs: NDArray[np.floating], chosen: int) -> Floats:
+    """[T, C] the weighted sum of the `chosen` best experts of each token."""
+    order = np.argsort(-logits, axis=-1, kind="stable")[:, :chosen]
+    weights, _ = softmax(np.take_along_axis(logits, order, -1))
+    mixed = np.zeros(outputs.shape[1:])
+    for rank in range(chosen):
+        mixed += weights[:, rank, None] * outputs[order[:, rank], np.arange(len(order))]
+    return mixed
