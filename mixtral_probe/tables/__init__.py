@@ -1,6 +1,8 @@
 """Tidy tables of a trace or its statistics, one function per table; `TABLES` lists and documents them all."""
 
 from mixtral_probe.tables.attention import attention_summary
+from mixtral_probe.tables.attention_maps import attended_experts, attention_rollout, attention_weights
+from mixtral_probe.tables.attention_routing import attention_routing
 from mixtral_probe.tables.balance_loss import balance_loss, balance_loss_breakdown
 from mixtral_probe.tables.confidence import router_confidence, router_confidence_histogram
 from mixtral_probe.tables.load import balance, expert_load, load_by_rank
@@ -15,7 +17,11 @@ __all__ = [
     "COLUMNS",
     "TABLES",
     "TableSpec",
+    "attended_experts",
+    "attention_rollout",
+    "attention_routing",
     "attention_summary",
+    "attention_weights",
     "balance",
     "balance_loss",
     "balance_loss_breakdown",

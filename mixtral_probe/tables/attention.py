@@ -42,7 +42,7 @@ def attention_summary(trace: Trace) -> pd.DataFrame:
         empty = typed_frame(pd.DataFrame(columns=[*KEYS, *VALUE_COLUMNS]))
         empty.attrs["note"] = "not enough data: no attention was recorded"
         return empty
-    block, blocks, folded = _blocks(trace)
+    block, blocks, folded = document_blocks(trace)
     layers = range(trace.num_layers) if trace.meta.moe_layers is None else trace.meta.moe_layers
     even = _even_attention(trace)
     parts = []
@@ -62,7 +62,7 @@ def attention_summary(trace: Trace) -> pd.DataFrame:
     return tidy(parts, KEYS)
 
 
-def _blocks(trace: Trace) -> tuple[NDArray[np.intp], int, bool]:
+def document_blocks(trace: Trace) -> tuple[NDArray[np.intp], int, bool]:
     """[documents] each document's block, how many there are, and whether a block may hold several documents."""
     keys = document_keys(trace.documents["id"])
     blocks, folded = union_blocks((keys, False))

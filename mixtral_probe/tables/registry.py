@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from mixtral_probe.tables.attention import attention_summary
+from mixtral_probe.tables.attention_routing import ATTENTION_ROUTING, attention_routing
 from mixtral_probe.tables.balance_loss import balance_loss, balance_loss_breakdown
 from mixtral_probe.tables.confidence import WORDS, router_confidence, router_confidence_histogram
 from mixtral_probe.tables.load import balance, expert_load, load_by_rank
@@ -174,6 +175,13 @@ TABLES: dict[str, TableSpec] = {
             "layer group head",
             _HEADS,
             "What each recorded attention head does on average; null: attention spread evenly over what came before.",
+        ),
+        _spec(
+            attention_routing,
+            "trace",
+            "layer group head expert",
+            ATTENTION_ROUTING,
+            "How differently the tokens sent to an expert look, head by head, from others at like positions; null 0.",
         ),
         _spec(
             domain_specialization,
