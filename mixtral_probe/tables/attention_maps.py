@@ -42,15 +42,15 @@ def attention_weights(
         head: one of the recorded heads; None for their mean, an empty `head`.
         document, chunk: the window.
         queries, keys: first position and the one behind the last; None for all.
-        step: above 1, of each square of step × step positions only the strongest link, so that long windows stay small.
+        step: above 1, only the strongest link of each square of step × step positions, so that long windows stay small;
+            squares begin at multiples of step.
 
     Raises:
         InputError: the layer, head, window or positions are not there.
     """
     window = Window.of(trace, document, chunk)
     weights = window.weights(layer, head)
-    spans = [_span(span, len(weights)) for span in (queries, keys)]
-    query, key, value = _strongest(weights, *spans, step)
+    query, key, value = _strongest(weights, _span(queries, len(weights)), _span(keys, len(weights)), step)
     whose = "one head" if head is not None else "mean of the recorded heads"
     of = "one query and position" if step == 1 else f"the strongest link of {step} × {step} positions"
     scope = f"{of}; {whose}; a query's attention sums to 1; {_ONE}"
@@ -151,7 +151,7 @@ class Window:
             raise InputError(f"layer {layer} was asked for, but the trace holds layers {', '.join(map(str, numbers))}")
         return numbers.index(layer)
 
-    def weights(self, layer: int, head: int | None) -> NDArray[np.float32]:
+    def weights(self, layer: int, head: int | None) -> NDArray[np.floating]:
         """[S, S] of one head, or the mean of the recorded heads."""
         index = self.index(layer)
         if head is not None:
@@ -198,19 +198,24 @@ def _span(span: Span | None, size: int) -> Span:
 
 
 def _strongest(
-    weights: NDArray[np.float32], queries: Span, keys: Span, step: int
+    weights: NDArray[np.floating], queries: Span, keys: Span, step: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
-    """Query, key and weight of the strongest link of each square of step × step that holds one, in order."""
+    """Query, key and weight of the strongest link of each square that holds one, in order.
+
+    Squares begin at multiples of `step`, wherever the spans do.
+    """
     (top, bottom), (left, right) = queries, keys
+    first, before = top // step, left // step
+    down, across = -(-bottom // step) - first, -(-right // step) - before
     seen = np.arange(top, bottom)[:, None] >= np.arange(left, right)
-    down, across = -(-(bottom - top) // step), -(-(right - left) // step)
     padded = np.full((down * step, across * step), -1.0, np.float32)
-    padded[: bottom - top, : right - left] = np.where(seen, weights[top:bottom, left:right], -1.0)
+    inside = (slice(top - first * step, bottom - first * step), slice(left - before * step, right - before * step))
+    padded[inside] = np.where(seen, weights[top:bottom, left:right], -1.0)
     squares = padded.reshape(down, step, across, step).swapaxes(1, 2).reshape(down, across, step * step)
     best = squares.argmax(-1)
     value = np.take_along_axis(squares, best[..., None], -1)[..., 0]
-    query = top + np.arange(down)[:, None] * step + best // step
-    key = left + np.arange(across) * step + best % step
+    query = (first + np.arange(down)[:, None]) * step + best // step
+    key = (before + np.arange(across)) * step + best % step
     held = value >= 0
     order = np.lexsort((key[held], query[held]))
     return query[held][order], key[held][order], value[held][order].astype(np.float64)
