@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mixtral_probe import Trace, figures
-from mixtral_probe.strip import Token, place_of, routed, text_of
+from mixtral_probe.strip import Token, choices, place_of, routed, text_of
 
 LOSS = 0.45
 """Opacity of a ground on the scale of the loss, whose far end is as dark, or as light, as the text."""
@@ -49,11 +49,11 @@ def by_expert(document: Trace, routes: pd.DataFrame, window: Window, *, layer: i
         rank: 0 for the first choice.
     """
     shown = window.rows_of(routes[(routes["layer"] == layer).to_numpy(dtype=bool)], document)
-    choices = dict(iter(shown.groupby("row")))
+    choice = choices(shown)
     colors = figures.expert_colors(document.num_experts)
     tokens = document.tokens.iloc[window.start : window.stop]
     return [
-        routed(number, token, choices.get(number), rank, colors, _logits(document, row, number))
+        routed(number, token, choice.get(number), rank, colors, _logits(document, row, number))
         for number, token in zip(range(window.start, window.stop), tokens.itertuples(), strict=True)
     ]
 

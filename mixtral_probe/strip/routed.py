@@ -1,6 +1,7 @@
 """A token as its routing colours it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,29 +12,51 @@ FAINTEST, STRONGEST = 0.1, 0.75
 """Opacity of a ground for weights 0 and 1; never so strong that the text on it cannot be read."""
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Where one layer sent one token."""
+
+    experts: list[int]
+    """Strongest first."""
+    weights: list[float]
+    """Theirs; NaN where none were recorded."""
+    margin: float
+    """Nats, NaN where there is none."""
+
+
+def choices(routes: pd.DataFrame) -> dict[int, Choice]:
+    """The choice of each row; rows of `tables.routes` at one layer, in its order, with a column `row`."""
+    row, margin = routes["row"].to_numpy(np.int64), routes["margin"].to_numpy(np.float64)
+    expert, weight = (routes[name].to_numpy(kind).tolist() for name, kind in (("expert", np.int64), ("weight", float)))
+    first = np.flatnonzero(np.diff(row, prepend=-1))
+    ends = [*first[1:].tolist(), len(row)]
+    return {
+        int(row[start]): Choice(expert[start:end], weight[start:end], float(margin[start]))
+        for start, end in zip(first.tolist(), ends, strict=True)
+    }
+
+
 def routed(
-    number: int, token: object, choices: pd.DataFrame | None, rank: int, colors: Sequence[str], logits: Sequence[float]
+    number: int, token: object, choice: Choice | None, rank: int, colors: Sequence[str], logits: Sequence[float]
 ) -> Token:
     """A token coloured by its expert of one rank, as opaque as its weight.
 
     Args:
         number: its row in the document.
         token: its row of `Trace.tokens`, as `itertuples` gives it.
-        choices: its rows of `tables.routes` at one layer, strongest first; None when it went to no expert.
+        choice: None when it went to no expert.
         rank: 0 for the first choice.
         colors: [E] as CSS.
         logits: [E], or none when they were not recorded.
     """
     text, special = text_of(token), bool(token.special)  # type: ignore[attr-defined]
     facts = place_of(token)
-    if choices is None:
+    if choice is None:
         return Token(number, text, [*facts, ("routed to", "no expert")], special=special)
-    experts = [int(expert) for expert in choices["expert"]]
-    weights = [float(weight) for weight in choices["weight"]]
+    experts, weights = choice.experts, choice.weights
     facts += [(f"choice {i + 1}", _choice(*pair)) for i, pair in enumerate(zip(experts, weights, strict=True))]
-    margin = float(choices["margin"].iloc[0])
-    if not np.isnan(margin):
-        facts.append(("margin", f"{margin:.3f} nats"))
+    if not np.isnan(choice.margin):
+        facts.append(("margin", f"{choice.margin:.3f} nats"))
     others = [expert for expert in np.argsort(logits)[::-1] if expert not in experts]
     if others:
         facts.append(("runner-up", f"expert {others[0]}"))
