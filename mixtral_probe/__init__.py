@@ -24,6 +24,7 @@ _HOME = {
     "Tokenizer": "tokenizer",
     "Trace": "trace",
     "read_corpus": "corpus",
+    "training_traces": "trace",
     "write_report": "report",
 }
 

@@ -4,6 +4,7 @@ from mixtral_probe.stats.accumulate import counted_rows, slices
 from mixtral_probe.stats.affinity import TARGETS, Affinity
 from mixtral_probe.stats.beside import STATS_FILE, routing_stats, save_beside
 from mixtral_probe.stats.blocks import MAX_BLOCKS, block_positions, document_keys, union_blocks
+from mixtral_probe.stats.pairing import PairedStats, pair
 from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, confidence_edges
 from mixtral_probe.stats.routing import ALL, RoutingStats
 from mixtral_probe.stats.structure import MAX_LAG, POSITION_BUCKETS, Structure
@@ -19,6 +20,7 @@ __all__ = [
     "STATS_FILE",
     "TARGETS",
     "Affinity",
+    "PairedStats",
     "RoutingStats",
     "Structure",
     "Sums",
@@ -26,6 +28,7 @@ __all__ = [
     "confidence_edges",
     "counted_rows",
     "document_keys",
+    "pair",
     "routing_stats",
     "save_beside",
     "slices",

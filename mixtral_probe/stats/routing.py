@@ -86,7 +86,7 @@ class RoutingStats:
         Raises:
             InputError: no such label or layer, or a label that is the reserved word "all".
         """
-        groups, group = _groups(trace, by)
+        groups, group = groups_of(trace, by)
         counted, keys = counted_rows(trace, include_special), document_keys(trace.documents["id"])
         present = np.unique(trace.tokens["document"].to_numpy()[counted])
         blocks, folded = union_blocks((keys[present], False))
@@ -216,7 +216,7 @@ class RoutingStats:
         )
 
 
-def _groups(trace: Trace, by: str | None) -> tuple[tuple[str, ...], NDArray[np.intp]]:
+def groups_of(trace: Trace, by: str | None) -> tuple[tuple[str, ...], NDArray[np.intp]]:
     """The groups' names, ascending, and [documents] which of them each document belongs to."""
     if by is None:
         return (ALL,), np.zeros(len(trace.documents), np.intp)

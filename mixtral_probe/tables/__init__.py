@@ -1,9 +1,11 @@
 """Tidy tables of a trace or its statistics, one function per table; `TABLES` lists and documents them all."""
 
+from mixtral_probe.tables.agreement import agreement, saturation
 from mixtral_probe.tables.attention import attention_summary
 from mixtral_probe.tables.attention_maps import attended_experts, attention_rollout, attention_weights
 from mixtral_probe.tables.attention_routing import attention_routing
 from mixtral_probe.tables.balance_loss import balance_loss, balance_loss_breakdown
+from mixtral_probe.tables.comparisons import COMPARISONS
 from mixtral_probe.tables.confidence import router_confidence, router_confidence_histogram
 from mixtral_probe.tables.load import balance, expert_load, load_by_rank
 from mixtral_probe.tables.per_token import balance_loss_tokens, routes
@@ -15,8 +17,10 @@ from mixtral_probe.tables.write import csv_form, write_csv, write_parquet
 
 __all__ = [
     "COLUMNS",
+    "COMPARISONS",
     "TABLES",
     "TableSpec",
+    "agreement",
     "attended_experts",
     "attention_rollout",
     "attention_routing",
@@ -37,6 +41,7 @@ __all__ = [
     "router_confidence",
     "router_confidence_histogram",
     "routes",
+    "saturation",
     "transitions",
     "write_csv",
     "write_parquet",

@@ -1,5 +1,6 @@
 """The schema page docs/tables.md, made from the registry: `python -m mixtral_probe.tables.docs > docs/tables.md`."""
 
+from mixtral_probe.tables.comparisons import COMPARISONS
 from mixtral_probe.tables.registry import TABLES, TableSpec
 
 _HEAD = """# Tables
@@ -18,11 +19,12 @@ This page is generated from `mixtral_probe/tables/registry.py`.
 
 def tables_page() -> str:
     """docs/tables.md as text."""
-    return "\n".join([_HEAD, *(_section(spec) for spec in TABLES.values())])
+    specs = (*TABLES.values(), *COMPARISONS.values())
+    return "\n".join([_HEAD, *(_section(spec) for spec in specs)])
 
 
 def _section(spec: TableSpec) -> str:
-    source = "a trace" if spec.source == "trace" else "statistics"
+    source = {"trace": "a trace", "stats": "statistics", "traces": "several traces of the same texts"}[spec.source]
     lines = [f"## {spec.name}", "", f"{spec.description} From {source}.", "", "| column | meaning |", "|---|---|"]
     lines += [f"| `{name}` | {_cell(meaning)} |" for name, meaning in spec.columns.items()]
     if spec.metrics:

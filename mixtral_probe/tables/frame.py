@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 Statistic = Callable[[Sums], Floats]
 VALUE_COLUMNS = ("metric", "value", "low", "high", "null", "n", "scope")
 INTEGERS = (
-    *("layer", "other_layer", "expert", "other_expert", "rank", "head", "bin", "lag"),
+    *("layer", "other_layer", "expert", "other_expert", "rank", "head", "bin", "lag", "step"),
     *("document", "chunk", "position", "n"),
 )
 FLOATS = ("left", "right", "value", "low", "high", "null")

@@ -22,6 +22,7 @@ COLUMNS = {
     "expert": "expert, from 0; experts of different layers are different networks",
     "other_expert": "the other expert, from 0; in `transitions` one of `other_layer`",
     "lag": "how many tokens apart, from 1",
+    "step": "step of training the trace was made at",
     "variable": "domain, position, token, or domain|token = domain among tokens of one type",
     "rank": "place among the experts chosen for a token; 0 = strongest",
     "head": "attention head, from 0",
@@ -52,8 +53,8 @@ class TableSpec:
     """One table: how to make it and what stands in it."""
 
     name: str
-    source: Literal["trace", "stats"]
-    """What `function` takes: a `Trace` or `RoutingStats`."""
+    source: Literal["trace", "stats", "traces"]
+    """What `function` takes: a `Trace`, `RoutingStats`, or several traces of the same texts."""
     function: Callable[[Any], pd.DataFrame]
     description: str
     """One sentence."""

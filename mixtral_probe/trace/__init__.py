@@ -6,6 +6,7 @@ from mixtral_probe.trace.fingerprint import fingerprint
 from mixtral_probe.trace.meta import SCHEMA_VERSION, TraceMeta
 from mixtral_probe.trace.plan import estimate_bytes, run_name
 from mixtral_probe.trace.result import Result
+from mixtral_probe.trace.series import training_traces
 from mixtral_probe.trace.trace import Trace
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "fingerprint",
     "pack_triangle",
     "run_name",
+    "training_traces",
     "unpack_triangle",
     "windows_of",
 ]

@@ -1,0 +1,29 @@
+"""The traces of one model at several steps of its training: a folder of `step-00000.trace`, `step-00050.trace`, …"""
+
+import re
+from os import PathLike
+from pathlib import Path
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.resources import data_path
+from mixtral_probe.trace.trace import Trace
+
+TRAINING = "training_traces"
+_NAME = re.compile(r"step-(\d+)\.trace")
+
+
+def training_traces(folder: str | PathLike[str] = "bundled") -> dict[int, Trace]:
+    """The trace of each step, by step, ascending; "bundled" are those of the embedded model's own training.
+
+    Raises:
+        InputError: the folder is not there or holds no trace whose name is a step.
+    """
+    path = data_path(TRAINING) if folder == "bundled" else Path(folder)
+    steps = {
+        int(match[1]): entry
+        for entry in (path.iterdir() if path.is_dir() else ())
+        if (match := _NAME.fullmatch(entry.name))
+    }
+    if not steps:
+        raise InputError(f"traces of training are folders named step-00050.trace and the like, but {path} holds none")
+    return {step: Trace.load(steps[step]) for step in sorted(steps)}
