@@ -7,9 +7,8 @@ import pandas as pd
 import settings
 import sources
 import streamlit as st
-import token_view
 
-from mixtral_probe import Trace
+from mixtral_probe import Trace, strip
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Shown:
     """Of the document, in the trace."""
     trace: Trace
     """Of this document alone."""
-    window: token_view.Window
+    window: strip.Window
 
     @property
     def scope(self) -> str:
@@ -44,14 +43,14 @@ def choose(chosen: controls.Chosen) -> Shown:
             "Document", numbers, format_func=lambda n: f"{n} · {ids[n]}", key="document", bind="query-params"
         )
     trace = sources.document(chosen.source, number)
-    windows = token_view.windows(trace.num_tokens, settings.TOKENS_SHOWN)
+    windows = strip.windows(trace.num_tokens, settings.TOKENS_SHOWN)
     with right:
         page = 1
         if len(windows) > 1:
             key = f"window_{chosen.source.key}_{number}"
             page = st.pagination(len(windows), key=key)
     _labels(chosen.trace, number)
-    return Shown(number, trace, windows[page - 1] if windows else token_view.Window(0, 0))
+    return Shown(number, trace, windows[page - 1] if windows else strip.Window(0, 0))
 
 
 def _numbers(chosen: controls.Chosen) -> list[int]:

@@ -4,15 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from app_traces import HOSTILE, on_path, routed_trace
+from app_traces import HOSTILE, routed_trace
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mixtral_probe import figures, strip, tables
-
-on_path()
-
-import token_view  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -67,8 +63,8 @@ def test_the_component_never_makes_markup_of_a_text():
 def test_colour_strength_and_hover_are_those_of_the_trace():
     trace = routed_trace(documents=1, length=20)
     routes = tables.routes(trace)
-    window = token_view.Window(5, 15)
-    tokens = token_view.by_expert(trace, routes, window, layer=1, row=1, rank=1)
+    window = strip.Window(5, 15)
+    tokens = strip.by_expert(trace, routes, window, layer=1, row=1, rank=1)
     assert [token.row for token in tokens] == list(range(5, 15))
     colors = figures.expert_colors(4)
     for token in tokens:
@@ -88,8 +84,8 @@ def test_colour_strength_and_hover_are_those_of_the_trace():
 def test_loss_colours_follow_the_values():
     trace = routed_trace(documents=1, length=20)
     losses = tables.balance_loss_tokens(trace)
-    window = token_view.Window(0, 20)
-    tokens, (low, high) = token_view.by_loss(trace, losses, window, layer=2, dark=False)
+    window = strip.Window(0, 20)
+    tokens, (low, high) = strip.by_loss(trace, losses, window, layer=2, dark=False)
     values = losses[(losses["layer"] == 2).to_numpy(dtype=bool)]["value"]
     assert (low, high) == (values.min(), values.max())
     assert [dict(token.facts)["part of the loss"] for token in tokens] == [f"{value:.4f}" for value in values]
@@ -100,5 +96,5 @@ def test_loss_colours_follow_the_values():
 
 def test_hostile_tokens_come_through_the_page_as_they_are():
     trace = routed_trace(documents=1, length=10)
-    tokens = token_view.by_expert(trace, tables.routes(trace), token_view.Window(0, 8), layer=0, row=0, rank=0)
+    tokens = strip.by_expert(trace, tables.routes(trace), strip.Window(0, 8), layer=0, row=0, rank=0)
     assert [token.text for token in tokens] == HOSTILE

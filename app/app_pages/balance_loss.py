@@ -7,10 +7,9 @@ import losses
 import streamlit as st
 import swatches
 import token_strip
-import token_view
 import words
 
-from mixtral_probe import figures
+from mixtral_probe import figures, strip
 
 chosen = controls.chosen()
 loss, parts = chosen.table("balance_loss"), chosen.table("balance_loss_breakdown")
@@ -69,7 +68,7 @@ table, counted = losses.of_document(chosen, shown)
 if table.empty:
     st.info(table.attrs.get("note", "No token of this document was counted."))
     st.stop()
-tokens, (low, high) = token_view.by_loss(shown.trace, table, shown.window, layer=chosen.layer, dark=charts.dark())
+tokens, (low, high) = strip.by_loss(shown.trace, table, shown.window, layer=chosen.layer, dark=charts.dark())
 swatches.scale(low, high, "the token's part of the loss; 1 on average at balance", charts.dark())
 with st.container(border=True):
     token_strip.show(tokens, "loss_strip", f"Text of document {shown.number} coloured by balance loss")

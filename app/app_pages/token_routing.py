@@ -8,10 +8,9 @@ import sources
 import streamlit as st
 import swatches
 import token_strip
-import token_view
 import words
 
-from mixtral_probe import figures
+from mixtral_probe import figures, strip
 
 chosen = controls.chosen()
 words.title(
@@ -37,7 +36,7 @@ in_document = words.rows(ranks, layer=chosen.layer, rank=rank, group="all")
 in_group = words.rows(chosen.table("load_by_rank"), layer=chosen.layer, rank=rank, group=chosen.group)
 swatches.experts(in_document, in_group, chosen.group)
 
-tokens = token_view.by_expert(shown.trace, routes, shown.window, layer=chosen.layer, row=chosen.row, rank=rank)
+tokens = strip.by_expert(shown.trace, routes, shown.window, layer=chosen.layer, row=chosen.row, rank=rank)
 with st.container(border=True):
     label = f"Text of document {shown.number} coloured by expert at layer {chosen.layer}"
     picked = token_strip.show(tokens, "strip", label)

@@ -1,22 +1,21 @@
 """Text coloured token by token: what is drawn, and the script and style that draw it in a page or a notebook."""
 
-from mixtral_probe.strip.routed import Choice, choices, place_of, routed, text_of
 from mixtral_probe.strip.tokens import BREAK, GLYPH, TEXT, Bar, Part, Token, parts, payload, script, style
+from mixtral_probe.strip.windows import Window, by_expert, by_loss, windows
 
 __all__ = [
     "BREAK",
     "GLYPH",
     "TEXT",
     "Bar",
-    "Choice",
     "Part",
     "Token",
-    "choices",
+    "Window",
+    "by_expert",
+    "by_loss",
     "parts",
     "payload",
-    "place_of",
-    "routed",
     "script",
     "style",
-    "text_of",
+    "windows",
 ]

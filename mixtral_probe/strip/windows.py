@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mixtral_probe import Trace, figures
-from mixtral_probe.strip import Token, choices, place_of, routed, text_of
+from mixtral_probe import figures
+from mixtral_probe.strip.routed import choices, place_of, routed, text_of
+from mixtral_probe.strip.tokens import Token
+from mixtral_probe.trace import Trace
 
 LOSS = 0.45
 """Opacity of a ground on the scale of the loss, whose far end is as dark, or as light, as the text."""
