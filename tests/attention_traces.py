@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder, TraceMeta, pack_triangle, windows_of
+from mixtral_probe.trace.frames import text_column
 
 SINK = (1, 2)
 """The layer and head that put 0.9 on position 0."""
@@ -22,6 +23,7 @@ def maps_of(document: int, chunk: int, layer: int, heads: int, length: int) -> n
 def attentive_trace(
     *, layers: int = 2, heads: int = 3, documents: int = 4, length: int = 12, experts: int = 4,
     window: int | None = None, maps: bool = True, recorded: tuple[int, ...] | None = None,
+    pieces: list[str] | None = None,
 ) -> Trace:  # fmt: skip
     """Documents in two domains, every layer's and head's attention; the first token of each document is special."""
     tokens = documents * length
@@ -31,7 +33,7 @@ def attentive_trace(
         {
             "document": np.repeat(np.arange(documents), length), "chunk": within // window, "position": within % window,
             "token_id": np.arange(tokens), "special": within == 0,
-            "piece": pd.Categorical([f" w{i}" for i in range(tokens)]),
+            "piece": text_column(pieces or [f" w{i}" for i in range(tokens)]),
         }
     )  # fmt: skip
     labels = pd.DataFrame(

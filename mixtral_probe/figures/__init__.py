@@ -4,8 +4,16 @@ Figures are transparent and made for a light page; `themed(figure, dark=True)` g
 """
 
 from mixtral_probe.figures.attention import attention_map, max_pool
+from mixtral_probe.figures.attention_links import attention_heads, attention_weights
+from mixtral_probe.figures.attention_rows import attended_experts, attention_picture, attention_query
 from mixtral_probe.figures.bars import expert_load, load_by_rank
-from mixtral_probe.figures.cells import attention_summary, balance_loss_breakdown, expert_load_groups, expert_load_map
+from mixtral_probe.figures.cells import (
+    attention_routing,
+    attention_summary,
+    balance_loss_breakdown,
+    expert_load_groups,
+    expert_load_map,
+)
 from mixtral_probe.figures.color import expert_colors, scales
 from mixtral_probe.figures.histogram import router_confidence_histogram
 from mixtral_probe.figures.layers import balance, balance_loss, router_confidence
@@ -14,8 +22,14 @@ from mixtral_probe.figures.tokens import balance_loss_tokens, token_route
 
 __all__ = [
     "CONFIG",
+    "attended_experts",
+    "attention_heads",
     "attention_map",
+    "attention_picture",
+    "attention_query",
+    "attention_routing",
     "attention_summary",
+    "attention_weights",
     "balance",
     "balance_loss",
     "balance_loss_breakdown",

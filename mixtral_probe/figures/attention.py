@@ -60,7 +60,7 @@ def attention_map(
     size = len(weights)
     heat, step = _exact(weights, tokens, start) if size <= EXACT_SIDE else _pooled(weights, start)
     figure = go.Figure(heat)
-    figure.update_layout(coloraxis=_bar(heat.z.dtype == np.uint8))
+    figure.update_layout(coloraxis=color_bar(heat.z.dtype == np.uint8))
     _axes(figure, tokens, size, start)
     note = f"row: query, column: key · {size:,} positions"
     note += "" if step == 1 else f" · each cell the largest of {step} × {step}"
@@ -103,7 +103,7 @@ def _pairs(texts: list[str]) -> np.ndarray:
     )
 
 
-def _bar(root: bool) -> dict[str, object]:
+def color_bar(root: bool) -> dict[str, object]:
     """The colour axis in true weights, whether the map holds weights or 8-bit roots."""
     bar: dict[str, object] = {"title": {"text": "attention weight", "side": "right"}}
     if root:

@@ -93,6 +93,22 @@ def attention_summary(table: pd.DataFrame, *, metric: str = "entropy_bits", grou
     return _cells(shown, metric, way, f"Attention heads: {words_of(metric).name}", centred=False)
 
 
+def attention_routing(table: pd.DataFrame, *, metric: str = "sink_share_effect", layer: int | None = None) -> go.Figure:
+    """Head × expert: how differently the tokens sent to an expert look, a panel per layer; customdata [layer, head].
+
+    Args:
+        table: `tables.attention_routing`.
+        metric: one of its metrics.
+        layer: one layer; None for all.
+
+    Raises:
+        InputError: the table lacks that metric or layer, or holds nothing because no maps were recorded.
+    """
+    shown = rows_of(table, metric, layer=layer)
+    way = _Map("expert", "head", "layer", ("layer", "head"))
+    return _cells(shown, metric, way, "Attention of the tokens sent to each expert", centred=True)
+
+
 _LAYER_EXPERT = _Map("expert", "layer", "group", ("layer", "expert"))
 
 

@@ -57,6 +57,15 @@ METRICS = {
     "entropy_bits": Words("entropy, bits", ".3g", "even attention"),
     "distance": Words("distance, tokens", ".3g", "even attention"),
     "sink_share": Words("share on position 0", ".1%", "even attention"),
+    "attention_weight": Words("attention", ".1%", "even attention"),
+    "attention_rollout": Words("attention rollout", ".1%", "even attention in every layer"),
+    "attended_share": Words("share of the attention", ".1%", "even attention"),
+    "entropy_bits_difference": Words("difference of entropy, bits", ".2g", "no difference"),
+    "distance_difference": Words("difference of distance, tokens", ".2g", "no difference"),
+    "sink_share_difference": Words("difference of the share on position 0", ".2g", "no difference"),
+    "entropy_bits_effect": Words("entropy, standard deviations", ".2g", "no difference"),
+    "distance_effect": Words("distance, standard deviations", ".2g", "no difference"),
+    "sink_share_effect": Words("share on position 0, standard deviations", ".2g", "no difference"),
 }
 
 

@@ -68,4 +68,5 @@ _DRAWINGS: dict[str, Drawing] = {
     "router_confidence": lambda table: [figures.router_confidence(table)],
     "router_confidence_histogram": _histograms,
     "attention_summary": _heads,
+    "attention_routing": lambda table: [figures.attention_routing(table)],
 }
