@@ -21,10 +21,12 @@ _HOME = {
     "Probe": "probe",
     "Result": "trace",
     "RoutingStats": "stats",
+    "Selection": "selection",
     "Tokenizer": "tokenizer",
     "Trace": "trace",
     "read_corpus": "corpus",
     "training_traces": "trace",
+    "select": "selection",
     "write_report": "report",
 }
 

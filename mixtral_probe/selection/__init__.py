@@ -1,0 +1,23 @@
+"""What is looked at: the selection, its address, and the small language that says which tokens count in which layer."""
+
+from mixtral_probe.selection.errors import Place, SelectionError
+from mixtral_probe.selection.fields import FIELDS
+from mixtral_probe.selection.mask import mask
+from mixtral_probe.selection.named import SLICES
+from mixtral_probe.selection.narrow import select
+from mixtral_probe.selection.numbers import Numbers
+from mixtral_probe.selection.parse import Expression, parse
+from mixtral_probe.selection.selection import Selection
+
+__all__ = [
+    "FIELDS",
+    "SLICES",
+    "Expression",
+    "Numbers",
+    "Place",
+    "Selection",
+    "SelectionError",
+    "mask",
+    "parse",
+    "select",
+]

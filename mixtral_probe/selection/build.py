@@ -1,0 +1,137 @@
+"""From the parser's tree to ours; what the grammar lets through and still cannot be is told at its place."""
+
+import difflib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mixtral_probe.selection import nodes
+from mixtral_probe.selection.errors import Place, SelectionError
+
+DEEPEST = 50
+"""Levels of `not`, brackets and slices in an expression."""
+
+
+class Builder:
+    """Builds the tree of one text."""
+
+    def __init__(self, text: str, slices: Mapping[str, str], tree_of: Callable[[str], Any], depth: int = 0) -> None:
+        """Remember what names mean.
+
+        Args:
+            text: the expression.
+            slices: what `@name` means.
+            tree_of: the parser, for the slices.
+            depth: levels above this text.
+        """
+        self.text, self.slices, self.tree_of, self.depth = text, slices, tree_of, depth
+
+    def built(self, tree: Any) -> nodes.Node:
+        """The node of a tree and of all below it."""
+        if self.depth > DEEPEST:
+            raise self.wrong(f"an expression nests at most {DEEPEST} levels deep, but this one goes on", tree)
+        self.depth += 1
+        made: nodes.Node = getattr(self, f"_{tree.data}")(*tree.children)
+        self.depth -= 1
+        return made
+
+    def wrong(self, sentence: str, at: Any) -> SelectionError:
+        """A mistake at a tree or token."""
+        return SelectionError(sentence, self.text, _place(at))
+
+    def _either(self, *parts: Any) -> nodes.Or:
+        return nodes.Or(tuple(self.built(part) for part in parts))
+
+    def _both(self, *parts: Any) -> nodes.And:
+        return nodes.And(tuple(self.built(part) for part in parts))
+
+    def _negated(self, part: Any) -> nodes.Not:
+        return nodes.Not(self.built(part))
+
+    def _compare(self, name: Any, operator: Any, value: Any) -> nodes.Compare:
+        found = self._value(value)
+        if operator[0] in "<>" and isinstance(found.value, str | bool):
+            raise self.wrong(f"{operator} compares numbers, but {found} came; use == or in", value)
+        return nodes.Compare(self._name(name), str(operator), found)  # type: ignore[arg-type]
+
+    def _within(self, name: Any, items: Any) -> nodes.Within:
+        return nodes.Within(self._name(name), tuple(self._item(item) for item in items.children))
+
+    def _outside(self, name: Any, items: Any) -> nodes.Not:
+        return nodes.Not(self._within(name, items))
+
+    def _matches(self, name: Any, operator: Any, value: Any) -> nodes.Matches:
+        found = self._value(value)
+        if not isinstance(found.value, str):
+            raise self.wrong(f"{operator} takes a text in quotes, but {found} came", value)
+        return nodes.Matches(self._name(name), str(operator), found)  # type: ignore[arg-type]
+
+    def _missing(self, name: Any) -> nodes.Missing:
+        return nodes.Missing(self._name(name))
+
+    def _holds(self, name: Any) -> nodes.Holds:
+        return nodes.Holds(self._name(name))
+
+    def _slice(self, token: Any) -> nodes.Slice:
+        name = str(token)[1:]
+        if name not in self.slices:
+            near = difflib.get_close_matches(name, self.slices, 1)
+            hint = (
+                f"did you mean @{near[0]}?" if near else f"there are {', '.join(f'@{known}' for known in self.slices)}"
+            )
+            raise self.wrong(f"@{name} names no slice; {hint}", token)
+        text, names = self.slices[name], list(self.slices)
+        before = {earlier: self.slices[earlier] for earlier in names[: names.index(name)]}
+        try:
+            inner = Builder(text, before, self.tree_of, self.depth)
+            return nodes.Slice(name, inner.built(self.tree_of(text)), _place(token))
+        except SelectionError as error:
+            raise self.wrong(f"@{name} stands for {text!r}, in which {error.sentence}", token) from None
+
+    def _name(self, tree: Any) -> nodes.Name:
+        name, *index = tree.children
+        held = self._scalar(index[0]) if index else None
+        if isinstance(held, float):
+            raise self.wrong(f"an index is a whole number or a text, but {held!r} came", index[0])
+        return nodes.Name(str(name), held, _place(tree))
+
+    def _item(self, tree: Any) -> nodes.Value | nodes.Range:
+        if tree.data == "value":
+            return self._value(tree)
+        ends = [self._value(end) for end in tree.children]
+        for end, at in zip(ends, tree.children, strict=True):
+            if isinstance(end.value, str | bool):
+                raise self.wrong(f"a range goes between numbers, but {end} came", at)
+        low = None if tree.data == "downward" else ends[0]
+        high = None if tree.data == "upward" else ends[-1]
+        if low is not None and high is not None and low.number > high.number:
+            raise self.wrong(f"a range goes upward, but {low}..{high} came; write {high}..{low}", tree)
+        return nodes.Range(low, high)
+
+    def _value(self, tree: Any) -> nodes.Value:
+        return nodes.Value(self._scalar(tree.children[0]), _place(tree))
+
+    def _scalar(self, token: Any) -> Any:
+        if token.type == "NUMBER":
+            return self._number(token)
+        if token.type == "STRING":
+            return self._string(token)
+        return token == "true"
+
+    def _number(self, token: Any) -> int | float:
+        value = int(token) if token.lstrip("-").isdigit() else float(token)
+        if abs(value) > 1e300:
+            raise self.wrong("a number lies between -1e300 and 1e300, but this one does not", token)
+        return value
+
+    def _string(self, token: Any) -> str:
+        body = token[1:-1] if token[0] == '"' else token[1:-1].replace(r"\'", "'").replace('"', r"\"")
+        try:
+            return str(json.loads(f'"{body}"', strict=False))
+        except ValueError:
+            raise self.wrong(r"a backslash in a text is written \\, but another one came", token) from None
+
+
+def _place(at: Any) -> Place:
+    meta = getattr(at, "meta", at)
+    return Place(meta.start_pos, meta.end_pos)

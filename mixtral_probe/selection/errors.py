@@ -1,0 +1,45 @@
+"""The mistake in an expression, shown at its place."""
+
+from typing import NamedTuple
+
+from mixtral_probe.errors import InputError
+
+_AROUND = 60
+"""Characters shown on either side of the place."""
+
+
+class Place(NamedTuple):
+    """Where something stands in an expression: characters from `start` up to `stop`."""
+
+    start: int
+    stop: int
+
+
+class SelectionError(InputError):
+    """An expression that breaks a rule: one sentence, and below it the line with carets under the place."""
+
+    def __init__(self, sentence: str, text: str, place: Place) -> None:
+        """Remember the parts, for pages that draw the place themselves.
+
+        Args:
+            sentence: the rule, what came, what to do.
+            text: the expression as it was typed.
+            place: where in it.
+        """
+        self.sentence, self.text, self.place = sentence, text, place
+        super().__init__(f"{sentence}\n{self.pointer}")
+
+    @property
+    def pointer(self) -> str:
+        """The line of the expression around the place, and carets below it."""
+        begin = self.text.rfind("\n", 0, self.place.start) + 1
+        line = self.text[begin:].split("\n", 1)[0]
+        start, stop = self.place.start - begin, max(self.place.stop - begin, self.place.start - begin + 1)
+        first = max(0, start - _AROUND)
+        shown = _visible(line[first : stop + _AROUND])
+        return f"  {shown}\n  {' ' * (start - first)}{'^' * min(stop - start, len(shown) - (start - first) or 1)}"
+
+
+def _visible(line: str) -> str:
+    """One column for every character: what UTF-8 cannot hold and what would move the line becomes "·"."""
+    return "".join(character if character.isprintable() else "·" for character in line)

@@ -1,0 +1,116 @@
+"""The one object that says what is looked at, and the address it lives in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.selection.mask import mask
+from mixtral_probe.selection.narrow import select
+from mixtral_probe.selection.numbers import EVERY, Numbers
+from mixtral_probe.selection.parse import parse
+from mixtral_probe.trace import Trace
+
+_NAMES = {"documents": "document", "tokens": "token.number", "layers": "layer", "experts": "expert"}
+"""The fields that say something about rows of a trace, and their names in the language."""
+_PARAMETERS = {"traces": "trace", "documents": "document", "tokens": "token", "layers": "layer"}
+_PARAMETERS |= {"experts": "expert", "heads": "head", "where": "where", "slices": "slice"}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is looked at. What is left empty stands for everything.
+
+    `to_query` and `from_query` turn it into the query of an address and back; a dashboard's address can be pasted.
+    """
+
+    traces: tuple[str, ...] = ()
+    """Their names."""
+    documents: Numbers = EVERY
+    """Numbers in the trace."""
+    tokens: Numbers = EVERY
+    """Places in their document."""
+    layers: Numbers = EVERY
+    """As the model numbers them."""
+    experts: Numbers = EVERY
+    """A token counts where one of these is among its chosen."""
+    heads: Numbers = EVERY
+    """Attention heads; they say nothing about rows."""
+    where: str = ""
+    """An expression, in its canonical spelling."""
+    slices: tuple[tuple[str, str], ...] = ()
+    """Name and expression of further slices, each of which may use those before it."""
+
+    def __post_init__(self) -> None:
+        for name, text in self.slices:
+            if not name.isidentifier():
+                raise InputError(f"a slice's name is a word, but {name!r} came")
+            parse(text, dict(self.slices[: [known for known, _ in self.slices].index(name)]))
+        object.__setattr__(self, "where", str(parse(self.where, dict(self.slices))) if self.where.strip() else "")
+
+    @property
+    def expression(self) -> str:
+        """All that is said about rows as one expression; empty where nothing is."""
+        parts = [getattr(self, field).test(name) for field, name in _NAMES.items() if getattr(self, field)]
+        if self.where:
+            parts.append(f"({self.where})" if parts else self.where)
+        return " and ".join(parts)
+
+    def mask(self, trace: Trace) -> NDArray[np.bool_]:
+        """[L, T] True where a token in a layer is meant.
+
+        Raises:
+            SelectionError: the expression names what the trace lacks.
+        """
+        if not self.expression:
+            return np.ones((trace.num_layers, len(trace)), dtype=bool)
+        return mask(trace, self.expression, dict(self.slices))
+
+    def select(self, trace: Trace) -> Trace:
+        """The trace with no expert where a token in a layer is not meant; see `mixtral_probe.select`.
+
+        Raises:
+            SelectionError: the expression names what the trace lacks.
+        """
+        return select(trace, self.expression, dict(self.slices)) if self.expression else trace
+
+    def to_query(self) -> str:
+        """The query of an address, such as `layer=8..15&where=token.is_digit`; empty for everything."""
+        pairs = [(_PARAMETERS["traces"], name) for name in self.traces]
+        numbers = [field.name for field in fields(self) if isinstance(getattr(self, field.name), Numbers)]
+        pairs += [(_PARAMETERS[name], str(getattr(self, name))) for name in numbers if getattr(self, name)]
+        pairs += [(_PARAMETERS["slices"], f"{name}:{text}") for name, text in self.slices]
+        pairs += [("where", self.where)] if self.where else []
+        return urlencode(pairs, errors="surrogatepass")
+
+    @classmethod
+    def from_query(cls, query: str | Mapping[str, str | list[str]]) -> "Selection":
+        """The selection in an address or its query; parameters that mean something else are let be.
+
+        Raises:
+            InputError: a parameter cannot be read.
+        """
+        held = _parameters(query)
+        numbers = {
+            field.name: Numbers.parse(",".join(held.get(_PARAMETERS[field.name], [])))
+            for field in fields(cls)
+            if isinstance(field.default, Numbers)
+        }
+        slices = [text.partition(":")[::2] for text in held.get("slice", [])]
+        where = " and ".join(f"({text})" if len(held["where"]) > 1 else text for text in held.get("where", []))
+        return cls(traces=tuple(held.get("trace", [])), where=where, slices=tuple(slices), **numbers)
+
+
+def _parameters(query: str | Mapping[str, str | list[str]]) -> dict[str, list[str]]:
+    if isinstance(query, str):
+        text = urlsplit(query).query if "?" in query else query
+        pairs = parse_qsl(text, keep_blank_values=True, errors="surrogatepass")
+    else:
+        pairs = [(name, text) for name, held in query.items() for text in ([held] if isinstance(held, str) else held)]
+    found: dict[str, list[str]] = {}
+    for name, text in pairs:
+        found.setdefault(name, []).append(text)
+    return found
