@@ -55,6 +55,13 @@ def read_corpus(source: Source) -> list[Document]:
     return documents
 
 
+def corpus_name(source: Source) -> str:
+    """What a corpus is called: the last part of its path, "bundled", or "text"."""
+    if isinstance(source, Path):
+        return source.name
+    return "bundled" if isinstance(source, str) and source == "bundled" else "text"
+
+
 def _documents(source: Source) -> Iterator[Document]:
     if isinstance(source, str) and source == "bundled":
         source = data_path("corpus")

@@ -16,6 +16,7 @@ from mixtral_probe.engine import (
     UNCUT,
     AttentionChoice,
     Estimate,
+    ExpertMethods,
     OnProgress,
     ShouldStop,
     TextStream,
@@ -34,7 +35,7 @@ from mixtral_probe.tokenizer import Tokenizer
 from mixtral_probe.trace import Trace
 
 
-class Probe:
+class Probe(ExpertMethods):
     """Runs text through a Mixtral model and returns what its routers did.
 
     >>> probe = Probe.from_pretrained("mini")

@@ -3,6 +3,7 @@
 from mixtral_probe.engine.attention_choice import AttentionChoice, attention_plan
 from mixtral_probe.engine.capture import POSITIONS_IN_A_BATCH, capture
 from mixtral_probe.engine.estimate import Estimate, estimate
+from mixtral_probe.engine.expert_methods import ExpertMethods
 from mixtral_probe.engine.generation import UNCUT, capture_generation
 from mixtral_probe.engine.plan import Plan, plan
 from mixtral_probe.engine.progress import CaptureStoppedError, OnProgress, Progress, ShouldStop
@@ -14,6 +15,7 @@ __all__ = [
     "AttentionChoice",
     "CaptureStoppedError",
     "Estimate",
+    "ExpertMethods",
     "OnProgress",
     "Plan",
     "Progress",

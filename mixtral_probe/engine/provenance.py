@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from mixtral_probe.corpus import Document
+from mixtral_probe.engine.plan import Plan
 from mixtral_probe.model import MixtralForCausalLM
 from mixtral_probe.tokenizer import Tokenizer
 from mixtral_probe.trace import TraceMeta
@@ -42,6 +43,21 @@ def run_meta(
         software=software(),
         instruments=[{"name": kind.__name__} for kind in instruments],
     )
+
+
+def experiment_meta(
+    model: MixtralForCausalLM, tokenizer: Tokenizer, documents: Sequence[Document], names: tuple[str, str],
+    planned: Plan | None,
+) -> dict[str, Any]:  # fmt: skip
+    """What a result says about its run: as the meta of a trace, and the labels of the documents."""
+    meta = run_meta(model, tokenizer, documents, names, ()).model_dump(
+        mode="json", include={"model", "tokenizer", "corpus", "dtype", "device", "software", "created"}
+    )
+    meta["experts_per_token"] = model.config.num_experts_per_tok
+    if planned is not None:
+        frame = planned.documents.drop(columns=["document", "id"])
+        meta["documents"] = {str(name): frame[name].astype(str).tolist() for name in frame}
+    return meta
 
 
 def model_fingerprint(model: MixtralForCausalLM) -> str:

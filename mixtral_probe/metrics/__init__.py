@@ -72,6 +72,7 @@ from mixtral_probe.metrics.similarity import (
     linear_cka,
     neuron_mean_cosine,
     pair_correlation,
+    shuffled_cosine,
     shuffled_linear_cka,
 )
 from mixtral_probe.metrics.structure import (
@@ -147,6 +148,7 @@ __all__ = [
     "selection_frequency",
     "selection_margin",
     "share",
+    "shuffled_cosine",
     "shuffled_linear_cka",
     "simulated_null",
     "softmax",

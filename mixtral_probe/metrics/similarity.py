@@ -65,6 +65,13 @@ def angular_similarity(cosine: ArrayLike) -> Floats:
     return 1.0 - np.arccos(np.clip(np.asarray(cosine, np.float64), -1.0, 1.0)) / np.pi
 
 
+def shuffled_cosine(outputs: ArrayLike) -> Floats:
+    """[E, E] mean cosine of two experts' outputs [E, T, C] on different tokens: what all tokens have in common."""
+    unit = _unit(outputs)
+    tokens, total = unit.shape[1], unit.sum(1)
+    return (total @ total.T - np.einsum("itc,jtc->ij", unit, unit)) / (tokens * (tokens - 1))
+
+
 def linear_cka(outputs: ArrayLike) -> Floats:
     """[E, E] linear centred kernel alignment of outputs [E, T, C], in [0, 1] (Kornblith et al., 1905.00414).
 

@@ -11,6 +11,8 @@ from mixtral_probe.tables.load import balance, expert_load, load_by_rank
 from mixtral_probe.tables.per_token import balance_loss_tokens, routes
 from mixtral_probe.tables.real_mixtral import real_mixtral_load
 from mixtral_probe.tables.registry import COLUMNS, TABLES, TableSpec
+from mixtral_probe.tables.saliency import expert_contexts, promoted_tokens, saliency
+from mixtral_probe.tables.similarity import expert_similarity, expert_subsets, norm_gate_ranks
 from mixtral_probe.tables.specialization import domain_specialization, mutual_information
 from mixtral_probe.tables.structure import coactivation, repetition, transitions
 from mixtral_probe.tables.write import csv_form, write_csv, write_parquet
@@ -33,14 +35,20 @@ __all__ = [
     "coactivation",
     "csv_form",
     "domain_specialization",
+    "expert_contexts",
     "expert_load",
+    "expert_similarity",
+    "expert_subsets",
     "load_by_rank",
     "mutual_information",
+    "norm_gate_ranks",
+    "promoted_tokens",
     "real_mixtral_load",
     "repetition",
     "router_confidence",
     "router_confidence_histogram",
     "routes",
+    "saliency",
     "saturation",
     "transitions",
     "write_csv",
