@@ -3,6 +3,7 @@
 import typer
 
 from mixtral_probe.cli.capture import capture
+from mixtral_probe.cli.compare import compare
 from mixtral_probe.cli.dashboard import dashboard
 from mixtral_probe.cli.info import info
 from mixtral_probe.cli.parity import parity
@@ -18,5 +19,5 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for verb in (capture, report, info, dashboard, parity):
+for verb in (capture, report, compare, info, dashboard, parity):
     app.command()(plain_errors(verb))

@@ -8,6 +8,8 @@ import typer
 _WHAT, _HOW, _GENERATE = "What to run (exactly one)", "How", "Going on from the text"
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")]
+FirstTrace = Annotated[Path, typer.Argument(metavar="TRACE_A", help="A folder that capture wrote.")]
+SecondTrace = Annotated[Path, typer.Argument(metavar="TRACE_B", help="Another of the same texts.")]
 TraceFolders = Annotated[list[Path], typer.Argument(metavar="TRACE", help="Folders that capture wrote.")]
 
 TraceOut = Annotated[

@@ -8,6 +8,7 @@ from mixtral_probe.figures.attention_links import attention_heads, attention_wei
 from mixtral_probe.figures.attention_rows import attended_experts, attention_picture, attention_query
 from mixtral_probe.figures.bars import expert_load, load_by_rank
 from mixtral_probe.figures.cells import (
+    agreement_experts,
     attention_routing,
     attention_summary,
     balance_loss_breakdown,
@@ -16,12 +17,15 @@ from mixtral_probe.figures.cells import (
 )
 from mixtral_probe.figures.color import expert_colors, scales
 from mixtral_probe.figures.histogram import router_confidence_histogram
-from mixtral_probe.figures.layers import balance, balance_loss, router_confidence
+from mixtral_probe.figures.layers import agreement, balance, balance_loss, router_confidence
+from mixtral_probe.figures.steps import saturation
 from mixtral_probe.figures.theme import CONFIG, template, themed
 from mixtral_probe.figures.tokens import balance_loss_tokens, token_route
 
 __all__ = [
     "CONFIG",
+    "agreement",
+    "agreement_experts",
     "attended_experts",
     "attention_heads",
     "attention_map",
@@ -42,6 +46,7 @@ __all__ = [
     "max_pool",
     "router_confidence",
     "router_confidence_histogram",
+    "saturation",
     "scales",
     "template",
     "themed",

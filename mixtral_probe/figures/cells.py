@@ -77,6 +77,21 @@ def balance_loss_breakdown(table: pd.DataFrame, *, metric: str = "excess", group
     return _cells(shown, metric, way, f"Balance loss by layer and expert: {metric.replace('_', ' ')}", centred=True)
 
 
+def agreement_experts(table: pd.DataFrame, *, group: str = "all") -> go.Figure:
+    """Layer × expert: which experts gained and lost from the first trace to the second, a navigator like
+    `expert_load_map`.
+
+    Args:
+        table: `tables.agreement`.
+        group: one of its groups.
+
+    Raises:
+        InputError: the table lacks the group.
+    """
+    shown = rows_of(table, "share_change", group)
+    return _cells(shown, "share_change", _LAYER_EXPERT, "Experts that gained and lost", centred=True)
+
+
 def attention_summary(table: pd.DataFrame, *, metric: str = "entropy_bits", group: str = "all") -> go.Figure:
     """Layer × head overview of the attention, a navigator like `expert_load_map`: customdata [layer, head].
 

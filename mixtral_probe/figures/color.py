@@ -71,6 +71,11 @@ def _tier(base: Floats, tier: int, tiers: int) -> Floats:
     return np.column_stack([lightness, base[:, 1:]])
 
 
+def layer_colors(num_layers: int) -> list[str]:
+    """[L] one `#rrggbb` per layer, from dark blue to light green, seen on white and on near-black alike."""
+    return [color for _, color in _ramp([(0.48, 0.14, 285), (0.6, 0.11, 220), (0.78, 0.15, 135)], num_layers)]
+
+
 def _ramp(stops: Sequence[tuple[float, float, float]], count: int = 13) -> Scale:
     """A plotly colour scale through stops (lightness, chroma, hue in degrees), evenly spaced in OKLCH."""
     at = np.linspace(0, 1, count)

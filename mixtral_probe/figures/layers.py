@@ -1,4 +1,4 @@
-"""Values along the layers, with interval and null line: `balance`, `balance_loss`, `router_confidence`."""
+"""Values along the layers, with interval and null line: `balance`, `balance_loss`, `router_confidence`, `agreement`."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,9 @@ from mixtral_probe.figures.theme import ACCENT, REFERENCE, finish
 from mixtral_probe.figures.words import hover, label, names_of, rows_of, subtitle, words_of
 
 BALANCE = ("max_violation", "cv_squared", "normalized_entropy")
+AGREEMENT = ("set_overlap", "first_agreement", "same_set")
 CONFIDENCE = ("router_entropy", "top1_probability", "topk_mass", "selection_margin")
+LENS = ("lens_divergence_bits", "lens_agreement", "lens_next_token_bits", "lens_entropy_bits")
 _LOSSES = ("load_balancing_loss", "load_balancing_loss_pooled_part", "router_z_loss")
 _OVER = ("load_balancing_loss_mean", "load_balancing_loss_pooled", "router_z_loss")
 
@@ -54,6 +56,36 @@ def router_confidence(table: pd.DataFrame, *, metrics: Sequence[str] = CONFIDENC
             figure.add_trace(band, **place(number, metrics, 2))
     shown = means[means["metric"].isin(list(metrics)) & (means["group"] == group)]
     return finish(figure, "Router confidence by layer", subtitle(shown, _behind(table, group)), height=height)
+
+
+def agreement(table: pd.DataFrame, *, metrics: Sequence[str] = AGREEMENT, group: str = "all") -> go.Figure:
+    """How far two traces agree in each layer, with intervals and what chance gives.
+
+    Args:
+        table: `tables.agreement`; its other groups are drawn as thin lines behind.
+        metrics: some of its metrics that layers have, one panel each.
+        group: the group drawn in full.
+
+    Raises:
+        InputError: the table lacks a metric or the group.
+    """
+    whole = table[table["layer"].notna() & table["expert"].isna()]
+    figure, height = _lines(whole, metrics, group, columns=3)
+    shown = whole[whole["metric"].isin(list(metrics)) & (whole["group"] == group)]
+    return finish(figure, "Agreement by layer", subtitle(shown, _behind(table, group)), height=height)
+
+
+def logit_lens(table: pd.DataFrame) -> go.Figure:
+    """How each layer's prediction compares with the model's own, which is the dotted line.
+
+    Args:
+        table: `tables.logit_lens`.
+
+    Raises:
+        InputError: it is empty.
+    """
+    figure, height = _lines(table, LENS, "all", columns=2)
+    return finish(figure, "Predictions by layer", subtitle(table[table["metric"].isin(LENS)]), height=height)
 
 
 def balance_loss(table: pd.DataFrame, *, group: str = "all") -> go.Figure:
