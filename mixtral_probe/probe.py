@@ -17,6 +17,7 @@ from mixtral_probe.engine import (
     AttentionChoice,
     Estimate,
     ExpertMethods,
+    LensMethods,
     OnProgress,
     ShouldStop,
     TextStream,
@@ -35,7 +36,7 @@ from mixtral_probe.tokenizer import Tokenizer
 from mixtral_probe.trace import Trace
 
 
-class Probe(ExpertMethods):
+class Probe(ExpertMethods, LensMethods):
     """Runs text through a Mixtral model and returns what its routers did.
 
     >>> probe = Probe.from_pretrained("mini")

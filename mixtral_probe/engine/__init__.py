@@ -5,6 +5,7 @@ from mixtral_probe.engine.capture import POSITIONS_IN_A_BATCH, capture
 from mixtral_probe.engine.estimate import Estimate, estimate
 from mixtral_probe.engine.expert_methods import ExpertMethods
 from mixtral_probe.engine.generation import UNCUT, capture_generation
+from mixtral_probe.engine.lens_methods import LensMethods
 from mixtral_probe.engine.plan import Plan, plan
 from mixtral_probe.engine.progress import CaptureStoppedError, OnProgress, Progress, ShouldStop
 from mixtral_probe.engine.streaming import TextStream, new_text
@@ -16,6 +17,7 @@ __all__ = [
     "CaptureStoppedError",
     "Estimate",
     "ExpertMethods",
+    "LensMethods",
     "OnProgress",
     "Plan",
     "Progress",

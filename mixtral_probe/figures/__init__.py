@@ -17,8 +17,9 @@ from mixtral_probe.figures.cells import (
 )
 from mixtral_probe.figures.color import expert_colors, scales
 from mixtral_probe.figures.histogram import router_confidence_histogram
-from mixtral_probe.figures.layers import agreement, balance, balance_loss, router_confidence
+from mixtral_probe.figures.layers import agreement, balance, balance_loss, logit_lens, router_confidence
 from mixtral_probe.figures.steps import saturation
+from mixtral_probe.figures.lens import logit_lens_tokens
 from mixtral_probe.figures.theme import CONFIG, template, themed
 from mixtral_probe.figures.tokens import balance_loss_tokens, token_route
 
@@ -43,6 +44,8 @@ __all__ = [
     "expert_load_groups",
     "expert_load_map",
     "load_by_rank",
+    "logit_lens",
+    "logit_lens_tokens",
     "max_pool",
     "router_confidence",
     "router_confidence_histogram",

@@ -8,6 +8,7 @@ from mixtral_probe.tables.balance_loss import balance_loss, balance_loss_breakdo
 from mixtral_probe.tables.comparisons import COMPARISONS
 from mixtral_probe.tables.confidence import router_confidence, router_confidence_histogram
 from mixtral_probe.tables.load import balance, expert_load, load_by_rank
+from mixtral_probe.tables.logit_lens import logit_lens, logit_lens_tokens
 from mixtral_probe.tables.per_token import balance_loss_tokens, routes
 from mixtral_probe.tables.real_mixtral import real_mixtral_load
 from mixtral_probe.tables.registry import COLUMNS, TABLES, TableSpec
@@ -40,6 +41,8 @@ __all__ = [
     "expert_similarity",
     "expert_subsets",
     "load_by_rank",
+    "logit_lens",
+    "logit_lens_tokens",
     "mutual_information",
     "norm_gate_ranks",
     "promoted_tokens",
