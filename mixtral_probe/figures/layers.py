@@ -16,7 +16,6 @@ BALANCE = ("max_violation", "cv_squared", "normalized_entropy")
 AGREEMENT = ("set_overlap", "first_agreement", "same_set")
 CONFIDENCE = ("router_entropy", "top1_probability", "topk_mass", "selection_margin")
 LENS = ("lens_divergence_bits", "lens_agreement", "lens_next_token_bits", "lens_entropy_bits")
-LENS = ("lens_divergence_bits", "lens_agreement", "lens_next_token_bits", "lens_entropy_bits")
 _LOSSES = ("load_balancing_loss", "load_balancing_loss_pooled_part", "router_z_loss")
 _OVER = ("load_balancing_loss_mean", "load_balancing_loss_pooled", "router_z_loss")
 
@@ -74,19 +73,6 @@ def agreement(table: pd.DataFrame, *, metrics: Sequence[str] = AGREEMENT, group:
     figure, height = _lines(whole, metrics, group, columns=3)
     shown = whole[whole["metric"].isin(list(metrics)) & (whole["group"] == group)]
     return finish(figure, "Agreement by layer", subtitle(shown, _behind(table, group)), height=height)
-
-
-def logit_lens(table: pd.DataFrame) -> go.Figure:
-    """How each layer's prediction compares with the model's own, which is the dotted line.
-
-    Args:
-        table: `tables.logit_lens`.
-
-    Raises:
-        InputError: it is empty.
-    """
-    figure, height = _lines(table, LENS, "all", columns=2)
-    return finish(figure, "Predictions by layer", subtitle(table[table["metric"].isin(LENS)]), height=height)
 
 
 def logit_lens(table: pd.DataFrame) -> go.Figure:
