@@ -18,8 +18,8 @@ from mixtral_probe.figures.cells import (
 from mixtral_probe.figures.color import expert_colors, scales
 from mixtral_probe.figures.histogram import router_confidence_histogram
 from mixtral_probe.figures.layers import agreement, balance, balance_loss, logit_lens, router_confidence
-from mixtral_probe.figures.steps import saturation
 from mixtral_probe.figures.lens import logit_lens_tokens
+from mixtral_probe.figures.steps import saturation
 from mixtral_probe.figures.theme import CONFIG, template, themed
 from mixtral_probe.figures.tokens import balance_loss_tokens, token_route
 
