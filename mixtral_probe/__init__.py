@@ -27,6 +27,7 @@ _HOME = {
     "read_corpus": "corpus",
     "training_traces": "trace",
     "select": "selection",
+    "write_chrome_trace": "trace",
     "write_report": "report",
 }
 

@@ -19,6 +19,7 @@ from mixtral_probe.engine import (
     ExpertMethods,
     LensMethods,
     OnProgress,
+    OnRun,
     ShouldStop,
     TextStream,
     attention_plan,
@@ -27,13 +28,14 @@ from mixtral_probe.engine import (
     estimate,
     new_text,
     plan,
+    time_forward,
 )
 from mixtral_probe.errors import InputError
 from mixtral_probe.model import Instrument
 from mixtral_probe.model.attention import Numerics
 from mixtral_probe.model.generation import Generated, GenerationOptions
 from mixtral_probe.tokenizer import Tokenizer
-from mixtral_probe.trace import Trace
+from mixtral_probe.trace import Result, Trace
 
 
 class Probe(ExpertMethods, LensMethods):
@@ -180,6 +182,44 @@ class Probe(ExpertMethods, LensMethods):
         )
         attended = attention_plan(attention, config, attention_maps)
         return estimate(self.model, planned, attended, positions_in_a_batch, generate or 0)
+
+    def time(
+        self,
+        source: Source,
+        *,
+        repeats: int = 9,
+        warmup: int = 2,
+        memory: bool = True,
+        nvtx: bool = False,
+        window: int | None = None,
+        instruments: Sequence[Instrument] = (),
+        on_run: OnRun | None = None,
+        should_stop: ShouldStop | None = None,
+        positions_in_a_batch: int = POSITIONS_IN_A_BATCH,
+    ) -> Result:
+        """Measure where the time and memory of the forward pass go, by site, layer and expert; see ``tables.timing``.
+
+        By the host's clock on a CPU, by events of the device on an accelerator. What timing itself costs is measured
+        too: as many runs are made without timers, in turns with the others.
+
+        Args:
+            source: as in ``trace``; it is run in the same batches.
+            repeats: runs with timers, and as many without; from 6 on, medians have intervals.
+            warmup: runs before them that do not count.
+            memory: make one more run that counts the bytes of tensors, with the timers off.
+            nvtx: name the work to NVIDIA's profilers in the runs with timers.
+            window, instruments, positions_in_a_batch: as in ``trace``; edits are part of what is timed.
+            on_run: called after every run with how many are done, of how many.
+            should_stop: looked at before every run.
+
+        Raises:
+            InputError: something asked for does not exist or does not fit; the sentence says what to do.
+        """
+        return time_forward(
+            self.model, self.tokenizer, read_corpus(source), repeats=repeats, warmup=warmup, memory=memory, nvtx=nvtx,
+            window=window, instruments=instruments, on_run=on_run, should_stop=should_stop,
+            positions_in_a_batch=positions_in_a_batch, model_name=self.name, corpus_name=_corpus_name(source),
+        )  # fmt: skip
 
 
 def _refuse_window(window: int | None) -> None:

@@ -9,6 +9,7 @@ from mixtral_probe.cli.info import info
 from mixtral_probe.cli.parity import parity
 from mixtral_probe.cli.report import report
 from mixtral_probe.cli.shell import plain_errors
+from mixtral_probe.cli.time import time
 
 app = typer.Typer(
     help="What the routers, experts and attention heads of a Mixtral model do with your text.",
@@ -19,5 +20,5 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for verb in (capture, report, compare, info, dashboard, parity):
+for verb in (capture, report, compare, info, dashboard, parity, time):
     app.command()(plain_errors(verb))

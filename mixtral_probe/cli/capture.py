@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mixtral_probe.cli import options, words
+from mixtral_probe.cli.inputs import chosen_source, opened_probe
 from mixtral_probe.cli.progress import show_progress, stop_between_batches
 from mixtral_probe.cli.shell import STOPPED, fail, print_json
 from mixtral_probe.errors import InputError
@@ -46,9 +47,9 @@ def capture(
       mixtral-probe capture --text "Once upon a time" --generate 50 --temperature 0.8 --out told.trace
       mixtral-probe capture --model ~/mixtral-8x7b --corpus my_texts --dtype bfloat16 --out big.trace
     """
-    source = _source(text, file, corpus)
+    source = chosen_source(text, file, corpus)
     _check_out(out)
-    probe = _open(model, device, dtype)
+    probe = opened_probe(model, device, dtype)
     chosen: dict[str, Any] = {"attention": attention, "attention_maps": attention_maps, "window": window}
     chosen |= {} if generate is None else {"generate": generate}
     expected = probe.estimate(source, **chosen)
@@ -71,37 +72,6 @@ def _drawing(generate: int | None, temperature: float | None, top_p: float | Non
     return {"seed": seed, "do_sample": bool(asked), **asked}
 
 
-def _source(text: str | None, file: Path | None, corpus: str | None) -> "Source":
-    given = {"--text": text, "--file": file, "--corpus": corpus}
-    named = [option for option, value in given.items() if value is not None]
-    if len(named) != 1:
-        came = " and ".join(named) or "none"
-        raise InputError(f"exactly one of {', '.join(given)} says what to run, but {came} came")
-    if text is not None:
-        return [{"id": "text", "text": text}]  # a list: a text alone could be the name of a file
-    if file is not None:
-        return _one_file(file.expanduser())
-    return "bundled" if corpus == "bundled" else _existing(Path(str(corpus)).expanduser(), "--corpus")
-
-
-def _one_file(file: Path) -> "Source":
-    """Any text file is one document, whatever its ending; rows stay rows."""
-    if file.suffix in (".txt", ".jsonl", ".parquet") or not file.is_file():
-        return _existing(file, "--file")
-    try:
-        return [{"id": file.name, "text": file.read_bytes().decode("utf-8-sig")}]
-    except UnicodeDecodeError as error:
-        raise InputError(f"--file must be UTF-8 text, but {file} is not at byte {error.start}") from None
-
-
-def _existing(path: Path, option: str) -> Path:
-    if not path.exists() or (option == "--file" and path.is_dir()):
-        raise InputError(
-            f"{option} must name {'a file' if option == '--file' else 'a folder or file'}, but {path} is none"
-        )
-    return path
-
-
 def _check_out(out: Path) -> None:
     """A model may take minutes to load, so a place that cannot be written is said before."""
     from mixtral_probe.trace.disk import check_target
@@ -111,12 +81,6 @@ def _check_out(out: Path) -> None:
     for ending in (".partial", ".parts"):
         if (unfinished := out.with_name(out.name + ending)).is_dir():
             typer.echo(f"continuing the unfinished run in {unfinished}", err=True)
-
-
-def _open(model: str, device: str, dtype: str | None) -> "Probe":
-    from mixtral_probe.probe import Probe
-
-    return Probe.from_pretrained(model if model == "mini" else Path(model), dtype, device)
 
 
 def _run(probe: "Probe", source: "Source", out: Path, chosen: dict[str, Any]) -> "Trace":

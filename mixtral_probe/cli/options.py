@@ -90,6 +90,21 @@ ParityModel = Annotated[
 Rounds = Annotated[int, typer.Option(metavar="N", min=1, help="Random models, and random inputs for DIR.")]
 ParitySeed = Annotated[int, typer.Option("--seed", metavar="S", help="Of the random models and inputs.")]
 
+Repeats = Annotated[
+    int, typer.Option(metavar="N", min=1, help="Timed runs, and as many without timers; 6 give intervals.")
+]
+Warmup = Annotated[int, typer.Option(metavar="N", min=0, help="Runs before them that do not count.")]
+Memory = Annotated[bool, typer.Option(help="One more run that counts the bytes of tensors, or none.")]
+Nvtx = Annotated[bool, typer.Option("--nvtx", help="Name the work to NVIDIA's profilers.")]
+ResultOut = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Write the result, for `Result.load` and the tables.")
+]
+Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the table.")]
+Chrome = Annotated[
+    Path | None,
+    typer.Option("--chrome", metavar="FILE", help="Write the last timed run for chrome://tracing or Perfetto."),
+]
+
 ReportOut = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder the files go to.")]
 TableFormat = Annotated[Literal["csv", "parquet"], typer.Option("--format", help="Of the tables.")]
 Html = Annotated[bool, typer.Option("--html", help="Write one page with figures too, which opens offline.")]

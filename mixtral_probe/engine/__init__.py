@@ -9,6 +9,7 @@ from mixtral_probe.engine.lens_methods import LensMethods
 from mixtral_probe.engine.plan import Plan, plan
 from mixtral_probe.engine.progress import CaptureStoppedError, OnProgress, Progress, ShouldStop
 from mixtral_probe.engine.streaming import TextStream, new_text
+from mixtral_probe.engine.timing import OnRun, time_forward
 
 __all__ = [
     "POSITIONS_IN_A_BATCH",
@@ -19,6 +20,7 @@ __all__ = [
     "ExpertMethods",
     "LensMethods",
     "OnProgress",
+    "OnRun",
     "Plan",
     "Progress",
     "ShouldStop",
@@ -29,4 +31,5 @@ __all__ = [
     "estimate",
     "new_text",
     "plan",
+    "time_forward",
 ]

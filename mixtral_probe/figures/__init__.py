@@ -14,6 +14,7 @@ from mixtral_probe.figures.cells import (
     balance_loss_breakdown,
     expert_load_groups,
     expert_load_map,
+    timing_experts,
 )
 from mixtral_probe.figures.color import expert_colors, scales
 from mixtral_probe.figures.histogram import router_confidence_histogram
@@ -21,6 +22,7 @@ from mixtral_probe.figures.layers import agreement, balance, balance_loss, logit
 from mixtral_probe.figures.lens import logit_lens_tokens
 from mixtral_probe.figures.steps import saturation
 from mixtral_probe.figures.theme import CONFIG, template, themed
+from mixtral_probe.figures.timing import timing
 from mixtral_probe.figures.tokens import balance_loss_tokens, token_route
 
 __all__ = [
@@ -53,5 +55,7 @@ __all__ = [
     "scales",
     "template",
     "themed",
+    "timing",
+    "timing_experts",
     "token_route",
 ]

@@ -124,6 +124,20 @@ def attention_routing(table: pd.DataFrame, *, metric: str = "sink_share_effect",
     return _cells(shown, metric, way, "Attention of the tokens sent to each expert", centred=True)
 
 
+def timing_experts(table: pd.DataFrame, *, metric: str = "microseconds_per_row") -> go.Figure:
+    """Layer × expert time or size of the batch, a navigator like `expert_load_map`: customdata [layer, expert].
+
+    Args:
+        table: `tables.timing`.
+        metric: one of its metrics that experts have, such as "milliseconds", "rows" or "peak_bytes".
+
+    Raises:
+        InputError: no expert has that metric.
+    """
+    experts = table[table["expert"].notna()].assign(group="all")
+    return _cells(rows_of(experts, metric), metric, _LAYER_EXPERT, f"Experts: {words_of(metric).name}", centred=False)
+
+
 _LAYER_EXPERT = _Map("expert", "layer", "group", ("layer", "expert"))
 
 

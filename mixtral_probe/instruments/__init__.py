@@ -1,7 +1,29 @@
 """What can be attached to one forward call."""
 
+from mixtral_probe.instruments.clocks import Clock, DeviceClock, HostClock, clock_for
 from mixtral_probe.instruments.copier import Copier, HostCopier, StreamCopier, copier_for
 from mixtral_probe.instruments.growing import GrowingRecorder, SeenCall
+from mixtral_probe.instruments.memory import MemoryMeter
 from mixtral_probe.instruments.recorder import Recorder, Window
+from mixtral_probe.instruments.timer import FORWARD, NvtxRanges, Span, Spans, Timer
 
-__all__ = ["Copier", "GrowingRecorder", "HostCopier", "Recorder", "SeenCall", "StreamCopier", "Window", "copier_for"]
+__all__ = [
+    "FORWARD",
+    "Clock",
+    "Copier",
+    "DeviceClock",
+    "GrowingRecorder",
+    "HostClock",
+    "HostCopier",
+    "MemoryMeter",
+    "NvtxRanges",
+    "Recorder",
+    "SeenCall",
+    "Span",
+    "Spans",
+    "StreamCopier",
+    "Timer",
+    "Window",
+    "clock_for",
+    "copier_for",
+]

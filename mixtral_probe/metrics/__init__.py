@@ -86,6 +86,7 @@ from mixtral_probe.metrics.structure import (
     repetition_first,
     uniform_repetition,
 )
+from mixtral_probe.metrics.timing import median_interval
 
 __all__ = [
     "align_neurons",
@@ -127,6 +128,7 @@ __all__ = [
     "load_balancing_loss",
     "log_probabilities",
     "max_violation",
+    "median_interval",
     "min_violation",
     "mutual_information_bias",
     "mutual_information_bits",

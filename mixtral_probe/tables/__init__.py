@@ -7,6 +7,7 @@ from mixtral_probe.tables.attention_routing import attention_routing
 from mixtral_probe.tables.balance_loss import balance_loss, balance_loss_breakdown
 from mixtral_probe.tables.comparisons import COMPARISONS
 from mixtral_probe.tables.confidence import router_confidence, router_confidence_histogram
+from mixtral_probe.tables.experiments import EXPERIMENTS
 from mixtral_probe.tables.load import balance, expert_load, load_by_rank
 from mixtral_probe.tables.logit_lens import logit_lens, logit_lens_tokens
 from mixtral_probe.tables.per_token import balance_loss_tokens, routes
@@ -16,11 +17,13 @@ from mixtral_probe.tables.saliency import expert_contexts, promoted_tokens, sali
 from mixtral_probe.tables.similarity import expert_similarity, expert_subsets, norm_gate_ranks
 from mixtral_probe.tables.specialization import domain_specialization, mutual_information
 from mixtral_probe.tables.structure import coactivation, repetition, transitions
+from mixtral_probe.tables.timing import timing
 from mixtral_probe.tables.write import csv_form, write_csv, write_parquet
 
 __all__ = [
     "COLUMNS",
     "COMPARISONS",
+    "EXPERIMENTS",
     "TABLES",
     "TableSpec",
     "agreement",
@@ -53,6 +56,7 @@ __all__ = [
     "routes",
     "saliency",
     "saturation",
+    "timing",
     "transitions",
     "write_csv",
     "write_parquet",

@@ -1,6 +1,7 @@
 """The schema page docs/tables.md, made from the registry: `python -m mixtral_probe.tables.docs > docs/tables.md`."""
 
 from mixtral_probe.tables.comparisons import COMPARISONS
+from mixtral_probe.tables.experiments import EXPERIMENTS
 from mixtral_probe.tables.registry import TABLES, TableSpec
 
 _HEAD = """# Tables
@@ -19,13 +20,22 @@ This page is generated from `mixtral_probe/tables/registry.py`.
 
 def tables_page() -> str:
     """docs/tables.md as text."""
-    specs = (*TABLES.values(), *COMPARISONS.values())
+    specs = (*TABLES.values(), *COMPARISONS.values(), *EXPERIMENTS.values())
     return "\n".join([_HEAD, *(_section(spec) for spec in specs)])
 
 
+_SOURCES = {
+    "trace": "a trace",
+    "stats": "statistics",
+    "traces": "several traces of the same texts",
+    "result": "the result of an experiment",
+}
+"""What `TableSpec.source` is called."""
+
+
 def _section(spec: TableSpec) -> str:
-    source = {"trace": "a trace", "stats": "statistics", "traces": "several traces of the same texts"}[spec.source]
-    lines = [f"## {spec.name}", "", f"{spec.description} From {source}.", "", "| column | meaning |", "|---|---|"]
+    about = f"{spec.description} From {_SOURCES[spec.source]}."
+    lines = [f"## {spec.name}", "", about, "", "| column | meaning |", "|---|---|"]
     lines += [f"| `{name}` | {_cell(meaning)} |" for name, meaning in spec.columns.items()]
     if spec.metrics:
         lines += ["", "| metric | meaning |", "|---|---|"]

@@ -45,7 +45,7 @@ COLUMNS = {
     "scope": "which layers and tokens, which normalisation, and what is missing and why",
 }
 """What every column means, in all tables alike."""
-_VALUES = ("metric", "value", "low", "high", "null", "n", "scope")
+VALUES = ("metric", "value", "low", "high", "null", "n", "scope")
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class TableSpec:
     """One table: how to make it and what stands in it."""
 
     name: str
-    source: Literal["trace", "stats", "traces"]
-    """What `function` takes: a `Trace`, `RoutingStats`, or several traces of the same texts."""
+    source: Literal["trace", "stats", "traces", "result"]
+    """What `function` takes: a `Trace`, `RoutingStats`, several traces of the same texts, or a `Result`."""
     function: Callable[[Any], pd.DataFrame]
     description: str
     """One sentence."""
@@ -75,7 +75,7 @@ def _spec(
     metrics: dict[str, str],
     description: str,
     *,
-    values: tuple[str, ...] = _VALUES,
+    values: tuple[str, ...] = VALUES,
     per_token: bool = False,
 ) -> TableSpec:
     names = tuple(keys.split())

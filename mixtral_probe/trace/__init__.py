@@ -2,6 +2,7 @@
 
 from mixtral_probe.trace.attention import AttentionPlan, AttentionRecord, pack_triangle, unpack_triangle, windows_of
 from mixtral_probe.trace.builder import TraceBuilder
+from mixtral_probe.trace.chrome import chrome_trace, write_chrome_trace
 from mixtral_probe.trace.fingerprint import fingerprint
 from mixtral_probe.trace.meta import SCHEMA_VERSION, TraceMeta
 from mixtral_probe.trace.plan import estimate_bytes, run_name
@@ -17,6 +18,7 @@ __all__ = [
     "Trace",
     "TraceBuilder",
     "TraceMeta",
+    "chrome_trace",
     "estimate_bytes",
     "fingerprint",
     "pack_triangle",
@@ -24,4 +26,5 @@ __all__ = [
     "training_traces",
     "unpack_triangle",
     "windows_of",
+    "write_chrome_trace",
 ]

@@ -1,0 +1,117 @@
+"""`mixtral-probe time`: where the time and memory of the forward pass go."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mixtral_probe.cli import options, words
+from mixtral_probe.cli.inputs import chosen_source, opened_probe
+from mixtral_probe.cli.shell import print_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mixtral_probe.trace import Result
+
+PARTS = ("attention", "router", "experts", "dispatch", "norms", "embedding", "head", "other", "whole")
+
+
+def time(
+    model: options.Model = "mini",
+    text: options.Text = None,
+    file: options.File = None,
+    corpus: options.Corpus = None,
+    repeats: options.Repeats = 9,
+    warmup: options.Warmup = 2,
+    memory: options.Memory = True,
+    nvtx: options.Nvtx = False,
+    window: options.Window = None,
+    device: options.Device = "cpu",
+    dtype: options.DType = None,
+    out: options.ResultOut = None,
+    csv: options.Csv = None,
+    chrome: options.Chrome = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Measure where the time and memory of the forward pass go, by part, layer and expert, and what measuring costs.
+
+    As many runs are made without timers, in turns with those that are timed. On a CPU the host's clock is read, on an
+    accelerator events of the device.
+
+    \b
+    Examples:
+      mixtral-probe time --text "def add(a, b): return a + b"
+      mixtral-probe time --file novel.txt --repeats 15 --csv timing.csv
+      mixtral-probe time --corpus bundled --repeats 3 --chrome forward.json --json
+      mixtral-probe time --model ~/mixtral-8x7b --file novel.txt --device cuda --nvtx
+    """
+    source = chosen_source(text, file, corpus)
+    result = opened_probe(model, device, dtype).time(
+        source, repeats=repeats, warmup=warmup, memory=memory, nvtx=nvtx, window=window,
+        on_run=_tell if sys.stderr.isatty() else None,
+    )  # fmt: skip
+    from mixtral_probe.tables import timing
+
+    table = timing(result)
+    for line in _written(result, table, out, csv, chrome):
+        typer.echo(line, err=as_json)
+    if as_json:
+        print_json(_facts(result, table))
+    else:
+        typer.echo("\n".join(_lines(result, table)))
+
+
+def _tell(done: int, total: int) -> None:
+    typer.echo(f"\r{done} of {total} runs" + ("\n" if done == total else ""), err=True, nl=False)
+
+
+def _written(
+    result: "Result", table: "pd.DataFrame", out: Path | None, csv: Path | None, chrome: Path | None
+) -> list[str]:
+    from mixtral_probe.tables import write_csv
+    from mixtral_probe.trace import write_chrome_trace
+
+    files = [
+        None if out is None else result.save(out.expanduser()),
+        None if csv is None else write_csv(table, csv.expanduser()),
+        None if chrome is None else write_chrome_trace(result, chrome.expanduser()),
+    ]
+    return [f"wrote {file}" for file in files if file is not None]
+
+
+def _of_parts(table: "pd.DataFrame") -> dict[str, dict[str, float]]:
+    """By part, then metric, over all layers."""
+    over = table[table["layer"].isna() & table["site"].isna()]
+    found: dict[str, dict[str, float]] = {part: {} for part in PARTS}
+    for part, metric, value in zip(over["part"], over["metric"], over["value"], strict=True):
+        found[part][metric] = float(value)
+    return found
+
+
+def _facts(result: "Result", table: "pd.DataFrame") -> dict[str, Any]:
+    return {
+        "model": result.meta["model"]["name"],
+        "device": result.meta["device"],
+        "dtype": result.meta["dtype"],
+        "runs": len(result["seconds_timed"]),
+        **result.meta["timing"],
+        "parts": _of_parts(table),
+        "expert_rows": result["expert_rows"].tolist(),
+    }
+
+
+def _lines(result: "Result", table: "pd.DataFrame") -> list[str]:
+    parts, how, runs = _of_parts(table), result.meta["timing"], len(result["seconds_timed"])
+    whole = parts["whole"]
+    lines = [
+        f"{words.counted(how['tokens'], 'token')}, median of {words.counted(runs, 'run')} by {how['clock']} "
+        f"({result.meta['device']}, {result.meta['dtype']}, {words.counted(how['threads'], 'thread')})",
+        f"{'part':10} {'ms':>9} {'share':>7}",
+    ]
+    lines += [f"{part:10} {parts[part]['milliseconds']:9.3g} {parts[part]['time_share']:7.1%}" for part in PARTS]
+    lines.append(f"{whole['tokens_per_second']:,.0f} tokens/s; timing itself cost {whole['instrument_cost']:+.1%}")
+    if "peak_bytes" in whole:
+        lines.append(f"{words.size(whole['peak_bytes'])} of tensors at the peak, beyond the weights")
+    return lines

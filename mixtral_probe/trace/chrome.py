@@ -1,0 +1,46 @@
+"""The spans of a timing in the form that chrome://tracing, Perfetto and Speedscope open (Trace Event Format)."""
+
+import json
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.trace.disk import plain_errors, write_bytes
+from mixtral_probe.trace.result import Result
+
+
+def chrome_trace(result: Result) -> dict[str, Any]:
+    """The last timed run as complete events, one per span, in microseconds: each lies inside its parent's.
+
+    Raises:
+        InputError: the result is no timing.
+    """
+    if result.kind != "timing":
+        raise InputError(f"a Chrome trace is made of a result of the kind 'timing', but this is {result.kind!r}")
+    begin = (result["span_start"] * 1e9).round().astype("int64")
+    end = ((result["span_start"] + result["span_seconds"]) * 1e9).round().astype("int64")
+    columns = [values.tolist() for values in (begin, end, result["span_layer"], result["span_expert"])]
+    model = result.meta["model"].get("name") or "model"
+    events = [_named("process_name", model), _named("thread_name", "forward pass")]
+    events += [_event(*row) for row in zip(result.axis("span"), *columns, strict=True)]
+    return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": dict(result.meta["timing"])}
+
+
+def write_chrome_trace(result: Result, path: str | PathLike[str]) -> Path:
+    """Write ``chrome_trace`` as a JSON file, whole or not at all; returns the path."""
+    target = Path(path)
+    with plain_errors(target):
+        write_bytes(target, json.dumps(chrome_trace(result)).encode())
+    return target
+
+
+def _named(what: str, name: str) -> dict[str, Any]:
+    return {"ph": "M", "pid": 0, "tid": 0, "name": what, "args": {"name": name}}
+
+
+def _event(place: str, begin: int, end: int, layer: int, expert: int) -> dict[str, Any]:
+    name = f"expert {expert}" if expert >= 0 else f"layer {layer}" if place == "residual" else place
+    held = {"site": place} | ({"layer": layer} if layer >= 0 else {}) | ({"expert": expert} if expert >= 0 else {})
+    times = {"ts": begin / 1e3, "dur": (end - begin) / 1e3}
+    return {"ph": "X", "pid": 0, "tid": 0, "name": name, "cat": place, **times, "args": held}
