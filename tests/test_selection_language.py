@@ -176,7 +176,7 @@ def test_a_selection_comes_back_from_its_address(selection):
     assert Selection.from_query(f"http://127.0.0.1:8501/token_routing?{query}&load=gini#x") == selection
     query.encode("ascii")
     if selection.expression:
-        parse(selection.expression, dict(selection.slices))
+        parse(selection.expression)
 
 
 def test_the_address_of_a_selection():
@@ -185,7 +185,7 @@ def test_the_address_of_a_selection():
     assert selection.to_query() == (
         "layer=8..15&expert=3&slice=mine%3Atoken.is_digit&where=%40mine+and+domain+%3D%3D+%22code%22"
     )
-    assert selection.expression == 'layer in {8..15} and expert in {3} and (@mine and domain == "code")'
+    assert selection.expression == 'layer in {8..15} and expert in {3} and (token.is_digit and domain == "code")'
     assert Selection().to_query() == ""
     assert Selection.from_query({"layer": "3", "group": "code"}) == Selection(layers=Numbers.of([3]))
 

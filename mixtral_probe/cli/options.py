@@ -112,6 +112,10 @@ Tables = Annotated[
     str | None,
     typer.Option(metavar="NAMES", help="Only these, with commas between; per-token tables of any size are allowed."),
 ]
+Where = Annotated[
+    str | None,
+    typer.Option(metavar="EXPR", help='Only what an expression means: layer in 8..15 and domain == "code".'),
+]
 
 Port = Annotated[
     int | None,

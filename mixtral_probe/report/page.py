@@ -125,7 +125,8 @@ def _sizes(sources: Sequence[Source]) -> str:
     documents, tokens = sum(trace.num_documents for trace in traces), sum(len(trace) for trace in traces)
     first = traces[0].meta
     shape = f"{first.num_layers} layers × {first.num_experts} experts, {first.num_experts_per_tok} per token"
-    return f"{documents:,} documents, {tokens:,} tokens, {shape}. Layers, experts, heads and positions count from 0."
+    sizes = f"{documents:,} documents, {tokens:,} tokens, {shape}. Layers, experts, heads and positions count from 0."
+    return sizes if sources[0].where is None else f"{sizes} Only where {sources[0].where}."
 
 
 def _contents(sections: Sequence[Section]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.selection import select
 from mixtral_probe.stats import RoutingStats, routing_stats
 from mixtral_probe.tables import TableSpec
 from mixtral_probe.trace import Trace
@@ -21,15 +22,22 @@ class Source:
 
     name: str
     trace: Trace
+    where: str | None = None
+    """The expression that says what the tables are about; None for all."""
 
     @cached_property
     def stats(self) -> RoutingStats:
         """Its statistics, by domain where there is that label."""
-        return routing_stats(self.trace)
+        return routing_stats(self.trace, self.where)
+
+    @cached_property
+    def selected(self) -> Trace:
+        """The trace with what is meant alone."""
+        return self.trace if self.where is None else select(self.trace, self.where)
 
     def table(self, spec: TableSpec) -> pd.DataFrame:
         """One table of this trace."""
-        return spec.function(self.trace if spec.source == "trace" else self.stats)
+        return spec.function(self.selected if spec.source == "trace" else self.stats)
 
     def rows_at_most(self, spec: TableSpec) -> int:
         """How many rows a per-token table can have."""
@@ -47,8 +55,12 @@ class Source:
         )
 
 
-def sources_of(traces: Sequence[Trace | str | PathLike[str]]) -> list[Source]:
+def sources_of(traces: Sequence[Trace | str | PathLike[str]], where: str | None = None) -> list[Source]:
     """The traces, opened where paths came, under names that differ.
+
+    Args:
+        traces: the traces, or their folders.
+        where: what the tables are about.
 
     Raises:
         InputError: none came, or something that is no trace.
@@ -65,7 +77,7 @@ def sources_of(traces: Sequence[Trace | str | PathLike[str]]) -> list[Source]:
         while name in names:
             name, again = f"{base} ({again})", again + 1
         names.append(name)
-    return [Source(name, trace) for name, trace in zip(names, opened, strict=True)]
+    return [Source(name, trace, where) for name, trace in zip(names, opened, strict=True)]
 
 
 def _name(path: Path | None, number: int) -> str:

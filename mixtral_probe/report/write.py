@@ -41,6 +41,7 @@ def write_report(
     format: Literal["csv", "parquet"] = "csv",
     html: bool = False,
     tables: Sequence[str] | None = None,
+    where: str | None = None,
 ) -> list[Path]:
     """Write every table of one or more traces as a file, whole or not at all; returns the files' paths.
 
@@ -56,16 +57,18 @@ def write_report(
         format: "csv" or "parquet".
         html: also write `report.html`, one page with figures that needs nothing else.
         tables: names of the tables wanted; None for all.
+        where: an expression such as `layer in 8..15 and token.is_digit`, which says what they are about; None for all.
 
     Raises:
-        InputError: no trace, an unknown table or format, or a folder that cannot or must not be written.
+        InputError: no trace, a broken expression, an unknown table or format, or a folder that cannot or must not be
+            written.
     """
     if format not in _WRITERS:
         raise InputError(f"the format of a report must be csv or parquet, but {format!r} came")
     specs = _specs(tables)
     target = Path(out)
     _check_report(target)
-    sources = sources_of(traces)
+    sources = sources_of(traces, where)
     written = _Written()
     page = Page(sources) if html else None
     write_folder(
@@ -111,6 +114,9 @@ def _fill(
     written: _Written,
 ) -> None:
     for spec in specs:
+        if spec.source == "trace" and not spec.per_token and any(source.where is not None for source in sources):
+            written.left_out[spec.name] = "attention was summed while running, so it cannot be narrowed to a selection"
+            continue
         large = spec.per_token and sum(source.rows_at_most(spec) for source in sources) > PER_TOKEN_LIMIT
         if large and not named:
             written.left_out[spec.name] = (
@@ -151,6 +157,7 @@ def _about(sources: Sequence[Source], written: _Written) -> dict[str, Any]:
         "mixtral_probe": program_version(),
         "files": written.files,
         "left_out": written.left_out,
+        "where": sources[0].where,
         "traces": [{"name": source.name, **source.provenance()} for source in sources],
     }
 

@@ -1,6 +1,7 @@
 """An expression as a tree of frozen nodes; `str` of a node is its one canonical spelling."""
 
 import json
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -160,6 +161,17 @@ class Or:
 
 
 Node = Compare | Within | Matches | Holds | Missing | Slice | Not | And | Or
+
+
+def expanded(node: Node, keep: Container[str]) -> Node:
+    """The same tree with what they stand for in place of all slices but those to keep."""
+    if isinstance(node, Slice):
+        return node if node.name in keep else expanded(node.body, keep)
+    if isinstance(node, Not):
+        return Not(expanded(node.part, keep))
+    if isinstance(node, And | Or):
+        return type(node)(tuple(expanded(part, keep) for part in node.parts))
+    return node
 
 
 def _bracketed(part: Node, kinds: tuple[type, ...]) -> str:

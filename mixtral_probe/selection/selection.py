@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.selection.mask import mask
+from mixtral_probe.selection.named import SLICES
 from mixtral_probe.selection.narrow import select
+from mixtral_probe.selection.nodes import expanded
 from mixtral_probe.selection.numbers import EVERY, Numbers
 from mixtral_probe.selection.parse import parse
 from mixtral_probe.trace import Trace
@@ -53,10 +55,11 @@ class Selection:
 
     @property
     def expression(self) -> str:
-        """All that is said about rows as one expression; empty where nothing is."""
+        """All that is said about rows as one expression that stands alone; empty where nothing is."""
         parts = [getattr(self, field).test(name) for field, name in _NAMES.items() if getattr(self, field)]
         if self.where:
-            parts.append(f"({self.where})" if parts else self.where)
+            where = str(expanded(parse(self.where, dict(self.slices)).root, SLICES))
+            parts.append(f"({where})" if parts else where)
         return " and ".join(parts)
 
     def mask(self, trace: Trace) -> NDArray[np.bool_]:
@@ -67,7 +70,7 @@ class Selection:
         """
         if not self.expression:
             return np.ones((trace.num_layers, len(trace)), dtype=bool)
-        return mask(trace, self.expression, dict(self.slices))
+        return mask(trace, self.expression)
 
     def select(self, trace: Trace) -> Trace:
         """The trace with no expert where a token in a layer is not meant; see `mixtral_probe.select`.
@@ -75,7 +78,7 @@ class Selection:
         Raises:
             SelectionError: the expression names what the trace lacks.
         """
-        return select(trace, self.expression, dict(self.slices)) if self.expression else trace
+        return select(trace, self.expression) if self.expression else trace
 
     def to_query(self) -> str:
         """The query of an address, such as `layer=8..15&where=token.is_digit`; empty for everything."""

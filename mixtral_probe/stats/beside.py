@@ -8,10 +8,18 @@ STATS_FILE = "stats.safetensors"
 LABEL = "domain"
 
 
-def routing_stats(trace: Trace) -> RoutingStats:
-    """A trace's statistics, by domain where its documents say one: those beside it if they fit, else made now."""
-    saved = _beside(trace)
-    return RoutingStats.from_trace(trace, by=_label(trace)) if saved is None else saved
+def routing_stats(trace: Trace, where: str | None = None) -> RoutingStats:
+    """A trace's statistics, by domain where its documents say one: those beside it if they fit, else made now.
+
+    Args:
+        trace: the trace.
+        where: count only what an expression means; such statistics are always made now.
+
+    Raises:
+        InputError: a broken expression.
+    """
+    saved = _beside(trace) if where is None else None
+    return RoutingStats.from_trace(trace, by=_label(trace), where=where) if saved is None else saved
 
 
 def save_beside(trace: Trace) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.selection import select
 from mixtral_probe.stats import disk
 from mixtral_probe.stats.accumulate import accumulate, counted_rows
 from mixtral_probe.stats.affinity import Affinity, count_affinity
@@ -21,7 +22,17 @@ ALL = "all"
 """The group of every document."""
 UNLABELLED = "(none)"
 """The group of documents that lack the label."""
-_NAMES = ("layers", "layer_pairs", "num_experts", "num_experts_per_tok", "by", "include_special", "groups", "folded")
+_NAMES = (
+    "layers",
+    "layer_pairs",
+    "num_experts",
+    "num_experts_per_tok",
+    "by",
+    "include_special",
+    "where",
+    "groups",
+    "folded",
+)
 _STRUCTURE = "structure."
 
 
@@ -64,6 +75,8 @@ class RoutingStats:
     """[L, G, Bk, ...] pairs of experts, repeats, positions, transitions."""
     affinity: Affinity
     """[L, R, E] which experts each token type went to."""
+    where: str | None = None
+    """Which tokens count in which layer, as an expression; None for all."""
 
     @classmethod
     def from_trace(
@@ -73,6 +86,7 @@ class RoutingStats:
         *,
         include_special: bool = False,
         layer_pairs: Iterable[tuple[int, int]] = (),
+        where: str | None = None,
     ) -> "RoutingStats":
         """The sums of a trace, read in slices.
 
@@ -82,12 +96,14 @@ class RoutingStats:
             include_special: count special tokens too.
             layer_pairs: pairs of layers, as the model numbers them, whose transitions are counted too; those from each
                 layer to the next always are.
+            where: count only what an expression means, such as `layer in 8..15 and token.is_digit`.
 
         Raises:
-            InputError: no such label or layer, or a label that is the reserved word "all".
+            InputError: no such label or layer, a label that is the reserved word "all", or a broken expression.
         """
         groups, group = groups_of(trace, by)
-        counted, keys = counted_rows(trace, include_special), document_keys(trace.documents["id"])
+        keys = document_keys(trace.documents["id"])
+        trace, counted = _meant(trace, include_special, where)
         present = np.unique(trace.tokens["document"].to_numpy()[counted])
         blocks, folded = union_blocks((keys[present], False))
         block = np.zeros(len(keys), np.intp)
@@ -112,13 +128,13 @@ class RoutingStats:
             histogram=histogram,
             structure=count_structure(trace, group, block, size, counted, steps),
             affinity=count_affinity(trace, group, keys, counted),
+            where=where,
         )
 
     def update(self, trace: Trace) -> "RoutingStats":
         """These sums and a further trace's, grouped alike. Returns a new object."""
-        return self.merge(
-            RoutingStats.from_trace(trace, self.by, include_special=self.include_special, layer_pairs=self.layer_pairs)
-        )
+        alike = {name: getattr(self, name) for name in ("include_special", "layer_pairs", "where")}
+        return self.merge(RoutingStats.from_trace(trace, self.by, **alike))
 
     def merge(self, other: "RoutingStats") -> "RoutingStats":
         """Both sums together. Returns a new object.
@@ -243,6 +259,15 @@ def _span(layers: tuple[int, ...]) -> str:
     return f"{layers[0]}–{layers[-1]}" if whole else ", ".join(map(str, layers))
 
 
+def _meant(trace: Trace, include_special: bool, where: str | None) -> tuple[Trace, NDArray[np.bool_]]:
+    """The trace with what an expression means alone, and [T] the tokens that count in some layer."""
+    counted = counted_rows(trace, include_special)
+    if where is None:
+        return trace, counted
+    kept = select(trace, where)
+    return kept, counted & (kept.expert_ids[..., 0] >= 0).any(0)
+
+
 def _check_alike(a: RoutingStats, b: RoutingStats) -> None:
     names = {
         "layers": "layers",
@@ -251,6 +276,7 @@ def _check_alike(a: RoutingStats, b: RoutingStats) -> None:
         "num_experts_per_tok": "experts per token",
         "by": "label",
         "include_special": "choice about special tokens",
+        "where": "expression",
     }
     for field, words in names.items():
         if getattr(a, field) != getattr(b, field):

@@ -45,7 +45,8 @@ class View:
     @property
     def tokens_scope(self) -> str:
         """Which tokens were counted, in words."""
-        return "all tokens" if self.stats.include_special else "special tokens out"
+        special = "all tokens" if self.stats.include_special else "special tokens out"
+        return special if self.stats.where is None else f"{special}; where {self.stats.where}"
 
     def keys(self, **more: ArrayLike) -> dict[str, Any]:
         """The keys layer [L, 1, ...] and group [G, ...], shaped to broadcast with the axes of `more` after them."""
