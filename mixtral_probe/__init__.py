@@ -31,7 +31,7 @@ _HOME = {
     "write_report": "report",
 }
 
-_ROOMS = ("figures", "metrics", "tables")
+_ROOMS = {room: room for room in ("figures", "metrics", "tables")} | {"edits": "instruments.edits"}
 
 __all__ = [*_HOME, *_ROOMS]
 
@@ -39,7 +39,7 @@ __all__ = [*_HOME, *_ROOMS]
 def __getattr__(name: str) -> Any:
     """Import what is asked for, when it is asked for: opening a saved trace must not load torch."""
     if name in _ROOMS:
-        return import_module(f"mixtral_probe.{name}")
+        return import_module(f"mixtral_probe.{_ROOMS[name]}")
     if name not in _HOME:
         raise AttributeError(f"module 'mixtral_probe' has no attribute {name!r}")
     return getattr(import_module(f"mixtral_probe.{_HOME[name]}"), name)

@@ -10,6 +10,7 @@ import torch
 
 from mixtral_probe.corpus import Document
 from mixtral_probe.engine.allocator import keep_freed_memory
+from mixtral_probe.engine.attached import attached, with_edits
 from mixtral_probe.engine.plan import Plan, batches, plan
 from mixtral_probe.engine.progress import CaptureStoppedError, OnProgress, ShouldStop, Tracker
 from mixtral_probe.engine.provenance import run_meta
@@ -68,6 +69,7 @@ def capture(
     planned = plan(documents, tokenizer, limit if window is None else window, add_special_tokens)
     _warn_of_length(planned, limit, cut=window is None)
     meta = run_meta(model, tokenizer, documents, (model_name, corpus_name), (*map(type, instruments), Recorder))
+    meta = with_edits(meta, instruments)
     builder = TraceBuilder(
         planned.documents, planned.tokens, meta, path, attention=attention, record_logits=router_logits
     )
@@ -91,7 +93,7 @@ def _fill(
     for batch in batches(todo, positions):
         if should_stop is not None and should_stop():
             raise CaptureStoppedError
-        run_batch(model, builder, planned.token_ids, batch, instruments, copier)
+        run_batch(model, builder, planned.token_ids, batch, attached(instruments, planned.documents, batch), copier)
         left.subtract(w.document for w in batch)
         finished = [d for d in dict.fromkeys(w.document for w in batch) if not left[d]]
         builder.mark_done(finished)

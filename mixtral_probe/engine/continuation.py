@@ -99,7 +99,9 @@ class Batch:
             for name in ("router_logits", "expert_ids", "expert_weights"):
                 target = getattr(builder, name)
                 for layer, values in getattr(self.seen[call], name).items():
-                    target[layer, start:end] = values[row, tokens]
+                    made = values[row, tokens]
+                    target[layer, start:end, : made.shape[1]] = made
+                    target[layer, start:end, made.shape[1] :] = -1 if name == "expert_ids" else 0
             start = end
         builder.nll[end - len(self.continuations[number].fed)] = np.nan
         if builder.attention_plan is not None:

@@ -14,6 +14,7 @@ import torch
 
 from mixtral_probe.corpus import Document
 from mixtral_probe.engine.allocator import keep_freed_memory
+from mixtral_probe.engine.attached import attached, with_edits
 from mixtral_probe.engine.continuation import Continuation, continued
 from mixtral_probe.engine.parts import Part, Parts
 from mixtral_probe.engine.plan import Plan, batches, longer, plan
@@ -69,6 +70,7 @@ def capture_generation(
     prompts = plan(documents, tokenizer, UNCUT, add_special_tokens)
     _check(prompts, options, model.config.max_position_embeddings)
     meta = run_meta(model, tokenizer, documents, (model_name, corpus_name), (*map(type, instruments), GrowingRecorder))
+    meta = with_edits(meta, instruments)
     settings = json.loads(json.dumps(asdict(options) | {"seed": seed}))
     meta = meta.model_copy(update={"corpus": meta.corpus | {"generation": settings}})
     run = _Run(model, tokenizer, documents, prompts, options, seed, meta, attention, router_logits, instruments)
@@ -122,9 +124,11 @@ class _Run:
         own = [self.prompts.tokens["document"] == number for number in chosen]
         ids = [self.prompts.token_ids[rows].tolist() for rows in own]
         generators = [_generator(self.model, f"{self.seed} {self.documents[number].id}") for number in chosen]
+        windows = [Window(number, 0, 0, len(tokens)) for number, tokens in zip(chosen, ids, strict=True)]
         batch = continued(
             self.model, self.tokenizer, ids, self.options, generators if self.options.do_sample else None,
-            self.attention, self.router_logits, self.instruments, before_step,
+            self.attention, self.router_logits, attached(self.instruments, self.prompts.documents, windows),
+            before_step,
         )  # fmt: skip
         documents = _document_frame(self.prompts, chosen, batch.continuations, self.tokenizer)
         tokens = _token_frame(self.prompts.tokens, own, batch.continuations, self.tokenizer)

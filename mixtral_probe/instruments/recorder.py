@@ -1,14 +1,16 @@
 """The recorder: router logits, choices, weights and attention of a call, written into the rows of a trace."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from mixtral_probe.errors import InputError
 from mixtral_probe.instruments.copier import Copier, HostCopier
 from mixtral_probe.instruments.triangle import attention_sums, packed_triangle
 from mixtral_probe.model.sites import AttentionSlice, Call, Routing, Site
@@ -62,7 +64,7 @@ class Recorder:
         if site is Site.ROUTER_LOGITS:
             self._write(self.builder.router_logits, layer, value)
         elif site is Site.ROUTING:
-            self._write_routing(layer, value)
+            self._write_routing(layer, widened(value, self.builder.expert_ids.shape[-1]))
         else:
             self._write_attention(layer, value)
         return value
@@ -104,6 +106,17 @@ class Recorder:
     def _add_sum(self, name: str, document: int, layer: int, heads: list[int], value: Tensor) -> None:
         assert self.builder.attention_sums is not None
         self.builder.attention_sums[name][layer, document, heads] += value.numpy()
+
+
+def widened(routing: Routing, size: int) -> Routing:
+    """A choice of at most ``size`` experts as one of exactly ``size``, with ids −1 and weights 0 after it."""
+    missing = size - routing.expert_ids.shape[1]
+    if not missing:
+        return routing
+    if missing < 0:
+        raise InputError(f"this record has room for {size} experts per token, but an edit chose {size - missing}")
+    ids, weights = F.pad(routing.expert_ids, (0, missing), value=-1), F.pad(routing.weights, (0, missing))
+    return replace(routing, expert_ids=ids, weights=weights)
 
 
 def _assign(target: np.ndarray, rows: Any, value: Tensor) -> None:

@@ -18,7 +18,7 @@ from mixtral_probe.model.norm import RMSNorm
 from mixtral_probe.model.outputs import ModelOutput
 from mixtral_probe.model.recompute import recomputed, refuse_cache
 from mixtral_probe.model.rope import Rope
-from mixtral_probe.model.sites import MODEL, Call, Instrument, Site, Visitors, span, timers
+from mixtral_probe.model.sites import MODEL, Call, Instrument, Site, Visitors, require_fit, span, timers
 
 
 class MixtralModel(nn.Module):
@@ -88,9 +88,11 @@ class MixtralModel(nn.Module):
             config.output_router_logits if output_router_logits is None else output_router_logits,
         )
         listeners = (*instruments, collector) if collector.busy else tuple(instruments)
+        require_fit(listeners, config)
         with span(timers(listeners), Site.EMBEDDING, MODEL):
             hidden = self._embed(input_ids, inputs_embeds)
         call = self._call(hidden, attention_mask, position_ids, past_key_values, use_cache)
+        call.input_ids = None if input_ids is None else input_ids.to(hidden.device, torch.int64)
 
         hidden = Visitors(listeners, MODEL, call)(Site.EMBEDDING, hidden)
         again = self._recomputes()

@@ -42,9 +42,9 @@ class Experts(nn.Module):
         Rows are sorted by expert (by choice, then by row, inside one), so that each expert multiplies one contiguous
         block; the sums are then made in the order of the experts, as the reference makes them.
         """
-        rows, weights, counts = _by_expert(routing, len(self.down_proj))
+        rows, weights, (start, *counts) = _by_expert(routing, len(self.down_proj))
         out = torch.zeros_like(x)
-        shown, start = visit.wants(Site.EXPERT_OUTPUT), 0
+        shown = visit.wants(Site.EXPERT_OUTPUT)
         for expert, count in enumerate(counts):
             own = slice(start, start + count)
             start += count
@@ -59,10 +59,10 @@ class Experts(nn.Module):
 
 
 def _by_expert(routing: Routing, num_experts: int) -> tuple[Tensor, Tensor, list[int]]:
-    """Row index and weight of every assignment, sorted by expert, and how many each expert got."""
+    """Row index and weight of every assignment, sorted by expert, and how many nobody and each expert got."""
     expert_ids = routing.expert_ids.t().reshape(-1)  # [K·T], choice by choice
     order = expert_ids.argsort(stable=True)
-    counts = torch.bincount(expert_ids, minlength=num_experts).tolist()
+    counts = torch.bincount(expert_ids + 1, minlength=num_experts + 1).tolist()
     return order % len(routing.expert_ids), routing.weights.t().reshape(-1)[order], counts
 
 
@@ -94,4 +94,4 @@ def choose_experts(logits: Tensor, top_k: int, weight_dtype: torch.dtype = torch
     transformers 4 then rounds the weights to the activations' dtype, transformers 5 does not.
     """
     weights, expert_ids = F.softmax(logits.float(), dim=-1).topk(top_k, dim=-1)
-    return Routing(expert_ids, (weights / weights.sum(dim=-1, keepdim=True)).to(weight_dtype))
+    return Routing(expert_ids, (weights / weights.sum(dim=-1, keepdim=True)).to(weight_dtype), logits)

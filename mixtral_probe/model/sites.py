@@ -13,6 +13,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from mixtral_probe.config import MixtralConfig
+
 MODEL = -1
 """The ``layer`` of the sites that belong to no layer: ``embedding`` and ``logits``."""
 
@@ -42,9 +44,11 @@ class Routing:
     """Which experts take a row, strongest first, and how much each counts."""
 
     expert_ids: Tensor
-    """[T, K] int64."""
+    """[T, K] int64; −1 where an edit gave a row fewer than K."""
     weights: Tensor
     """[T, K], float32 unless ``routing_weight_dtype`` says otherwise; each row sums to 1 unless an edit changed it."""
+    logits: Tensor
+    """[T, E] what the choice was made from, for an edit that chooses again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,8 @@ class Call:
     """[B or 1, 1, S, M] additive, or None where plain causal attention says it all."""
     valid: Tensor | None = None
     """[B, S] bool, False on padding; None when nothing is padded."""
+    input_ids: Tensor | None = None
+    """[B, S] int64; None where embeddings were given."""
     cache: Any = None
     phase: Literal["prefill", "decode"] = "prefill"
     step: int = 0
@@ -103,6 +109,7 @@ class Call:
             rotary=(cos.to(device), sin.to(device)),
             mask=None if self.mask is None else self.mask.to(device),
             valid=None if self.valid is None else self.valid.to(device),
+            input_ids=None if self.input_ids is None else self.input_ids.to(device),
             buffers={},
         )
 
@@ -122,7 +129,8 @@ class Instrument(Protocol):
     ``visit`` returns the value to be used onward: an observer returns what it was given. An instrument that changes
     ``attention_weights`` sets ``edits_attention = True``; one that needs only some heads there has a method
     ``heads(layer)`` that returns them; one that times has a method ``span(site, layer, expert)`` that returns a context
-    to be open while the value of that site is made.
+    to be open while the value of that site is made. One that fits some models only has a method ``check(config)``,
+    called before each forward pass, that raises ``InputError`` for the others.
     """
 
     def wants(self, site: Site, layer: int) -> bool:
@@ -132,6 +140,14 @@ class Instrument(Protocol):
     def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
         """See the value, and return it or one of the same kind to be used in its place."""
         ...
+
+
+def require_fit(instruments: Iterable[Instrument], config: MixtralConfig) -> None:
+    """Let the instruments that fit some models only refuse this one."""
+    for instrument in instruments:
+        check = getattr(instrument, "check", None)
+        if check is not None:
+            check(config)
 
 
 _UNTIMED = nullcontext()

@@ -1,0 +1,164 @@
+"""Edits of the choice: which experts take a token, and with which weights."""
+
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from mixtral_probe.config import MixtralConfig
+from mixtral_probe.errors import InputError
+from mixtral_probe.instruments.edits.edit import Edit, ExpertEdit, Ordered, blend
+from mixtral_probe.instruments.edits.logits import refuse_masked
+from mixtral_probe.instruments.edits.rows import Rows
+from mixtral_probe.instruments.edits.seeds import generator
+from mixtral_probe.model import Routing, Site
+from mixtral_probe.model.moe import choose_experts
+
+
+class ChoiceEdit(Edit):
+    """An edit that makes another choice of the router's."""
+
+    sites: ClassVar[tuple[Site, ...]] = (Site.ROUTING,)
+
+    def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
+        """The choice, changed where the conditions hold; a token with fewer experts than another is padded with −1."""
+        new, where = self.choice(layer, value, rows), self.where(rows)
+        if where is None:
+            return new
+        size = max(new.expert_ids.shape[1], value.expert_ids.shape[1])
+        new, old = padded(new, size), padded(value, size)
+        ids, weights = blend(where, new.expert_ids, old.expert_ids), blend(where, new.weights, old.weights)
+        return replace(value, expert_ids=ids, weights=weights)
+
+    def choice(self, layer: int, value: Routing, rows: Rows) -> Routing:
+        """The choice of all tokens."""
+        raise NotImplementedError
+
+
+class TopK(ChoiceEdit):
+    """Choose fewer or more experts."""
+
+    semantics: ClassVar[str] = (
+        "the {experts} most probable experts are chosen, and their weights are renormalised to sum to 1"
+    )
+    edit: Literal["top_k"] = "top_k"
+    experts: int = Field(ge=1)
+    """K from here on."""
+
+    def check(self, config: MixtralConfig) -> None:
+        """As of every edit; there must be as many experts."""
+        super().check(config)
+        if self.experts > config.num_local_experts:
+            raise InputError(f"{self.experts} experts per token were asked for, but a layer of this model has "
+                             f"{config.num_local_experts}")  # fmt: skip
+
+    def most_experts(self, top_k: int) -> int:
+        """As many as asked for, where that is more."""
+        return max(top_k, self.experts)
+
+    def choice(self, layer: int, value: Routing, rows: Rows) -> Routing:
+        """Chosen again from the logits, as the model chooses."""
+        made = choose_experts(value.logits, self.experts, value.weights.dtype)
+        refuse_masked(made)
+        return made
+
+
+class ForceExperts(ChoiceEdit):
+    """Send tokens to experts of your choice, as many as the router would choose."""
+
+    semantics: ClassVar[str] = (
+        "every token goes to exactly {expert}, whatever the router prefers, with the softmax of their own "
+        "router logits as weights, which sum to 1"
+    )
+    edit: Literal["force_experts"] = "force_experts"
+    expert: Ordered
+
+    def check(self, config: MixtralConfig) -> None:
+        """As of every edit; the experts must exist."""
+        ExpertEdit(edit="expert", layer=self.layer, expert=self.expert).check(config)
+
+    def choice(self, layer: int, value: Routing, rows: Rows) -> Routing:
+        """The experts, strongest first."""
+        if len(self.expert) != value.expert_ids.shape[1]:
+            raise InputError(
+                f"ForceExperts must name as many experts as a token has, {value.expert_ids.shape[1]}, but it names "
+                f"{len(self.expert)}; put TopK({len(self.expert)}) before it for another number"
+            )
+        ids = torch.tensor(self.expert, device=value.expert_ids.device)
+        logits, order = value.logits[:, ids].float().sort(dim=-1, descending=True, stable=True)
+        made = Routing(ids[order], F.softmax(logits, dim=-1).to(value.weights.dtype), value.logits)
+        refuse_masked(made)
+        return made
+
+
+class SwapExperts(ChoiceEdit):
+    """Exchange two experts behind the router's back."""
+
+    semantics: ClassVar[str] = (
+        "tokens sent to one of {expert} go to the other, with the weight the router gave; weights are kept"
+    )
+    edit: Literal["swap_experts"] = "swap_experts"
+    expert: tuple[int, int]
+
+    @model_validator(mode="after")
+    def _two(self) -> "SwapExperts":
+        if self.expert[0] == self.expert[1] or min(self.expert) < 0:
+            raise ValueError("two different experts are swapped")
+        return self
+
+    def check(self, config: MixtralConfig) -> None:
+        """As of every edit; the experts must exist."""
+        ExpertEdit(edit="expert", layer=self.layer, expert=self.expert).check(config)
+
+    def choice(self, layer: int, value: Routing, rows: Rows) -> Routing:
+        """The same with the two ids exchanged."""
+        first, second = self.expert
+        ids = value.expert_ids
+        swapped = torch.where(ids == first, second, torch.where(ids == second, first, ids))
+        return replace(value, expert_ids=swapped)
+
+
+class RandomRouting(ChoiceEdit):
+    """A placebo: as much load and the same weights, but no sense in who goes where.
+
+    Draws are the same for the same seed, layer, document and window, in whatever batch. In a call of one token, as
+    when tokens are generated, there is nobody to exchange with.
+    """
+
+    semantics: ClassVar[str] = (
+        "a share of {share} of each document's tokens exchanges their experts and weights at random "
+        "(seed {seed}), so that every expert keeps its load and all weights are kept"
+    )
+    edit: Literal["random_routing"] = "random_routing"
+    share: float = Field(1.0, ge=0, le=1)
+    """Of the tokens meant, how many take part in the exchange."""
+    seed: int = 0
+
+    def choice(self, layer: int, value: Routing, rows: Rows) -> Routing:
+        """The choices of other tokens of the same window; only tokens that meet the conditions exchange."""
+        size, where = rows.shape[1], self.where(rows)
+        source = torch.arange(len(value.expert_ids))
+        for row, (held, places) in enumerate(rows.spans()):
+            own = places if where is None else places[where[row, places]]
+            own = own.cpu() + row * size
+            draw = generator(self.seed, layer, held, rows.call)
+            part = own[torch.randperm(len(own), generator=draw)[: round(self.share * len(own))]]
+            source[part] = part.roll(1)  # `part` is in random order, so a neighbour is anybody else
+        source = source.to(value.expert_ids.device)
+        return replace(value, expert_ids=value.expert_ids[source], weights=value.weights[source])
+
+
+def padded(routing: Routing, size: int) -> Routing:
+    """The choice with ``size`` places for experts, the new ones empty: id −1, weight 0."""
+    missing = size - routing.expert_ids.shape[1]
+    ids, weights = F.pad(routing.expert_ids, (0, missing), value=-1), F.pad(routing.weights, (0, missing))
+    return replace(routing, expert_ids=ids, weights=weights) if missing else routing
+
+
+def strongest_first(ids: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Ids and weights [T, K], each row by weight; equal weights keep their order."""
+    ordered, order = weights.sort(dim=-1, descending=True, stable=True)
+    return ids.gather(1, order), ordered

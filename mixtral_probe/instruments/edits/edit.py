@@ -1,0 +1,237 @@
+"""What all edits have in common: where they apply, how they are checked, and how they read."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
+
+import torch
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from mixtral_probe.config import MixtralConfig
+from mixtral_probe.errors import InputError
+from mixtral_probe.instruments.edits.rows import BatchRow, Rows
+from mixtral_probe.model import Call, Site
+
+
+def _as_tuple(value: Any) -> Any:
+    """One number or text as a tuple of one; lists and ranges as tuples."""
+    if isinstance(value, (list, range)):
+        return tuple(value)
+    return (value,) if isinstance(value, (int, str)) else value
+
+
+def _sorted_once(values: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("each number may be named only once")
+    return tuple(sorted(values))
+
+
+if TYPE_CHECKING:  # kept as tuples, but given as one finds handy
+    Ordered: TypeAlias = Any
+    Numbers: TypeAlias = Any
+    Texts: TypeAlias = Any
+else:
+    _Number = Annotated[int, Field(ge=0, strict=True)]
+    Ordered = Annotated[tuple[_Number, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    """One number or several, in the order given."""
+    Numbers = Annotated[Ordered, AfterValidator(_sorted_once)]
+    """One number or several from 0, ascending."""
+    Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+
+
+class Edit(BaseModel):
+    """A change of the forward pass: frozen plain data, and an instrument that can be attached to any call.
+
+    Every edit says in one sentence what it does (``semantics``), and ``print`` writes that sentence with its layers
+    and conditions. Edits are applied in the order given. A condition that is None holds everywhere; all must hold.
+
+    Args:
+        layer: a layer, several, or "all".
+        position: only tokens at these positions of their window.
+        token_id: only tokens with these ids.
+        document: only tokens of documents with these labels, such as ``{"domain": "code"}``.
+        phase: only while a prompt is read ("prefill"), or only while tokens are generated ("decode").
+
+    Raises:
+        InputError: a value breaks a rule.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    semantics: ClassVar[str]
+    """What the edit does, as the end of a sentence; fields stand in braces."""
+    sites: ClassVar[tuple[Site, ...]]
+    """Where it works."""
+
+    edit: str
+    layer: Literal["all"] | Numbers = "all"
+    position: Numbers | None = None
+    token_id: Numbers | None = None
+    document: dict[str, Texts] | None = None
+    phase: Literal["prefill", "decode"] | None = None
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            first = error.errors()[-1]
+            field = str(first["loc"][0]) if first["loc"] else "its fields"
+            raise InputError(
+                f"{type(self).__name__} cannot be made: {field}: {first['msg']}; it is {first['input']!r}"
+            ) from None
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
+    def wants(self, site: Site, layer: int) -> bool:
+        """Its sites in its layers."""
+        return site in self.sites and (layer >= 0 if self.layer == "all" else layer in self.layer)
+
+    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+        """Apply the edit, in a call of which nobody said what its rows hold."""
+        return self.change(site, layer, value, Rows(call)) if self._in_phase(call) else value
+
+    def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
+        """The value of a site, changed."""
+        raise NotImplementedError
+
+    def check(self, config: MixtralConfig) -> None:
+        """Refuse a model that lacks what the edit names.
+
+        Raises:
+            InputError: a layer, expert or head does not exist, or fewer than K experts would remain.
+        """
+        _refuse_missing("layer", self.layers_named, config.num_hidden_layers)
+
+    def among(self, rows: Sequence[BatchRow]) -> "PlacedEdit":
+        """The edit for one batch, told what its rows hold."""
+        return PlacedEdit(self, tuple(rows))
+
+    def most_experts(self, top_k: int) -> int:
+        """How many experts a token has at most after the edit, where it had ``top_k``."""
+        return top_k
+
+    def settings(self) -> dict[str, Any]:
+        """What the record of a run says of the edit: its name, and the fields that were said."""
+        fields = self.model_dump(mode="json", include=self.model_fields_set - {"function"})
+        return {"name": type(self).__name__, **fields}
+
+    @property
+    def layers_named(self) -> tuple[int, ...]:
+        """Layers by number; none where all are meant."""
+        return () if self.layer == "all" else self.layer
+
+    def __str__(self) -> str:
+        fields = {name: words(getattr(self, name)) for name in type(self).model_fields}
+        fields |= {name: _several(name, getattr(self, name)) for name in ("layer", "expert", "head") if name in fields}
+        where = "in every layer" if self.layer == "all" else f"in {fields['layer']}"
+        return ", ".join([where, *self._conditions()]) + ": " + self.semantics.format(**fields)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Only what was said."""
+        return ((name, value) for name, value in super().__repr_args__() if name in self.model_fields_set)
+
+    def _conditions(self) -> list[str]:
+        found = [] if self.position is None else [f"at {_several('position', self.position)}"]
+        found += [] if self.token_id is None else [f"for {_several('token id', self.token_id)}"]
+        found += [f"where {name} is {words(values)}" for name, values in (self.document or {}).items()]
+        phases = {"prefill": "while the prompt is read", "decode": "while tokens are generated"}
+        return found if self.phase is None else [*found, phases[self.phase]]
+
+    def _in_phase(self, call: Call) -> bool:
+        return self.phase is None or self.phase == call.phase
+
+    def where(self, rows: Rows) -> Tensor | None:
+        """[B, S] bool, where the conditions hold; None where they hold everywhere."""
+        found: list[Tensor] = []
+        if self.position is not None:
+            found.append(_is_in(rows.positions(), self.position))
+        if self.token_id is not None:
+            found.append(_is_in(rows.token_ids(), self.token_id))
+        found += [rows.labelled(name, values).expand(rows.shape) for name, values in (self.document or {}).items()]
+        return torch.stack(found).all(0) if found else None
+
+
+@dataclass(frozen=True)
+class PlacedEdit:
+    """An edit for one batch whose rows are known."""
+
+    edit: Edit
+    rows: tuple[BatchRow, ...]
+
+    def wants(self, site: Site, layer: int) -> bool:
+        """As the edit."""
+        return self.edit.wants(site, layer)
+
+    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+        """Apply the edit."""
+        return self.edit.change(site, layer, value, Rows(call, self.rows)) if self.edit._in_phase(call) else value
+
+    def check(self, config: MixtralConfig) -> None:
+        """As the edit."""
+        self.edit.check(config)
+
+
+class ExpertEdit(Edit):
+    """An edit of some experts: ``expert`` is one or several."""
+
+    expert: Numbers
+
+    def check(self, config: MixtralConfig) -> None:
+        """As of every edit; the experts must exist."""
+        super().check(config)
+        _refuse_missing("expert", self.expert, config.num_local_experts)
+
+
+class HeadEdit(Edit):
+    """An edit of some attention heads: ``head`` is one or several."""
+
+    sites: ClassVar[tuple[Site, ...]] = (Site.HEAD_OUTPUT,)
+    head: Numbers
+
+    def check(self, config: MixtralConfig) -> None:
+        """As of every edit; the heads must exist."""
+        super().check(config)
+        _refuse_missing("head", self.head, config.num_attention_heads)
+
+
+def blend(where: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
+    """``new`` where the tokens [B, S] are meant, ``old`` elsewhere; both have the tokens first, as [B, S, …] or [T, …].
+
+    Where everything is meant, ``new`` itself, so that an edit without effect is one to the bit.
+    """
+    if where is None:
+        return new
+    tokens = where if new.shape[: where.ndim] == where.shape else where.reshape(-1)
+    return torch.where(tokens[(...,) + (None,) * (new.ndim - tokens.ndim)], new, old)
+
+
+def words(value: Any) -> str:
+    """A field as people read it: (3, 4, 5, 8) → "3–5, 8", 2.0 → "2", a function → its name."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if callable(value):
+        return getattr(value, "__name__", repr(value))
+    if not isinstance(value, tuple) or not all(isinstance(entry, int) for entry in value):
+        return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    runs: list[list[int]] = []
+    for number in value:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+
+
+def _several(noun: str, value: Any) -> str:
+    return f"{noun}s {words(value)}" if isinstance(value, tuple) and len(value) > 1 else f"{noun} {words(value)}"
+
+
+def _is_in(values: Tensor, wanted: tuple[int, ...]) -> Tensor:
+    return torch.isin(values, torch.tensor(wanted, device=values.device))
+
+
+def _refuse_missing(noun: str, named: tuple[int, ...], number: int) -> None:
+    beyond = [value for value in named if value >= number]
+    if beyond:
+        raise InputError(f"{noun} {beyond[0]} was asked for, but this model has {number} {noun}s (0–{number - 1})")

@@ -1,0 +1,105 @@
+"""Edits as a small file: JSON that says its format and version, checked when read."""
+
+import json
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.instruments.edits.choices import ForceExperts, RandomRouting, SwapExperts, TopK
+from mixtral_probe.instruments.edits.edit import Edit
+from mixtral_probe.instruments.edits.logits import BiasRouter, MaskExpert, NoiseRouter, Temperature
+from mixtral_probe.instruments.edits.outputs import MaskHead, MeanExpert, ScaleHead, ZeroExpert
+from mixtral_probe.instruments.edits.replay import ReplayRouting
+
+FORMAT: Literal["mixtral-probe edits"] = "mixtral-probe edits"
+EDITS_VERSION = 1
+KINDS: dict[str, type[Edit]] = {
+    kind.model_fields["edit"].default: kind
+    for kind in (
+        MaskExpert, ZeroExpert, MeanExpert, ForceExperts, BiasRouter, Temperature, TopK, SwapExperts, ReplayRouting,
+        RandomRouting, NoiseRouter, MaskHead, ScaleHead,
+    )
+}  # fmt: skip
+"""By the name that files call them."""
+
+
+class _Sheet(BaseModel):
+    """The file: its format, its version, and one object for each edit."""
+
+    model_config = ConfigDict(extra="forbid")
+    format: Literal["mixtral-probe edits"] = FORMAT
+    schema_version: Annotated[int, Field(ge=1)] = EDITS_VERSION
+    edits: tuple[dict[str, Any], ...]
+
+
+def to_json(edits: Sequence[Edit]) -> str:
+    """Edits as text; defaults are left out.
+
+    Raises:
+        InputError: one of them cannot be saved.
+    """
+    return _Sheet(edits=tuple(_plain(edit) for edit in edits)).model_dump_json(indent=1) + "\n"
+
+
+def from_json(text: str) -> tuple[Edit, ...]:
+    """Edits of a text that ``to_json`` made.
+
+    Raises:
+        InputError: it is none, of a newer version, or an edit breaks a rule.
+    """
+    try:
+        sheet = _Sheet.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the text"
+        raise InputError(f"edits must be JSON of the format {FORMAT!r}, but {where}: {first['msg']}") from None
+    if sheet.schema_version > EDITS_VERSION:
+        raise InputError(
+            f"these edits are of schema version {sheet.schema_version}, but this program reads up to {EDITS_VERSION}: "
+            "install a newer mixtral-probe"
+        )
+    return tuple(_made(fields) for fields in sheet.edits)
+
+
+def save(edits: Sequence[Edit], path: str | PathLike[str]) -> Path:
+    """Write edits to a small JSON file; returns its path."""
+    target = Path(path)
+    target.write_text(to_json(edits), encoding="utf-8")
+    return target
+
+
+def load(path: str | PathLike[str]) -> tuple[Edit, ...]:
+    """Read edits that ``save`` wrote.
+
+    Raises:
+        InputError: there is no such file, or it holds something else.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"edits are read from a file, but there is none at {path}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"edits are read from a JSON file, but {path} is no text") from None
+    try:
+        return from_json(text)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _plain(edit: Edit) -> dict[str, Any]:
+    return {"edit": edit.edit, **json.loads(edit.model_dump_json(exclude_defaults=True)), "layer": _layer(edit)}
+
+
+def _layer(edit: Edit) -> Any:
+    return edit.layer if edit.layer == "all" else list(edit.layer)
+
+
+def _made(fields: dict[str, Any]) -> Edit:
+    kind = KINDS.get(str(fields.get("edit")))
+    if kind is None:
+        raise InputError(f"an edit must be one of {', '.join(KINDS)}, but it is {fields.get('edit')!r}")
+    return kind(**fields)

@@ -1,0 +1,56 @@
+"""Any change that can be written as a Python function."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+from pydantic import field_serializer
+from torch import Tensor
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.instruments.edits.edit import Edit, blend
+from mixtral_probe.instruments.edits.rows import Rows
+from mixtral_probe.model import Call, Site
+
+
+class Function(Edit):
+    """Change the value of any site by a function of your own; it cannot be saved.
+
+    >>> Function(layer=3, site="moe_output", function=lambda value, call: value * 0)
+    """
+
+    semantics: ClassVar[str] = (
+        "the value of {site} is what the function {function} makes of it; what is renormalised, it says itself"
+    )
+    edit: Literal["function"] = "function"
+    site: Site
+    function: Callable[[Any, Call], Any]
+    """Given the value of the site and the call; returns a value of the same kind, and leaves the given one as it is."""
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.function))
+
+    @property
+    def edits_attention(self) -> bool:
+        """Whether the layer's output must be made from the weights it returns."""
+        return self.site is Site.ATTENTION_WEIGHTS
+
+    def wants(self, site: Site, layer: int) -> bool:
+        """Its site in its layers, or where it belongs to no layer."""
+        if site is not self.site:
+            return False
+        return self.layer == "all" or layer in self.layers_named or layer < 0
+
+    def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
+        """What the function returns, where the conditions hold; only tensors with the tokens first have conditions."""
+        new, where = self.function(value, rows.call), self.where(rows)
+        if where is None:
+            return new
+        if not isinstance(value, Tensor) or site in (Site.QUERY, Site.KEY, Site.VALUE):
+            raise InputError(
+                f"a function at {site} takes no conditions on tokens; let it look at its second argument, the call"
+            )
+        return blend(where, new, value)
+
+    @field_serializer("function")
+    def _refused(self, function: Any) -> str:
+        raise InputError("a Python function cannot be saved; keep it in a script")

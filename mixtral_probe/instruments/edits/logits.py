@@ -1,0 +1,129 @@
+"""Edits of the router's logits, before the choice is made."""
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from mixtral_probe.config import MixtralConfig
+from mixtral_probe.errors import InputError
+from mixtral_probe.instruments.edits.edit import Edit, ExpertEdit, blend, words
+from mixtral_probe.instruments.edits.rows import Rows
+from mixtral_probe.instruments.edits.seeds import generator
+from mixtral_probe.model import Routing, Site
+
+
+class LogitEdit(Edit):
+    """An edit that makes other logits [T, E] of the router's."""
+
+    sites: ClassVar[tuple[Site, ...]] = (Site.ROUTER_LOGITS,)
+
+    def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
+        """The logits, changed where the conditions hold."""
+        return blend(self.where(rows), self.logits(layer, value, rows), value)
+
+    def logits(self, layer: int, value: Tensor, rows: Rows) -> Tensor:
+        """[T, E] → [T, E], of all tokens."""
+        raise NotImplementedError
+
+
+class MaskExpert(LogitEdit, ExpertEdit):
+    """Take experts away from the router.
+
+    >>> MaskExpert(layer=3, expert=5)
+    """
+
+    semantics: ClassVar[str] = (
+        "{expert} cannot be chosen (router logit −∞), the next best takes over, and the weights of the chosen are "
+        "renormalised to sum to 1"
+    )
+    sites: ClassVar[tuple[Site, ...]] = (Site.ROUTER_LOGITS, Site.ROUTING)
+    edit: Literal["mask_expert"] = "mask_expert"
+
+    def check(self, config: MixtralConfig) -> None:
+        """As of every edit of experts; K must remain."""
+        super().check(config)
+        refuse_too_few(config.num_local_experts - len(self.expert), config.num_experts_per_tok)
+
+    def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
+        """The logits masked; at the choice, made sure that nothing masked was chosen for want of others."""
+        if site is Site.ROUTER_LOGITS:
+            return super().change(site, layer, value, rows)
+        refuse_masked(value)
+        return value
+
+    def logits(self, layer: int, value: Tensor, rows: Rows) -> Tensor:
+        """−∞ for the experts."""
+        return value.index_fill(1, torch.tensor(self.expert, device=value.device), -torch.inf)
+
+
+class BiasRouter(LogitEdit, ExpertEdit):
+    """Push the router towards experts, or away from them."""
+
+    semantics: ClassVar[str] = (
+        "{bias} is added to the router logits of {expert} before the choice: choice and weights both follow the "
+        "new logits, and the weights of the chosen sum to 1"
+    )
+    edit: Literal["bias_router"] = "bias_router"
+    bias: float
+    """Added to the logits; nats, since a softmax is taken of them."""
+
+    def logits(self, layer: int, value: Tensor, rows: Rows) -> Tensor:
+        """The bias added for the experts."""
+        added = torch.zeros(value.shape[1], dtype=value.dtype, device=value.device)
+        return value + added.index_fill(0, torch.tensor(self.expert, device=value.device), self.bias)
+
+
+class Temperature(LogitEdit):
+    """Make the router more or less decided."""
+
+    semantics: ClassVar[str] = (
+        "the router logits are divided by {temperature}: the same experts are chosen, and their weights, which still "
+        "sum to 1, become more even above 1 and less even below"
+    )
+    edit: Literal["temperature"] = "temperature"
+    temperature: float = Field(gt=0)
+
+    def logits(self, layer: int, value: Tensor, rows: Rows) -> Tensor:
+        """The logits divided."""
+        return value / self.temperature
+
+
+class NoiseRouter(LogitEdit):
+    """Blur the router; drawn again the same for the same seed, layer, document and window, in whatever batch."""
+
+    semantics: ClassVar[str] = (
+        "normal noise of standard deviation {std} (seed {seed}) is added to every router logit before the choice: "
+        "choice and weights both follow the new logits, and the weights of the chosen sum to 1"
+    )
+    edit: Literal["noise_router"] = "noise_router"
+    std: float = Field(ge=0)
+    seed: int = 0
+
+    def logits(self, layer: int, value: Tensor, rows: Rows) -> Tensor:
+        """The noise added."""
+        noise = torch.zeros(*rows.shape, value.shape[1])
+        for row, (held, places) in enumerate(rows.spans()):
+            drawn = torch.randn(len(places), value.shape[1], generator=generator(self.seed, layer, held, rows.call))
+            noise[row, places.cpu()] = drawn
+        return value + self.std * noise.view(value.shape).to(value)
+
+
+def refuse_masked(routing: Routing) -> None:
+    """Raise where an expert without a chance was chosen, because fewer than K others were left."""
+    chosen = routing.logits.gather(1, routing.expert_ids.clamp(min=0))
+    none_left = torch.isneginf(chosen) & (routing.expert_ids >= 0)
+    if bool(none_left.any()):
+        row = int(none_left.any(1).nonzero()[0])
+        left = int((~torch.isneginf(routing.logits[row])).sum())
+        refuse_too_few(min(left, routing.expert_ids.shape[1] - 1), routing.expert_ids.shape[1])
+
+
+def refuse_too_few(left: int, top_k: int) -> None:
+    """Raise where fewer than K experts are left."""
+    if left < top_k:
+        raise InputError(
+            f"at least {words(top_k)} experts must remain for every token, but the edits leave {max(left, 0)}; "
+            "mask fewer"
+        )

@@ -1,0 +1,124 @@
+"""Edits of what experts and attention heads put out."""
+
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from mixtral_probe.config import MixtralConfig
+from mixtral_probe.errors import InputError
+from mixtral_probe.instruments.edits.choices import strongest_first
+from mixtral_probe.instruments.edits.edit import ExpertEdit, HeadEdit, blend
+from mixtral_probe.instruments.edits.rows import Rows
+from mixtral_probe.model import Routing, Site
+
+
+class ZeroExpert(ExpertEdit):
+    """Silence experts: tokens still go to them, and get nothing."""
+
+    sites: ClassVar[tuple[Site, ...]] = (Site.EXPERT_OUTPUT, Site.ROUTING)
+    edit: Literal["zero_expert"] = "zero_expert"
+    renormalise: bool = False
+    """Share the expert's weight out among the token's other experts."""
+
+    @property
+    def semantics(self) -> str:  # type: ignore[override]
+        """By whether the weights are renormalised."""
+        rest = "and the weights of the token's other experts are renormalised to sum to 1"
+        return "the output of {expert} is 0, the choice is kept, " + (
+            rest if self.renormalise else "and so are all weights, without renormalising"
+        )
+
+    def wants(self, site: Site, layer: int) -> bool:
+        """The expert's output, or with renormalising the choice, whose weights then say it all."""
+        return super().wants(site, layer) and (site is Site.ROUTING) is self.renormalise
+
+    def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
+        """Zeros in place of the output, or of the weight."""
+        if site is Site.ROUTING:
+            return self._without_weight(value, self.where(rows))
+        if value.expert not in self.expert:
+            return value
+        return replace(value, values=blend(_of_slice(self.where(rows), value.rows), value.values * 0, value.values))
+
+    def _without_weight(self, routing: Routing, where: Tensor | None) -> Routing:
+        """The expert's weight shared out; untouched where it was not chosen, so that nothing changes to the bit."""
+        theirs = torch.isin(routing.expert_ids, torch.tensor(self.expert, device=routing.expert_ids.device))
+        touched = theirs.any(1) if where is None else theirs.any(1) & where.reshape(-1)
+        kept = routing.weights.masked_fill(theirs, 0)
+        total = kept.sum(1, keepdim=True)
+        shared = torch.where(total > 0, kept / total.where(total > 0, torch.ones_like(total)), kept)
+        ids, weights = strongest_first(routing.expert_ids, shared)
+        return replace(
+            routing,
+            expert_ids=blend(touched, ids, routing.expert_ids),
+            weights=blend(touched, weights, routing.weights),
+        )
+
+
+class MeanExpert(ExpertEdit):
+    """Make an expert say the same to everyone. ``Probe.mean_expert`` measures the mean over documents."""
+
+    semantics: ClassVar[str] = (
+        "the output of {expert} is one constant whatever the token, the mean over the documents it was measured on; "
+        "choice and weights are kept, without renormalising"
+    )
+    sites: ClassVar[tuple[Site, ...]] = (Site.EXPERT_OUTPUT,)
+    edit: Literal["mean_expert"] = "mean_expert"
+    mean: tuple[float, ...]
+    """[C]"""
+
+    def check(self, config: MixtralConfig) -> None:
+        """As of every edit of experts; the mean must have the model's width."""
+        super().check(config)
+        if len(self.mean) != config.hidden_size:
+            raise InputError(
+                f"the mean of MeanExpert must have {config.hidden_size} numbers, but it has {len(self.mean)}"
+            )
+
+    def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
+        """The mean in place of the output."""
+        if value.expert not in self.expert:
+            return value
+        constant = torch.tensor(self.mean, dtype=value.values.dtype, device=value.values.device)
+        new = constant.expand_as(value.values)
+        return replace(value, values=blend(_of_slice(self.where(rows), value.rows), new, value.values))
+
+
+class ScaleHead(HeadEdit):
+    """Turn attention heads up or down."""
+
+    semantics: ClassVar[str] = (
+        "the output of attention {head} is multiplied by {factor} before the output projection; nothing is renormalised"
+    )
+    edit: Literal["scale_head"] = "scale_head"
+    factor: float
+
+    def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
+        """[B, S, H, D] with some heads multiplied."""
+        return _scaled(value, self.head, self.factor, self.where(rows))
+
+
+class MaskHead(HeadEdit):
+    """Silence attention heads."""
+
+    semantics: ClassVar[str] = (
+        "the output of attention {head} is 0 before the output projection; nothing is renormalised"
+    )
+    edit: Literal["mask_head"] = "mask_head"
+
+    def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
+        """[B, S, H, D] with some heads 0."""
+        return _scaled(value, self.head, 0.0, self.where(rows))
+
+
+def _scaled(value: Tensor, heads: tuple[int, ...], factor: float, where: Tensor | None) -> Tensor:
+    scale = torch.ones(value.shape[2], dtype=value.dtype, device=value.device)
+    scale[list(heads)] = factor
+    return blend(where, value * scale[:, None], value)
+
+
+def _of_slice(where: Tensor | None, rows: Tensor) -> Tensor | None:
+    """[n] of the tokens [B, S] that an expert was given."""
+    return None if where is None else where.reshape(-1)[rows]

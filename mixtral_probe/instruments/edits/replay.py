@@ -1,0 +1,95 @@
+"""Replaying the routing of a trace."""
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import PlainSerializer, PlainValidator
+from torch import Tensor
+
+from mixtral_probe.config import MixtralConfig
+from mixtral_probe.errors import InputError
+from mixtral_probe.instruments.edits.choices import ChoiceEdit, padded
+from mixtral_probe.instruments.edits.rows import BatchRow, Rows
+from mixtral_probe.model import Routing
+from mixtral_probe.trace import Trace
+
+
+def _opened(value: Any) -> Trace:
+    return value if isinstance(value, Trace) else Trace.load(Path(value).expanduser())
+
+
+def _place(trace: Trace) -> str:
+    if trace.path is None:
+        raise InputError("an edit is kept with the place of its trace, but this trace has none; use Trace.save first")
+    return str(trace.path)
+
+
+class ReplayRouting(ChoiceEdit):
+    """Route as another run did, whatever the logits say now.
+
+    A token gets what the token in the same place of the same document had; run the trace's own documents, in order.
+    """
+
+    semantics: ClassVar[str] = (
+        "every token goes to the experts, with the weights, that a trace recorded for it; the router has no say, and "
+        "nothing is renormalised"
+    )
+    edit: Literal["replay_routing"] = "replay_routing"
+    trace: Annotated[Trace, PlainValidator(_opened), PlainSerializer(_place)]
+    """A trace, or where one lies."""
+
+    def __hash__(self) -> int:
+        return hash((type(self), id(self.trace)))
+
+    def settings(self) -> dict[str, Any]:
+        """As of every edit; the trace by its place, where it has one."""
+        unsaved = self.trace.path is None
+        fields = self.model_dump(mode="json", include=self.model_fields_set - {"trace"} if unsaved else None)
+        return {"name": type(self).__name__, **fields}
+
+    def check(self, config: MixtralConfig) -> None:
+        """As of every edit; the trace must be of a model with as many layers and experts."""
+        super().check(config)
+        if self.trace.expert_weights is None:
+            raise InputError("a trace is replayed with its expert weights, but this one holds none")
+        trace, sizes = self.trace, (config.num_hidden_layers, config.num_local_experts)
+        if (trace.num_layers, trace.num_experts) != sizes:
+            raise InputError(
+                f"the routing of {trace.num_layers} layers × {trace.num_experts} experts cannot be replayed in a model "
+                f"of {sizes[0]} × {sizes[1]}"
+            )
+
+    def most_experts(self, top_k: int) -> int:
+        """As many as the trace has."""
+        return max(top_k, self.trace.num_experts_per_tok)
+
+    def choice(self, layer: int, value: Routing, rows: Rows) -> Routing:
+        """The recorded choice; the model's own on padding."""
+        size, top_k = rows.shape[1], self.trace.num_experts_per_tok
+        own = padded(value, max(top_k, value.expert_ids.shape[1]))
+        ids, weights = own.expert_ids[:, :top_k].cpu().clone(), own.weights[:, :top_k].float().cpu().clone()
+        for row, (held, places) in enumerate(rows.spans()):
+            target = places.cpu() + row * size
+            source = self._source(held, rows, row, places)
+            ids[target] = torch.from_numpy(self.trace.expert_ids[layer, source].astype(np.int64))
+            assert self.trace.expert_weights is not None
+            weights[target] = torch.from_numpy(np.array(self.trace.expert_weights[layer, source]))
+        return Routing(ids.to(value.expert_ids.device), weights.to(value.weights), value.logits)
+
+    def _source(self, held: BatchRow, rows: Rows, row: int, places: Tensor) -> np.ndarray:
+        """The trace's rows of some places of a batch row."""
+        tokens = self.trace.tokens
+        own = np.flatnonzero((tokens["document"] == held.document) & (tokens["chunk"] == held.chunk))
+        positions = rows.positions()[row, places].cpu().numpy()
+        same = len(positions) == 0 or int(positions.max()) < len(own)
+        if same and rows.call.input_ids is not None:
+            ids = tokens["token_id"].to_numpy()[own[positions]]
+            same = bool((rows.call.input_ids[row, places].cpu().numpy() == ids).all())
+        if not same:
+            raise InputError(
+                f"a replayed run must be of the trace's own tokens, but document {held.document}, window {held.chunk} "
+                "differs; run the same documents in the same order"
+            )
+        return own[positions]
