@@ -6,6 +6,29 @@ from typing import Any
 import pandas as pd
 
 from mixtral_probe.tables.registry import COLUMNS, VALUES, TableSpec
+from mixtral_probe.tables.saliency import COLUMNS as SALIENCY_COLUMNS
+from mixtral_probe.tables.saliency import (
+    CONTEXTS,
+    PLACES,
+    PROMOTED,
+    SALIENCY,
+    expert_contexts,
+    promoted_tokens,
+    saliency,
+)
+from mixtral_probe.tables.saliency import KEYS as SALIENCY_KEYS
+from mixtral_probe.tables.similarity import COLUMNS as SIMILARITY_COLUMNS
+from mixtral_probe.tables.similarity import KEYS as SIMILARITY_KEYS
+from mixtral_probe.tables.similarity import (
+    RANK_KEYS,
+    RANKS,
+    SIMILARITY,
+    SUBSET_KEYS,
+    SUBSETS,
+    expert_similarity,
+    expert_subsets,
+    norm_gate_ranks,
+)
 from mixtral_probe.tables.timing import COLUMNS as TIMING_COLUMNS
 from mixtral_probe.tables.timing import KEYS as TIMING_KEYS
 from mixtral_probe.tables.timing import TIMING, timing
@@ -17,10 +40,11 @@ def _spec(
     metrics: dict[str, str],
     description: str,
     columns: dict[str, str],
+    values: tuple[str, ...] = VALUES,
 ) -> TableSpec:
     """`columns` says what differs here from the same columns of other tables."""
     meanings = COLUMNS | columns
-    held = {name: meanings[name] for name in (*keys, *VALUES)}
+    held = {name: meanings[name] for name in (*keys, *values)}
     return TableSpec(function.__name__, "result", function, description, keys, held, metrics)
 
 
@@ -34,6 +58,50 @@ EXPERIMENTS: dict[str, TableSpec] = {
             "Where the time and memory of a forward pass went, by part, site, layer and expert.",
             TIMING_COLUMNS,
         ),
+        _spec(
+            saliency,
+            SALIENCY_KEYS,
+            SALIENCY,
+            "How much each expert adds to the tokens routed to it, and which are super experts.",
+            {},
+        ),
+        _spec(
+            promoted_tokens,
+            PLACES,
+            {},
+            "The tokens whose logits an expert raises most, beyond what the layer's experts do on average.",
+            SALIENCY_COLUMNS,
+            PROMOTED,
+        ),
+        _spec(
+            expert_contexts,
+            PLACES,
+            {},
+            "Where each expert adds most to the residual stream, with the text around it.",
+            SALIENCY_COLUMNS,
+            CONTEXTS,
+        ),
+        _spec(
+            expert_similarity,
+            SIMILARITY_KEYS,
+            SIMILARITY,
+            "How alike every two experts of a layer are; rows without experts are about all pairs of the layer.",
+            SIMILARITY_COLUMNS,
+        ),
+        _spec(
+            norm_gate_ranks,
+            RANK_KEYS,
+            RANKS,
+            "Whether the router prefers experts with long outputs; null: no connection.",
+            SIMILARITY_COLUMNS,
+        ),
+        _spec(
+            expert_subsets,
+            SUBSET_KEYS,
+            SUBSETS,
+            "How far a layer's output is from that of all its experts when some alone may be chosen.",
+            SIMILARITY_COLUMNS,
+        ),
     )
 }
-"""By name, which is also the `kind` of the result it is made of."""
+"""By name."""

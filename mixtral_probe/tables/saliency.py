@@ -19,8 +19,19 @@ SALIENCY = {
     "largest_output": "largest |value| of any channel of its output on any token; null: threshold of a super expert",
     "super_expert": "1 if its largest output is above the threshold and its layer forms massive activations, else 0",
 }
-PROMOTED = ("layer", "expert", "place")
-CONTEXTS = ("layer", "expert", "place")
+PLACES = ("layer", "expert", "place")
+PROMOTED = ("token_id", "token", "logit", "n")
+CONTEXTS = ("document", "chunk", "position", "before", "token", "after", "contribution", "n")
+COLUMNS = {
+    "place": "place in the list, 0 = first",
+    "token_id": "id of the token",
+    "logit": "how much the expert's mean addition raises the token's logit, beyond that of the layer's experts",
+    "before": "text before the token, at most 12 tokens",
+    "after": "text after the token, at most 12 tokens",
+    "contribution": "routing weight times length of the expert's output",
+    "n": "tokens the expert was chosen for",
+}
+"""What columns mean here."""
 
 
 def saliency(result: Result, *, by: str | None = "domain") -> pd.DataFrame:

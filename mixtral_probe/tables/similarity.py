@@ -29,6 +29,15 @@ RANK_KEYS = ("layer", "group", "gate_rank", "norm_rank")
 RANKS = {"rank_share": "share of tokens whose expert of this place in the router's order has that of the lengths"}
 SUBSET_KEYS = ("layer", "group", "size", "subset")
 SUBSETS = {"subset_error": "||F(x; subset) - F(x)|| / ||F(x)|| of the layer's output; null: mean over subsets so large"}
+COLUMNS = {
+    "other_expert": "the other expert of the layer; empty, as `expert`, in rows about all pairs of the layer",
+    "gate_rank": "the expert's place in the router's order, 0 = largest logit",
+    "norm_rank": "the expert's place by the length of its output, 0 = longest",
+    "size": "how many experts are kept",
+    "subset": "the experts kept, with commas between",
+    "n": "tokens of the sample; parameters of an expert, or pairs, where `scope` says so",
+}
+"""What columns mean here."""
 _OF_WEIGHTS = ("weight_cosine", "neuron_mean_cosine", "aligned_cosine", "alignment_tau", "gate_cosine")
 
 
