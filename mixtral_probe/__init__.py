@@ -5,6 +5,7 @@ E experts, K experts chosen per token, H attention heads, D head size, C hidden 
 V vocabulary. Layers, experts, heads and positions count from 0 everywhere.
 """
 
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -31,7 +32,7 @@ _HOME = {
     "write_report": "report",
 }
 
-_ROOMS = {room: room for room in ("figures", "metrics", "tables")} | {"edits": "instruments.edits"}
+_ROOMS = {room: room for room in ("figures", "metrics", "notebook", "tables")} | {"edits": "instruments.edits"}
 
 __all__ = [*_HOME, *_ROOMS]
 
@@ -47,3 +48,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+if "IPython" in sys.modules:
+    import_module("mixtral_probe.faces").register()

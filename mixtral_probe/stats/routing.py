@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.faces import Shown
 from mixtral_probe.selection import select
 from mixtral_probe.stats import disk
 from mixtral_probe.stats.accumulate import accumulate, counted_rows
 from mixtral_probe.stats.affinity import Affinity, count_affinity
 from mixtral_probe.stats.blocks import block_positions, document_keys, union_blocks
+from mixtral_probe.stats.describe import describe
 from mixtral_probe.stats.structure import Structure, count_structure
 from mixtral_probe.stats.sums import Sums, add_cells
 from mixtral_probe.trace import Trace
@@ -36,8 +38,8 @@ _NAMES = (
 _STRUCTURE = "structure."
 
 
-@dataclass(frozen=True, eq=False)
-class RoutingStats:
+@dataclass(frozen=True, eq=False, repr=False)
+class RoutingStats(Shown):
     """Sums per layer, group and block of documents; from them come all tables that are not about single tokens.
 
     `RoutingStats.from_trace(trace, by="domain")` makes one, `merge` joins two. Merging is associative and commutative:
@@ -199,6 +201,9 @@ class RoutingStats:
     def without_block(self) -> Sums:
         """[L, G, Bk, ...] the sums of all blocks but one, for the jackknife."""
         return self.sums.map(lambda array: array.sum(2, keepdims=True) - array)
+
+    def __repr__(self) -> str:
+        return describe(self)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one safetensors file (arrays, and names as metadata), whole or not at all."""

@@ -49,6 +49,8 @@ def parts(text: str) -> list[Part]:
     Nothing is markup: the pieces are for `textContent`. Controls, such as those that turn the direction of their
     neighbours, become their code point; so does half a surrogate pair, which JSON cannot carry.
     """
+    if text.isprintable() and " " not in text:
+        return [(text, TEXT)] if text else []
     found: list[Part] = []
     for character in text:
         sign = _SIGNS.get(character) or _sign(character)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.faces import Shown
 from mixtral_probe.trace.disk import write_folder
 from mixtral_probe.trace.storage import read_json
 from mixtral_probe.trace.tensorfile import NAMES
@@ -23,7 +24,7 @@ RESULT_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Result:
+class Result(Shown):
     """What an experiment found: arrays of numbers, each with named axes.
 
     Frozen. Raises InputError when axes and shapes disagree.

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.faces import Shown
 from mixtral_probe.trace import assemble, checks, storage, views
 from mixtral_probe.trace.attention import AttentionRecord, unpack_triangle
 from mixtral_probe.trace.disk import write_folder
@@ -17,7 +18,7 @@ from mixtral_probe.trace.meta import TraceMeta
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Trace:
+class Trace(Shown):
     """What the routers (and, if asked, the attention heads) did with some documents.
 
     Make one with `Trace.from_arrays`, open one with `Trace.load`. Frozen; documents are never padded; rows

@@ -1,0 +1,22 @@
+"""What a notebook shows of traces, statistics, results, tables and figures.
+
+Whatever ends a cell is shown by itself. `TokenStrip` is the coloured text of a trace as a widget with a layer slider.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from mixtral_probe.notebook.display import html, show_figure, show_trace, table_bundle
+
+if TYPE_CHECKING:
+    from mixtral_probe.notebook.widget import TokenStrip
+
+__all__ = ["TokenStrip", "html", "show_figure", "show_trace", "table_bundle"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the widget when it is asked for: its library is an extra."""
+    if name != "TokenStrip":
+        raise AttributeError(f"module 'mixtral_probe.notebook' has no attribute {name!r}")
+    from mixtral_probe.notebook.widget import TokenStrip
+
+    return TokenStrip

@@ -1,0 +1,81 @@
+"""A window of a trace as coloured text without a script: its layers are chosen by radio buttons and CSS alone."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mixtral_probe.notebook.markup import text
+from mixtral_probe.strip import BREAK, GLYPH, Token, Window, by_expert, parts
+from mixtral_probe.tables import routes
+from mixtral_probe.trace import Trace
+
+TOKENS = 400
+"""Tokens of one window."""
+_CELLS = 6_400
+"""Tokens × layers of a face, so that its size stays below a megabyte."""
+
+
+def layers_of(trace: Trace) -> list[int]:
+    """[L] the model's own number of each layer."""
+    return list(range(trace.num_layers) if trace.meta.moe_layers is None else trace.meta.moe_layers)
+
+
+def one_document(trace: Trace, number: int) -> Trace:
+    """A document as a trace of its own, without attention, which no strip shows."""
+    return replace(trace, attention_record=None).select([number])
+
+
+def strip(trace: Trace, number: int, identity: str) -> str:
+    """The first tokens of a document, coloured by first choice at any layer.
+
+    Args:
+        trace: the trace.
+        number: of the document.
+        identity: of the element around it, for the style that shows the chosen layer.
+    """
+    document, layers = one_document(trace, number), layers_of(trace)
+    window = Window(0, min(len(document), TOKENS, max(50, _CELLS // len(layers))))
+    table = routes(document)
+    drawn = [by_expert(document, table, window, layer=layer, row=row, rank=0) for row, layer in enumerate(layers)]
+    tokens = [_token(layers, alike) for alike in zip(*drawn, strict=True)]
+    more = f"the first {window.stop:,} of " if window.stop < len(document) else ""
+    where = f"Document {number} of {trace.num_documents:,}" if trace.num_documents > 1 else "The text"
+    note = f"{where}, {more}{len(document):,} tokens: coloured by first choice, as strong as its weight."
+    return (
+        f"{_choice(layers, identity)}\n"
+        f'<div class="strip" dir="auto">{"".join(tokens)}</div>\n<p class="note">{text(note)}</p>'
+    )
+
+
+def _choice(layers: Sequence[int], identity: str) -> str:
+    """Radio buttons, and the rules by which they colour the tokens."""
+    rules = "\n".join(
+        f'#{identity}:has(.layers [value="{i}"]:checked) .token '
+        f"{{ --color: var(--c{i}, transparent); --strength: var(--s{i}, 0%); }}"
+        for i in range(len(layers))
+    )
+    buttons = "".join(
+        f'<label><input type="radio" name="{identity}" value="{i}"{" checked" if i == 0 else ""}> {layer}</label>'
+        for i, layer in enumerate(layers)
+    )
+    return f'<style>{rules}</style>\n<fieldset class="layers"><legend>Layer</legend>{buttons}</fieldset>'
+
+
+def _token(layers: Sequence[int], alike: Sequence[Token]) -> str:
+    """One token, with its colour in every layer and all its choices as a hover."""
+    token = alike[0]
+    colors = [f"--c{i}:{one.color};--s{i}:{one.strength:.0%}" for i, one in enumerate(alike) if one.color]
+    said = [
+        f"{layer}: {'; '.join(f'{name} {value}' for name, value in one.facts)}"
+        for layer, one in zip(layers, alike, strict=True)
+    ]
+    shown = parts(token.text)
+    hover = "".join(part for part, _ in shown)[:80] + "\n" + "\n".join(f"layer {line}" for line in said)
+    kind = "token special" if token.special else "token"
+    return (
+        f'<span class="{kind}" dir="auto" title="{text(hover)}" style="{";".join(colors)}">'
+        f"{''.join(_part(*part) for part in shown)}</span>" + ("<br>" if shown and shown[-1][1] == BREAK else "<wbr>")
+    )
+
+
+def _part(shown: str, kind: int) -> str:
+    return f'<i class="glyph">{text(shown)}</i>' if kind in (GLYPH, BREAK) else text(shown)
