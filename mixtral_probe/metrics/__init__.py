@@ -10,6 +10,13 @@ from mixtral_probe.metrics.attention import (
     even_attention,
     spread_within,
 )
+from mixtral_probe.metrics.caching import (
+    POLICIES,
+    cache_hits,
+    simulated_cache_hit_rate,
+    uniform_cache_hit_rate,
+)
+from mixtral_probe.metrics.capacity import dropped_choices, expected_drops, expert_capacity
 from mixtral_probe.metrics.histograms import histogram_quantile
 from mixtral_probe.metrics.information import (
     conditional_mutual_information_bias,
@@ -46,6 +53,8 @@ from mixtral_probe.metrics.nulls import (
     simulated_null,
     uniform_counts,
 )
+from mixtral_probe.metrics.paths import entropy_bits, path_counts
+from mixtral_probe.metrics.placement import eplb_placement, rank_imbalance, rank_load
 from mixtral_probe.metrics.predictions import (
     log_probabilities,
     prediction_divergence_bits,
@@ -89,6 +98,7 @@ from mixtral_probe.metrics.structure import (
 from mixtral_probe.metrics.timing import median_interval
 
 __all__ = [
+    "POLICIES",
     "align_neurons",
     "aligned_cosine",
     "angular_similarity",
@@ -98,6 +108,7 @@ __all__ = [
     "attention_entropy_bits",
     "attention_rollout",
     "attention_sink_share",
+    "cache_hits",
     "chance_aligned_cosine",
     "chosen_mask",
     "coactivation_conditional",
@@ -109,12 +120,17 @@ __all__ = [
     "cramers_v",
     "cv_squared",
     "dead_experts",
+    "dropped_choices",
     "effective_experts",
+    "entropy_bits",
+    "eplb_placement",
     "even_attention",
     "expected_cv_squared",
     "expected_dead_experts",
+    "expected_drops",
     "expected_pairs",
     "expert_activation_norm",
+    "expert_capacity",
     "expert_subsets",
     "gini",
     "histogram_quantile",
@@ -137,10 +153,13 @@ __all__ = [
     "order_margin",
     "overlap",
     "pair_correlation",
+    "path_counts",
     "pooling_gap",
     "prediction_divergence_bits",
     "prediction_entropy_bits",
     "rank_counts",
+    "rank_imbalance",
+    "rank_load",
     "ratio",
     "reap_saliency",
     "relative_load",
@@ -152,6 +171,7 @@ __all__ = [
     "share",
     "shuffled_cosine",
     "shuffled_linear_cka",
+    "simulated_cache_hit_rate",
     "simulated_null",
     "softmax",
     "spread_within",
@@ -159,6 +179,7 @@ __all__ = [
     "super_expert_threshold",
     "super_experts",
     "token_balance_loss",
+    "uniform_cache_hit_rate",
     "uniform_counts",
     "uniform_repetition",
     "weighted_mean",
