@@ -20,7 +20,15 @@ from mixtral_probe.figures.color import expert_colors, scales
 from mixtral_probe.figures.histogram import router_confidence_histogram
 from mixtral_probe.figures.layers import agreement, balance, balance_loss, logit_lens, router_confidence
 from mixtral_probe.figures.lens import logit_lens_tokens
+from mixtral_probe.figures.specialization import (
+    domain_specialization,
+    expert_tokens,
+    group_divergence,
+    mutual_information,
+    vocabulary_specialization,
+)
 from mixtral_probe.figures.steps import saturation
+from mixtral_probe.figures.structure import coactivation, repetition, repetition_lags, transitions
 from mixtral_probe.figures.theme import CONFIG, template, themed
 from mixtral_probe.figures.timing import timing
 from mixtral_probe.figures.tokens import balance_loss_tokens, token_route
@@ -41,14 +49,21 @@ __all__ = [
     "balance_loss",
     "balance_loss_breakdown",
     "balance_loss_tokens",
+    "coactivation",
+    "domain_specialization",
     "expert_colors",
     "expert_load",
     "expert_load_groups",
     "expert_load_map",
+    "expert_tokens",
+    "group_divergence",
     "load_by_rank",
     "logit_lens",
     "logit_lens_tokens",
     "max_pool",
+    "mutual_information",
+    "repetition",
+    "repetition_lags",
     "router_confidence",
     "router_confidence_histogram",
     "saturation",
@@ -58,4 +73,6 @@ __all__ = [
     "timing",
     "timing_experts",
     "token_route",
+    "transitions",
+    "vocabulary_specialization",
 ]

@@ -15,8 +15,8 @@ _DETAILED = 6000
 
 
 @dataclass(frozen=True)
-class _Map:
-    """Which key goes where."""
+class CellMap:
+    """Which key of a table goes where in a map of cells."""
 
     x: str
     y: str
@@ -42,7 +42,7 @@ def expert_load_map(table: pd.DataFrame, *, metric: str = "share", group: str = 
         InputError: the table lacks that metric or group.
     """
     shown = rows_of(table, metric, group)
-    return _cells(shown, metric, _LAYER_EXPERT, "Load by layer and expert", centred=True)
+    return cell_map(shown, metric, LAYER_EXPERT, "Load by layer and expert", centred=True)
 
 
 def expert_load_groups(table: pd.DataFrame, *, metric: str = "share", layer: int | None = None) -> go.Figure:
@@ -57,8 +57,8 @@ def expert_load_groups(table: pd.DataFrame, *, metric: str = "share", layer: int
         InputError: the table lacks that metric or layer.
     """
     shown = rows_of(table, metric, layer=layer)
-    way = _Map("expert", "group", "layer", ("group", "expert"), cell_height=15 if layer is None else 22)
-    return _cells(shown, metric, way, "Load by group and expert", centred=True)
+    way = CellMap("expert", "group", "layer", ("group", "expert"), cell_height=15 if layer is None else 22)
+    return cell_map(shown, metric, way, "Load by group and expert", centred=True)
 
 
 def balance_loss_breakdown(table: pd.DataFrame, *, metric: str = "excess", group: str | None = "all") -> go.Figure:
@@ -73,8 +73,10 @@ def balance_loss_breakdown(table: pd.DataFrame, *, metric: str = "excess", group
         InputError: the table lacks that metric or group.
     """
     shown = rows_of(table, metric, group)
-    way = _LAYER_EXPERT if group is not None else _Map("expert", "layer", "group", ("layer", "expert"), cell_height=12)
-    return _cells(shown, metric, way, f"Balance loss by layer and expert: {metric.replace('_', ' ')}", centred=True)
+    way = (
+        LAYER_EXPERT if group is not None else CellMap("expert", "layer", "group", ("layer", "expert"), cell_height=12)
+    )
+    return cell_map(shown, metric, way, f"Balance loss by layer and expert: {metric.replace('_', ' ')}", centred=True)
 
 
 def agreement_experts(table: pd.DataFrame, *, group: str = "all") -> go.Figure:
@@ -89,7 +91,7 @@ def agreement_experts(table: pd.DataFrame, *, group: str = "all") -> go.Figure:
         InputError: the table lacks the group.
     """
     shown = rows_of(table, "share_change", group)
-    return _cells(shown, "share_change", _LAYER_EXPERT, "Experts that gained and lost", centred=True)
+    return cell_map(shown, "share_change", LAYER_EXPERT, "Experts that gained and lost", centred=True)
 
 
 def attention_summary(table: pd.DataFrame, *, metric: str = "entropy_bits", group: str = "all") -> go.Figure:
@@ -104,8 +106,8 @@ def attention_summary(table: pd.DataFrame, *, metric: str = "entropy_bits", grou
         InputError: the table lacks that metric or group, or holds nothing because no attention was recorded.
     """
     shown = rows_of(table, metric, group)
-    way = _Map("head", "layer", "group", ("layer", "head"))
-    return _cells(shown, metric, way, f"Attention heads: {words_of(metric).name}", centred=False)
+    way = CellMap("head", "layer", "group", ("layer", "head"))
+    return cell_map(shown, metric, way, f"Attention heads: {words_of(metric).name}", centred=False)
 
 
 def attention_routing(table: pd.DataFrame, *, metric: str = "sink_share_effect", layer: int | None = None) -> go.Figure:
@@ -120,8 +122,8 @@ def attention_routing(table: pd.DataFrame, *, metric: str = "sink_share_effect",
         InputError: the table lacks that metric or layer, or holds nothing because no maps were recorded.
     """
     shown = rows_of(table, metric, layer=layer)
-    way = _Map("expert", "head", "layer", ("layer", "head"))
-    return _cells(shown, metric, way, "Attention of the tokens sent to each expert", centred=True)
+    way = CellMap("expert", "head", "layer", ("layer", "head"))
+    return cell_map(shown, metric, way, "Attention of the tokens sent to each expert", centred=True)
 
 
 def timing_experts(table: pd.DataFrame, *, metric: str = "microseconds_per_row") -> go.Figure:
@@ -135,13 +137,23 @@ def timing_experts(table: pd.DataFrame, *, metric: str = "microseconds_per_row")
         InputError: no expert has that metric.
     """
     experts = table[table["expert"].notna()].assign(group="all")
-    return _cells(rows_of(experts, metric), metric, _LAYER_EXPERT, f"Experts: {words_of(metric).name}", centred=False)
+    return cell_map(rows_of(experts, metric), metric, LAYER_EXPERT, f"Experts: {words_of(metric).name}", centred=False)
 
 
-_LAYER_EXPERT = _Map("expert", "layer", "group", ("layer", "expert"))
+_KEYS = ("layer", "group", "other_group", "expert", "other_expert", "head")
+LAYER_EXPERT = CellMap("expert", "layer", "group", ("layer", "expert"))
 
 
-def _cells(shown: pd.DataFrame, metric: str, way: _Map, title: str, *, centred: bool) -> go.Figure:
+def cell_map(shown: pd.DataFrame, metric: str, way: CellMap, title: str, *, centred: bool) -> go.Figure:
+    """A heat map with a clickable marker over every cell, a panel for each value of the facet.
+
+    Args:
+        shown: the rows, one per cell.
+        metric: theirs.
+        way: which key goes where.
+        title: of the figure.
+        centred: whether colours diverge from the null.
+    """
     words = words_of(metric)
     names = {axis: _values(shown, axis) for axis in (way.x, way.y, way.facet)}
     titles = [str(name) if way.facet == "group" else f"{way.facet} {name}" for name in names[way.facet]]
@@ -162,13 +174,13 @@ def _cells(shown: pd.DataFrame, metric: str, way: _Map, title: str, *, centred: 
 
 
 def _values(shown: pd.DataFrame, axis: str) -> list[object]:
-    if axis == "group":
+    if axis in ("group", "other_group"):
         return list(names_of(shown, axis))
     return [int(value) if pd.notna(value) else "all layers" for value in sorted(shown[axis].unique(), key=pd.isna)]
 
 
 def _traces(
-    part: pd.DataFrame, names: dict[str, list[object]], way: _Map, words: Words, *, brief: bool
+    part: pd.DataFrame, names: dict[str, list[object]], way: CellMap, words: Words, *, brief: bool
 ) -> tuple[go.Heatmap, go.Scatter]:
     """The heat map, and the invisible markers over it that plotly can select (a heat map's cells it cannot)."""
     x, y = (_index(part, axis, names[axis]) for axis in (way.x, way.y))
@@ -191,7 +203,7 @@ def _traces(
         selected={"marker": {"opacity": 1}},
         unselected={"marker": {"opacity": 0}},
         customdata=cells,
-        hovertext=hover(part, [key for key in ("layer", "group", "expert", "head") if key in part], words, brief=brief),
+        hovertext=hover(part, [key for key in _KEYS if key in part], words, brief=brief),
         hovertemplate="%{hovertext}<extra></extra>",
         showlegend=False,
     )
@@ -203,10 +215,10 @@ def _index(part: pd.DataFrame, axis: str, names: list[object]) -> np.ndarray:
     return column.map({name: number for number, name in enumerate(names)}).to_numpy(np.int64)
 
 
-def _axes(figure: go.Figure, names: dict[str, list[object]], way: _Map, titles: list[str]) -> None:
+def _axes(figure: go.Figure, names: dict[str, list[object]], way: CellMap, titles: list[str]) -> None:
     across = min(way.columns, len(titles))
     for update, axis in ((figure.update_xaxes, way.x), (figure.update_yaxes, way.y)):
-        most = 64 if axis == "group" else 17 if len(titles) == 1 else 9
+        most = 64 if axis.endswith("group") else 17 if len(titles) == 1 else 9
         places, texts = ticks(names[axis], most)
         update(tickvals=places, ticktext=texts, showgrid=False, range=[-0.5, len(names[axis]) - 0.5])
     figure.update_yaxes(range=[len(names[way.y]) - 0.5, -0.5])

@@ -31,9 +31,9 @@ def balance(table: pd.DataFrame, *, metrics: Sequence[str] = BALANCE, group: str
     Raises:
         InputError: the table lacks a metric or the group.
     """
-    figure, height = _lines(table, metrics, group, columns=3)
+    figure, height = along_layers(table, metrics, group, columns=3)
     shown = table[table["metric"].isin(list(metrics)) & (table["group"] == group)]
-    return finish(figure, "Balance by layer", subtitle(shown, _behind(table, group)), height=height)
+    return finish(figure, "Balance by layer", subtitle(shown, others_behind(table, group)), height=height)
 
 
 def router_confidence(table: pd.DataFrame, *, metrics: Sequence[str] = CONFIDENCE, group: str = "all") -> go.Figure:
@@ -48,14 +48,14 @@ def router_confidence(table: pd.DataFrame, *, metrics: Sequence[str] = CONFIDENC
         InputError: the table lacks a metric or the group.
     """
     means = table[table["statistic"] == "mean"]
-    figure, height = _lines(means, metrics, group, columns=2)
+    figure, height = along_layers(means, metrics, group, columns=2)
     for number, metric in enumerate(metrics):
         own = rows_of(table, metric, group)
         low, high = (own[own["statistic"] == name] for name in ("q25", "q75"))
         for band in _band(low, high, legend=number == 0):
             figure.add_trace(band, **place(number, metrics, 2))
     shown = means[means["metric"].isin(list(metrics)) & (means["group"] == group)]
-    return finish(figure, "Router confidence by layer", subtitle(shown, _behind(table, group)), height=height)
+    return finish(figure, "Router confidence by layer", subtitle(shown, others_behind(table, group)), height=height)
 
 
 def agreement(table: pd.DataFrame, *, metrics: Sequence[str] = AGREEMENT, group: str = "all") -> go.Figure:
@@ -70,9 +70,9 @@ def agreement(table: pd.DataFrame, *, metrics: Sequence[str] = AGREEMENT, group:
         InputError: the table lacks a metric or the group.
     """
     whole = table[table["layer"].notna() & table["expert"].isna()]
-    figure, height = _lines(whole, metrics, group, columns=3)
+    figure, height = along_layers(whole, metrics, group, columns=3)
     shown = whole[whole["metric"].isin(list(metrics)) & (whole["group"] == group)]
-    return finish(figure, "Agreement by layer", subtitle(shown, _behind(table, group)), height=height)
+    return finish(figure, "Agreement by layer", subtitle(shown, others_behind(table, group)), height=height)
 
 
 def logit_lens(table: pd.DataFrame) -> go.Figure:
@@ -84,7 +84,7 @@ def logit_lens(table: pd.DataFrame) -> go.Figure:
     Raises:
         InputError: it is empty.
     """
-    figure, height = _lines(table, LENS, "all", columns=2)
+    figure, height = along_layers(table, LENS, "all", columns=2)
     return finish(figure, "Predictions by layer", subtitle(table[table["metric"].isin(LENS)]), height=height)
 
 
@@ -121,36 +121,38 @@ def balance_loss(table: pd.DataFrame, *, group: str = "all") -> go.Figure:
         figure.update_xaxes(nticks=5, **at)
     for number, metric in enumerate(_LOSSES):
         at = place(number + 3, titles, 3)
-        for trace in _panel(each, metric, group, legend=False):
+        for trace in layer_traces(each, metric, group, legend=False):
             figure.add_trace(trace, **at)
-        _layer_axis(figure, each, **at)
+        layer_axis(figure, each, **at)
     shown = table[table["group"] == group]
     more = "above: over all layers, every group; below: layer by layer; dotted: the balanced value"
     return finish(figure, "Balance loss: variants", subtitle(shown, more), height=height)
 
 
-def _lines(table: pd.DataFrame, metrics: Sequence[str], group: str, *, columns: int) -> tuple[go.Figure, int]:
+def along_layers(table: pd.DataFrame, metrics: Sequence[str], group: str, *, columns: int) -> tuple[go.Figure, int]:
+    """Metrics along the layers, a panel each, and the figure's height in pixels."""
     if not metrics:
         raise InputError("at least one metric must be named, but none was")
     titles = [words_of(name).name for name in metrics]
     figure, height = panels(titles, columns=columns, panel_height=210, share=False, gap=80)
     for number, metric in enumerate(metrics):
         at = place(number, metrics, columns)
-        for trace in _panel(table, metric, group, legend=number == 0):
+        for trace in layer_traces(table, metric, group, legend=number == 0):
             figure.add_trace(trace, **at)
         figure.update_yaxes(tickformat=words_of(metric).format if "%" in words_of(metric).format else None, **at)
-    _layer_axis(figure, table)
+    layer_axis(figure, table)
     if len(metrics) == 1:
         figure.update_yaxes(title_text=words_of(metrics[0]).name)
     return figure, height
 
 
-def _layer_axis(figure: go.Figure, table: pd.DataFrame, **at: int) -> None:
+def layer_axis(figure: go.Figure, table: pd.DataFrame, **at: int) -> None:
+    """Name the axis of layers and mark about ten of them."""
     step = max(1, -(-int(table["layer"].max() + 1) // 10))
     figure.update_xaxes(title_text="layer", showgrid=False, dtick=step, **at)
 
 
-def _panel(table: pd.DataFrame, metric: str, group: str, *, legend: bool) -> list[go.Scatter]:
+def layer_traces(table: pd.DataFrame, metric: str, group: str, *, legend: bool) -> list[go.Scatter]:
     """One metric along the layers: other groups thin behind, the null line, and the group with its intervals."""
     words, shown = words_of(metric), rows_of(table, metric, group)
     others = [rows_of(table, metric, name) for name in names_of(table, "group") if name != group]
@@ -245,5 +247,6 @@ def _dots(shown: pd.DataFrame, groups: list[str]) -> list[go.Scatter]:
     ]
 
 
-def _behind(table: pd.DataFrame, group: str) -> str:
+def others_behind(table: pd.DataFrame, group: str) -> str:
+    """For the subtitle: which group is drawn in full."""
     return "" if group == "all" and table["group"].nunique() == 1 else f"group {group}, the others behind"

@@ -17,6 +17,15 @@ from mixtral_probe.metrics.caching import (
     uniform_cache_hit_rate,
 )
 from mixtral_probe.metrics.capacity import dropped_choices, expected_drops, expert_capacity
+from mixtral_probe.metrics.divergence import (
+    expected_js_divergence_bits,
+    expected_load_cosine,
+    expected_normalized_js_divergence,
+    js_divergence_bits,
+    load_cosine,
+    normalized_js_divergence,
+    top_p_jaccard,
+)
 from mixtral_probe.metrics.histograms import histogram_quantile
 from mixtral_probe.metrics.information import (
     conditional_mutual_information_bias,
@@ -26,6 +35,7 @@ from mixtral_probe.metrics.information import (
     mutual_information_bias,
     mutual_information_bits,
 )
+from mixtral_probe.metrics.lift import false_discovery_rates, lift_p_values, token_lift, token_npmi
 from mixtral_probe.metrics.load import (
     cv_squared,
     dead_experts,
@@ -96,9 +106,20 @@ from mixtral_probe.metrics.structure import (
     uniform_repetition,
 )
 from mixtral_probe.metrics.timing import median_interval
+from mixtral_probe.metrics.vocabulary import (
+    Weighting,
+    expected_largest_share,
+    largest_share,
+    mean_over_types,
+    occurrences,
+    type_weights,
+    vocabulary_specialization,
+    vocabulary_specialization_crossval,
+)
 
 __all__ = [
     "POLICIES",
+    "Weighting",
     "align_neurons",
     "aligned_cosine",
     "angular_similarity",
@@ -128,28 +149,40 @@ __all__ = [
     "expected_cv_squared",
     "expected_dead_experts",
     "expected_drops",
+    "expected_js_divergence_bits",
+    "expected_largest_share",
+    "expected_load_cosine",
+    "expected_normalized_js_divergence",
     "expected_pairs",
     "expert_activation_norm",
     "expert_capacity",
     "expert_subsets",
+    "false_discovery_rates",
     "gini",
     "histogram_quantile",
     "independent_cramers_v",
     "independent_repetition",
     "is_massive",
     "jackknife_interval",
+    "js_divergence_bits",
+    "largest_share",
+    "lift_p_values",
     "linear_cka",
     "load_balancing_contribution",
     "load_balancing_excess",
     "load_balancing_loss",
+    "load_cosine",
     "log_probabilities",
     "max_violation",
+    "mean_over_types",
     "median_interval",
     "min_violation",
     "mutual_information_bias",
     "mutual_information_bits",
     "neuron_mean_cosine",
     "normalized_entropy",
+    "normalized_js_divergence",
+    "occurrences",
     "order_margin",
     "overlap",
     "pair_correlation",
@@ -179,8 +212,14 @@ __all__ = [
     "super_expert_threshold",
     "super_experts",
     "token_balance_loss",
+    "token_lift",
+    "token_npmi",
+    "top_p_jaccard",
+    "type_weights",
     "uniform_cache_hit_rate",
     "uniform_counts",
     "uniform_repetition",
+    "vocabulary_specialization",
+    "vocabulary_specialization_crossval",
     "weighted_mean",
 ]

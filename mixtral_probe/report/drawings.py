@@ -57,7 +57,23 @@ def _routes(table: pd.DataFrame) -> list[go.Figure]:
     return [figures.token_route(table, position=int(window["position"].max()), **keys)]
 
 
+def _repetition(table: pd.DataFrame) -> list[go.Figure]:
+    layers = sorted(int(layer) for layer in table["layer"].unique())
+    return [figures.repetition(table), figures.repetition_lags(table, layer=layers[len(layers) // 2])]
+
+
+def _vocabulary(table: pd.DataFrame) -> list[go.Figure]:
+    return [figures.vocabulary_specialization(table, min_count=least) for least in (1, 10)]
+
+
 _DRAWINGS: dict[str, Drawing] = {
+    "domain_specialization": lambda table: [figures.domain_specialization(table)],
+    "group_divergence": lambda table: [figures.group_divergence(table)],
+    "vocabulary_specialization": _vocabulary,
+    "mutual_information": lambda table: [figures.mutual_information(table)],
+    "repetition": _repetition,
+    "coactivation": lambda table: [figures.coactivation(table)],
+    "transitions": lambda table: [figures.transitions(table)],
     "routes": _routes,
     "expert_load": _expert_load,
     "load_by_rank": lambda table: [figures.load_by_rank(table)],

@@ -7,7 +7,9 @@ from mixtral_probe.tables.attention_routing import attention_routing
 from mixtral_probe.tables.balance_loss import balance_loss, balance_loss_breakdown
 from mixtral_probe.tables.comparisons import COMPARISONS
 from mixtral_probe.tables.confidence import router_confidence, router_confidence_histogram
+from mixtral_probe.tables.divergence import group_divergence
 from mixtral_probe.tables.experiments import EXPERIMENTS
+from mixtral_probe.tables.expert_tokens import expert_tokens
 from mixtral_probe.tables.load import balance, expert_load, load_by_rank
 from mixtral_probe.tables.logit_lens import logit_lens, logit_lens_tokens
 from mixtral_probe.tables.per_token import balance_loss_tokens, routes
@@ -18,6 +20,7 @@ from mixtral_probe.tables.similarity import expert_similarity, expert_subsets, n
 from mixtral_probe.tables.specialization import domain_specialization, mutual_information
 from mixtral_probe.tables.structure import coactivation, repetition, transitions
 from mixtral_probe.tables.timing import timing
+from mixtral_probe.tables.vocabulary import vocabulary_specialization
 from mixtral_probe.tables.write import csv_form, write_csv, write_parquet
 
 __all__ = [
@@ -43,6 +46,8 @@ __all__ = [
     "expert_load",
     "expert_similarity",
     "expert_subsets",
+    "expert_tokens",
+    "group_divergence",
     "load_by_rank",
     "logit_lens",
     "logit_lens_tokens",
@@ -58,6 +63,7 @@ __all__ = [
     "saturation",
     "timing",
     "transitions",
+    "vocabulary_specialization",
     "write_csv",
     "write_parquet",
 ]

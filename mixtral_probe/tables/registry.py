@@ -10,20 +10,27 @@ from mixtral_probe.tables.attention import attention_summary
 from mixtral_probe.tables.attention_routing import ATTENTION_ROUTING, attention_routing
 from mixtral_probe.tables.balance_loss import balance_loss, balance_loss_breakdown
 from mixtral_probe.tables.confidence import WORDS, router_confidence, router_confidence_histogram
+from mixtral_probe.tables.divergence import DIVERGENCE, group_divergence
+from mixtral_probe.tables.expert_tokens import TOKENS, expert_tokens
 from mixtral_probe.tables.load import balance, expert_load, load_by_rank
 from mixtral_probe.tables.per_token import balance_loss_tokens, routes
 from mixtral_probe.tables.specialization import DOMAIN, INFORMATION, domain_specialization, mutual_information
 from mixtral_probe.tables.structure import COACTIVATION, REPETITION, TRANSITIONS, coactivation, repetition, transitions
+from mixtral_probe.tables.vocabulary import VOCABULARY, vocabulary_specialization
 
 COLUMNS = {
     "layer": "layer, from 0, as the model numbers it; empty = all layers together",
     "group": 'value of the document label asked for with `by`, or "all" = every document',
+    "other_group": "the other group",
     "other_layer": "the other layer, as the model numbers it",
     "expert": "expert, from 0; experts of different layers are different networks",
     "other_expert": "the other expert, from 0; in `transitions` one of `other_layer`",
     "lag": "how many tokens apart, from 1",
     "step": "step of training the trace was made at",
     "variable": "domain, position, token, or domain|token = domain among tokens of one type",
+    "target": "input = token routed, predicted = token the model expects next, next = token that follows",
+    "min_count": "least number of tokens of a type that counts",
+    "weighting": "type = every token type alike, token = each by its tokens",
     "rank": "place among the experts chosen for a token; 0 = strongest",
     "head": "attention head, from 0",
     "statistic": "mean, median, q05, q25, q75 or q95 over tokens",
@@ -33,6 +40,8 @@ COLUMNS = {
     "document": "row of the documents table, from 0",
     "chunk": "window of a long document, from 0",
     "position": "position within the window, from 0",
+    "place": "place in the order of the table, from 0",
+    "token_id": "number of the token type in the vocabulary",
     "token": "text of the token; in a CSV a JSON string literal",
     "weight": "what the expert's output was multiplied by; empty when not recorded",
     "margin": "logit of the weakest chosen minus the strongest other expert, nats; empty when there is none",
@@ -190,6 +199,27 @@ TABLES: dict[str, TableSpec] = {
             "layer group expert",
             DOMAIN,
             "How much more each group of documents uses an expert than all together; empty without groups.",
+        ),
+        _spec(
+            group_divergence,
+            "stats",
+            "layer group other_group",
+            DIVERGENCE,
+            "How far apart any two groups are in their use of the experts; empty with fewer than two groups.",
+        ),
+        _spec(
+            vocabulary_specialization,
+            "stats",
+            "layer group target min_count weighting expert",
+            VOCABULARY,
+            "How far token types keep to one expert; rows with an expert are about the types that chose it most.",
+        ),
+        _spec(
+            expert_tokens,
+            "stats",
+            "layer group expert place token_id token",
+            TOKENS,
+            "The tokens each expert is chosen for most beyond its load, strongest first; n counts the type's tokens.",
         ),
         _spec(
             mutual_information,

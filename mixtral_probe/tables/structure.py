@@ -25,6 +25,7 @@ REPETITION = {
 COACTIVATION = {
     "coactivation_conditional": "share of the tokens of `expert` that chose `other_expert` too, (K-1)/(E-1) when even",
     "coactivation_jaccard": "tokens that chose both / tokens that chose either",
+    "coactivation_preference": "log2 of tokens that chose both / the null's, half a token added to each; null 0",
     "coactivation_lift": "share of both / product of the shares; below 1 by construction: hold it against the null",
 }
 TRANSITIONS = {
@@ -127,7 +128,7 @@ def coactivation(stats: RoutingStats) -> pd.DataFrame:
     parts = (
         _rows(part, keys, tokens[..., None, None], stats.folded) for part in _of_pairs(pairs, counts, tokens, about)
     )
-    table = pd.concat(parts, ignore_index=True)
+    table = pd.concat([*parts, _preference(keys, pairs.sum(2), counts.sum(2), about)], ignore_index=True)
     return tidy([table[table["expert"] != table["other_expert"]]], ("layer", "group", "expert", "other_expert"))
 
 
@@ -154,6 +155,14 @@ def _of_pairs(pairs: Counts, counts: Counts, tokens: Counts, about: str) -> list
             high=np.inf,
         ),
     ]
+
+
+def _preference(keys: dict[str, Any], both: Counts, counts: Counts, about: str) -> pd.DataFrame:
+    either = counts[..., :, None] + counts[..., None, :] - both
+    value = np.log2((both + 0.5) / (metrics.expected_pairs(both) + 0.5))
+    words = np.where(either > 0, "no interval: its null is fitted", "not enough data: neither was ever chosen")
+    value, scope = np.where(either > 0, value, np.nan), (about + "both against the null; ") + words.astype(object)
+    return rows(keys, "coactivation_preference", value, null=0.0, n=either, scope=scope)
 
 
 def transitions(stats: RoutingStats) -> pd.DataFrame:

@@ -1,0 +1,89 @@
+"""How differently two groups of documents use the experts of a layer: `p` and `q` are `[..., E]` counts of each.
+
+The counts of a group are divided by their sum, so groups of different size count alike.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixtral_probe.metrics.load import ratio, share
+
+Floats = NDArray[np.float64]
+
+
+def js_divergence_bits(p: ArrayLike, q: ArrayLike) -> Floats:
+    """[...] Jensen-Shannon divergence of the two loads, bits, in [0, 1]: 0 alike, 1 no expert in common; symmetric.
+
+    Above 0 for samples of one and the same load: about `expected_js_divergence_bits`.
+    """
+    f, g = share(p), share(q)
+    return np.maximum(_entropy_bits((f + g) / 2) - (_entropy_bits(f) + _entropy_bits(g)) / 2, 0.0)
+
+
+def normalized_js_divergence(p: ArrayLike, q: ArrayLike) -> Floats:
+    """[...] JSD / (log E - mean entropy of the two), in [0, 1] (Bandarkar et al. 2025).
+
+    How much of the room that two loads so uneven leave is difference between them. NaN where both are perfectly even.
+    """
+    return ratio(js_divergence_bits(p, q), _room_bits(p, q))
+
+
+def load_cosine(p: ArrayLike, q: ArrayLike) -> Floats:
+    """[...] cosine of the two loads, in [0, 1]: 1 alike, 0 no expert in common."""
+    f, g = share(p), share(q)
+    return ratio((f * g).sum(-1), np.sqrt((f * f).sum(-1) * (g * g).sum(-1)))
+
+
+def top_p_jaccard(p: ArrayLike, q: ArrayLike, *, mass: float = 0.5) -> Floats:
+    """[...] experts in common / experts in either, of the fewest experts that hold `mass` of each load; in [0, 1]."""
+    f, g = (_fewest(share(counts), mass) for counts in (p, q))
+    found = ratio((f & g).sum(-1), (f | g).sum(-1))
+    return np.where(np.isfinite(share(p)).all(-1) & np.isfinite(share(q)).all(-1), found, np.nan)
+
+
+def expected_js_divergence_bits(p: ArrayLike, q: ArrayLike, *, chosen: int = 1) -> Floats:
+    """[...] what sampling alone gives for `js_divergence_bits`: (m - 1) s (1/n_p + 1/n_q) / (8 ln 2), m experts met.
+
+    n are the sums of the counts and s = (E - K) / (E - 1), as in `mutual_information_bias`.
+    """
+    met = (np.asarray(p) + np.asarray(q) > 0).sum(-1)
+    return np.maximum(met - 1, 0) * _noise(p, q, chosen) / (8 * np.log(2))
+
+
+def expected_normalized_js_divergence(p: ArrayLike, q: ArrayLike, *, chosen: int = 1) -> Floats:
+    """[...] what sampling alone gives for `normalized_js_divergence`."""
+    return ratio(expected_js_divergence_bits(p, q, chosen=chosen), _room_bits(p, q))
+
+
+def expected_load_cosine(p: ArrayLike, q: ArrayLike, *, chosen: int = 1) -> Floats:
+    """[...] what two samples of the pooled load give for `load_cosine`, to first order in 1 / n."""
+    f = (share(p) + share(q)) / 2
+    square = (f * f).sum(-1)
+    across = (1 - square) - ratio((f**3).sum(-1) - square**2, square)
+    return np.clip(1 - ratio(across, 2 * square) * _noise(p, q, chosen), 0, 1)
+
+
+def _room_bits(p: ArrayLike, q: ArrayLike) -> Floats:
+    """[...] log E - mean entropy; 0 where rounding is all there is."""
+    f, g = share(p), share(q)
+    room = np.log2(f.shape[-1]) - (_entropy_bits(f) + _entropy_bits(g)) / 2
+    return np.where(room > 1e-12, room, 0.0)
+
+
+def _noise(p: ArrayLike, q: ArrayLike, chosen: int) -> Floats:
+    experts = np.asarray(p).shape[-1]
+    inverse = sum(ratio(1.0, np.asarray(counts, np.float64).sum(-1)) for counts in (p, q))
+    return np.asarray(inverse * (experts - chosen) / max(experts - 1, 1))
+
+
+def _entropy_bits(f: Floats) -> Floats:
+    return -(f * np.log2(np.where(f > 0, f, 1.0))).sum(-1)
+
+
+def _fewest(f: Floats, mass: float) -> NDArray[np.bool_]:
+    order = np.argsort(-f, axis=-1, kind="stable")
+    held = np.take_along_axis(f, order, -1)
+    needed = held.cumsum(-1) - held < mass - 1e-12
+    chosen = np.zeros(f.shape, bool)
+    np.put_along_axis(chosen, order, needed, -1)
+    return chosen

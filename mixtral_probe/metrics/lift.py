@@ -1,0 +1,58 @@
+"""Which token types an expert is chosen for more often than its load explains: lift, nPMI, p-values, false discoveries.
+
+`counts` is `[..., V, E]`: tokens of each type that chose each expert; `n` `[..., V]` tokens of each type; `load`
+`[..., E]` tokens that chose each expert; `tokens` `[...]` all of them.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats as distributions
+
+from mixtral_probe.metrics.load import ratio
+
+Floats = NDArray[np.float64]
+
+
+def token_lift(counts: ArrayLike, n: ArrayLike, load: ArrayLike, tokens: ArrayLike) -> Floats:
+    """[..., V, E] (N(x, e) / N(x)) / F_e: how many times the usual share of a type's tokens chose the expert."""
+    frequency = ratio(load, np.asarray(tokens, np.float64)[..., None])
+    return ratio(ratio(counts, np.asarray(n, np.float64)[..., None]), frequency[..., None, :])
+
+
+def token_npmi(counts: ArrayLike, n: ArrayLike, load: ArrayLike) -> Floats:
+    """[..., V, E] ln(p(x, e) / (p(x) p(e))) / -ln p(x, e), in [-1, 1]: -1 never together, 0 independent (Bouma 2009).
+
+    p is over assignments: a token's K choices are K draws of (type, expert).
+    """
+    joint, total = np.asarray(counts, np.float64), np.asarray(load, np.float64).sum(-1)[..., None, None]
+    p = ratio(joint, total)
+    types = ratio(joint.sum(-1, keepdims=True), total)
+    experts = ratio(np.asarray(load, np.float64)[..., None, :], total)
+    there, alone = (p > 0) & (p < 1), np.broadcast_to(types * experts, p.shape)
+    logs = np.log(np.divide(p, alone, out=np.ones_like(p), where=there))
+    value = np.divide(logs, -np.log(np.where(there, p, 0.5)), out=np.full(p.shape, -1.0), where=there)
+    possible = np.isfinite(p) & np.isfinite(alone) & (alone > 0)
+    return np.where(possible, np.where(p == 1, 1.0, value), np.nan)
+
+
+def lift_p_values(counts: ArrayLike, n: ArrayLike, load: ArrayLike, tokens: ArrayLike) -> Floats:
+    """[..., V, E] one-sided p: so many or more of the type's tokens choose the expert when routing ignores the type.
+
+    Exact for tokens that are independent of each other (hypergeometric, Fisher). Tokens of one document are not
+    quite, so the small ones are too small: use them to order, and hold what matters against other documents.
+    """
+    total, took = np.asarray(tokens)[..., None, None], np.asarray(load)[..., None, :]
+    own = np.asarray(n)[..., None]
+    return np.asarray(distributions.hypergeom.sf(np.asarray(counts) - 1, total, took, own))
+
+
+def false_discovery_rates(p: ArrayLike) -> Floats:
+    """[...] of p-values all tested together: the share of false finds when everything up to here is called one.
+
+    Benjamini & Hochberg (1995), over all values that are not missing; the missing stay so.
+    """
+    values = np.asarray(p, np.float64)
+    found, known = np.full(values.shape, np.nan), np.isfinite(values)
+    if known.any():
+        found[known] = distributions.false_discovery_control(values[known])
+    return found

@@ -1,0 +1,127 @@
+"""How much of a token type's routing one expert has: vocabulary specialization, and what chance gives for it.
+
+`counts` is `[..., V, E]`: how often the tokens of each of V types chose each expert. K is how many a token chooses.
+"""
+
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixtral_probe.metrics.load import ratio
+
+Floats = NDArray[np.float64]
+Weighting = Literal["type", "token"]
+SETS = 2**13
+_COUNTED = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 24, 32, 48, 64)
+"""Numbers of tokens that are drawn one by one; between them the curve is straight in the logarithm."""
+_DOUBLINGS = 40
+
+
+def occurrences(counts: ArrayLike, *, chosen: int = 1) -> Floats:
+    """[..., V] N(x) = sum_e N(x, e) / K, how many tokens each type has."""
+    return np.asarray(counts, np.float64).sum(-1) / chosen
+
+
+def type_weights(n: ArrayLike, *, min_count: int = 1, weighting: Weighting = "type") -> Floats:
+    """[..., V] what each type counts in a mean: 1 or its tokens N(x), and 0 where N(x) < `min_count`."""
+    tokens = np.asarray(n, np.float64)
+    return np.where(tokens >= min_count, tokens if weighting == "token" else 1.0, 0.0)
+
+
+def largest_share(counts: ArrayLike, *, chosen: int = 1) -> Floats:
+    """[..., V] max_e N(x, e) / N(x), in [K/E, 1]; NaN for a type without tokens."""
+    return ratio(np.asarray(counts).max(-1, initial=0), occurrences(counts, chosen=chosen))
+
+
+def vocabulary_specialization(
+    counts: ArrayLike, *, chosen: int = 1, min_count: int = 1, weighting: Weighting = "type"
+) -> Floats:
+    """[...] mean over types of max_e N(x, e) / N(x), in [K/E, 1] (OLMoE, 2409.02060, eq. 8, as its code has it).
+
+    A type met once scores 1 whatever the router does: hold it against `expected_largest_share` of as many tokens, or
+    take `vocabulary_specialization_crossval`. OLMoE's layer values have no minimum count, its table 8 has 10.
+    """
+    weights = type_weights(occurrences(counts, chosen=chosen), min_count=min_count, weighting=weighting)
+    return mean_over_types(largest_share(counts, chosen=chosen), weights)
+
+
+def vocabulary_specialization_crossval(
+    halves: ArrayLike, *, chosen: int = 1, min_count: int = 1, weighting: Weighting = "type"
+) -> tuple[Floats, Floats]:
+    """The share of each type's tokens that chose the expert which leads in the other half of the documents.
+
+    Either half is tried with the other's leaders, and the two are averaged. Only types met in both halves count.
+
+    Args:
+        halves: [..., 2, V, E] counts in two halves of the documents.
+        chosen: K.
+        min_count: least number of tokens of a type, both halves together.
+        weighting: every type alike, or each by its tokens in the half tried.
+
+    Returns:
+        value [...] in [0, 1], and null [...]: the mean share of all tokens that chose those leaders, which is what a
+        router blind to the type gives, about K/E.
+    """
+    counts = np.asarray(halves, np.float64)
+    tried = counts[..., ::-1, :, :]
+    leader = counts.argmax(-1)[..., None]
+    n = occurrences(tried, chosen=chosen)
+    met = (n > 0).all(-2, keepdims=True) & (n.sum(-2, keepdims=True) >= min_count)
+    weights = np.where(met, type_weights(n, weighting=weighting), 0.0)
+    own = ratio(np.take_along_axis(tried, leader, -1)[..., 0], n)
+    load = ratio(tried.sum(-2), tried.sum((-1, -2))[..., None] / chosen)
+    usual = np.take_along_axis(np.broadcast_to(load[..., None, :], tried.shape), leader, -1)[..., 0]
+    return mean_over_types(own, weights).mean(-1), mean_over_types(usual, weights).mean(-1)
+
+
+def mean_over_types(values: ArrayLike, weights: ArrayLike) -> Floats:
+    """[...] weighted mean over the last axis of the types with a weight; NaN where none has."""
+    w = np.asarray(weights, np.float64)
+    return ratio((w * np.where(w > 0, values, 0.0)).sum(-1), w.sum(-1))
+
+
+def expected_largest_share(n: ArrayLike, frequency: ArrayLike) -> Floats:
+    """[...] E[max_e N(x, e) / N(x)] of types of n tokens which choose by the experts' loads alone, whatever their type.
+
+    Simulated with a fixed seed: up to 64 tokens choose one by one (error about .004), each K different experts with
+    exactly these frequencies (systematic sampling in a random order, Madow 1949); more are drawn from the normal with
+    the mean and covariance of those. For uniform top-2 of 8: n = 1 gives 1, 2 .732, 10 .470, 100 .316, 1000 .271.
+
+    Args:
+        n: [...] tokens of each type, at least 1.
+        frequency: [E] share of tokens that choose each expert, F_i, sum K.
+    """
+    at, curve = _curve(tuple(np.asarray(frequency, np.float64).round(12).tolist()))
+    return np.interp(np.log(np.maximum(np.asarray(n, np.float64), 1)), at, curve)
+
+
+@lru_cache(maxsize=1024)
+def _curve(frequency: tuple[float, ...]) -> tuple[Floats, Floats]:
+    """log n and E[max share] at the numbers of tokens that are simulated, and at doublings beyond."""
+    rate = np.array(frequency)
+    sets = _choices(rate)
+    means = [sets[: SETS // n * n].reshape(-1, n, len(rate)).sum(1).max(-1).mean() / n for n in _COUNTED]
+    values, vectors = np.linalg.eigh(np.cov(sets.T).reshape(len(rate), -1))
+    root = vectors * np.sqrt(np.maximum(values, 0))
+    noise = np.random.default_rng(1).standard_normal((4000, len(rate))) @ root.T
+    beyond = _COUNTED[-1] * 2.0 ** np.arange(1, _DOUBLINGS)
+    means += [(rate + noise / np.sqrt(n)).max(-1).mean() for n in beyond]
+    return np.log(np.concatenate([_COUNTED, beyond])), np.array(means)
+
+
+def _choices(rate: Floats) -> Floats:
+    """[SETS, E] 1 where a token chose the expert; every expert has exactly its rate."""
+    order, start = _draws(len(rate))
+    ends = np.ceil(rate[order].cumsum(-1) - start[:, None])
+    taken = np.diff(ends, axis=-1, prepend=0.0)
+    sets = np.zeros(order.shape)
+    np.put_along_axis(sets, order, taken, axis=-1)
+    return sets
+
+
+@lru_cache(maxsize=4)
+def _draws(num_experts: int) -> tuple[NDArray[np.intp], Floats]:
+    rng = np.random.default_rng(0)
+    return rng.random((SETS, num_experts)).argsort(-1), rng.random(SETS)
