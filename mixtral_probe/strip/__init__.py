@@ -1,5 +1,6 @@
 """Text coloured token by token: what is drawn, and the script and style that draw it in a page or a notebook."""
 
+from mixtral_probe.strip.attended import by_attention
 from mixtral_probe.strip.tokens import BREAK, GLYPH, TEXT, Bar, Part, Token, parts, payload, script, style
 from mixtral_probe.strip.windows import Window, by_expert, by_loss, windows
 
@@ -11,6 +12,7 @@ __all__ = [
     "Part",
     "Token",
     "Window",
+    "by_attention",
     "by_expert",
     "by_loss",
     "parts",
