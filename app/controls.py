@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import sources
 import streamlit as st
+import where_field
 
 from mixtral_probe import InputError, Trace
 from mixtral_probe.stats import ALL, RoutingStats
@@ -22,6 +23,8 @@ class Chosen:
     layer: int
     """As the model numbers it."""
     group: str
+    where: str | None = None
+    """Which tokens count in which layer, as an expression; None for all. `stats` and `table` are of these alone."""
 
     @property
     def row(self) -> int:
@@ -29,8 +32,8 @@ class Chosen:
         return self.stats.layers.index(self.layer)
 
     def table(self, name: str) -> pd.DataFrame:
-        """A table of the whole trace."""
-        return sources.table(self.source, name)
+        """A table of the whole trace, or of what `where` says."""
+        return sources.table(self.source, name, self.where)
 
 
 def sidebar() -> None:
@@ -45,6 +48,9 @@ def chosen() -> Chosen:
     found: Chosen | None = st.session_state.get("chosen")
     if found is None:
         _nothing_to_show()
+        st.stop()
+    if found.where is not None and not found.stats.sums.tokens[found.row].any():
+        _nothing_selected(found)
         st.stop()
     return found
 
@@ -74,13 +80,14 @@ def _choose() -> Chosen | None:
     names = sources.names(list(offered.values()))
     key = st.selectbox("Trace", list(offered), format_func=names.__getitem__, key="trace", bind="query-params")
     try:
-        trace, stats = sources.opened(offered[key]), sources.stats(offered[key])
+        trace, whole = sources.opened(offered[key]), sources.stats(offered[key])
     except InputError as error:
         st.error(str(error))
         return None
-    chosen = Chosen(offered[key], trace, stats, _layer(stats.layers), _group(stats.groups))
+    layer, group = _layer(whole.layers), _group(whole.groups)
+    where, stats = where_field.choose(offered[key], whole)
     _describe(offered[key], trace)
-    return chosen
+    return Chosen(offered[key], trace, stats, layer, group, where)
 
 
 def _layer(layers: tuple[int, ...]) -> int:
@@ -110,6 +117,18 @@ def _describe(source: sources.Source, trace: Trace) -> None:
         f"**{model}** · {trace.num_layers} layers × {trace.num_experts} experts, {trace.num_experts_per_tok} per token"
         f"  \n{trace.num_documents:,} documents · {trace.num_tokens:,} tokens"
     )
+
+
+def _nothing_selected(chosen: Chosen) -> None:
+    elsewhere = [layer for row, layer in enumerate(chosen.stats.layers) if chosen.stats.sums.tokens[row].any()]
+    with st.container(border=True):
+        st.title(f":material/filter_alt_off: No token of layer {chosen.layer} is selected", anchor=False)
+        st.write("The expression in the field **Where**, on the left, leaves none over:")
+        st.code(chosen.where, language=None, wrap_lines=True)
+        if elsewhere:
+            st.write(f"There are some in layers {', '.join(map(str, elsewhere))}.")
+            st.button(f"Go to layer {elsewhere[0]}", on_click=wish, kwargs={"layer": elsewhere[0]})
+        st.button("Show everything again", on_click=wish, kwargs={"where": ""})
 
 
 def _nothing_to_show() -> None:

@@ -3,7 +3,6 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import settings
@@ -11,6 +10,7 @@ import streamlit as st
 
 from mixtral_probe import InputError, Trace, tables
 from mixtral_probe.resources import data_path
+from mixtral_probe.selection import select
 from mixtral_probe.stats import RoutingStats, routing_stats
 
 
@@ -93,9 +93,14 @@ def _opened(path: str, stamp: str) -> Trace:
     return Trace.load(path)
 
 
-@st.cache_resource(max_entries=settings.TRACES_OPEN, show_spinner="Reading the statistics …")
-def _stats(path: str, stamp: str) -> RoutingStats:
-    return routing_stats(_opened(path, stamp))
+@st.cache_resource(max_entries=2 * settings.TRACES_OPEN, show_spinner="Reading the statistics …")
+def _stats(path: str, stamp: str, where: str | None) -> RoutingStats:
+    return routing_stats(_opened(path, stamp), where)
+
+
+@st.cache_resource(max_entries=settings.TRACES_OPEN, show_spinner="Selecting …")
+def _selected(path: str, stamp: str, where: str) -> Trace:
+    return select(_opened(path, stamp), where)
 
 
 @st.cache_resource(max_entries=2 * settings.TRACES_OPEN, show_spinner=False)
@@ -103,9 +108,13 @@ def _document(path: str, stamp: str, document: int) -> Trace:
     return _opened(path, stamp).select([document])
 
 
-def stats(source: Source) -> RoutingStats:
-    """The statistics beside the trace, by domain where its documents have one."""
-    return _stats(str(source.path), source.stamp)
+def stats(source: Source, where: str | None = None) -> RoutingStats:
+    """The statistics beside the trace, by domain where its documents have one; or those of what is selected.
+
+    Raises:
+        SelectionError: the expression names what the trace lacks.
+    """
+    return _stats(str(source.path), source.stamp, where)
 
 
 def document(source: Source, number: int) -> Trace:
@@ -113,24 +122,31 @@ def document(source: Source, number: int) -> Trace:
     return _document(str(source.path), source.stamp, number)
 
 
-def table(source: Source, name: str) -> pd.DataFrame:
-    """A table of the whole trace, by its name in `tables.TABLES`."""
-    return _table(str(source.path), source.stamp, name, None)
+def table(source: Source, name: str, where: str | None = None) -> pd.DataFrame:
+    """A table of the whole trace, or of what is selected, by its name in `tables.TABLES`.
+
+    What was summed over all tokens while running cannot be narrowed, and is of the whole trace always.
+    """
+    spec = tables.TABLES[name]
+    summed = spec.source == "trace" and not spec.per_token
+    return _table(str(source.path), source.stamp, name, None, None if summed else where)
 
 
 def document_table(source: Source, name: str, number: int) -> pd.DataFrame:
     """A table of one document alone, which in it is document 0."""
-    return _table(str(source.path), source.stamp, name, number)
+    return _table(str(source.path), source.stamp, name, number, None)
 
 
 @st.cache_resource(max_entries=settings.TABLES_KEPT, show_spinner="Computing …")
-def _table(path: str, stamp: str, name: str, number: int | None) -> pd.DataFrame:
+def _table(path: str, stamp: str, name: str, number: int | None, where: str | None) -> pd.DataFrame:
     """Kept as it is, not copied: nobody changes a table."""
     spec = tables.TABLES[name]
-    of: Any = _opened(path, stamp) if number is None else _document(path, stamp, number)
-    if spec.source == "stats":
-        of = _stats(path, stamp) if number is None else RoutingStats.from_trace(of)
-    return spec.function(of)
+    if spec.source == "stats" and number is None:
+        return spec.function(_stats(path, stamp, where))
+    of = _opened(path, stamp) if number is None else _document(path, stamp, number)
+    if where is not None:
+        of = _selected(path, stamp, where)
+    return spec.function(of if spec.source == "trace" else RoutingStats.from_trace(of))
 
 
 @st.cache_resource(max_entries=1)
