@@ -1,13 +1,16 @@
 """The methods of a probe that ask what its experts do."""
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import Any
 
 from mixtral_probe.corpus import Source, corpus_name, read_corpus
+from mixtral_probe.engine.ablation import ABLATION_POSITIONS, ablation
 from mixtral_probe.engine.capture import POSITIONS_IN_A_BATCH
 from mixtral_probe.engine.progress import OnProgress, ShouldStop
 from mixtral_probe.engine.saliency import saliency
 from mixtral_probe.engine.similarity import SAMPLED_TOKENS, expert_subsets, similarity
+from mixtral_probe.instruments.placebo import Semantics
 from mixtral_probe.model import MixtralForCausalLM
 from mixtral_probe.tokenizer import Tokenizer
 from mixtral_probe.trace import Result
@@ -103,6 +106,45 @@ class ExpertMethods:
         return expert_subsets(
             self.model, self.tokenizer, read_corpus(source), sizes=sizes, tokens=tokens, on_progress=on_progress,
             should_stop=should_stop, positions_in_a_batch=positions_in_a_batch, **self._names(source),
+        )  # fmt: skip
+
+    def ablation(
+        self,
+        source: Source,
+        *,
+        semantics: Semantics = "mask",
+        layers: Sequence[int] | None = None,
+        experts: Sequence[int] | None = None,
+        placebo: bool = True,
+        seed: int = 0,
+        path: str | PathLike[str] | None = None,
+        window: int | None = None,
+        on_progress: OnProgress | None = None,
+        should_stop: ShouldStop | None = None,
+        positions_in_a_batch: int = ABLATION_POSITIONS,
+    ) -> Result:
+        """What is lost without each expert: taken away one at a time, the loss measured again; for ``tables.ablation``.
+
+        Every run begins at the layer it changes, with what the layers below made stored.
+
+        Args:
+            source: as in ``trace``.
+            semantics: "mask": it cannot be chosen, the next best takes over, weights sum to 1. "zero": its output is 0,
+                weights are kept. "zero_renorm": its output is 0, the other weights of the token are made to sum to 1.
+                "mean": its output is its mean over these documents.
+            layers, experts: only these; None for all.
+            placebo: beside each, do the same to as many assignments of tokens drawn at random.
+            seed: of the placebo.
+            path: a folder to write the result to. An interrupted run with the same arguments continues.
+            window, on_progress, should_stop, positions_in_a_batch: as in ``trace``; every run over a token counts.
+
+        Raises:
+            InputError: something asked for does not exist or does not fit; the sentence says what to do.
+        """
+        return ablation(
+            self.model, self.tokenizer, read_corpus(source), semantics=semantics, layers=layers, experts=experts,
+            placebo=placebo, seed=seed, path=path, window=window, on_progress=on_progress, should_stop=should_stop,
+            positions_in_a_batch=positions_in_a_batch, **self._names(source),
         )  # fmt: skip
 
     def _names(self, source: Source) -> dict[str, Any]:

@@ -89,14 +89,7 @@ class Parts:
             shutil.rmtree(self.folder)
 
     def _open(self, folder: Path, name: str) -> None:
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            write_bytes(folder / PLAN, json.dumps({"name": name}).encode())
-        if not (folder / PLAN).is_file() or json.loads((folder / PLAN).read_text()).get("name") != name:
-            raise InputError(
-                f"{folder} holds an unfinished run with another model, text or settings: "
-                "finish that one, delete the folder, or write elsewhere"
-            )
+        open_parts(folder, name)
         for file in sorted(folder.glob("*.json")):
             if file.name != PLAN:
                 self._held[int(file.stem)] = Part(json.loads(file.read_text()), Trace.load(file.with_suffix(".trace")))
@@ -105,6 +98,18 @@ class Parts:
 def parts_folder(path: Path) -> Path:
     """Where the parts of an unfinished trace lie."""
     return path.with_name(f"{path.name}.parts")
+
+
+def open_parts(folder: Path, name: str) -> None:
+    """Make the folder of a run's parts, or make sure that it is that of the same run, or raise InputError."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        write_bytes(folder / PLAN, json.dumps({"name": name}).encode())
+    if not (folder / PLAN).is_file() or json.loads((folder / PLAN).read_text()).get("name") != name:
+        raise InputError(
+            f"{folder} holds an unfinished run with another model, text or settings: "
+            "finish that one, delete the folder, or write elsewhere"
+        )
 
 
 def _copy(builder: TraceBuilder, document: int, target: slice, trace: Trace, own: int) -> None:

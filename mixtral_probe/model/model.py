@@ -95,20 +95,31 @@ class MixtralModel(nn.Module):
         call.input_ids = None if input_ids is None else input_ids.to(hidden.device, torch.int64)
 
         hidden = Visitors(listeners, MODEL, call)(Site.EMBEDDING, hidden)
-        again = self._recomputes()
-        for index, layer in enumerate(self.layers):
-            if self.spread:
-                hidden, call = _beside(next(layer.parameters()), hidden, call)
-            visit = Visitors(listeners, index, call)
-            hidden = recomputed(layer, hidden, call, visit) if again else layer(hidden, call, visit)
-        if self.spread:
-            hidden, call = _beside(self.norm.weight, hidden, call)
-        hidden = self.norm(hidden)
+        hidden, call = self.run_layers(hidden, call, listeners)
 
         if call.cache is not None:
             call.cache.calls += 1
         out = ModelOutput(hidden, call, call.cache, **collector.outputs(hidden))
         return out if (config.return_dict if return_dict is None else return_dict) else out.to_tuple()
+
+    def run_layers(
+        self, hidden: Tensor, call: Call, instruments: Sequence[Instrument] = (), first: int = 0
+    ) -> tuple[Tensor, Call]:
+        """The residual stream [B, S, C] before layer ``first`` → after the last layer and the final norm.
+
+        With the ``call`` of an earlier pass without a cache, that pass goes on from the middle. Returns the call too,
+        on the device of what it returns.
+        """
+        again = self._recomputes()
+        for index in range(first, len(self.layers)):
+            layer = self.layers[index]
+            if self.spread:
+                hidden, call = _beside(next(layer.parameters()), hidden, call)
+            visit = Visitors(instruments, index, call)
+            hidden = recomputed(layer, hidden, call, visit) if again else layer(hidden, call, visit)
+        if self.spread:
+            hidden, call = _beside(self.norm.weight, hidden, call)
+        return self.norm(hidden), call
 
     def _recomputes(self) -> bool:
         return self.gradient_checkpointing and self.training and torch.is_grad_enabled()

@@ -1,5 +1,6 @@
 """Tidy tables of a trace or its statistics, one function per table; `TABLES` lists and documents them all."""
 
+from mixtral_probe.tables.ablation import ablation
 from mixtral_probe.tables.agreement import agreement, saturation
 from mixtral_probe.tables.attention import attention_summary
 from mixtral_probe.tables.attention_maps import attended_experts, attention_rollout, attention_weights
@@ -29,6 +30,7 @@ __all__ = [
     "EXPERIMENTS",
     "TABLES",
     "TableSpec",
+    "ablation",
     "agreement",
     "attended_experts",
     "attention_rollout",

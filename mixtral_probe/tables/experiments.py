@@ -5,6 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from mixtral_probe.tables.ablation import ABLATION, ablation
+from mixtral_probe.tables.ablation import KEYS as ABLATION_KEYS
 from mixtral_probe.tables.registry import COLUMNS, VALUES, TableSpec
 from mixtral_probe.tables.saliency import COLUMNS as SALIENCY_COLUMNS
 from mixtral_probe.tables.saliency import (
@@ -57,6 +59,13 @@ EXPERIMENTS: dict[str, TableSpec] = {
             TIMING,
             "Where the time and memory of a forward pass went, by part, site, layer and expert.",
             TIMING_COLUMNS,
+        ),
+        _spec(
+            ablation,
+            ABLATION_KEYS,
+            ABLATION,
+            "What is lost without each expert, beside a placebo.",
+            {"null": "what the placebo loses, or what `metric` says; empty where no placebo was run"},
         ),
         _spec(
             saliency,

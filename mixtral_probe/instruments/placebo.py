@@ -1,0 +1,76 @@
+"""The placebo of an ablation: as many assignments of tokens to experts, damaged alike, of no expert in particular."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mixtral_probe.instruments.recorder import Window
+from mixtral_probe.model.sites import Call, ExpertSlice, Routing, Site
+
+Semantics = Literal["mask", "zero", "zero_renorm", "mean"]
+_SITES = {"mask": Site.ROUTER_LOGITS, "zero": Site.ROUTING, "zero_renorm": Site.ROUTING, "mean": Site.EXPERT_OUTPUT}
+
+
+@dataclass(frozen=True)
+class DamageAssignments:
+    """What an ablation does to all assignments of one expert, done to any set of assignments of a layer."""
+
+    layer: int
+    damaged: Tensor
+    """[T, E] bool, which expert is taken from which row of the call."""
+    semantics: Semantics
+    means: Tensor | None = None
+    """[E, C] what takes the place of an output, for the semantics "mean"."""
+
+    def wants(self, site: Site, layer: int) -> bool:
+        """One site of the layer."""
+        return layer == self.layer and site is _SITES[self.semantics]
+
+    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+        """The value without the damaged assignments."""
+        if site is Site.ROUTER_LOGITS:
+            return value.masked_fill(self.damaged, -torch.inf)
+        if site is Site.EXPERT_OUTPUT:
+            return self._mean(value)
+        return self._without_weight(value)
+
+    def _without_weight(self, routing: Routing) -> Routing:
+        kept = routing.weights.masked_fill(self.damaged.gather(1, routing.expert_ids), 0)
+        if self.semantics == "zero_renorm":
+            total = kept.sum(1, keepdim=True)
+            kept = torch.where(total > 0, kept / total, kept)
+        return replace(routing, weights=kept)
+
+    def _mean(self, shown: ExpertSlice) -> ExpertSlice:
+        assert self.means is not None
+        meant = self.damaged[shown.rows, shown.expert, None]
+        return replace(shown, values=torch.where(meant, self.means[shown.expert].to(shown.values), shown.values))
+
+
+def matched_assignments(
+    expert_ids: np.ndarray, windows: Iterable[Window], positions: int, *, num_experts: int, expert: int,
+    seed: tuple[int, ...],
+) -> np.ndarray:  # fmt: skip
+    """[T, E] bool: in each window as many assignments of each rank as the expert has, of tokens drawn at random.
+
+    The same in whatever batch a window is.
+
+    Args:
+        expert_ids: [T, K] the choice without ablation; T = windows · positions.
+        windows: of the rows.
+        positions: S.
+        expert: whose load is matched.
+        seed: with document and window, of what is drawn.
+    """
+    damaged = np.zeros((len(expert_ids), num_experts), bool)
+    for row, window in enumerate(windows):
+        own = np.arange(row * positions, row * positions + window.length)
+        order = np.random.default_rng([*seed, window.document, window.chunk]).permutation(own)
+        ends = np.cumsum((expert_ids[own] == expert).sum(0))
+        for rank, part in enumerate(np.split(order, ends)[:-1]):  # nobody twice, so no token loses more than one
+            damaged[part, expert_ids[part, rank]] = True
+    return damaged
