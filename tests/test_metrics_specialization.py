@@ -1,0 +1,163 @@
+"""Vocabulary specialization, lift and divergences: hand values, the null of uniform routing, scipy, simulation."""
+
+import numpy as np
+import pytest
+from scipy import stats as distributions
+from scipy.spatial.distance import jensenshannon
+
+from mixtral_probe import metrics
+
+
+def uniform_sets(rng, tokens, experts=8, chosen=2):
+    return rng.random((tokens, experts)).argsort(-1)[:, :chosen]
+
+
+def test_vocabulary_specialization_by_hand():
+    counts = np.array([[3, 1, 0], [1, 1, 0], [0, 0, 8]])  # one choice each: 3/4, 1/2, 1
+    assert metrics.vocabulary_specialization(counts) == pytest.approx((0.75 + 0.5 + 1) / 3)
+    assert metrics.vocabulary_specialization(counts, min_count=4) == pytest.approx((0.75 + 1) / 2)
+    assert metrics.vocabulary_specialization(counts, weighting="token") == pytest.approx(12 / 14)
+    # Two choices each: 2 tokens of the first type, of which 2 at most can have chosen an expert.
+    assert metrics.vocabulary_specialization([[2, 1, 1]], chosen=2) == 1
+    assert np.isnan(metrics.vocabulary_specialization(counts, min_count=9))
+    assert np.isnan(metrics.vocabulary_specialization(np.zeros((0, 3))))
+
+
+def test_crossval_by_hand():
+    first, second = [[3, 1], [0, 2], [1, 0]], [[1, 3], [0, 4], [0, 0]]
+    value, null = metrics.vocabulary_specialization_crossval([first, second])
+    # Leaders of the first half tried in the second: 1/4 and 4/4; of the second in the first: 1/4 and 2/2.
+    assert value == pytest.approx((1.25 / 2 + 1.25 / 2) / 2)
+    # Loads: second half 1/8 and 7/8, first 4/7 and 3/7; leaders 0 and 1, then 1 and 1.
+    assert null == pytest.approx(((1 / 8 + 7 / 8) / 2 + 3 / 7) / 2)
+    value, null = metrics.vocabulary_specialization_crossval([first, np.zeros((3, 2))])
+    assert np.isnan(value)
+    assert np.isnan(null)
+
+
+def test_routing_by_token_is_specialized_by_either_estimate():
+    halves = np.stack([np.diag([4, 1, 9]), np.diag([2, 5, 1])])
+    assert metrics.vocabulary_specialization(halves.sum(0)) == 1
+    assert metrics.vocabulary_specialization_crossval(halves)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"),
+    [
+        (1, 1.0),
+        (2, 41 / 56),
+        (3, 0.669),
+        (5, 0.563),
+        (10, 0.470),
+        (20, 0.404),
+        (50, 0.346),
+        (100, 0.318),
+        (1000, 0.271),
+    ],
+)
+def test_null_of_uniform_top_2_of_8(n, expected):
+    assert metrics.expected_largest_share(n, np.full(8, 0.25)) == pytest.approx(expected, abs=0.005)
+
+
+def test_null_of_uneven_loads_is_that_of_simulated_routing():
+    rng, weights = np.random.default_rng(3), np.array([4.0, 2, 1, 1])
+    first = rng.choice(4, 60_000, p=weights / 8)
+    load = np.bincount(first, minlength=4) / 60_000
+    for n in (3, 12, 100):
+        shares = [np.bincount(part, minlength=4).max() / n for part in first[: 60_000 // n * n].reshape(-1, n)]
+        assert metrics.expected_largest_share(n, load) == pytest.approx(np.mean(shares), abs=0.008)
+    assert metrics.expected_largest_share(7, np.ones(3)) == 1  # every token chooses every expert
+
+
+def test_plug_in_is_lifted_by_rare_types_and_crossval_is_not():
+    rng = np.random.default_rng(0)
+    types, sets = rng.integers(0, 400, 4000), uniform_sets(rng, 4000)
+    halves = np.zeros((2, 400, 8))
+    np.add.at(halves, (np.repeat(np.arange(4000) % 2, 2), np.repeat(types, 2), sets.ravel()), 1)
+    plug_in = metrics.vocabulary_specialization(halves.sum(0), chosen=2)
+    n = metrics.occurrences(halves.sum(0), chosen=2)
+    assert plug_in == pytest.approx(metrics.expected_largest_share(n, np.full(8, 0.25)).mean(), abs=0.012)
+    assert plug_in > 0.45
+    value, null = metrics.vocabulary_specialization_crossval(halves, chosen=2)
+    assert value == pytest.approx(0.25, abs=0.02)
+    assert null == pytest.approx(0.25, abs=0.02)
+
+
+def test_lift_and_npmi_by_hand():
+    counts, n, load, tokens = [[6, 2], [2, 10]], [8, 12], [8, 12], 20
+    np.testing.assert_allclose(
+        metrics.token_lift(counts, n, load, tokens)[0], [(6 / 8) / (8 / 20), (2 / 8) / (12 / 20)]
+    )
+    expected = np.log(0.3 / (0.4 * 0.4)) / -np.log(0.3)
+    assert metrics.token_npmi(counts, n, load)[0, 0] == pytest.approx(expected)
+    assert metrics.token_npmi([[3, 0], [0, 3]], [3, 3], [3, 3]).tolist() == [[1, -1], [-1, 1]]
+    assert metrics.token_npmi([[4.0]], [4], [4]).item() == 1
+    assert np.isnan(metrics.token_lift([[0, 0]], [0], [0, 0], 0)).all()
+
+
+def test_p_values_are_those_of_fisher():
+    counts, n, load, tokens = np.array([[6, 2], [2, 10]]), np.array([8, 12]), np.array([8, 12]), 20
+    p = metrics.lift_p_values(counts, n, load, tokens)
+    assert p[0, 0] == pytest.approx(distributions.fisher_exact([[6, 2], [2, 10]], "greater").pvalue)
+    assert p[0, 1] == pytest.approx(distributions.fisher_exact([[2, 6], [10, 2]], "greater").pvalue)
+
+
+def test_p_values_of_routing_blind_to_types_are_uniform():
+    rng = np.random.default_rng(1)
+    draws = distributions.hypergeom.rvs(4000, 1000, 400, size=2000, random_state=rng)
+    p = [metrics.lift_p_values([[k]], [400], [1000], 4000).item() for k in np.unique(draws)]
+    found = dict(zip(np.unique(draws), p, strict=True))
+    values = np.array([found[k] for k in draws])
+    # A p-value of counts is a step function, and its middle (mid-p) is uniform up to a step.
+    middle = values - distributions.hypergeom.pmf(draws, 4000, 1000, 400) * rng.random(2000)
+    assert distributions.kstest(middle, "uniform").pvalue > 0.01
+    assert (values <= 0.05).mean() <= 0.06
+
+
+def test_false_discoveries_by_hand():
+    # Benjamini and Hochberg: p m / rank, made monotone from the largest down.
+    found = metrics.false_discovery_rates([0.01, 0.04, 0.03, np.nan])
+    np.testing.assert_allclose(found, [0.03, 0.04, 0.04, np.nan])
+    assert np.isnan(metrics.false_discovery_rates([[np.nan]])).all()
+
+
+def test_divergences_are_those_of_scipy_and_keep_their_ends():
+    p, q = np.array([5, 1, 3, 1]), np.array([1, 1, 1, 7])
+    assert metrics.js_divergence_bits(p, q) == pytest.approx(jensenshannon(p, q, base=2) ** 2)
+    entropy = (distributions.entropy(p, base=2) + distributions.entropy(q, base=2)) / 2
+    expected = jensenshannon(p, q, base=2) ** 2 / (2 - entropy)
+    assert metrics.normalized_js_divergence(p, q) == pytest.approx(expected)
+    assert metrics.load_cosine(p, q) == pytest.approx(p @ q / np.linalg.norm(p) / np.linalg.norm(q))
+    apart = np.array([1, 1, 0, 0]), np.array([0, 0, 2, 2])
+    assert metrics.js_divergence_bits(*apart) == metrics.normalized_js_divergence(*apart) == 1
+    assert metrics.load_cosine(*apart) == metrics.top_p_jaccard(*apart) == 0
+    assert metrics.js_divergence_bits(p, 3 * p) == pytest.approx(0, abs=1e-15)
+    assert metrics.top_p_jaccard(p, [5, 0, 5, 0]) == 1 / 1
+    assert metrics.top_p_jaccard(p, q) == 0
+
+
+def test_divergences_of_nothing_are_missing_without_a_warning():
+    for formula in (
+        metrics.js_divergence_bits, metrics.normalized_js_divergence, metrics.load_cosine, metrics.top_p_jaccard,
+        metrics.expected_js_divergence_bits, metrics.expected_load_cosine,
+    ):  # fmt: skip
+        assert np.isnan(formula([0, 0, 0], [1, 2, 3])), formula.__name__
+    assert np.isnan(metrics.normalized_js_divergence([1, 1], [3, 3]))
+    assert metrics.expected_js_divergence_bits([4, 4], [4, 4], chosen=2) == 0  # K = E leaves nothing to chance
+
+
+@pytest.mark.parametrize("chosen", [1, 2])
+def test_nulls_of_divergences_are_those_of_two_samples_of_one_load(chosen):
+    rng, found = np.random.default_rng(5), []
+    for _ in range(300):
+        sets = uniform_sets(rng, 900, chosen=chosen)
+        p, q = (np.bincount(part.ravel(), minlength=8) for part in (sets[:300], sets[300:]))
+        found.append(
+            (
+                metrics.js_divergence_bits(p, q), metrics.expected_js_divergence_bits(p, q, chosen=chosen),
+                1 - metrics.load_cosine(p, q), 1 - metrics.expected_load_cosine(p, q, chosen=chosen),
+            )
+        )  # fmt: skip
+    js, js_null, cosine, cosine_null = np.mean(found, axis=0)
+    assert js == pytest.approx(js_null, rel=0.12)
+    assert cosine == pytest.approx(cosine_null, rel=0.12)
