@@ -2,12 +2,14 @@
 
 import typer
 
+from mixtral_probe.cli.ablate import ablate
 from mixtral_probe.cli.capture import capture
 from mixtral_probe.cli.compare import compare
 from mixtral_probe.cli.dashboard import dashboard
 from mixtral_probe.cli.info import info
 from mixtral_probe.cli.parity import parity
 from mixtral_probe.cli.report import report
+from mixtral_probe.cli.saliency import saliency
 from mixtral_probe.cli.shell import plain_errors
 from mixtral_probe.cli.time import time
 
@@ -20,5 +22,5 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for verb in (capture, report, compare, info, dashboard, parity, time):
+for verb in (capture, report, compare, info, dashboard, parity, time, saliency, ablate):
     app.command()(plain_errors(verb))

@@ -105,6 +105,25 @@ Chrome = Annotated[
     typer.Option("--chrome", metavar="FILE", help="Write the last timed run for chrome://tracing or Perfetto."),
 ]
 
+Semantics = Annotated[
+    Literal["mask", "zero", "zero_renorm", "mean"],
+    typer.Option(
+        help="mask: it cannot be chosen, the next takes over. zero: its output is 0, weights kept. zero_renorm: the "
+        "same, other weights renormalised. mean: its output is its mean.",
+        rich_help_panel=_HOW,
+    ),
+]
+AblatedLayers = Annotated[
+    str | None, typer.Option("--layers", metavar="LAYERS", help="Only these, 0,3 or 2-5.", rich_help_panel=_HOW)
+]
+AblatedExperts = Annotated[
+    str | None, typer.Option("--experts", metavar="EXPERTS", help="Only these, 0,3 or 2-5.", rich_help_panel=_HOW)
+]
+Placebo = Annotated[
+    bool, typer.Option(help="Do the same to as many assignments drawn at random, beside.", rich_help_panel=_HOW)
+]
+PlaceboSeed = Annotated[int, typer.Option("--seed", metavar="S", help="Of the placebo.", rich_help_panel=_HOW)]
+
 ReportOut = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder the files go to.")]
 TableFormat = Annotated[Literal["csv", "parquet"], typer.Option("--format", help="Of the tables.")]
 Html = Annotated[bool, typer.Option("--html", help="Write one page with figures too, which opens offline.")]
