@@ -37,7 +37,9 @@ def main() -> None:
             runs[way].append(json.loads(out.stdout))
     middle = {way: {key: median(run[key] for run in runs[way]) for key in runs[way][0]} for way in WAYS}
     for way in WAYS:
-        print(f"{way:34s} {middle[way]['seconds']:7.3f} s  {middle[way]['cpu']:7.3f} s CPU  peak {middle[way]['peak_mb']:7.0f} MB")
+        found = middle[way]
+        spent = f"{found['seconds']:7.3f} s  {found['cpu']:7.3f} s CPU  peak {found['peak_mb']:7.0f} MB"
+        print(f"{way:34s} {spent}")
     plain, disk, _, peer = (middle[way] for way in WAYS)
     wall, cpu = (peer[key] / disk[key] for key in ("seconds", "cpu"))
     print(f"speed, transformers output_attentions / ours to disk: wall {wall:.2f}, CPU {cpu:.2f}")

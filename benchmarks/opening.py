@@ -43,10 +43,10 @@ def cpu(command: list[str]) -> float:
     return median(spent)
 
 
-def big_trace(path: Path) -> Path:
-    """A random trace of a thousand documents."""
+def big_trace(path: Path, tokens: int = 1_000_000) -> Path:
+    """A random trace of documents of a thousand tokens in twelve domains."""
     generator = np.random.default_rng(0)
-    layers, tokens, experts = 8, 1_000_000, 8
+    layers, experts = 8, 8
     logits = generator.standard_normal((layers, tokens, experts), dtype=np.float32)
     ids = np.argsort(-logits, axis=-1)[..., :2]
     token_ids = generator.integers(0, 8192, tokens)
@@ -54,6 +54,7 @@ def big_trace(path: Path) -> Path:
     trace = mp.Trace.from_arrays(
         expert_ids=ids, router_logits=logits, token_ids=token_ids, document=np.arange(tokens) // 1000,
         piece=[pieces[i] for i in token_ids], num_experts=experts,
+        documents=[{"id": f"text-{i}", "domain": f"domain {i % 12}"} for i in range(-(-tokens // 1000))],
     )  # fmt: skip
     trace.save(path)
     return path
