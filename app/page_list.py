@@ -6,9 +6,12 @@ import settings
 import streamlit as st
 
 _KNOWN = {
+    "overview": ("Overview", ":material/home:"),
     "expert_load": ("Expert load", ":material/grid_on:"),
     "token_routing": ("Token routing", ":material/alt_route:"),
+    "attention": ("Attention", ":material/visibility:"),
     "balance_loss": ("Balance loss", ":material/balance:"),
+    "timing": ("Timing", ":material/timer:"),
     "run": ("Run", ":material/play_circle:"),
 }
 

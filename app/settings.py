@@ -17,8 +17,19 @@ TOKENS_SHOWN = 400
 """Tokens of one page of the coloured text."""
 ROWS_SHOWN = 5_000
 """Rows of a table on screen; its CSV has all."""
+LABEL_VALUES = 20
+"""Values of a label that the overview names one by one."""
 WHOLE_TRACE_TOKENS = 200_000
 """Up to this many tokens, tables with a row per token are made of the whole trace; above, of one document."""
+
+RETRACED_KEPT = 3
+"""Windows of text whose attention was computed on the page, kept for all sessions together."""
+RETRACED_TOKENS = 700
+"""Up to this many tokens the attention of every layer is computed, above only that of the chosen one."""
+MAP_SIDE = 512
+"""Squares a side of a map of attention; longer windows are pooled."""
+LENS_TOKENS = 512
+"""Tokens of one window that are read as predictions of every layer."""
 
 TYPED_CHARACTERS = 20_000
 """Of a text typed into the page."""
@@ -29,9 +40,11 @@ CAPTURE_DOCUMENTS = 1_000
 CAPTURE_BYTES = 1_000_000_000
 """Of one capture on disk."""
 JOBS_WAITING = 16
-"""Captures waiting in line, of all sessions together."""
+"""Jobs waiting in line, of all sessions together."""
 JOBS_WAITING_EACH = 3
-"""Captures waiting in line, of one session."""
+"""Jobs waiting in line, of one session."""
 RESULTS_KEPT = 12
-"""Finished captures kept on disk, of all sessions together; the oldest goes first."""
+"""Results of jobs kept on disk, of all sessions together; the oldest goes first."""
+MODELS_LISTED = 50
+"""Model folders offered, of those below the allowed folders."""
 POLL_SECONDS = 1.0

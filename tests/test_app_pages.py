@@ -42,8 +42,8 @@ def shown(test: AppTest) -> dict[str, str]:
     return {metric.label: metric.value for metric in test.metric}
 
 
-def test_there_are_the_four_pages():
-    assert {"expert_load", "token_routing", "balance_loss", "run"} <= set(PAGES)
+def test_there_are_the_pages():
+    assert {"overview", "expert_load", "token_routing", "balance_loss", "run"} <= set(PAGES)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -98,14 +98,14 @@ def test_arguments_of_another_program_are_not_taken_for_traces(monkeypatch):
 
 
 def test_expert_load_shows_the_numbers_of_the_table(monkeypatch, trace_path):
-    test = clean(opened(monkeypatch, trace_path, query={"layer": "2", "group": "code"}))
+    test = clean(opened(monkeypatch, trace_path, page="expert_load", query={"layer": "2", "group": "code"}))
     expected = row(tables.balance(routing_stats(Trace.load(trace_path))), "cv_squared", layer=2, group="code")
     assert float(shown(test)["CV²"]) == pytest.approx(expected["value"], rel=5e-3)
     assert f"n = {expected['n']:,} tokens" in texts(test)
 
 
 def test_a_click_on_the_map_chooses_layer_and_expert(monkeypatch, trace_path):
-    test = clean(opened(monkeypatch, trace_path))
+    test = clean(opened(monkeypatch, trace_path, page="expert_load"))
     point = {"curve_number": 1, "point_index": 5, "x": 3, "y": 1, "customdata": [1, 3]}
     test.session_state["load_map_chart"] = {
         "selection": {"points": [point], "point_indices": [5], "box": [], "lasso": []}

@@ -113,14 +113,14 @@ def colours(page) -> list[str]:
     return page.locator(".token").evaluate_all("spans => spans.map(span => span.style.getPropertyValue('--color'))")
 
 
-def test_the_first_page_shows_charts_and_a_click_on_the_map_chooses(page, address):
-    page.goto(address)
+def test_expert_load_shows_charts_and_a_click_on_the_map_chooses(page, address):
+    page.goto(f"{address}/expert_load")
     chart = page.locator(".js-plotly-plot .nsewdrag").first
     chart.wait_for()
     assert page.get_by_role("heading", name="Expert load", exact=True).is_visible()
     box = chart.bounding_box()
     page.mouse.click(box["x"] + box["width"] * 2.5 / 4, box["y"] + box["height"] * 1.5 / 3)
-    page.wait_for_url("**/?layer=1&expert=2")
+    page.wait_for_url("**/expert_load?layer=1&expert=2")
     page.reload()
     page.get_by_text("Expert load, layer 1", exact=True).wait_for()
 
@@ -160,7 +160,7 @@ def test_hostile_tokens_show_as_themselves_and_do_nothing(page, address):
 
 
 def test_a_csv_is_the_table(page, address, trace, tmp_path):
-    page.goto(address)
+    page.goto(f"{address}/expert_load")
     settled(page)
     with page.expect_download() as download:
         page.locator(".st-key-load_map_csv button").click()

@@ -14,7 +14,6 @@ load, balance = chosen.table("expert_load"), chosen.table("balance")
 layer, group = chosen.layer, chosen.group
 
 words.title("Expert load", "How much each expert is used, layer by layer, against even use and against chance.")
-words.welcome()
 words.numbers(
     words.rows(balance, layer=layer, group=group),
     ("max_violation", "cv_squared", "normalized_entropy", "effective_experts", "dead_experts"),

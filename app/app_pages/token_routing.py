@@ -47,14 +47,15 @@ st.caption(
 
 row = picked if picked is not None else next((token.row for token in tokens if not token.special), None)
 if row is not None:
-    token = shown.trace.tokens.iloc[row]
-    own = routes[((routes["chunk"] == token["chunk"]) & (routes["position"] == token["position"])).to_numpy(dtype=bool)]
+    # Column by column: a row of all of them would need one dtype, which texts with lone surrogates have not.
+    chunk, position = (int(shown.trace.tokens[name].iloc[row]) for name in ("chunk", "position"))
+    own = routes[((routes["chunk"] == chunk) & (routes["position"] == position)).to_numpy(dtype=bool)]
     if len(own):
         route = figures.token_route(
             shown.with_number(own),
             document=shown.number,
-            chunk=int(token["chunk"]),
-            position=int(token["position"]),
+            chunk=chunk,
+            position=position,
             num_experts=chosen.stats.num_experts,
         )
         charts.show(route, shown.with_number(own), "route", f"route_document_{shown.number}_token_{row}")

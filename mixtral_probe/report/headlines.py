@@ -17,6 +17,24 @@ def headline(name: str, table: pd.DataFrame) -> str:
     return found if found else "Not enough data." if "value" in table and table["value"].isna().all() else ""
 
 
+def telling_row(name: str, table: pd.DataFrame) -> dict[str, Any] | None:
+    """The row that the sentence about a table names first, column by column; None where none stands for it."""
+    if name not in _TELLING or "metric" not in table:
+        return None
+    rows = _domains(table) if name == "domain_specialization" else _rows(table, _TELLING[name])
+    return None if rows.empty else _extreme(rows)
+
+
+_TELLING = {
+    "expert_load": "share",
+    "balance": "max_violation",
+    "balance_loss": "load_balancing_loss",
+    "balance_loss_breakdown": "excess",
+    "domain_specialization": "frequency_difference",
+}
+"""Table, and the metric whose largest value its sentence begins with."""
+
+
 def _nothing(table: pd.DataFrame) -> str:
     return ""
 
@@ -74,7 +92,30 @@ def _balance(table: pd.DataFrame) -> str:
     worst, best = _extreme(rows), _extreme(rows, largest=False)
     return (
         f"Layer {worst['layer']} is the least balanced, max violation {_said(worst)}, layer {best['layer']} the most, "
-        f"{_said(best)}; {int(dead['value'].sum())} experts were never chosen."
+        f"{_said(best)}; {int(dead['value'].sum())} experts were never chosen.{_spread(table, worst['layer'])}"
+    )
+
+
+def _spread(table: pd.DataFrame, layer: int) -> str:
+    """The layer's squared coefficient of variation, which has an interval."""
+    rows = _rows(table, "cv_squared")
+    rows = rows[(rows["layer"] == layer).to_numpy(dtype=bool)]
+    return "" if rows.empty else f" The CV² of layer {layer} is {_said(_row(rows, 0))}."
+
+
+def _domains(table: pd.DataFrame) -> pd.DataFrame:
+    kept = (table["metric"] == "frequency_difference") & table["value"].notna() & (table["group"] != "all")
+    return table[kept.to_numpy(dtype=bool)]
+
+
+def _domain_specialization(table: pd.DataFrame) -> str:
+    rows = _domains(table)
+    if rows.empty:
+        return ""
+    top = _extreme(rows)
+    return (
+        f"The expert most given to one domain is expert {top['expert']} of layer {top['layer']}: of the tokens of "
+        f"{top['group']} it takes a share larger by {_said(top)} than of all tokens."
     )
 
 
@@ -139,6 +180,7 @@ _HEADLINES: dict[str, Callable[[pd.DataFrame], str]] = {
     "expert_load": _expert_load,
     "load_by_rank": _load_by_rank,
     "balance": _balance,
+    "domain_specialization": _domain_specialization,
     "balance_loss": _balance_loss,
     "balance_loss_breakdown": _breakdown,
     "balance_loss_tokens": _tokens,

@@ -1,0 +1,103 @@
+"""What the overview says of a trace: sentences from the tables, and cards of model and texts from its meta."""
+
+from html import escape
+from typing import Any
+
+import controls
+import settings
+import streamlit as st
+
+from mixtral_probe import Trace
+from mixtral_probe.report.headlines import headline, telling_row
+
+_FINDINGS = {
+    "expert_load": "expert_load",
+    "balance": "expert_load",
+    "domain_specialization": "specialization",
+    "router_confidence": "token_routing",
+    "balance_loss": "balance_loss",
+    "balance_loss_breakdown": "balance_loss",
+}
+"""Table a sentence is made from, and the page that shows more of it."""
+_KEYS = ("layer", "expert", "group")
+
+
+def run_in_words(trace: Trace) -> str:
+    """One sentence about the run; nothing in it is somebody's text."""
+    special = int(trace.tokens["special"].sum())
+    return (
+        f"{trace.num_documents:,} documents of {trace.num_tokens:,} tokens ({special:,} of them special) went through "
+        f"{trace.num_layers} layers of {trace.num_experts} experts, {trace.num_experts_per_tok} for each token. "
+        "Intervals are 95 %; chance alone is what uniform routing of as many tokens gives."
+    )
+
+
+def findings(chosen: controls.Chosen) -> None:
+    """A sentence per table, each with the way to its page."""
+    for name, page in _FINDINGS.items():
+        table = chosen.table(name)
+        if sentence := headline(name, table):
+            _finding(name, page, sentence, telling_row(name, table))
+
+
+def _finding(name: str, page: str, sentence: str, row: dict[str, Any] | None) -> None:
+    file = settings.PAGES / f"{page}.py"
+    with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.html(f'<p class="finding">{escape(sentence)}</p>', width="stretch")
+        if file.is_file() and st.button("Look", key=f"finding_{name}", help=f"Open {page.replace('_', ' ')} there"):
+            controls.wish(**{key: _plain(row[key]) for key in _KEYS if row is not None and key in row})
+            st.switch_page(str(file.relative_to(settings.APP)))
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str) else int(value)
+
+
+def model_card(trace: Trace) -> dict[str, str]:
+    """Name and value of what is known of the model."""
+    meta, model = trace.meta, trace.meta.model
+    total, active = model.get("parameters"), model.get("active_parameters")
+    card = {
+        "name": model.get("name"),
+        "parameters": _number(total),
+        "active for each token": f"{active:,} ({active / total:.1%})" if total and active else None,
+        "layers × experts": f"{meta.num_layers} × {meta.num_experts}, {meta.num_experts_per_tok} per token",
+        "attention heads": _number(meta.num_heads),
+        "width": _number(model.get("hidden_size")),
+        "width of an expert": _number(model.get("intermediate_size")),
+        "vocabulary": _number(model.get("vocab_size")),
+        "positions": _number(model.get("max_position_embeddings")),
+        "computed in": meta.dtype and f"{meta.dtype} on {meta.device}",
+        "fingerprint": str(model.get("fingerprint", ""))[:16],
+    }
+    return {name: str(value) for name, value in card.items() if value}
+
+
+def data_card(trace: Trace) -> dict[str, str]:
+    """Name and value of what is known of the texts."""
+    card = {
+        "corpus": trace.meta.corpus.get("name"),
+        "documents": f"{trace.num_documents:,}",
+        "tokens": f"{trace.num_tokens:,}",
+        "recorded": trace.meta.created,
+        "attention": ", ".join(f"layer {layer}" for layer in trace.attention_layers) or "not recorded",
+    }
+    for label in trace.labels:
+        counts = trace.documents[label].astype(str).value_counts().sort_index()
+        few = len(counts) <= settings.LABEL_VALUES
+        card[label] = ", ".join(f"{v} {n}" for v, n in counts.items()) if few else f"{len(counts):,} values"
+    return {name: str(value) for name, value in card.items() if value}
+
+
+def facts(card: dict[str, str]) -> None:
+    """A card as a list of names and values; both may be somebody's text, so both are escaped."""
+    lines = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in card.items())
+    st.html(f'<dl class="facts">{lines}</dl>')
+
+
+def _text(value: str) -> str:
+    return escape(value.encode("utf-8", "backslashreplace").decode())
+
+
+def _number(value: int | None) -> str | None:
+    return None if value is None else f"{value:,}"
