@@ -14,9 +14,10 @@ from mixtral_probe.metrics.caching import (
     POLICIES,
     cache_hits,
     simulated_cache_hit_rate,
+    static_cache_hits,
     uniform_cache_hit_rate,
 )
-from mixtral_probe.metrics.capacity import dropped_choices, expected_drops, expert_capacity
+from mixtral_probe.metrics.capacity import choice_places, expected_drops, expert_capacity
 from mixtral_probe.metrics.divergence import (
     expected_js_divergence_bits,
     expected_load_cosine,
@@ -131,6 +132,7 @@ __all__ = [
     "attention_sink_share",
     "cache_hits",
     "chance_aligned_cosine",
+    "choice_places",
     "chosen_mask",
     "coactivation_conditional",
     "coactivation_jaccard",
@@ -141,7 +143,6 @@ __all__ = [
     "cramers_v",
     "cv_squared",
     "dead_experts",
-    "dropped_choices",
     "effective_experts",
     "entropy_bits",
     "eplb_placement",
@@ -208,6 +209,7 @@ __all__ = [
     "simulated_null",
     "softmax",
     "spread_within",
+    "static_cache_hits",
     "subset_error",
     "super_expert_threshold",
     "super_experts",

@@ -31,7 +31,8 @@ def cache_hits(ids: ArrayLike, num_experts: int, capacities: Sequence[int], poli
     """
     requests = np.asarray(ids, np.intp)
     if policy == "static":
-        hits = _static_hits(requests, num_experts, capacities)
+        counts = (requests[..., None] == np.arange(num_experts)).sum((1, 2))
+        hits = static_cache_hits(counts, capacities)
         return hits, hits
     cache = _Cache(len(requests), num_experts, capacities, policy)
     ahead = _next_use(requests, num_experts) if policy == "belady" else None
@@ -93,10 +94,11 @@ def _next_use(requests: NDArray[np.intp], num_experts: int) -> Floats:
     return following
 
 
-def _static_hits(requests: NDArray[np.intp], num_experts: int, capacities: Sequence[int]) -> Integers:
-    counts = (requests[..., None] == np.arange(num_experts)).sum((1, 2))  # [W, E]
-    order = np.argsort(-counts.sum(0), kind="stable")
-    return counts[:, order].cumsum(-1)[:, np.asarray(capacities) - 1]
+def static_cache_hits(counts: ArrayLike, capacities: Sequence[int]) -> Integers:
+    """[W, C] hits when the experts stay that all windows together chose most, from counts [W, E] of choices."""
+    n = np.asarray(counts, np.int64)
+    order = np.argsort(-n.sum(0), kind="stable")
+    return n[:, order].cumsum(-1)[:, np.asarray(capacities) - 1]
 
 
 def uniform_cache_hit_rate(lengths: Sequence[int], num_experts: int, chosen: int, capacity: int) -> tuple[float, float]:

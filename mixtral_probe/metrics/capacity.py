@@ -15,19 +15,19 @@ def expert_capacity(tokens: int, num_experts: int, chosen: int, factor: float) -
     return ceil(round(factor * chosen * tokens / num_experts, 9))
 
 
-def dropped_choices(ids: ArrayLike, num_experts: int, capacity: int) -> NDArray[np.bool_]:
-    """[T, K] choices that find their expert full; tokens come in their order, so the end of a batch is dropped first.
+def choice_places(ids: ArrayLike, num_experts: int) -> NDArray[np.int64]:
+    """[..., T, K] how many tokens before this one chose the same expert; a choice is dropped from its capacity on.
 
-    Their number is the sum over experts of max(0, n_i - capacity).
+    Tokens come in their order, so the end of a batch is dropped first, and what is dropped is in all the sum over
+    experts of max(0, n_i - capacity). 0 where the id is -1.
 
     Args:
-        ids: [T, K] experts chosen by the tokens of one batch; -1 where fewer were chosen.
+        ids: [..., T, K] experts chosen by the tokens of one batch; -1 where fewer were chosen.
         num_experts: E.
-        capacity: tokens an expert takes.
     """
-    chosen = np.asarray(ids)[..., None] == np.arange(num_experts)  # [T, K, E]
-    before = chosen.any(1).cumsum(0) - 1  # [T, E] tokens of the expert before this one
-    return (chosen & (before >= capacity)[:, None]).any(-1)
+    chosen = np.asarray(ids)[..., None] == np.arange(num_experts)  # [..., T, K, E]
+    before = chosen.any(-2).cumsum(-2) - 1  # [..., T, E]
+    return (chosen * before[..., None, :]).sum(-1)
 
 
 def expected_drops(tokens: int, num_experts: int, chosen: int, factor: float) -> Floats:

@@ -6,8 +6,8 @@ from mixtral_probe.stats.beside import STATS_FILE, routing_stats, save_beside
 from mixtral_probe.stats.blocks import MAX_BLOCKS, block_positions, document_keys, union_blocks
 from mixtral_probe.stats.pairing import PairedStats, pair
 from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, confidence_edges
-from mixtral_probe.stats.routing import ALL, RoutingStats
-from mixtral_probe.stats.structure import MAX_LAG, POSITION_BUCKETS, Structure
+from mixtral_probe.stats.routing import ALL, RoutingStats, groups_of
+from mixtral_probe.stats.structure import MAX_LAG, POSITION_BUCKETS, Structure, position_buckets
 from mixtral_probe.stats.sums import Sums
 
 __all__ = [
@@ -28,7 +28,9 @@ __all__ = [
     "confidence_edges",
     "counted_rows",
     "document_keys",
+    "groups_of",
     "pair",
+    "position_buckets",
     "routing_stats",
     "save_beside",
     "slices",

@@ -6,6 +6,8 @@ from mixtral_probe.tables.attention import attention_summary
 from mixtral_probe.tables.attention_maps import attended_experts, attention_rollout, attention_weights
 from mixtral_probe.tables.attention_routing import attention_routing
 from mixtral_probe.tables.balance_loss import balance_loss, balance_loss_breakdown
+from mixtral_probe.tables.caching import cache_simulation
+from mixtral_probe.tables.capacity import capacity_simulation
 from mixtral_probe.tables.comparisons import COMPARISONS
 from mixtral_probe.tables.confidence import router_confidence, router_confidence_histogram
 from mixtral_probe.tables.divergence import group_divergence
@@ -13,7 +15,9 @@ from mixtral_probe.tables.experiments import EXPERIMENTS
 from mixtral_probe.tables.expert_tokens import expert_tokens
 from mixtral_probe.tables.load import balance, expert_load, load_by_rank
 from mixtral_probe.tables.logit_lens import logit_lens, logit_lens_tokens
+from mixtral_probe.tables.paths import paths
 from mixtral_probe.tables.per_token import balance_loss_tokens, routes
+from mixtral_probe.tables.placement import placement_simulation
 from mixtral_probe.tables.real_mixtral import real_mixtral_load
 from mixtral_probe.tables.registry import COLUMNS, TABLES, TableSpec
 from mixtral_probe.tables.saliency import expert_contexts, promoted_tokens, saliency
@@ -41,6 +45,8 @@ __all__ = [
     "balance_loss",
     "balance_loss_breakdown",
     "balance_loss_tokens",
+    "cache_simulation",
+    "capacity_simulation",
     "coactivation",
     "csv_form",
     "domain_specialization",
@@ -55,6 +61,8 @@ __all__ = [
     "logit_lens_tokens",
     "mutual_information",
     "norm_gate_ranks",
+    "paths",
+    "placement_simulation",
     "promoted_tokens",
     "real_mixtral_load",
     "repetition",

@@ -17,10 +17,11 @@ VALUE_COLUMNS = ("metric", "value", "low", "high", "null", "n", "scope")
 INTEGERS = (
     *("layer", "other_layer", "expert", "other_expert", "rank", "head", "bin", "lag", "step"),
     *("document", "chunk", "position", "n"),
+    *("capacity", "place", "ranks", "replicas"),
     "min_count",
     *("token_id", "place", "gate_rank", "norm_rank", "size"),
 )
-FLOATS = ("left", "right", "value", "low", "high", "null")
+FLOATS = ("capacity_factor", "left", "right", "value", "low", "high", "null")
 
 
 @dataclass(frozen=True)

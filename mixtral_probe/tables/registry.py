@@ -9,11 +9,15 @@ import pandas as pd
 from mixtral_probe.tables.attention import attention_summary
 from mixtral_probe.tables.attention_routing import ATTENTION_ROUTING, attention_routing
 from mixtral_probe.tables.balance_loss import balance_loss, balance_loss_breakdown
+from mixtral_probe.tables.caching import CACHE, cache_simulation
+from mixtral_probe.tables.capacity import CAPACITY, capacity_simulation
 from mixtral_probe.tables.confidence import WORDS, router_confidence, router_confidence_histogram
 from mixtral_probe.tables.divergence import DIVERGENCE, group_divergence
 from mixtral_probe.tables.expert_tokens import TOKENS, expert_tokens
 from mixtral_probe.tables.load import balance, expert_load, load_by_rank
+from mixtral_probe.tables.paths import PATHS, paths
 from mixtral_probe.tables.per_token import balance_loss_tokens, routes
+from mixtral_probe.tables.placement import PLACEMENT, placement_simulation
 from mixtral_probe.tables.specialization import DOMAIN, INFORMATION, domain_specialization, mutual_information
 from mixtral_probe.tables.structure import COACTIVATION, REPETITION, TRANSITIONS, coactivation, repetition, transitions
 from mixtral_probe.tables.vocabulary import VOCABULARY, vocabulary_specialization
@@ -27,6 +31,12 @@ COLUMNS = {
     "other_expert": "the other expert, from 0; in `transitions` one of `other_layer`",
     "lag": "how many tokens apart, from 1",
     "step": "step of training the trace was made at",
+    "path": "first choice in each layer that has experts, such as 3-0-7",
+    "policy": "lru, lfu, belady (knows what comes) or static (the layer's most chosen experts)",
+    "capacity": "experts of a layer that fit in the cache",
+    "capacity_factor": "room of an expert against that of even use",
+    "ranks": "devices that share the experts of a layer",
+    "replicas": "experts of a layer and their copies on all ranks together",
     "variable": "domain, position, token, or domain|token = domain among tokens of one type",
     "target": "input = token routed, predicted = token the model expects next, next = token that follows",
     "min_count": "least number of tokens of a type that counts",
@@ -248,6 +258,28 @@ TABLES: dict[str, TableSpec] = {
             "layer other_layer group expert other_expert",
             TRANSITIONS,
             "From a token's first choice in one layer to that in another; rows without experts are about both layers.",
+        ),
+        _spec(paths, "trace", "group place path", PATHS, "The commonest ways of tokens through all layers."),
+        _spec(
+            cache_simulation,
+            "trace",
+            "layer group policy capacity",
+            CACHE,
+            "How often an expert would be in a cache of a few experts per layer; windows begin with an empty one.",
+        ),
+        _spec(
+            placement_simulation,
+            "stats",
+            "layer group ranks replicas",
+            PLACEMENT,
+            "How unevenly devices that share the experts would be loaded.",
+        ),
+        _spec(
+            capacity_simulation,
+            "trace",
+            "layer group capacity_factor bin left right",
+            CAPACITY,
+            "What an expert that takes only so many tokens of a window would drop; bins are places left to right - 1.",
         ),
     )
 }
