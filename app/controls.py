@@ -127,8 +127,9 @@ def _nothing_selected(chosen: Chosen) -> None:
         st.code(chosen.where, language=None, wrap_lines=True)
         if elsewhere:
             st.write(f"There are some in layers {', '.join(map(str, elsewhere))}.")
-            st.button(f"Go to layer {elsewhere[0]}", on_click=wish, kwargs={"layer": elsewhere[0]})
-        st.button("Show everything again", on_click=wish, kwargs={"where": ""})
+            go = f"Go to layer {elsewhere[0]}"
+            st.button(go, key="go_to_selected", on_click=wish, kwargs={"layer": elsewhere[0]})
+        st.button("Show everything again", key="show_everything", on_click=wish, kwargs={"where": ""})
 
 
 def _nothing_to_show() -> None:

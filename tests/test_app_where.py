@@ -44,12 +44,12 @@ def test_a_page_stands_a_selection_of_one_layer_and_one_domain(monkeypatch, trac
 def test_where_nothing_is_selected_the_page_says_so_and_leads_back(monkeypatch, trace_path):
     test = clean(opened(monkeypatch, trace_path, page="token_routing", query={"where": "layer == 1"}))
     assert "No token of layer 0 is selected" in test.title[0].value
-    clean(test.button[-2].click().run())
+    clean(test.button(key="go_to_selected").click().run())
     assert test.session_state["layer"] == 1
     assert test.title[0].value == "Token routing"
     clean(test.text_input(key="where").set_value('token contains "nowhere"').run())
     assert "No token of layer 1" in test.title[0].value
-    clean(test.button[-1].click().run())
+    clean(test.button(key="show_everything").click().run())
     assert test.text_input(key="where").value == ""
 
 

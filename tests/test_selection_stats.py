@@ -42,6 +42,16 @@ def test_documents_selected_by_an_expression_or_by_number_have_the_same_statisti
     assert (by_where.affinity.counts.sum((1, 2)) == by_number.affinity.counts.sum((1, 2))).all()
 
 
+@pytest.mark.parametrize("where", ["layer == 99", "token.is_special"])
+def test_statistics_of_nothing_are_zero_and_every_table_stands_them(where):
+    stats = RoutingStats.from_trace(routed_trace(), by="domain", where=where)
+    assert stats.sums.tokens.sum() == stats.sums.load.sum() == stats.structure.repeats.sum() == 0
+    for spec in tables.TABLES.values():
+        if spec.source == "stats":
+            table = spec.function(stats)
+            assert "n" not in table or not table["n"].any(), spec.name
+
+
 def test_a_lag_does_not_step_over_what_is_not_meant():
     trace = routed_trace()
     repeats = RoutingStats.from_trace(trace, where="token.number != 30").structure.repeats.sum((1, 2, 4, 5))

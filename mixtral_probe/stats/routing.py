@@ -106,7 +106,8 @@ class RoutingStats(Shown):
         groups, group = groups_of(trace, by)
         keys = document_keys(trace.documents["id"])
         trace, counted = _meant(trace, include_special, where)
-        present = np.unique(trace.tokens["document"].to_numpy()[counted])
+        # Where no token counts, every document has its block, so that the sums have a place: all are 0.
+        present = np.unique(trace.tokens["document"].to_numpy()[counted if counted.any() else ...])
         blocks, folded = union_blocks((keys[present], False))
         block = np.zeros(len(keys), np.intp)
         block[present] = block_positions(keys[present], blocks, folded)
