@@ -99,10 +99,11 @@ def test_the_embedded_model_says_what_transformers_says():
     )
     ours = MixtralForCausalLM.from_pretrained("mini")
     ids = torch.randint(3, 8192, (2, 5), generator=torch.Generator().manual_seed(1))
-    for options in ({}, {"num_beams": 2}):
+    for options in ({}, {"num_beams": 2}, {"do_sample": True, "top_k": 50, "top_p": 0.9}):
         common = {"max_new_tokens": 6, "pad_token_id": 0, "do_sample": False, "eos_token_id": None, **options}
+        torch.manual_seed(3)
         expected = theirs.generate(ids, attention_mask=torch.ones_like(ids), **common)
-        assert ours.generate(ids, **common).tolist() == expected.tolist()
+        assert ours.generate(ids, seed=3, **common).tolist() == expected.tolist()
 
 
 def test_wide_beams_find_the_most_probable_of_all_sequences():
