@@ -50,7 +50,8 @@ def _read(text: str, slices: dict[str, str]) -> Selection:
 def _mistake(error: SelectionError) -> None:
     """The sentence, and the place below it; both are somebody's text, so neither may become markup."""
     st.error("This is not in force:", icon=":material/error:")
-    st.code(f"{error.sentence}\n{error.pointer}", language=None, wrap_lines=False)
+    st.text(error.sentence)
+    st.code(error.pointer, language=None, wrap_lines=False)
 
 
 def _counted(stats: RoutingStats, whole: RoutingStats) -> None:
