@@ -16,7 +16,7 @@ import torch
 import mixtral_probe as mp
 
 HERE = Path(__file__).parent
-EXAMPLE_TOKENS, TRAINING_TOKENS = 1550, 300
+EXAMPLE_TOKENS, TRAINING_TOKENS = 1550, 400
 """Tokens of each domain, about: documents are taken whole until they are reached."""
 
 

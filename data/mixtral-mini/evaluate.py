@@ -1,7 +1,7 @@
 """Held-out figures of the embedded model: ``python data/mixtral-mini/evaluate.py --corpus TRAIN --out FILE.json``.
 
 Bits per byte of every domain's held-out documents, with two dead simple baselines beside them; what it costs to send
-every token to the experts of another token (load-matched random routing); how evenly experts are used; samples.
+every token to the experts of another token of its document; how evenly experts are used; samples.
 """
 
 import argparse
@@ -12,43 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ngram import Trigram
 
 import mixtral_probe as mp
-from mixtral_probe.model import Call, Routing, Site
 
 CONTEXT_BYTES = 1_000_000
 TRIGRAM_DOCUMENTS = 500
 SAMPLE_TOKENS = 120
 PROMPTS = {
-    "prose_en": "It was a fine morning, and Elizabeth ",
-    "dialogue_en": "HAMLET\n",
-    "python_code": "def read_lines(path):\n    ",
+    "prose_en": "It was a fine morning, and Elizabeth",
+    "dialogue_en": "HAMLET.\nMy lord,",
+    "python_code": "class Reader:\n    def __init__(self, path):",
     "c_code": "static int\n",
-    "math_exercises": "",
-    "legal": "Permission is hereby granted, ",
-    "french": "Au commencement, ",
-    "spanish": "Y dijo Dios: ",
-    "russian": "И сказал Господь ",
-    "italian": "E il Signore disse ",
+    "math_exercises": "What is",
+    "legal": "Permission is hereby granted,",
+    "french": "Au commencement, Dieu",
+    "spanish": "Y dijo Dios:",
+    "russian": "И сказал Господь",
+    "italian": "E il Signore disse",
 }
-
-
-class ShuffleRouting:
-    """Gives every row the experts and weights of another row of its batch: the loads stay exactly the same."""
-
-    def __init__(self) -> None:
-        self._generator = torch.Generator().manual_seed(0)
-
-    def wants(self, site: Site, layer: int) -> bool:
-        """The choice of every layer."""
-        return site is Site.ROUTING
-
-    def visit(self, site: Site, layer: int, value: Routing, call: Call) -> Routing:
-        """Permute the rows."""
-        order = torch.randperm(len(value.expert_ids), generator=self._generator)
-        return Routing(value.expert_ids[order], value.weights[order])
 
 
 def main() -> None:
@@ -58,9 +40,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     probe = mp.Probe.from_pretrained("mini")
-    documents = interleaved(mp.read_corpus("bundled"))
+    documents = mp.read_corpus("bundled")
     trace = probe.trace(documents)
-    shuffled = probe.trace(documents, instruments=[ShuffleRouting()], positions_in_a_batch=16 * 1024)
+    shuffled = probe.trace(documents, instruments=[mp.edits.RandomRouting()])
     results = {
         "bits_per_byte": bits_per_byte(trace, documents),
         "bits_per_byte_random_routing": bits_per_byte(shuffled, documents),
@@ -75,17 +57,6 @@ def main() -> None:
         results[f"mean_{name}"] = sum(results[name].values()) / len(results[name])
     options.out.write_text(json.dumps(results, indent=1, ensure_ascii=False))
     print(json.dumps({key: value for key, value in results.items() if key != "samples"}, indent=1))
-
-
-def interleaved(documents: list[Any]) -> list[Any]:
-    """The domains in turn, so that a batch holds them all and a shuffle crosses domains."""
-    places: dict[str, int] = {}
-    order = []
-    for document in documents:
-        domain = document.labels["domain"]
-        order.append((places.setdefault(domain, 0), domain, document))
-        places[domain] += 1
-    return [document for _, _, document in sorted(order, key=lambda item: item[:2])]
 
 
 def bits_per_byte(trace: mp.Trace, documents: list[Any]) -> dict[str, float]:
