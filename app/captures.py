@@ -1,16 +1,15 @@
-"""Capturing from the page: the model, what may be asked for, and the one registry of jobs."""
+"""Capturing from the page: what may be asked for, and the one registry of jobs."""
 
 import atexit
-import functools
 import shutil
 import tempfile
-import threading
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import models
 import settings
 import streamlit as st
 from jobs import JobRegistry, StoppedError
@@ -22,7 +21,9 @@ if TYPE_CHECKING:
     from mixtral_probe import Probe
     from mixtral_probe.engine import Estimate
 
-_loading = threading.Lock()
+KIND = "capture"
+_POSITIONS = 2048
+"""Padded positions in a batch: small, because progress and cancelling wait for a batch."""
 
 
 @dataclass(frozen=True)
@@ -33,32 +34,28 @@ class Request:
     attention: str = ""
     """Layers whose attention is recorded, as `attention_plan` reads them."""
     window: int | None = None
+    model: str = models.EMBEDDED
+    """Or a folder."""
 
     @property
     def about(self) -> str:
         """What it is, in a few words."""
-        first = self.documents[0]
+        by = "" if self.model == models.EMBEDDED else f" · {Path(self.model).name}"
         if len(self.documents) == 1:
-            words = " ".join(first.text.split())
-            return f"“{words[:40]}…”" if len(words) > 41 else f"“{words}”"
+            return quoted(self.documents[0].text) + by
         domains = sorted({str(document.labels.get("domain", "")) for document in self.documents} - {""})
-        return f"{len(self.documents)} documents" + (f" · {', '.join(domains)[:60]}" if domains else "")
+        return f"{len(self.documents)} documents" + (f" · {', '.join(domains)[:60]}" if domains else "") + by
 
 
-@functools.cache
-def _probe() -> "Probe":
-    from mixtral_probe import Probe
-
-    return Probe.from_pretrained("mini")
+def quoted(text: str) -> str:
+    """The beginning of a text in quotation marks."""
+    words = " ".join(text.split())
+    return f"“{words[:40]}…”" if len(words) > 41 else f"“{words}”"
 
 
 def probe() -> "Probe":
-    """The embedded model, loaded by whoever needs it first, page or worker; nothing is ever attached to it.
-
-    Not through Streamlit's cache, which belongs to pages: the worker thread has none.
-    """
-    with _loading:
-        return _probe()
+    """The embedded model."""
+    return models.embedded()
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
@@ -109,9 +106,10 @@ def estimate(request: Request) -> "Estimate":
     """What a capture will take.
 
     Raises:
-        InputError: the request breaks a rule, or would take too much disk.
+        InputError: the request breaks a rule, would take too much disk, or its model is at work.
     """
-    found = probe().estimate(request.documents, attention=request.attention, window=request.window)
+    with models.use(request.model, wait=False) as probe:
+        found = probe.estimate(request.documents, attention=request.attention, window=request.window)
     if found.disk_bytes > settings.CAPTURE_BYTES:
         raise InputError(
             f"a capture from the page may take {settings.CAPTURE_BYTES / 1e9:.1f} GB of disk, but this one needs "
@@ -126,25 +124,30 @@ def start(request: Request) -> str:
     def work(path: Path, tell: Callable[[Any], None], stop: Callable[[], bool]) -> None:
         from mixtral_probe.engine import CaptureStoppedError
 
-        model = probe()
-        try:
-            model.trace(
-                request.documents,
-                attention=request.attention,
-                window=request.window or model.model.config.max_position_embeddings,
-                path=path,
-                on_progress=tell,
-                should_stop=stop,
-                positions_in_a_batch=_POSITIONS,
-            )
-        except CaptureStoppedError:
-            raise StoppedError from None
+        with models.use(request.model, wait=True) as probe:
+            try:
+                probe.trace(
+                    request.documents,
+                    attention=request.attention,
+                    window=request.window or probe.model.config.max_position_embeddings,
+                    path=path,
+                    on_progress=tell,
+                    should_stop=stop,
+                    positions_in_a_batch=_POSITIONS,
+                )
+            except CaptureStoppedError:
+                raise StoppedError from None
 
-    number = st.session_state.get("capture_number", 0) + 1
-    job_id = registry().submit(session(), f"Capture {number}", request.about, work)
-    st.session_state["capture_number"] = number
+    return submit("Capture", request.about, work, KIND)
+
+
+def submit(name: str, about: str, work: Any, kind: str) -> str:
+    """Put work of this session in line, under a name with the next number; returns its job's id.
+
+    Raises:
+        InputError: the line is full.
+    """
+    number = st.session_state.get(f"{kind}_number", 0) + 1
+    job_id = registry().submit(session(), f"{name} {number}", about, work, kind=kind)
+    st.session_state[f"{kind}_number"] = number
     return job_id
-
-
-_POSITIONS = 2048
-"""Padded positions in a batch: small, because progress and cancelling wait for a batch."""

@@ -1,4 +1,4 @@
-"""Captures in line: one worker thread for the whole process, any number of sessions that ask."""
+"""Work in line: one worker thread for the whole process, any number of sessions that ask."""
 
 import shutil
 import threading
@@ -32,9 +32,13 @@ class Job:
 
     id: str
     session: str
-    """Who asked for it; nobody else is told of it."""
+    """Who asked for it; nobody else is told of it, unless it is published."""
     name: str
     about: str
+    kind: str = "capture"
+    """What its work makes, in a word."""
+    published: bool = False
+    """Whether every session may see its result."""
     state: State = State.WAITING
     progress: Any = None
     """What the work last said of itself."""
@@ -77,9 +81,9 @@ class JobRegistry:
         self._entries: dict[str, _Entry] = {}
         self._line: deque[str] = deque()
         self._changed = threading.Condition()
-        threading.Thread(target=self._serve, name="captures", daemon=True).start()
+        threading.Thread(target=self._serve, name="jobs", daemon=True).start()
 
-    def submit(self, session: str, name: str, about: str, work: Work) -> str:
+    def submit(self, session: str, name: str, about: str, work: Work, *, kind: str = "capture") -> str:
         """Put work in line; returns the job's id.
 
         Raises:
@@ -89,19 +93,33 @@ class JobRegistry:
             waiting = [self._entries[job_id].job.session for job_id in self._line]
             if len(waiting) >= settings.JOBS_WAITING or waiting.count(session) >= settings.JOBS_WAITING_EACH:
                 raise InputError(
-                    f"at most {settings.JOBS_WAITING_EACH} captures of yours and {settings.JOBS_WAITING} in all can "
+                    f"at most {settings.JOBS_WAITING_EACH} jobs of yours and {settings.JOBS_WAITING} in all can "
                     f"wait, but {waiting.count(session)} and {len(waiting)} do; wait for one to finish, or cancel one"
                 )
-            job = Job(uuid.uuid4().hex, session, name, about)
+            job = Job(uuid.uuid4().hex, session, name, about, kind)
             self._entries[job.id] = _Entry(job, work)
             self._line.append(job.id)
             self._changed.notify_all()
         return job.id
 
-    def of(self, session: str) -> list[Job]:
-        """The jobs of one session, oldest first."""
+    def of(self, session: str, kind: str | None = None) -> list[Job]:
+        """The jobs of one session, of one kind or of any, oldest first."""
         with self._changed:
-            return [entry.job for entry in self._entries.values() if entry.job.session == session]
+            jobs = [entry.job for entry in self._entries.values()]
+        return [job for job in jobs if job.session == session and kind in (None, job.kind)]
+
+    def publish(self, session: str, job_id: str, published: bool) -> None:
+        """Let every session see the result of a job of this session, or no other any more."""
+        with self._changed:
+            entry = self._entries.get(job_id)
+            if entry is not None and entry.job.session == session:
+                entry.job = replace(entry.job, published=published)
+
+    def published(self, kind: str) -> list[Job]:
+        """The finished jobs of a kind that every session may see, oldest first."""
+        with self._changed:
+            jobs = [entry.job for entry in self._entries.values()]
+        return [job for job in jobs if job.published and job.kind == kind and job.state is State.DONE]
 
     def place(self, job_id: str) -> int:
         """How many jobs come before a waiting one, the running one included; 0 for any other."""
@@ -148,7 +166,7 @@ class JobRegistry:
         except InputError as error:
             outcome = {"state": State.FAILED, "error": str(error)}
         except Exception as error:  # whatever one job does, the next one in line must run
-            outcome = {"state": State.FAILED, "error": f"the capture failed: {type(error).__name__}: {error}"}
+            outcome = {"state": State.FAILED, "error": f"the {entry.job.kind} failed: {type(error).__name__}: {error}"}
         with self._changed:
             self._finish(entry, **outcome)
 

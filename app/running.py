@@ -1,101 +1,91 @@
-"""Starting a capture and watching it."""
+"""Watching this session's jobs: place in line, progress, cancel."""
+
+from collections.abc import Callable
+from typing import Any
 
 import captures
-import controls
 import settings
-import sources
 import streamlit as st
 from jobs import Job, State
 
-from mixtral_probe import InputError
+OnDone = Callable[[Job], None]
 
 
-def offer(request: captures.Request) -> None:
-    """What the capture will take, and the button that starts it."""
-    count = len(request.documents)
-    size = sum(len(document.text) for document in request.documents)
-    st.caption(f"{count:,} document{'s' * (count > 1)} · {size:,} characters")
-    ask, go, _ = st.columns([1, 1, 2])
-    asked = ask.button("Estimate", key="run_estimate", icon=":material/calculate:", width="stretch")
-    started = go.button("Capture", key="run_start", type="primary", icon=":material/play_arrow:", width="stretch")
-    if not asked and not started:
-        return
-    try:
-        with st.spinner("Estimating; the first time the model is loaded …"):
-            found = captures.estimate(request)
-        st.info(
-            f"{found.tokens:,} tokens · {_seconds(found.seconds)} · "
-            f"{_size(found.memory_bytes)} of memory · {_size(found.disk_bytes)} of disk"
-        )
-        if started:
-            captures.start(request)
-    except InputError as error:
-        st.error(str(error))
+def watch(kind: str, empty: str, on_done: OnDone, on_new: OnDone | None = None) -> None:
+    """This session's jobs of one kind, newest first; looked at again and again while one is under way.
+
+    Args:
+        kind: of the jobs.
+        empty: what is said while there is none.
+        on_done: draws what can be done with a finished one.
+        on_new: told once of each that has finished.
+    """
+    active = any(not job.over for job in captures.registry().of(captures.session(), kind))
+    every = settings.POLL_SECONDS if active else None
+    st.fragment(_jobs, run_every=every)(kind, empty, on_done, on_new)
 
 
-def jobs() -> None:
-    """This session's captures; looked at again and again while one is under way."""
-    st.subheader("Your captures", anchor=False)
-    active = any(not job.over for job in captures.registry().of(captures.session()))
-    st.fragment(_jobs, run_every=settings.POLL_SECONDS if active else None)()
-
-
-def _jobs() -> None:
-    held = captures.registry().of(captures.session())
-    new = [job for job in held if job.state is State.DONE and job.id not in st.session_state.get("captures", {})]
+def _jobs(kind: str, empty: str, on_done: OnDone, on_new: OnDone | None) -> None:
+    held = captures.registry().of(captures.session(), kind)
+    told: set[str] = st.session_state.setdefault("told_of_jobs", set())
+    new = [job for job in held if job.state is State.DONE and job.id not in told]
     for job in new:
-        assert job.result is not None
-        sources.add_capture(job.id, job.name, job.result, job.about)
-    if not held:
-        st.caption("None yet. Choose what to run, then press Capture.")
+        told.add(job.id)
+        if on_new is not None:
+            on_new(job)
+    if empty and not held:
+        st.caption(empty)
     for job in reversed(held):
         with st.container(border=True):
-            _job(job)
+            _job(job, on_done)
     under_way = any(not job.over for job in held)
-    before, st.session_state["captures_under_way"] = st.session_state.get("captures_under_way"), under_way
+    before, st.session_state[f"{kind}_under_way"] = st.session_state.get(f"{kind}_under_way"), under_way
     if new or (before and not under_way):
         st.rerun()
 
 
-def _job(job: Job) -> None:
+def _job(job: Job, on_done: OnDone) -> None:
     st.markdown(f"**{job.name}**")
     st.text(job.about)
     if job.state is State.WAITING:
         st.caption(f":material/hourglass_empty: In line, {captures.registry().place(job.id)} before it")
     elif job.state is State.RUNNING:
-        _progress(job)
+        _progress(job.progress)
     elif job.state is State.FAILED:
         st.error(job.error)
     elif job.state is State.STOPPED:
         st.caption(":material/cancel: Cancelled")
     else:
-        st.caption(":material/check_circle: Finished; it is in the list of traces now")
-        if st.button("See it in Token routing", key=f"see_{job.id}", icon=":material/alt_route:"):
-            controls.wish(trace=job.id)
-            st.switch_page("app_pages/token_routing.py")
+        on_done(job)
     if not job.over:
         st.button("Cancel", key=f"cancel_{job.id}", on_click=_cancel, args=(job.id,))
 
 
-def _progress(job: Job) -> None:
-    told = job.progress
+def _progress(told: Any) -> None:
+    """A bar: of a capture's `Progress`, or of (done, total) runs."""
     if told is None:
         st.progress(0.0, "Loading the model and cutting the text into tokens …")
-        return
-    left = "" if told.seconds_left is None else f" · {_seconds(told.seconds_left)} left"
-    st.progress(
-        told.tokens / told.total_tokens,
-        f"{told.documents:,} of {told.total_documents:,} documents · {told.tokens_per_second:,.0f} tokens/s{left}",
-    )
+    elif isinstance(told, tuple):
+        st.progress(told[0] / told[1], f"{told[0]} of {told[1]} runs")
+    else:
+        left = "" if told.seconds_left is None else f" · {seconds(told.seconds_left)} left"
+        st.progress(
+            told.tokens / told.total_tokens,
+            f"{told.documents:,} of {told.total_documents:,} documents · {told.tokens_per_second:,.0f} tokens/s{left}",
+        )
 
 
 def _cancel(job_id: str) -> None:
     captures.registry().cancel(captures.session(), job_id)
 
 
-def _seconds(seconds: float) -> str:
-    return "under a second" if seconds < 1 else f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+def seconds(count: float) -> str:
+    """A duration as people say it."""
+    return "under a second" if count < 1 else f"{count:.0f} s" if count < 90 else f"{count / 60:.0f} min"
 
 
-def _size(size: int) -> str:
-    return f"{size / 1e3:,.0f} kB" if size < 1e6 else f"{size / 1e6:,.0f} MB" if size < 1e9 else f"{size / 1e9:,.1f} GB"
+def size(count: int) -> str:
+    """Bytes as people say them."""
+    if count < 1e6:
+        return f"{count / 1e3:,.0f} kB"
+    return f"{count / 1e6:,.0f} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"

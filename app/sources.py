@@ -1,10 +1,11 @@
 """The traces a person can choose, opened once and kept, with their statistics and tables."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import captures
 import pandas as pd
+import roots
 import settings
 import streamlit as st
 
@@ -33,8 +34,11 @@ class Source:
 
 
 def available() -> list[Source]:
-    """What this session may open: the traces given on the command line, the example, and its own captures."""
-    return [*_given(), *_example(), *captured()]
+    """What this session may open.
+
+    The traces given on the command line, the example, those it captured or opened by path, and those others published.
+    """
+    return [*_given(), *_example(), *captured(), *_opened_by_path(), *_published()]
 
 
 def names(offered: list[Source]) -> dict[str, str]:
@@ -57,11 +61,36 @@ def captured() -> list[Source]:
     return [source for source in held.values() if _is_trace(source.path)]
 
 
+def open_path(text: str) -> Source:
+    """Let this session open a trace by its path.
+
+    Raises:
+        InputError: it does not lie below an allowed folder, or is no trace.
+    """
+    path = roots.inside(text)
+    if not _is_trace(path):
+        raise InputError(f"a trace is a folder with a trace.json, but {path} is none")
+    source = Source(f"path-{path}", path.name, path)
+    st.session_state.setdefault("opened_paths", {})[source.key] = source
+    return source
+
+
+def _opened_by_path() -> list[Source]:
+    held: dict[str, Source] = st.session_state.get("opened_paths", {})
+    return [source for source in held.values() if _is_trace(source.path)]
+
+
+def _published() -> list[Source]:
+    """Captures of other sessions that were published; whose they are is not told."""
+    jobs = captures.registry().published(captures.KIND)
+    others = [job for job in jobs if job.session != captures.session()]
+    found = [Source(job.id, f"{job.name}, published", job.result, job.about) for job in others if job.result]
+    return [source for source in found if _is_trace(source.path)]
+
+
 def _given() -> list[Source]:
-    """Arguments after `--`; under anything but `streamlit run` the arguments are somebody else's."""
-    if Path(sys.argv[0]).resolve() != settings.ENTRY.resolve():
-        return []
-    paths = [Path(argument).expanduser().resolve() for argument in sys.argv[1:]]
+    named = [argument for argument in roots.arguments() if not argument.startswith(roots.OPTION)]
+    paths = [Path(argument).expanduser().resolve() for argument in named]
     return [Source(f"given-{number}", path.name, path) for number, path in enumerate(paths)]
 
 

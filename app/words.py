@@ -69,9 +69,10 @@ def number(row: pd.Series, metric: str, label: str | None = None) -> None:
     """One metric as a large number, with its interval, null and n below it and its scope as help."""
     words = words_of(metric)
     interval = "no interval" if pd.isna(row["low"]) else f"95 %: {words.text(row['low'])} – {words.text(row['high'])}"
+    null = "" if pd.isna(row["null"]) else f"  \n{words.null}: {words.text(row['null'])}"
     with st.container(border=True, gap=None):
         st.metric(label or words.name, words.text(row["value"]), help=str(row["scope"]))
-        st.caption(f"{interval}  \n{words.null}: {words.text(row['null'])}  \nn = {_count(row['n'])} tokens")
+        st.caption(f"{interval}{null}  \nn = {_count(row['n'])} tokens")
 
 
 def _count(n: object) -> str:

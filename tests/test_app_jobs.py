@@ -158,7 +158,7 @@ def test_a_session_cannot_fill_the_line(registry):
     assert gate.started.wait(SOON)
     for _ in range(settings.JOBS_WAITING_EACH):
         submit(registry, writes)
-    with pytest.raises(InputError, match=f"at most {settings.JOBS_WAITING_EACH} captures of yours"):
+    with pytest.raises(InputError, match=f"at most {settings.JOBS_WAITING_EACH} jobs of yours"):
         submit(registry, writes)
     submit(registry, writes, "somebody else")
     gate.go.set()

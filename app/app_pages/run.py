@@ -1,18 +1,26 @@
-"""Run: capture a text, bundled documents or a file, and open what came of it."""
+"""Run: capture texts with a model, open what came of it or a trace on disk, and export."""
+
+from pathlib import Path
 
 import captures
+import controls
+import exporting
+import models
+import roots
 import running
 import settings
+import sources
 import streamlit as st
 import words
+from jobs import Job
 
 from mixtral_probe import InputError
 from mixtral_probe.corpus import Document, read_corpus
 
 words.title(
     "Run",
-    "Send texts through the embedded model and record what its routers do. "
-    "What you run is yours alone, and is gone when this page is closed or loaded anew.",
+    "Send texts through a model and record what its routers do. What you run is yours alone unless you publish it, and "
+    "is gone when this page is closed or loaded anew.",
 )
 
 
@@ -46,28 +54,38 @@ def _corpus() -> list[Document]:
 
 
 def _uploaded() -> list[Document]:
-    file = st.file_uploader(
-        f"A .txt or .jsonl file of at most {settings.UPLOAD_MEGABYTES} MB",
+    files = st.file_uploader(
+        f"One or more .txt or .jsonl files, each of at most {settings.UPLOAD_MEGABYTES} MB",
         type=["txt", "jsonl"],
+        accept_multiple_files=True,
         max_upload_size=settings.UPLOAD_MEGABYTES,
         key="run_file",
         help="A .txt file is one document. A line of a .jsonl file is an object with `text`, and if you like `id`, "
         "`domain` and other labels.",
     )
-    if file is None:
-        return []
-    return captures.uploaded(file.name, file.getvalue())
+    return [document for file in files for document in captures.uploaded(file.name, file.getvalue())]
 
 
-FROM = {"A text": _typed, "Bundled documents": _bundled, "A file": _uploaded}
-left, right = st.columns([3, 2], gap="large")
-with left:
+def _model() -> str:
+    offered = [models.EMBEDDED, *map(str, roots.model_folders())]
+    if len(offered) == 1:
+        return models.EMBEDDED
+    controls.keep_valid("run_model", offered)
+    return st.selectbox("Model", offered, format_func=_model_name, key="run_model")
+
+
+def _model_name(model: str) -> str:
+    return "the embedded one" if model == models.EMBEDDED else f"{Path(model).name} · {Path(model).parent}"
+
+
+def _request() -> captures.Request | None:
     kind = st.segmented_control("What to run", list(FROM), default="A text", required=True, key="run_kind")
     try:
         found = captures.check(FROM[kind]())
     except InputError as error:
         st.error(str(error))
         found = ()
+    model = _model()
     with st.expander("Options"):
         attention = st.text_input(
             "Record attention of layers",
@@ -77,12 +95,73 @@ with left:
         window = st.number_input(
             "Cut documents into windows of so many tokens",
             min_value=1,
-            max_value=2048,
             value=None,
-            placeholder="the model's longest, 2048",
+            placeholder="as many as the model has positions",
             key="run_window",
         )
-    if found:
-        running.offer(captures.Request(found, attention.strip(), window))
+    return captures.Request(found, attention.strip(), window, model) if found else None
+
+
+def _offer(request: captures.Request) -> None:
+    """What the capture will take, and the button that starts it."""
+    count = len(request.documents)
+    size = sum(len(document.text) for document in request.documents)
+    st.caption(f"{count:,} document{'s' * (count > 1)} · {size:,} characters")
+    ask, go, _ = st.columns([1, 1, 2])
+    asked = ask.button("Estimate", key="run_estimate", icon=":material/calculate:", width="stretch")
+    started = go.button("Capture", key="run_start", type="primary", icon=":material/play_arrow:", width="stretch")
+    if not asked and not started:
+        return
+    try:
+        with st.spinner("Estimating; the first time the model is loaded …"):
+            found = captures.estimate(request)
+        st.info(
+            f"{found.tokens:,} tokens · {running.seconds(found.seconds)} · "
+            f"{running.size(found.memory_bytes)} of memory · {running.size(found.disk_bytes)} of disk"
+        )
+        if started:
+            captures.start(request)
+    except InputError as error:
+        st.error(str(error))
+
+
+def _remember(job: Job) -> None:
+    assert job.result is not None
+    sources.add_capture(job.id, job.name, job.result, job.about)
+
+
+def _finished(job: Job) -> None:
+    st.caption(":material/check_circle: Finished; it is in the list of traces now")
+    if st.button("See it in Token routing", key=f"see_{job.id}", icon=":material/alt_route:"):
+        controls.wish(trace=job.id)
+        st.switch_page("app_pages/token_routing.py")
+    st.toggle(
+        "Published: everybody who opens this dashboard may see it",
+        value=job.published,
+        key=f"publish_{job.id}",
+        on_change=_publish,
+        args=(job.id,),
+    )
+
+
+def _publish(job_id: str) -> None:
+    captures.registry().publish(captures.session(), job_id, bool(st.session_state[f"publish_{job_id}"]))
+
+
+FROM = {"A text": _typed, "Bundled documents": _bundled, "Files": _uploaded}
+left, right = st.columns([3, 2], gap="large")
+with left:
+    request = _request()
+    if request is not None:
+        _offer(request)
 with right:
-    running.jobs()
+    st.subheader("Your captures", anchor=False)
+    running.watch(
+        captures.KIND, "None yet. Choose what to run, then press Capture.", on_done=_finished, on_new=_remember
+    )
+st.divider()
+left, right = st.columns([1, 1], gap="large")
+with left:
+    exporting.open_by_path()
+with right:
+    exporting.export()

@@ -15,15 +15,21 @@ ENTRY = "streamlit_app.py"
 FIRST_PORT, PORTS_TRIED = 8501, 100
 
 
-def dashboard(traces: options.TracesToOpen = None, port: options.Port = None, host: options.Host = "127.0.0.1") -> None:
+def dashboard(
+    traces: options.TracesToOpen = None,
+    port: options.Port = None,
+    host: options.Host = "127.0.0.1",
+    allow: options.Allow = None,
+) -> None:
     """Open the web page on some traces, or on the embedded model and corpus. Ctrl-C ends it.
 
     \b
     Examples:
       mixtral-probe dashboard
       mixtral-probe dashboard corpus.trace --port 8600
+      mixtral-probe dashboard --allow ~/models --allow ~/traces
     """
-    folders = [_trace_folder(trace) for trace in traces or ()]
+    folders = [_trace_folder(trace) for trace in traces or ()] + [_allowed(folder) for folder in allow or ()]
     chosen = _free_port(host) if port is None else port
     if not _is_free(host, chosen):
         fail(
@@ -38,6 +44,14 @@ def _trace_folder(trace: Path) -> str:
     if not (folder / "trace.json").is_file():
         raise InputError(f"dashboard opens folders that capture wrote, but {trace} holds no trace.json")
     return str(folder)
+
+
+def _allowed(folder: Path) -> str:
+    """As the dashboard takes it among its arguments."""
+    path = folder.expanduser().absolute()
+    if not path.is_dir():
+        raise InputError(f"--allow must name a folder, but {folder} is none")
+    return f"--allow={path}"
 
 
 def _app_folder() -> Path:

@@ -143,6 +143,10 @@ Port = Annotated[
 Host = Annotated[
     str, typer.Option(metavar="ADDRESS", help="Who can reach it: 127.0.0.1 is this machine only, 0.0.0.0 everyone.")
 ]
+Allow = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="DIR", help="Models and traces below it may be opened from the page; may be repeated."),
+]
 AnyPath = Annotated[str, typer.Argument(metavar="PATH", help="A model folder, mini, or a trace.")]
 TracesToOpen = Annotated[
     list[Path] | None, typer.Argument(metavar="TRACE", help="Traces to open; without any, the embedded one.")

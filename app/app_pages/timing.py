@@ -1,0 +1,96 @@
+"""Timing: where the time and the memory of the forward pass go."""
+
+import charts
+import controls
+import running
+import settings
+import streamlit as st
+import timings
+import words
+from jobs import Job
+
+from mixtral_probe import InputError, figures
+from mixtral_probe.figures.words import words_of
+
+words.title(
+    "Timing",
+    "Where the time and the memory of the forward pass go, by part, layer and expert, and what measuring itself costs.",
+)
+STACKED = ("time_share", "milliseconds")
+OF_EXPERTS = ("microseconds_per_row", "milliseconds", "rows", "peak_bytes")
+
+
+def _ask() -> None:
+    text = st.text_area(
+        "Text to run",
+        value="def add(a, b):\n    return a + b\n" * 8,
+        height=150,
+        max_chars=settings.TYPED_CHARACTERS,
+        key="timing_text",
+    )
+    repeats = st.slider("Timed runs, and as many without timers", 3, 30, 9, key="timing_repeats")
+    if st.button("Measure", key="timing_start", type="primary", icon=":material/timer:"):
+        try:
+            timings.start(text, repeats)
+        except InputError as error:
+            st.error(str(error))
+
+
+def _done(job: Job) -> None:
+    st.caption(":material/check_circle: Finished; shown below")
+
+
+def _choice(label: str, metrics: tuple[str, ...], key: str) -> str:
+    controls.keep_valid(key, metrics)
+    return st.segmented_control(
+        label,
+        metrics,
+        default=metrics[0],
+        required=True,
+        format_func=lambda name: words_of(name).name,
+        key=key,
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+
+
+left, right = st.columns([3, 2], gap="large")
+with left:
+    _ask()
+with right:
+    st.subheader("Your measurements", anchor=False)
+    running.watch(timings.KIND, "None yet. Press Measure; the embedded model is timed on this machine.", _done)
+
+held = timings.finished()
+if not held:
+    st.stop()
+controls.keep_valid("timing_shown", list(held))
+shown = held[
+    st.selectbox(
+        "Measurement",
+        list(held),
+        format_func=lambda job_id: f"{held[job_id].name} · {held[job_id].about}",
+        key="timing_shown",
+    )
+]
+table = timings.table(shown)
+whole = table[(table["layer"].isna() & table["site"].isna() & (table["part"] == "whole")).to_numpy(dtype=bool)]
+words.numbers(whole, ("milliseconds", "tokens_per_second", "instrument_cost", "peak_bytes"))
+
+metric = _choice("Bars", STACKED, "timing_metric")
+charts.show(figures.timing(table, metric=metric), table, "timing", "timing")
+st.download_button(
+    "Chrome trace of the last run",
+    data=lambda: timings.chrome(shown),
+    file_name="forward.json",
+    mime="application/json",
+    key="timing_chrome",
+    on_click="ignore",
+    icon=":material/download:",
+    type="tertiary",
+)
+st.caption("Open it in chrome://tracing or in Perfetto.")
+
+of_expert = _choice("Map", OF_EXPERTS, "timing_experts_metric")
+experts = table[((table["metric"] == of_expert) & table["expert"].notna()).to_numpy(dtype=bool)]
+charts.show(figures.timing_experts(table, metric=of_expert), experts, "timing_experts", f"timing_experts_{of_expert}")
