@@ -174,9 +174,12 @@ def cell_map(shown: pd.DataFrame, metric: str, way: CellMap, title: str, *, cent
 
 
 def _values(shown: pd.DataFrame, axis: str) -> list[object]:
-    if axis in ("group", "other_group"):
+    if axis == "group":
         return list(names_of(shown, axis))
-    return [int(value) if pd.notna(value) else "all layers" for value in sorted(shown[axis].unique(), key=pd.isna)]
+    if axis == "other_group":
+        return sorted(shown[axis].unique())
+    found = sorted(int(value) for value in shown[axis].dropna().unique())
+    return [*found, "all layers"] if shown[axis].isna().any() else list(found)
 
 
 def _traces(
