@@ -54,6 +54,38 @@ def navigator(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> tu
     return cell if cell != before else None
 
 
+def brush(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> None:
+    """Like `navigator`, and areas can be dragged over; `picked` and `brushed` tell what was done."""
+    config = _CONFIG | {"modeBarButtonsToRemove": ["lasso2d", "autoScale2d"]}
+    st.plotly_chart(
+        _headed(figure),
+        theme=None,
+        key=f"{key}_chart",
+        config=config,
+        on_select="rerun",
+        selection_mode=("points", "box"),
+    )
+    table_and_csv(table, key, name)
+
+
+def picked(key: str) -> tuple[Any, ...] | None:
+    """The `customdata` of what was clicked in the `brush` of this key since the last run, else None."""
+    event: Any = st.session_state.get(f"{key}_chart")
+    points = event["selection"]["points"] if event and not event["selection"]["box"] else []
+    cell = tuple(points[0]["customdata"]) if points else None
+    before, st.session_state[f"{key}_cell"] = st.session_state.get(f"{key}_cell"), cell
+    return cell if cell != before else None
+
+
+def brushed(key: str) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """The area dragged over the `brush` of this key: from and to along x, and along y."""
+    event: Any = st.session_state.get(f"{key}_chart")
+    if not event or not event["selection"]["box"]:
+        return None
+    box = event["selection"]["box"][0]
+    return (min(box["x"]), max(box["x"])), (min(box["y"]), max(box["y"]))
+
+
 def _headed(figure: go.Figure) -> go.Figure:
     """Write a figure's title, scope and n as text of the page, where they wrap; returns the figure without them.
 

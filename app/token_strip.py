@@ -14,18 +14,20 @@ _component = st.components.v2.component(
 )
 
 
-def show(tokens: Sequence[Token], key: str, label: str) -> int | None:
+def show(tokens: Sequence[Token], key: str, label: str, *, mark: int | None = None) -> int | None:
     """Draw the tokens; the row of the one that was clicked, or None.
 
     Args:
         tokens: of one window.
         key: of the component.
         label: what the whole is, for a screen reader.
+        mark: the row that is drawn as chosen, by default the one that was clicked last.
     """
     rows = {token.row for token in tokens}
     held = st.session_state.get(key)
     selected = held.get("selected") if held else None
     selected = selected if selected in rows else None
-    result = _component(key=key, data=payload(tokens, selected, label), on_selected_change=lambda: None)
+    drawn = payload(tokens, selected if mark is None else mark, label)
+    result = _component(key=key, data=drawn, on_selected_change=lambda: None)
     picked = result.get("selected")
     return picked if picked in rows else None
