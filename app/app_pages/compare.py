@@ -1,0 +1,42 @@
+"""Compare: two traces of the same texts, which experts gained and lost, and how routing settled over training."""
+
+import charts
+import comparisons
+import controls
+import streamlit as st
+import words
+
+from mixtral_probe import InputError, figures
+
+chosen = controls.chosen()
+words.title(
+    "Compare",
+    "Two traces of the same texts, token by token: the trace chosen on the left (B) less the one pinned here (A).",
+)
+first = comparisons.pinned(chosen.source)
+if first is None:
+    st.info("There is no other trace to compare with; open two: `mixtral-probe dashboard A.trace B.trace`.")
+else:
+    try:
+        table = comparisons.agreement_of(first, chosen.source)
+    except InputError as error:
+        st.info(str(error))
+    else:
+        group = chosen.group if chosen.group in set(table["group"]) else controls.ALL
+        whole = table[table["layer"].isna().to_numpy(dtype=bool)]
+        words.numbers(words.rows(whole, group=group), ("any_layer_differs", "set_overlap", "first_agreement"))
+        of_group = words.rows(table, group=group)
+        charts.show(figures.agreement(table, group=group), of_group, "agreement", "agreement")
+        charts.show(
+            figures.agreement_experts(table, group=group),
+            words.rows(of_group, metric="share_change"),
+            "gained",
+            "share_change",
+        )
+
+st.header("Saturation over training", anchor=False)
+saturation = comparisons.saturation()
+if saturation is None:
+    st.info("The traces of the embedded model's training are not part of this installation.")
+else:
+    charts.show(figures.saturation(saturation), saturation, "saturation", "saturation")
