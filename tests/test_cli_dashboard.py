@@ -65,6 +65,15 @@ def test_traces_are_handed_on_with_their_whole_path(started, tmp_path, monkeypat
     assert settings["server.address"] == "localhost"
 
 
+def test_folders_that_may_be_opened_are_handed_on_with_their_whole_path(started, tmp_path, monkeypatch):
+    (tmp_path / "models").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert run("dashboard", "--allow", "models", "--allow", tmp_path).exit_code == 0
+    [(_, arguments, _)] = started
+    assert arguments == [f"--allow={tmp_path / 'models'}", f"--allow={tmp_path}"]
+    assert "--allow must name a folder" in refused("dashboard", "--allow", "nowhere")
+
+
 def test_a_taken_port_is_said(started, taken_port):
     assert f"port {taken_port} of 127.0.0.1" in refused("dashboard", "--port", taken_port)
     assert not started
