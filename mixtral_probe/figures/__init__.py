@@ -17,6 +17,7 @@ from mixtral_probe.figures.cells import (
     timing_experts,
 )
 from mixtral_probe.figures.color import expert_colors, scales
+from mixtral_probe.figures.experts import ablation, expert_similarity, norm_gate_ranks, saliency
 from mixtral_probe.figures.histogram import router_confidence_histogram
 from mixtral_probe.figures.layers import agreement, balance, balance_loss, logit_lens, router_confidence
 from mixtral_probe.figures.lens import logit_lens_tokens
@@ -35,6 +36,7 @@ from mixtral_probe.figures.tokens import balance_loss_tokens, token_route
 
 __all__ = [
     "CONFIG",
+    "ablation",
     "agreement",
     "agreement_experts",
     "attended_experts",
@@ -55,6 +57,7 @@ __all__ = [
     "expert_load",
     "expert_load_groups",
     "expert_load_map",
+    "expert_similarity",
     "expert_tokens",
     "group_divergence",
     "load_by_rank",
@@ -62,10 +65,12 @@ __all__ = [
     "logit_lens_tokens",
     "max_pool",
     "mutual_information",
+    "norm_gate_ranks",
     "repetition",
     "repetition_lags",
     "router_confidence",
     "router_confidence_histogram",
+    "saliency",
     "saturation",
     "scales",
     "template",

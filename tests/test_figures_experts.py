@@ -1,0 +1,54 @@
+"""Figures of experts hold exactly the values of their tables."""
+
+import numpy as np
+import pytest
+
+from mixtral_probe import InputError, Result, figures, tables
+
+META = {"experts_per_token": 2, "experts": 4, "model": {"hidden_size": 8, "intermediate_size": 6}}
+
+
+def draw(*shape):
+    return np.random.default_rng(sum(shape)).uniform(1, 2, size=shape)
+
+
+def ablated():
+    sums = {name: draw(3, 4, 5) * factor for name, factor in (("ablated", 12), ("placebo", 11), ("routed", 3))}
+    keys = dict.fromkeys(sums, ("layer", "expert", "document"))
+    base = {"nll": draw(5) * 10, "tokens": np.full(5, 10.0)}
+    labels = {"document": tuple("abcde")}
+    meta = META | {"semantics": "mask", "placebo": True}
+    return tables.ablation(Result("ablation", sums | base, keys | dict.fromkeys(base, ("document",)), labels, meta))
+
+
+def similarity():
+    names = ("weight_cosine", "neuron_mean_cosine", "gate_cosine")
+    keys = dict.fromkeys(names, ("layer", "expert", "other_expert"))
+    pairs = draw(3, 4, 4) - 1.5
+    return tables.expert_similarity(
+        Result("expert_similarity", {name: pairs + pairs.swapaxes(1, 2) for name in names}, keys, {}, META)
+    )
+
+
+def test_a_map_of_what_is_lost():
+    table = ablated()
+    figure = figures.ablation(table)
+    own = table[(table["metric"] == "loss_increase_beyond_placebo") & (table["group"] == "all")]
+    np.testing.assert_array_equal(figure.data[0].z, own["value"].to_numpy().reshape(3, 4))
+    assert [list(cell) for cell in figure.data[1].customdata] == own[["layer", "expert"]].astype(
+        int
+    ).to_numpy().tolist()
+    with pytest.raises(InputError, match="'colour' was asked for"):
+        figures.ablation(table, metric="colour")
+
+
+def test_pairs_of_experts_have_a_panel_per_layer():
+    table = similarity()
+    figure = figures.expert_similarity(table)
+    maps = [trace for trace in figure.data if trace.type == "heatmap"]
+    assert len(maps) == 3
+    for layer, drawn in enumerate(maps):
+        own = table[(table["metric"] == "weight_cosine") & (table["layer"] == layer)]
+        for row in own.itertuples():
+            assert drawn.z[row.expert, row.other_expert] == row.value
+        assert np.isnan(np.diag(drawn.z)).all()
