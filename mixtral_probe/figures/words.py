@@ -69,7 +69,7 @@ METRICS = {
     "first_agreement": Words("same first choice", ".1%", _CHANCE),
     "same_set": Words("same experts", ".1%", _CHANCE),
     "any_layer_differs": Words("tokens that differ in any layer", ".1%", _CHANCE),
-    "share_change": Words("change of the share of assignments", "+.2%", "no change"),
+    "share_change": Words("change of share", "+.2%", "no change"),
     "frequency_difference": Words("difference of the share of tokens", "+.1%", "as all documents"),
     "frequency_log2_ratio": Words("log2 of the ratio of shares", "+.2f", "as all documents"),
     "js_divergence_bits": Words("Jensen-Shannon divergence, bits", ".3g", "sampling alone"),
