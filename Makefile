@@ -37,6 +37,8 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/attention.py
 	$(BIN)/python benchmarks/opening.py
+	$(BIN)/python benchmarks/routing_statistics.py
+	$(BIN)/python benchmarks/pages.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
