@@ -87,7 +87,7 @@ def test_experts_by_hand():
     assert share["null"].item() == pytest.approx(10 / 294 * 2 / 8)
     idle = pick(table, "microseconds_per_row", **own, expert=2)
     assert idle["value"].isna().all()
-    assert "not enough data: the expert was given no row" in idle["scope"].item()
+    assert "not enough data: it was given no row" in idle["scope"].item()
 
 
 def test_bytes_are_there_when_they_were_counted():

@@ -172,4 +172,4 @@ def _experts(made: _Rows) -> Iterator[pd.DataFrame]:
     each = 1e6 * metrics.ratio(layer, all_rows)
     speed = made.median(keys, "microseconds_per_row", 1e6 * metrics.ratio(made.experts, given[..., None]), given, each)
     idle = speed["value"].isna()
-    yield speed.assign(scope=speed["scope"].mask(idle, "not enough data: the expert was given no row"))
+    yield speed.assign(scope=speed["scope"].mask(idle, speed["scope"] + "; not enough data: it was given no row"))
