@@ -99,7 +99,7 @@ class TensorFile:
             raise ValueError(f"a row of {name} has the shape {shape[1:]}, but {data.shape} came")
         with self.path.open("r+b") as file:
             file.seek(self._start + begin + row * data.nbytes)
-            file.write(data)
+            file.write(data.data)
 
     def flush(self) -> None:
         """Wait until what was written is on the disk."""
