@@ -94,7 +94,7 @@ def _headed(figure: go.Figure) -> go.Figure:
     title = figure.layout.title
     note = (title.subtitle.text or "").replace("<br>", " ")
     st.html(f'<div class="figure-head"><b>{title.text}</b><small>{note}</small></div>')
-    legend = any(trace.showlegend for trace in figure.data)
+    legend = any(getattr(trace, "showlegend", False) for trace in figure.data)  # bands have none
     panels = any(note.text for note in figure.layout.annotations)
     top = 12 + 26 * legend + 22 * panels
     bare = figures.themed(figure, dark())

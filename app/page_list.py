@@ -12,6 +12,7 @@ _KNOWN = {
     "attention": ("Attention", ":material/visibility:"),
     "balance_loss": ("Balance loss", ":material/balance:"),
     "timing": ("Timing", ":material/timer:"),
+    "specialization": ("Specialization", ":material/category:"),
     "run": ("Run", ":material/play_circle:"),
 }
 

@@ -1,0 +1,180 @@
+"""The parts of the page about specialization: topics, words, information, pairs, layers, repetition."""
+
+from typing import Any
+
+import charts
+import controls
+import pandas as pd
+import streamlit as st
+import words
+
+from mixtral_probe import figures
+from mixtral_probe.figures.words import words_of
+
+_INFORMATION = ("mutual_information_bits_corrected", "mutual_information_share", "mutual_information_bits")
+_VARIABLES = {
+    "domain": "the domain",
+    "domain|token": "the domain, among tokens of one type",
+    "position": "the position",
+    "token": "the token",
+}
+_TARGETS = {"input": "the token routed", "predicted": "the token predicted", "next": "the token that follows"}
+_FEW = {1: "every type", 10: "types met 10 times or more"}
+_WEIGHTS = {"type": "every type alike", "token": "each by its tokens"}
+
+
+def domains(chosen: controls.Chosen) -> None:
+    """Which domains lean on which experts, and how far apart two domains are."""
+    special, apart = chosen.table("domain_specialization"), chosen.table("group_divergence")
+    if special.empty:
+        st.info(special.attrs["note"])
+        return
+    information = words.rows(chosen.table("mutual_information"), variable="domain", layer=chosen.layer)
+    _numbers(information, ("mutual_information_bits", *_INFORMATION[:2]))
+    left, right = st.columns([1, 1], gap="large")
+    with left:
+        metric = words.metric_choice("domain_specialization", key="domain_metric")
+        shown = words.rows(special, layer=chosen.layer, metric=metric)
+        figure = figures.domain_specialization(special, layer=chosen.layer, metric=metric)
+        charts.show(figure, shown, "domain_map", f"domain_specialization_layer_{chosen.layer}")
+    with right:
+        if apart.empty:
+            st.info(apart.attrs["note"])
+            return
+        metric = words.metric_choice("group_divergence", key="divergence_metric")
+        shown = words.rows(apart, layer=chosen.layer, metric=metric)
+        figure = figures.group_divergence(apart, layer=chosen.layer, metric=metric)
+        charts.show(figure, shown, "divergence", f"group_divergence_layer_{chosen.layer}")
+
+
+def vocabulary(chosen: controls.Chosen) -> None:
+    """How far token types keep to one expert, against chance, and the tokens of one expert."""
+    with st.container(horizontal=True, gap="medium"):
+        target = _choice("Token", _TARGETS, "target")
+        min_count = _choice("Types", _FEW, "min_count")
+        weighting = _choice("Mean", _WEIGHTS, "weighting")
+    table = chosen.table("vocabulary_specialization")
+    keys = {"target": target, "min_count": min_count, "weighting": weighting}
+    shown = words.rows(table, **keys)
+    shown = shown[shown["expert"].isna().to_numpy(dtype=bool)]
+    if _nothing(words.rows(shown, group=chosen.group)):
+        return
+    at_layer = words.rows(shown, layer=chosen.layer, group=chosen.group)
+    _numbers(at_layer, ("vocabulary_specialization", "vocabulary_specialization_crossval"))
+    figure = figures.vocabulary_specialization(table, group=chosen.group, **keys)
+    charts.show(figure, shown, "vocabulary", f"vocabulary_specialization_{target}")
+    st.markdown(
+        "A type met once scores 100 % in the plug-in value whatever the router does, so rare types lift it; the dotted "
+        "line is what routing by load alone scores on the same counts. The cross-validated value finds each type's "
+        "expert in one half of the documents and tries it in the other."
+    )
+    st.subheader("Tokens of one expert", anchor=False)
+    _tokens(chosen)
+
+
+def _tokens(chosen: controls.Chosen) -> None:
+    experts = list(range(chosen.stats.num_experts))
+    controls.keep_valid("expert_of_tokens", experts)
+    expert = st.selectbox("Expert", experts, key="expert_of_tokens", bind="query-params", width=160)
+    table = chosen.table("expert_tokens")
+    shown = words.rows(table, layer=chosen.layer, group=chosen.group, expert=expert)
+    if _nothing(shown):
+        return
+    figure = figures.expert_tokens(table, layer=chosen.layer, expert=expert, group=chosen.group)
+    charts.show(figure, shown, "expert_tokens", f"expert_tokens_layer_{chosen.layer}_expert_{expert}")
+
+
+def information(chosen: controls.Chosen) -> None:
+    """What topic, place and word tell about the expert."""
+    table = chosen.table("mutual_information")
+    metric = _choice("Measure", {name: words_of(name).name for name in _INFORMATION}, "information")
+    held = words.rows(table, group=chosen.group, metric=metric)
+    at_layer = words.rows(held, layer=chosen.layer)
+    with st.container(horizontal=True, gap="small"):
+        for _, row in at_layer[at_layer["value"].notna()].iterrows():
+            words.number(row, metric, _VARIABLES[row["variable"]])
+    if not _nothing(held):
+        figure = figures.mutual_information(table, metric=metric, group=chosen.group)
+        charts.show(figure, words.rows(table, metric=metric), "information_by_layer", "mutual_information")
+    st.markdown(
+        "How many bits fewer it takes to say which expert a token went to once the domain, the position or the token "
+        "itself is known. What the domain tells among tokens of one type is topic; the rest of what it tells is "
+        "vocabulary. Topics are told apart over all documents alone."
+    )
+
+
+def together(chosen: controls.Chosen) -> None:
+    """Which experts a token chooses together."""
+    table = chosen.table("coactivation")
+    metric = words.metric_choice("coactivation", key="pair_metric")
+    shown = words.rows(table, layer=chosen.layer, group=chosen.group, metric=metric)
+    if _nothing(shown):
+        return
+    left, right = st.columns([1, 1], gap="large")
+    with left:
+        figure = figures.coactivation(table, layer=chosen.layer, group=chosen.group, metric=metric)
+        charts.show(figure, shown, "coactivation", f"coactivation_layer_{chosen.layer}")
+    with right:
+        st.markdown(
+            "The null is a router with the same loads that does not care which experts go together. A token's experts "
+            "exclude each other, so the lift lies below 1 by construction; hold it against the null."
+        )
+
+
+def layers(chosen: controls.Chosen) -> None:
+    """From a token's first choice in one layer to that in the next."""
+    known = chosen.stats.layers
+    if len(known) < 2:
+        st.info("This model has one layer with experts, so there is no next layer to go to.")
+        return
+    table = chosen.table("transitions")
+    start = chosen.layer if chosen.layer != known[-1] else known[-2]
+    whole = words.rows(table, layer=start, group=chosen.group)
+    whole = whole[whole["expert"].isna().to_numpy(dtype=bool)]
+    if _nothing(whole):
+        return
+    following = known[known.index(start) + 1]
+    names = ("mutual_information_bits_corrected", "mutual_information_bits", "cramers_v")
+    _numbers(words.rows(whole, other_layer=following), names, f", layer {start} to {following}")
+    steps = st.slider("Layers further", 1, 6, 3, key="steps", bind="query-params", width=260)
+    figure = figures.transitions(table, layer=start, steps=steps, group=chosen.group)
+    shown = words.rows(table, group=chosen.group, metric="joint_share")
+    charts.show(figure, shown, "transitions", "transitions")
+
+
+def repetition(chosen: controls.Chosen) -> None:
+    """Whether tokens near each other go to the same experts."""
+    table = chosen.table("repetition")
+    own = words.rows(table, layer=chosen.layer, group=chosen.group)
+    if _nothing(own):
+        return
+    _numbers(words.rows(own, lag=1), ("repetition_first", "repetition_any", "overlap"), ", next token")
+    charts.show(figures.repetition_lags(table, layer=chosen.layer, group=chosen.group), own, "lags", "repetition_lags")
+    shown = words.rows(table, lag=1)
+    charts.show(figures.repetition(table, group=chosen.group), shown, "repetition", "repetition")
+
+
+def _numbers(table: pd.DataFrame, metrics: tuple[str, ...], suffix: str = "") -> None:
+    words.numbers(table, metrics, suffix)
+
+
+def _choice(label: str, names: dict[Any, str], key: str) -> Any:
+    controls.keep_valid(key, list(names))
+    return st.segmented_control(
+        label,
+        list(names),
+        default=next(iter(names)),
+        required=True,
+        format_func=names.__getitem__,
+        key=key,
+        bind="query-params",
+    )
+
+
+def _nothing(shown: pd.DataFrame) -> bool:
+    """Whether no row has a value; then say why."""
+    if shown["value"].notna().any():
+        return False
+    scope = str(shown["scope"].iloc[0]) if len(shown) else "not enough data"
+    st.info(scope.split("; ")[-1].capitalize() + ".")
+    return True
