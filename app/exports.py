@@ -26,8 +26,8 @@ def missing(form: str) -> str:
     """Why a form cannot be had here, in a sentence; empty where it can."""
     if form == "png" and importlib.util.find_spec("kaleido") is None:
         return (
-            "PNG pictures need the package kaleido, which is not installed; install it with "
-            "`pip install kaleido` (it needs Chrome or Chromium), or take the HTML report"
+            "PNG pictures need the package kaleido, which is not installed; install "
+            "`mixtral-probe[images]` and Chrome or Chromium, or take the HTML report"
         )
     return ""
 

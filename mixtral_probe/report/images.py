@@ -26,7 +26,10 @@ def write_images(traces: Sequence[Trace | str | PathLike[str]], out: str | PathL
         InputError: the package that draws is not installed, or the folder is there already.
     """
     if importlib.util.find_spec("kaleido") is None:
-        raise InputError("PNG pictures need the package kaleido, but it is not installed; install it, or write HTML")
+        raise InputError(
+            "PNG pictures need the package kaleido, but it is not installed; "
+            "install mixtral-probe[images] and Chrome or Chromium, or write HTML"
+        )
     folder = Path(out)
     if folder.exists():
         raise InputError(f"pictures are written into a new folder, but {folder} is there already; name another")
