@@ -2,6 +2,7 @@
 
 from mixtral_probe.strip.attended import by_attention
 from mixtral_probe.strip.tokens import BREAK, GLYPH, TEXT, Bar, Part, Token, parts, payload, script, style
+from mixtral_probe.strip.units import by_unit
 from mixtral_probe.strip.windows import Window, by_expert, by_loss, windows
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "by_attention",
     "by_expert",
     "by_loss",
+    "by_unit",
     "parts",
     "payload",
     "script",

@@ -25,6 +25,7 @@ from mixtral_probe.tables.similarity import expert_similarity, expert_subsets, n
 from mixtral_probe.tables.specialization import domain_specialization, mutual_information
 from mixtral_probe.tables.structure import coactivation, repetition, transitions
 from mixtral_probe.tables.timing import timing
+from mixtral_probe.tables.units import token_logits, unit_routes
 from mixtral_probe.tables.vocabulary import vocabulary_specialization
 from mixtral_probe.tables.write import csv_form, write_csv, write_parquet
 
@@ -72,7 +73,9 @@ __all__ = [
     "saliency",
     "saturation",
     "timing",
+    "token_logits",
     "transitions",
+    "unit_routes",
     "vocabulary_specialization",
     "write_csv",
     "write_parquet",

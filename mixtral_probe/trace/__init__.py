@@ -9,9 +9,11 @@ from mixtral_probe.trace.plan import estimate_bytes, run_name
 from mixtral_probe.trace.result import Result
 from mixtral_probe.trace.series import training_traces
 from mixtral_probe.trace.trace import Trace
+from mixtral_probe.trace.units import UNITS, unit_numbers
 
 __all__ = [
     "SCHEMA_VERSION",
+    "UNITS",
     "AttentionPlan",
     "AttentionRecord",
     "Result",
@@ -24,6 +26,7 @@ __all__ = [
     "pack_triangle",
     "run_name",
     "training_traces",
+    "unit_numbers",
     "unpack_triangle",
     "windows_of",
     "write_chrome_trace",

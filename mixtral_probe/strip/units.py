@@ -1,0 +1,37 @@
+"""Words, lines and sentences as coloured text."""
+
+import numpy as np
+import pandas as pd
+
+from mixtral_probe import figures
+from mixtral_probe.strip.routed import FAINTEST, STRONGEST
+from mixtral_probe.strip.tokens import Bar, Token
+from mixtral_probe.strip.windows import Window
+from mixtral_probe.trace import Trace
+
+
+def by_unit(document: Trace, units: pd.DataFrame, window: Window, *, layer: int) -> list[Token]:
+    """Units coloured by the expert with the largest share of their gate weights, as opaque as that share.
+
+    A unit none of whose tokens went to an expert has no row in the table, and is left out.
+
+    Args:
+        document: a trace of one document.
+        units: its `tables.unit_routes`.
+        window: which units: those whose first token lies in it.
+        layer: as the model numbers it.
+    """
+    shown = window.rows_of(units[(units["layer"] == layer).to_numpy(dtype=bool)], document)
+    special = document.tokens["special"].to_numpy(dtype=bool)
+    return [_drawn(int(row), own, document.num_experts, bool(special[int(row)])) for row, own in shown.groupby("row")]
+
+
+def _drawn(row: int, own: pd.DataFrame, experts: int, special: bool) -> Token:
+    share = np.zeros(experts)
+    share[own["expert"].to_numpy(np.int64)] = own["value"].to_numpy(float)
+    most, colors = int(share.argmax()), figures.expert_colors(experts)
+    facts = [("tokens", f"{int(own['n'].iloc[0])}"), ("position", f"{int(own['position'].iloc[0])}")]
+    facts.append((f"expert {most}", f"{share[most]:.1%}"))
+    bars = [Bar(f"{i}", value, f"{value:.1%}", colors[i], i == most) for i, value in enumerate(share.tolist())]
+    strength = FAINTEST + (STRONGEST - FAINTEST) * share[most]
+    return Token(row, str(own["token"].iloc[0]), facts, colors[most], float(strength), special, bars)
