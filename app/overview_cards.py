@@ -42,8 +42,8 @@ def findings(chosen: controls.Chosen) -> None:
 
 def _finding(name: str, page: str, sentence: str, row: dict[str, Any] | None) -> None:
     file = settings.PAGES / f"{page}.py"
-    with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.html(f'<p class="finding">{escape(sentence)}</p>', width="stretch")
+    with st.container(border=True, horizontal=True, vertical_alignment="center", gap="medium"):
+        st.html(f'<p class="finding">{escape(sentence)}</p>', width="content")
         if file.is_file() and st.button("Look", key=f"finding_{name}", help=f"Open {page.replace('_', ' ')} there"):
             controls.wish(**{key: _plain(row[key]) for key in _KEYS if row is not None and key in row})
             st.switch_page(str(file.relative_to(settings.APP)))
@@ -61,6 +61,7 @@ def model_card(trace: Trace) -> dict[str, str]:
         "name": model.get("name"),
         "parameters": _number(total),
         "active for each token": f"{active:,} ({active / total:.1%})" if total and active else None,
+        **{f"– {part}": f"{n:,} ({n / total:.1%})" for part, n in model.get("parameters_by_part", {}).items()},
         "layers × experts": f"{meta.num_layers} × {meta.num_experts}, {meta.num_experts_per_tok} per token",
         "attention heads": _number(meta.num_heads),
         "width": _number(model.get("hidden_size")),

@@ -1,5 +1,7 @@
 """The overview says what the tables say, and leads to the place."""
 
+import dataclasses
+
 import pytest
 from app_traces import clean, on_path, opened, routed_trace, texts
 
@@ -37,3 +39,18 @@ def test_the_sentences_name_the_extreme_rows_and_lead_to_them(monkeypatch, tmp_p
     assert "code 2, prose 2" in html
     clean(test.button(key="finding_balance").click().run())
     assert test.session_state["layer"] == worst
+
+
+def test_the_card_lists_the_parameters_of_each_part(monkeypatch, tmp_path):
+    trace = routed_trace()
+    model = {
+        "name": "m",
+        "parameters": 200,
+        "active_parameters": 90,
+        "parameters_by_part": {"experts": 150, "head": 50},
+    }
+    meta = trace.meta.model_copy(update={"model": model})
+    path = dataclasses.replace(trace, meta=meta).save(tmp_path / "random.trace")
+    html = texts(clean(opened(monkeypatch, path)))
+    assert "<dt>– experts</dt><dd>150 (75.0%)</dd><dt>– head</dt><dd>50 (25.0%)</dd>" in html
+    assert "<dt>active for each token</dt><dd>90 (45.0%)</dd>" in html

@@ -52,6 +52,23 @@ def test_published_parameter_counts():
     assert MixtralConfig(**MIXTRAL_8X7B | large).num_parameters() == 140_620_634_112
 
 
+def test_parameters_of_each_part_of_mixtral_8x7b_by_hand():
+    config = MixtralConfig(**MIXTRAL_8X7B)
+    parts = config.parameters_by_part()
+    assert parts == {
+        "embedding": 131_072_000,  # 32,000 · 4,096
+        "attention": 1_342_177_280,  # 32 · (q and o 4,096² each, k and v 4,096 · 1,024 each)
+        "routers": 1_048_576,  # 32 · 8 · 4,096
+        "experts": 45_097_156_608,  # 32 · 8 · 3 · 4,096 · 14,336
+        "norms": 266_240,  # 65 · 4,096
+        "head": 131_072_000,
+    }
+    assert sum(parts.values()) == 46_702_792_704
+    # Two of eight experts: three quarters of 45,097,156,608 stay idle.
+    assert config.num_active_parameters() == 46_702_792_704 - 33_822_867_456
+    assert config.replace(tie_word_embeddings=True).parameters_by_part() == parts | {"head": 0}
+
+
 def test_defaults_are_those_of_transformers_field_by_field():
     ours, theirs = MixtralConfig(), transformers.MixtralConfig()
     fields = theirs.to_dict().keys() - NOT_MIXTRAL | {"num_labels"}

@@ -224,6 +224,9 @@ def test_the_meta_tells_where_a_trace_comes_from(probe):
     meta = probe.trace("some text").meta
     assert meta.model["name"] == "toy"
     assert meta.model["parameters"] == sum(p.numel() for p in probe.model.parameters())
+    parts = meta.model["parameters_by_part"]
+    assert parts["head"] == probe.model.lm_head.weight.numel()
+    assert parts["experts"] == sum(p.numel() for n, p in probe.model.named_parameters() if ".experts." in n)
     assert meta.dtype == "float32"
     assert meta.instruments == [{"name": "Recorder"}]
     with torch.no_grad():

@@ -48,6 +48,7 @@ def _model_facts(path: str | Path) -> dict[str, Any]:
         "path": str(opened.folder),
         "parameters": config.num_parameters(),
         "active_parameters": config.num_active_parameters(),
+        "parameters_by_part": config.parameters_by_part(),
         "layers": config.num_hidden_layers,
         "experts": config.num_local_experts,
         "experts_per_token": config.num_experts_per_tok,

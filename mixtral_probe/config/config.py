@@ -170,13 +170,25 @@ class MixtralConfig(BaseModel):
             del fields["id2label"], fields["label2id"]
         return fields
 
+    def parameters_by_part(self) -> dict[str, int]:
+        """Parameters of the causal language model, part by part; a tied head has none of its own.
+
+        The keys are "embedding", "attention", "routers", "experts", "norms" and "head".
+        """
+        width, layers, experts = self.hidden_size, self.num_hidden_layers, self.num_local_experts
+        table = self.vocab_size * width
+        return {
+            "embedding": table,
+            "attention": layers * 2 * width * self.head_size * (self.num_attention_heads + self.num_key_value_heads),
+            "routers": layers * experts * width,
+            "experts": layers * experts * 3 * width * self.intermediate_size,
+            "norms": (2 * layers + 1) * width,
+            "head": 0 if self.tie_word_embeddings else table,
+        }
+
     def num_parameters(self) -> int:
         """Parameters of the causal language model: embeddings, attention, routers, experts, norms and head."""
-        width, experts = self.hidden_size, self.num_local_experts
-        attention = 2 * width * self.head_size * (self.num_attention_heads + self.num_key_value_heads)
-        mixture = experts * (3 * width * self.intermediate_size + width)
-        embeddings = self.vocab_size * width * (1 if self.tie_word_embeddings else 2)
-        return embeddings + self.num_hidden_layers * (attention + mixture + 2 * width) + width
+        return sum(self.parameters_by_part().values())
 
     def num_active_parameters(self) -> int:
         """Parameters one token passes through: K of the E experts in each layer, everything else whole."""

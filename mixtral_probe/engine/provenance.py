@@ -28,6 +28,7 @@ def run_meta(
     """What a trace says about its run; ``names`` are those of the model and the corpus."""
     config, weight = model.config, model.lm_head.weight
     size = {"parameters": config.num_parameters(), "active_parameters": config.num_active_parameters()}
+    parts = {"parameters_by_part": config.parameters_by_part()}
     settings = config.model_dump(include={"hidden_size", "intermediate_size", "vocab_size", "max_position_embeddings"})
     texts = [document.text for document in documents]
     return TraceMeta(
@@ -35,7 +36,10 @@ def run_meta(
         num_experts=config.num_local_experts,
         num_experts_per_tok=config.num_experts_per_tok,
         num_heads=config.num_attention_heads,
-        model={"name": names[0], "fingerprint": model_fingerprint(model), "numerics": model.numerics} | size | settings,
+        model={"name": names[0], "fingerprint": model_fingerprint(model), "numerics": model.numerics}
+        | size
+        | parts
+        | settings,
         tokenizer={"fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size},
         corpus={"name": names[1], "fingerprint": texts_fingerprint(texts), "documents": len(documents)},
         dtype=str(weight.dtype).removeprefix("torch."),
