@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.metrics import chosen_mask, softmax
+from mixtral_probe.metrics import softmax
 from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, confidence, confidence_bins
 from mixtral_probe.stats.sums import Sums, add_cells, zeros
 from mixtral_probe.trace import Trace
 
 Floats = NDArray[np.float64]
 Values = NDArray[Any]
-_SLICE_ELEMENTS = 2**20
+_SLICE_ELEMENTS = 2**19
 
 
 class Slice(NamedTuple):
@@ -78,6 +78,7 @@ def accumulate(
     histogram = np.zeros((meta.num_layers, size[0], len(CONFIDENCE), NUM_BINS), np.int64) if logits else None
     for part in slices(trace, counted_rows(trace, include_special)):
         summands, sure = _per_token(part, meta.num_experts)
+        _add_choices(sums, part, group, block)
         _add(sums, summands, part.document, group, block)
         if histogram is not None and sure is not None:
             _count(histogram, sure, summands["confidence_tokens"], group[part.document])
@@ -86,26 +87,40 @@ def accumulate(
 
 def _per_token(part: Slice, num_experts: int) -> tuple[dict[str, Values], Floats | None]:
     """One slice's summands [L, n, ...], named as in `Sums`, and its confidence [L, n, Q] as it is."""
-    ranks = chosen_mask(part.ids, num_experts)  # [L, n, K, E]
-    summands: dict[str, Values] = {"tokens": part.ids[..., 0] >= 0, "load": ranks}
+    ids = np.ascontiguousarray(np.moveaxis(part.ids, -1, 0))  # [K, L, n]
+    summands: dict[str, Values] = {}
     if part.weights is not None:
-        summands["gate"] = (ranks * part.weights.astype(np.float64)[..., None]).sum(-2)
+        summands["gate"] = _experts_last(_gates(ids, part.weights, num_experts))
     if part.logits is None:
         return summands, None
     if np.isnan(part.logits).any():
         layer, row = np.argwhere(np.isnan(part.logits))[0][:2]
         raise InputError(f"router logits must be numbers, but token {part.rows[row]} has NaN at layer index {layer}")
-    from_logits, sure = _per_logits(part.logits, summands["tokens"], np.any(ranks, axis=-2))
+    chosen = _experts_last((ids == np.arange(num_experts, dtype=ids.dtype).reshape(-1, 1, 1, 1)).any(1))
+    logits = _experts_last(np.moveaxis(part.logits, -1, 0).astype(np.float64, order="C"))
+    from_logits, sure = _per_logits(logits, ids[0] >= 0, chosen)
     return from_logits | summands, sure
 
 
-def _per_logits(
-    logits: NDArray[np.float32], active: Values, chosen: NDArray[np.bool_]
-) -> tuple[dict[str, Values], Floats]:
+def _experts_last(array: Values) -> Values:
+    """[L, n, E] as seen from outside, of an array [E, L, n]: sums over few experts run along the tokens' memory."""
+    return np.moveaxis(array, 0, -1)
+
+
+def _gates(ids: NDArray[np.int16], weights: NDArray[np.float32], num_experts: int) -> Floats:
+    """[E, L, n] the weight each expert was given, of ids [K, L, n] and weights [L, n, K]."""
+    gates = np.zeros((num_experts, *ids.shape[1:]))
+    for expert, gate in enumerate(gates):
+        for rank, own in enumerate(ids):
+            gate += np.where(own == expert, weights[..., rank], 0.0)
+    return gates
+
+
+def _per_logits(logits: Floats, active: Values, chosen: NDArray[np.bool_]) -> tuple[dict[str, Values], Floats]:
     probability, normalizer = softmax(logits)
     selected = np.where(chosen, probability, 0.0)
     total = selected.sum(-1, keepdims=True)
-    sure = confidence(logits.astype(np.float64), probability, chosen)
+    sure = confidence(logits, probability, chosen)
     finite = np.isfinite(sure) & active[..., None]
     summands = {
         "probability": probability * active[..., None],
@@ -115,6 +130,19 @@ def _per_logits(
         "confidence_tokens": finite,
     }
     return summands, sure
+
+
+def _add_choices(sums: Sums, part: Slice, group: NDArray[np.intp], block: NDArray[np.intp]) -> None:
+    """Add a slice's choices to `load` and `tokens` in place."""
+    layers, groups, blocks, chosen, experts = sums.load.shape
+    cell = np.arange(layers)[:, None] * (groups * blocks) + (group * blocks + block)[part.document]  # [L, n]
+    for rank in range(chosen):
+        own = part.ids[..., rank]
+        key = (cell * experts + own)[own >= 0]
+        found = np.bincount(key, minlength=layers * groups * blocks * experts)
+        sums.load[..., rank, :] += found.reshape(layers, groups, blocks, experts)
+        if rank == 0:
+            sums.tokens[...] += found.reshape(layers, groups, blocks, experts).sum(-1)
 
 
 def _add(
@@ -127,14 +155,18 @@ def _add(
     """Add a slice to the sums in place: first within each document (its rows are contiguous), then into its cell."""
     starts = np.flatnonzero(np.diff(document, prepend=-1))
     owner = document[starts]
-    for name, total in sums.arrays().items():
-        per_document = np.add.reduceat(summands[name], starts, axis=1, dtype=total.dtype)
-        add_cells(total, group[owner], block[owner], per_document)
+    totals = sums.arrays()
+    for name, values in summands.items():
+        per_document = np.add.reduceat(values, starts, axis=1, dtype=totals[name].dtype)
+        add_cells(totals[name], group[owner], block[owner], per_document)
 
 
 def _count(histogram: NDArray[np.int64], sure: Floats, finite: Values, group: NDArray[np.intp]) -> None:
     """Add a slice's confidence [L, n, Q] to the histograms [L, G, Q, bins] in place."""
     layers, groups, quantities, bins = histogram.shape
-    cell = (np.arange(layers)[:, None] * groups + group)[..., None] * quantities + np.arange(quantities)
-    flat = (cell * bins + confidence_bins(sure))[finite]
-    histogram += np.bincount(flat, minlength=histogram.size).reshape(histogram.shape)
+    cell = (np.arange(layers)[:, None] * groups + group) * bins  # [L, n]
+    bin_ = confidence_bins(sure)
+    for quantity in range(quantities):
+        key = (cell + bin_[..., quantity])[finite[..., quantity]]
+        found = np.bincount(key, minlength=layers * groups * bins)
+        histogram[:, :, quantity] += found.reshape(layers, groups, bins)

@@ -51,6 +51,8 @@ class Affinity:
 
     def regrouped(self, group: NDArray[np.intp]) -> "Affinity":
         """The same counts with group g called group[g]; groups that get one name are added up."""
+        if np.array_equal(group, np.arange(len(group))):
+            return self
         target, old, half, token = unpack(self.keys)
         return _gathered(pack(target, group[old], half, token), self.counts, self.pieces)
 
@@ -60,8 +62,11 @@ class Affinity:
             token: min(text for text in (self.pieces.get(token), other.pieces.get(token)) if text is not None)
             for token in sorted({*self.pieces, *other.pieces})
         }
-        counts = np.concatenate([self.counts, other.counts], axis=1)
-        return _gathered(np.concatenate([self.keys, other.keys]), counts, pieces)
+        keys = np.union1d(self.keys, other.keys)
+        counts = np.zeros((self.counts.shape[0], len(keys), self.counts.shape[2]), np.int64)
+        for part in (self, other):
+            counts[:, np.searchsorted(keys, part.keys)] += part.counts  # each key once
+        return Affinity(keys, counts, pieces)
 
 
 def pack(target: Any, group: Any, half: Any, token: Any) -> Integers:
@@ -167,8 +172,9 @@ def _texts(trace: Trace, counted: NDArray[np.bool_]) -> dict[int, str]:
 
 def _gathered(keys: Integers, counts: Integers, pieces: dict[int, str]) -> Affinity:
     """Rows in the order of their keys; rows of one key added up."""
-    unique, place = np.unique(keys, return_inverse=True)
-    total = np.zeros((counts.shape[0], len(unique), counts.shape[2]), np.int64)
-    cells: Any = (slice(None), place)
-    np.add.at(total, cells, counts)
-    return Affinity(unique, total, pieces)
+    if not keys.size:
+        return Affinity(keys, counts, pieces)
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    return Affinity(ordered[starts], np.add.reduceat(counts[:, order], starts, axis=1), pieces)

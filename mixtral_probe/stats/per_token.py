@@ -38,7 +38,7 @@ def confidence(logits: Floats, probability: Floats, chosen: NDArray[np.bool_]) -
         selection_margin(logits, chosen),
         order_margin(logits),
     )
-    return np.stack(quantities, axis=-1)
+    return np.moveaxis(np.stack(quantities), 0, -1)  # each quantity lies in one piece
 
 
 def confidence_bins(values: Floats) -> NDArray[np.intp]:
