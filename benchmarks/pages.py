@@ -5,7 +5,6 @@ on one of 1,000,000 tokens × 8 layers with its statistics beside it; the larges
 server's memory.
 """
 
-import os
 import shutil
 import socket
 import subprocess
@@ -23,7 +22,6 @@ from playwright.sync_api import Page, sync_playwright
 from mixtral_probe import Trace
 from mixtral_probe.stats.beside import save_beside
 
-ENTRY = Path(__file__).parents[1] / "app" / "streamlit_app.py"
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -80,9 +78,9 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "streamlit", "run", str(ENTRY), "--server.port", str(port), "--", str(trace)]
+        command = [sys.executable, "-m", "mixtral_probe", "dashboard", "--port", str(port), str(trace)]
         self.started = time.perf_counter()
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ENTRY.parent)
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def __enter__(self) -> "Server":
         while self.process.poll() is None:
@@ -144,5 +142,4 @@ def slide(page: Page, address: str) -> list[float]:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("STREAMLIT_BROWSER_GATHER_USAGE_STATS", "false")
     main()

@@ -5,6 +5,7 @@ import socket
 import sys
 from contextlib import closing
 from pathlib import Path
+from threading import Thread
 
 import mixtral_probe
 from mixtral_probe.cli import options
@@ -110,4 +111,13 @@ def _run_streamlit(entry: Path, folders: list[str], settings: dict[str, str]) ->
     sys.argv = ["streamlit", "run", str(entry), *flags, "--", *folders]
     from streamlit.web.cli import main
 
+    Thread(target=_preload, daemon=True).start()
     main(prog_name="streamlit")
+
+
+def _preload() -> None:
+    """Import what every page needs while the browser still loads the frame around it."""
+    from mixtral_probe import report, selection, stats, strip, tables  # noqa: F401
+    from mixtral_probe.figures.theme import template
+
+    template()  # plotly imports its parts when they are first used
