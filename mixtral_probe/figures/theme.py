@@ -1,5 +1,6 @@
 """The one look of all figures, on a light and on a dark page."""
 
+from functools import cache
 from typing import Any
 
 import plotly.graph_objects as go
@@ -27,8 +28,12 @@ CONFIG: dict[str, Any] = {
 one that sends the chart to a server."""
 
 
+@cache
 def template(dark: bool = False) -> go.layout.Template:
-    """The plotly template: transparent, so the page shows through; text legible on a light or (`dark`) dark page."""
+    """The plotly template: transparent, so the page shows through; text legible on a light or (`dark`) dark page.
+
+    One for all: plotly copies it into a figure.
+    """
     ink, muted, grid, card = _INK[dark]
     whisker = {"color": ink, "thickness": 1.4, "width": 0}
     layout = go.Layout(
