@@ -46,11 +46,11 @@ def overview(chosen: controls.Chosen, summary: pd.DataFrame) -> None:
     with right:
         for metric, largest, name in _FINDINGS:
             _finding(words.rows(summary, metric=metric), metric, largest, name)
-        head = st.session_state.get("head", MEAN)
-        own = words.rows(summary, layer=chosen.layer, head=head) if head != MEAN else summary.head(0)
-        if len(own):
-            st.caption(f"Layer {chosen.layer}, head {head}")
-            words.numbers(own, _MEASURES)
+    head = st.session_state.get("head", MEAN)
+    own = words.rows(summary, layer=chosen.layer, head=head) if head != MEAN else summary.head(0)
+    if len(own):
+        st.caption(f"Layer {chosen.layer}, head {head}")
+        words.numbers(own, _MEASURES)
 
 
 def _finding(rows: pd.DataFrame, metric: str, largest: bool, name: str) -> None:
@@ -163,7 +163,10 @@ def text(maps: Maps, shown: documents.Shown, head: int | None, query: int) -> No
             tokens, "attention_strip", f"Text of document {shown.number} coloured by attention", mark=maps.place + query
         )
     whose = "all layers to " + str(maps.layer) if way == ROLLOUT else f"layer {maps.layer}"
-    st.caption(f"{shown.scope} · {whose} · opacity: root of the weight. Click a token to choose it.")
+    st.caption(
+        f"{shown.scope} · {whose} · coloured where it is more than even attention; opacity: root of the weight. "
+        "Click a token to choose it."
+    )
     name = f"attention_document_{shown.number}_query_{query}"
     if way == SEEING:
         charts.table_and_csv(shown.with_number(links), "attention_row", name)
@@ -208,9 +211,9 @@ def with_routing(chosen: controls.Chosen, maps: Maps) -> None:
     table = words.rows(table, layer=chosen.layer)
     if table.empty:
         return
+    metric = words.metric_choice("attention_routing", key="attention_effect")
     left, right = st.columns([1, 1], gap="large")
     with left:
-        metric = words.metric_choice("attention_routing", key="attention_effect")
         charts.show(
             figures.attention_routing(table, metric=metric, layer=chosen.layer),
             words.rows(table, metric=metric),

@@ -28,7 +28,7 @@ RETRACED_TOKENS = 700
 """Up to this many tokens the attention of every layer is computed, above only that of the chosen one."""
 MAP_SIDE = 512
 """Squares a side of a map of attention; longer windows are pooled."""
-LENS_TOKENS = 512
+LENS_TOKENS = 2_048
 """Tokens of one window that are read as predictions of every layer."""
 
 TYPED_CHARACTERS = 20_000

@@ -19,6 +19,8 @@ def by_attention(
 ) -> list[Token]:
     """Tokens coloured by their link with one marked token, as opaque as the root of its weight.
 
+    What gets no more than even attention would give has no colour.
+
     Args:
         document: a trace of one document.
         links: rows of `tables.attention_weights` or `tables.attention_rollout` of one query; or of one position looked
@@ -52,4 +54,6 @@ def _linked(number: int, token: Any, link: dict[str, Any] | None, marked: int, c
     color = colors[int(experts[0])] if colors is not None and experts else ACCENT
     if token.position == marked:
         return Token(number, text, [("marked", "this token"), *facts], SELECTED, STRONGEST / 2, special)
+    if link["value"] <= link["null"]:
+        return Token(number, text, facts, special=special)
     return Token(number, text, facts, color, strength, special)

@@ -1,0 +1,95 @@
+"""The page about attention in a real browser."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from app_traces import ENTRY
+from attention_traces import SINK, attentive_trace
+from test_browser import FLAGS, PATIENCE, free_port, settled, wait_for
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed"),
+    # Closing a browser leaves its sockets to the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+LIMIT = 2_000_000
+"""Bytes that a figure may take on its way to the browser."""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("attention")
+    path = attentive_trace(documents=2, length=300).save(folder / "maps.trace")
+    port = free_port()
+    command = [sys.executable, "-m", "streamlit", "run", str(ENTRY), "--server.port", str(port), "--", str(path)]
+    environment = os.environ | {"TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/_stcore/health", server, folder / "log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.fixture
+def page(address):
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        page = browser.new_page(viewport={"width": 1400, "height": 2000})
+        page.set_default_timeout(PATIENCE)
+        yield page
+        browser.close()
+
+
+def plot_of(page, key):
+    """Where the cells of a chart are: left, top, width and height."""
+    plot = page.locator(f".st-key-{key}_chart .nsewdrag").first
+    plot.wait_for()
+    settled(page)
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    return box["x"], box["y"], box["width"], box["height"]
+
+
+def test_a_sink_head_is_found_in_two_clicks_from_the_first_page(page, address):
+    page.goto(address)
+    page.get_by_role("link", name="Attention").click()
+    layer, head = SINK
+    page.get_by_text(f"The strongest sink: layer {layer}, head {head}").wait_for()
+    page.locator(".st-key-attention_find_sink_share button").first.click()
+    page.get_by_text(f"Attention of layer {layer}, head {head}", exact=True).wait_for()
+
+
+def test_a_click_on_the_navigator_shows_the_map_of_that_head(page, address):
+    page.goto(f"{address}/attention")
+    left, top, width, height = plot_of(page, "heads_map")
+    page.mouse.click(left + width * 1.5 / 3, top + height * 1.5 / 2)
+    page.get_by_text("Attention of layer 1, head 1", exact=True).wait_for()
+
+
+def test_a_window_that_is_dragged_over_appears_at_full_resolution(page, address):
+    page.goto(f"{address}/attention")
+    left, top, width, height = plot_of(page, "attention_map")
+    page.mouse.move(left + width * 0.1, top + height * 0.5)
+    page.mouse.down()
+    page.mouse.move(left + width * 0.2, top + height * 0.6, steps=4)
+    page.mouse.move(left + width * 0.3, top + height * 0.7, steps=4)
+    page.mouse.up()
+    page.locator(".st-key-attention_part_chart .js-plotly-plot").wait_for()
+
+
+def test_no_message_to_the_browser_is_larger_than_a_figure_may_be(page, address):
+    sizes = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: sizes.append(len(frame))))
+    page.goto(f"{address}/attention")
+    plot_of(page, "attention_map")
+    assert 10_000 < max(sizes) < LIMIT
