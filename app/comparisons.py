@@ -1,5 +1,6 @@
 """What the page about two traces compares, kept while it is looked at."""
 
+import controls
 import pandas as pd
 import sources
 import streamlit as st
@@ -13,10 +14,16 @@ def pinned(chosen: sources.Source) -> sources.Source | None:
     offered = {source.key: source for source in sources.available() if source.key != chosen.key}
     if not offered:
         return None
-    if st.session_state.get("pinned") not in offered:
-        st.session_state.pop("pinned", None)
+    controls.keep_valid("pinned", list(offered))
     names = sources.names(list(offered.values()))
-    key = st.selectbox("Compare with (A)", list(offered), format_func=names.__getitem__, key="pinned", width=360)
+    key = st.selectbox(
+        "Compare with (A)",
+        list(offered),
+        format_func=names.__getitem__,
+        key="pinned",
+        bind="query-params",
+        width=360,
+    )
     return offered[key]
 
 

@@ -46,3 +46,15 @@ def test_traces_of_different_texts(monkeypatch, tmp_path):
     clean(test.selectbox(key="pinned").set_value("given-1").run())
     assert any("they are of the same texts, but document" in info.value for info in test.info)
     assert "Two traces of the same texts" in texts(test)
+
+
+def test_the_address_bar_names_the_pinned_trace(monkeypatch, tmp_path):
+    for name in ("a", "b", "c"):
+        routed_trace().save(tmp_path / f"{name}.trace")
+    paths = [tmp_path / f"{name}.trace" for name in ("a", "b", "c")]
+    offered = opened(monkeypatch, *paths, page="compare").selectbox(key="pinned").options
+    named = next(name for name in offered if name.startswith("c"))
+    test = clean(opened(monkeypatch, *paths, page="compare", query={"pinned": named}))
+    assert test.selectbox(key="pinned").value == "given-2"
+    clean(test.selectbox(key="trace").set_value("given-2").run())
+    assert test.selectbox(key="pinned").value != "given-2"
