@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mixtral_probe import figures
 from mixtral_probe.errors import InputError
 from mixtral_probe.figures.words import label
+from mixtral_probe.tables import token_logits
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +30,22 @@ def attention(size, seed=0):
 def test_route_marks_the_chosen_experts_of_every_layer(trace, tables):
     row = trace.rows(1).start + 2
     figure = figures.token_route(tables["routes"], document=1, position=2)
-    line, choices = figure.data
+    line, choices, margins = figure.data
     np.testing.assert_array_equal(line.x, trace.expert_ids[:, row, 0])
     np.testing.assert_array_equal(choices.x.reshape(3, 2), trace.expert_ids[:, row])
     np.testing.assert_allclose(np.array(choices.customdata[:, 3], float).reshape(3, 2), trace.expert_weights[:, row])
+    ranked = np.sort(trace.router_logits[:, row], axis=-1)
+    assert margins.text.tolist() == [f"{second - third:.2f}" for second, third in ranked[:, [-2, -3]]]
     with pytest.raises(InputError, match="there is none at document 1, chunk 0, position 5000"):
         figures.token_route(tables["routes"], document=1, position=5000)
+
+
+def test_a_route_on_its_logits_shows_every_one_of_them(trace, tables):
+    row = trace.rows(1).start + 2
+    logits = token_logits(trace, document=1, position=2)
+    ground, numbers, *_ = figures.token_route(tables["routes"], document=1, position=2, logits=logits).data
+    np.testing.assert_allclose(ground.z, trace.router_logits[:, row])
+    assert numbers.text.tolist() == [f"{value:.1f}" for value in trace.router_logits[:, row].ravel()]
 
 
 def test_token_losses_stand_at_their_positions(trace, tables):

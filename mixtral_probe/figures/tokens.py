@@ -11,19 +11,28 @@ from mixtral_probe.figures.words import label, rows_of, subtitle, ticks, words_o
 
 _LABELLED = 40
 """Up to this many tokens each has its text on the axis; above, positions only."""
+_NUMBERED = 16
+"""Up to this many experts each logit is written into its cell."""
 
 
 def token_route(
-    table: pd.DataFrame, *, document: int, position: int, chunk: int = 0, num_experts: int | None = None
+    table: pd.DataFrame,
+    *,
+    document: int,
+    position: int,
+    chunk: int = 0,
+    num_experts: int | None = None,
+    logits: pd.DataFrame | None = None,
 ) -> go.Figure:
     """The way of one token through all layers: its chosen experts, sized by weight and numbered by rank.
 
     Args:
-        table: `tables.routes`.
+        table: `tables.routes`; its margins, where there are any, stand on the right.
         document: the token's document.
         position: its position in the window.
         chunk: the window.
         num_experts: E; None for as many as occur in the table.
+        logits: `tables.token_logits` of this token, for the ground and the small numbers.
 
     Raises:
         InputError: the table lacks that token.
@@ -32,14 +41,48 @@ def token_route(
     experts = num_experts if num_experts is not None else int(table["expert"].max()) + 1
     layers = sorted(int(layer) for layer in shown["layer"].unique())
     y = shown["layer"].map({layer: number for number, layer in enumerate(layers)}).to_numpy(np.int64)
-    figure = go.Figure([_strongest(shown, y), _choices(shown, y, experts)])
+    figure = go.Figure([*_grounds(logits, layers), _strongest(shown, y), _choices(shown, y, experts)])
     places, texts = ticks(layers, 32)
     figure.update_yaxes(title_text="layer", tickvals=places, ticktext=texts, range=[len(layers) - 0.4, -0.6])
-    figure.update_xaxes(title_text="expert", range=[-0.6, experts - 0.4], dtick=1 if experts <= 16 else None)
+    _expert_axis(figure, shown, y, experts)
     where = f"document {document} · " + (f"window {chunk} · " if chunk else "") + f"position {position}"
     title = f"Route of “{label(shown['token'].iloc[0])}”" if shown["token"].notna().all() else "Route of one token"
-    note = f"{where} · number: rank (0 = strongest) · size: weight · line: strongest choice · n = 1 token"
-    return finish(figure, title, note, height=180 + 26 * len(layers))
+    note = f"{where} · number: rank (0 = strongest) · size: weight · line: strongest choice"
+    note += " · ground and small numbers: logits, nats" if logits is not None and len(logits) else ""
+    figure.update_layout(coloraxis={"showscale": False})
+    return finish(
+        figure, title, f"{note} · n = 1 token", height=180 + 26 * len(layers), roles={"coloraxis": "sequential"}
+    )
+
+
+def _grounds(logits: pd.DataFrame | None, layers: list[int]) -> list[go.Heatmap | go.Scatter]:
+    """Every expert's logit as the ground of its cell and, where there is room, as a number in its corner."""
+    if logits is None or logits.empty:
+        return []
+    z = logits.pivot(index="layer", columns="expert", values="logit").reindex(layers).to_numpy(float)
+    y, x = np.indices(z.shape)
+    hover = "expert %{x}<br>logit %{z:.3f}<extra></extra>"
+    ground = go.Heatmap(z=z, coloraxis="coloraxis", opacity=0.35, xgap=1, ygap=1, hovertemplate=hover)
+    if z.shape[1] > _NUMBERED:
+        return [ground]
+    texts = np.array([f"{value:.1f}" for value in z.ravel()], dtype=object)
+    style = {"mode": "text", "textfont": {"size": 9}, "hoverinfo": "skip", "showlegend": False}
+    return [ground, go.Scatter(x=x.ravel() + 0.34, y=y.ravel() + 0.28, text=texts, **style)]
+
+
+def _expert_axis(figure: go.Figure, shown: pd.DataFrame, y: np.ndarray, experts: int) -> None:
+    """Experts along x and, behind the last, the margin of each layer."""
+    thinned, texts = ticks(list(range(experts)), 32)
+    places = thinned.tolist()
+    first = (shown["rank"] == 0).to_numpy(dtype=bool) & shown["margin"].notna().to_numpy(dtype=bool)
+    if first.any():
+        margins = np.array([f"{value:.2f}" for value in shown["margin"].to_numpy(float)[first]], dtype=object)
+        at = np.full(len(margins), float(experts))
+        style = {"mode": "text", "textfont": {"size": 11}, "hoverinfo": "skip", "showlegend": False}
+        figure.add_trace(go.Scatter(x=at, y=y[first], text=margins, **style))
+        places, texts = [*places, experts], [*texts, "margin"]
+    figure.update_xaxes(title_text="expert", tickvals=places, ticktext=texts)
+    figure.update_xaxes(range=[-0.6, experts - 0.4 + bool(first.any())], showgrid=False)
 
 
 def _one_token(table: pd.DataFrame, **keys: int) -> pd.DataFrame:
