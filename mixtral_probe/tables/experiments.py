@@ -7,6 +7,15 @@ import pandas as pd
 
 from mixtral_probe.tables.ablation import ABLATION, ablation
 from mixtral_probe.tables.ablation import KEYS as ABLATION_KEYS
+from mixtral_probe.tables.logit_lens import COLUMNS as LENS_COLUMNS
+from mixtral_probe.tables.logit_lens import KEYS as LENS_KEYS
+from mixtral_probe.tables.logit_lens import (
+    LOGIT_LENS,
+    LOGIT_LENS_TOKENS,
+    logit_lens,
+    logit_lens_tokens,
+)
+from mixtral_probe.tables.logit_lens import TOKEN_KEYS as LENS_TOKEN_KEYS
 from mixtral_probe.tables.registry import COLUMNS, VALUES, TableSpec
 from mixtral_probe.tables.saliency import COLUMNS as SALIENCY_COLUMNS
 from mixtral_probe.tables.saliency import (
@@ -59,6 +68,21 @@ EXPERIMENTS: dict[str, TableSpec] = {
             TIMING,
             "Where the time and memory of a forward pass went, by part, site, layer and expert.",
             TIMING_COLUMNS,
+        ),
+        _spec(
+            logit_lens,
+            LENS_KEYS,
+            LOGIT_LENS,
+            "How what each layer would predict compares with the model's own prediction.",
+            LENS_COLUMNS,
+        ),
+        _spec(
+            logit_lens_tokens,
+            LENS_TOKEN_KEYS,
+            LOGIT_LENS_TOKENS,
+            "The tokens each layer holds for the most probable next ones, after every token.",
+            LENS_COLUMNS,
+            ("predicted", *VALUES),
         ),
         _spec(
             ablation,

@@ -12,7 +12,8 @@ from mixtral_probe.trace import Result
 
 Floats = NDArray[np.float64]
 KIND = "logit_lens"
-_TOKEN_KEYS = ("document", "chunk", "position", "token", "layer", "rank")
+KEYS = ("layer", "group")
+TOKEN_KEYS = ("document", "chunk", "position", "token", "layer", "rank")
 LOGIT_LENS = {
     "lens_entropy_bits": "entropy of the layer's prediction, bits; null: that of the last layer",
     "lens_divergence_bits": "KL from the model's prediction to the layer's, bits; null 0",
@@ -25,6 +26,12 @@ _ARRAYS = {
     "lens_next_token_bits": ("next_token_bits", np.inf),
     "lens_agreement": ("agrees", 1.0),
 }
+COLUMNS = {
+    "rank": "place among the layer's predictions, 0 = most probable",
+    "predicted": "text of the token predicted",
+    "null": "what `metric` says",
+}
+"""What these tables' columns mean."""
 LOGIT_LENS_TOKENS = {"lens_probability": "probability the layer gives to a token as the next; null: an even guess, 1/V"}
 
 
@@ -58,7 +65,7 @@ def logit_lens(result: Result) -> pd.DataFrame:
         scope = "one layer; special tokens out; final norm and unembedding applied to the layer's residual stream"
         own = {"layer": np.arange(len(values)), "group": ALL}
         parts.append(estimate_rows(own, name, found, value[-1], n, scope))
-    return tidy(parts, ("layer", "group"))
+    return tidy(parts, KEYS)
 
 
 def logit_lens_tokens(result: Result) -> pd.DataFrame:
@@ -96,7 +103,7 @@ def logit_lens_tokens(result: Result) -> pd.DataFrame:
         }
     )
     whole = ["document", "chunk", "position", "layer", "rank", "n"]
-    return frame[[*_TOKEN_KEYS, "predicted", *VALUE_COLUMNS]].astype(dict.fromkeys(whole, "Int64"))
+    return frame[[*TOKEN_KEYS, "predicted", *VALUE_COLUMNS]].astype(dict.fromkeys(whole, "Int64"))
 
 
 def check_kind(result: Result) -> None:
