@@ -43,7 +43,7 @@ def findings(chosen: controls.Chosen) -> None:
 def _finding(name: str, page: str, sentence: str, row: dict[str, Any] | None) -> None:
     file = settings.PAGES / f"{page}.py"
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="medium"):
-        st.html(f'<p class="finding">{escape(sentence)}</p>', width="content")
+        st.html(f'<p class="finding">{escape(sentence)}</p>', width="stretch")
         if file.is_file() and st.button("Look", key=f"finding_{name}", help=f"Open {page.replace('_', ' ')} there"):
             controls.wish(**{key: _plain(row[key]) for key in _KEYS if row is not None and key in row})
             st.switch_page(str(file.relative_to(settings.APP)))

@@ -11,8 +11,11 @@ _KNOWN = {
     "token_routing": ("Token routing", ":material/alt_route:"),
     "attention": ("Attention", ":material/visibility:"),
     "balance_loss": ("Balance loss", ":material/balance:"),
-    "timing": ("Timing", ":material/timer:"),
     "specialization": ("Specialization", ":material/category:"),
+    "what_if": ("What-if", ":material/science:"),
+    "experts": ("Experts", ":material/badge:"),
+    "compare": ("Compare", ":material/compare_arrows:"),
+    "timing": ("Timing", ":material/timer:"),
     "run": ("Run", ":material/play_circle:"),
 }
 
