@@ -97,7 +97,8 @@ def _headed(figure: go.Figure) -> go.Figure:
     legend = any(getattr(trace, "showlegend", False) for trace in figure.data)  # bands have none
     panels = any(note.text for note in figure.layout.annotations)
     top = 12 + 26 * legend + 22 * panels
-    bare = figures.themed(figure, dark())
+    # A copy either way, because figures are kept; they come dressed for a light page.
+    bare = figures.themed(figure, dark=True) if dark() else go.Figure(figure)
     margin = figure.layout.template.layout.margin
     height = figure.layout.height - margin.t - margin.b + top + _FOOT
     return bare.update_layout(title=None, height=height, margin={"t": top, "b": _FOOT}, font={"family": FONT})

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 import sources
 import streamlit as st
 import where_field
@@ -34,6 +35,10 @@ class Chosen:
     def table(self, name: str) -> pd.DataFrame:
         """A table of the whole trace, or of what `where` says."""
         return sources.table(self.source, name, self.where)
+
+    def figure(self, name: str, of: str | None = None, **options: Any) -> go.Figure:
+        """A figure by its name in `figures`, of the table `of`, by default the one of the same name."""
+        return sources.figure(self.source, name, of or name, self.where, **options)
 
 
 def sidebar() -> None:

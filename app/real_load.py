@@ -5,7 +5,6 @@ import sources
 import streamlit as st
 import words
 
-from mixtral_probe import figures
 from mixtral_probe.stats import ALL
 
 _MMLU = "mmlu"
@@ -26,18 +25,21 @@ def section() -> None:
         layers = sorted(int(layer) for layer in words.rows(real, group=group)["layer"].unique())
         layer = st.select_slider("Layer of the real model", layers, key=f"real_layer_{len(layers)}")
         charts.show(
-            figures.expert_load(real, layer=layer, group=group),
+            sources.real_figure("expert_load", layer=layer, group=group),
             words.rows(real, layer=layer, group=group, metric="share"),
             "real_bars",
             f"real_mixtral_layer_{layer}",
         )
         by_layer = words.rows(real, layer=layer, metric="share")
         charts.show(
-            figures.expert_load_groups(real, layer=layer), by_layer, "real_groups", f"real_mixtral_groups_layer_{layer}"
+            sources.real_figure("expert_load_groups", layer=layer),
+            by_layer,
+            "real_groups",
+            f"real_mixtral_groups_layer_{layer}",
         )
     with left:
         charts.show(
-            figures.expert_load_map(real, group=_MMLU),
+            sources.real_figure("expert_load_map", group=_MMLU),
             words.rows(real, group=_MMLU, metric="share"),
             "real_map",
             "real_mixtral_load",

@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import captures
 import pandas as pd
+import plotly.graph_objects as go
 import roots
 import settings
 import streamlit as st
 
-from mixtral_probe import InputError, Trace, tables
+from mixtral_probe import InputError, Trace, figures, tables
 from mixtral_probe.resources import data_path
 from mixtral_probe.selection import select
 from mixtral_probe.stats import RoutingStats, routing_stats
@@ -161,9 +163,19 @@ def table(source: Source, name: str, where: str | None = None) -> pd.DataFrame:
     return _table(str(source.path), source.stamp, name, None, None if summed else where)
 
 
-def document_table(source: Source, name: str, number: int) -> pd.DataFrame:
-    """A table of one document alone, which in it is document 0."""
-    return _table(str(source.path), source.stamp, name, number, None)
+def document_table(source: Source, name: str, number: int, where: str | None = None) -> pd.DataFrame:
+    """A table of one document alone, which in it is document 0, or of what is selected in it."""
+    return _table(str(source.path), source.stamp, name, number, where)
+
+
+@st.cache_resource(max_entries=settings.TABLES_KEPT, show_spinner="Computing …")
+def _units(path: str, stamp: str, number: int, unit: str) -> pd.DataFrame:
+    return tables.unit_routes(_document(path, stamp, number), unit=unit)
+
+
+def unit_table(source: Source, number: int, unit: str) -> pd.DataFrame:
+    """`tables.unit_routes` of one document alone, which in it is document 0."""
+    return _units(str(source.path), source.stamp, number, unit)
 
 
 @st.cache_resource(max_entries=settings.TABLES_KEPT, show_spinner="Computing …")
@@ -174,8 +186,30 @@ def _table(path: str, stamp: str, name: str, number: int | None, where: str | No
         return spec.function(_stats(path, stamp, where))
     of = _opened(path, stamp) if number is None else _document(path, stamp, number)
     if where is not None:
-        of = _selected(path, stamp, where)
+        # An expression may name documents by number, so it is read before one of them is taken out.
+        whole = _selected(path, stamp, where)
+        of = whole if number is None else whole.select([number])
     return spec.function(of if spec.source == "trace" else RoutingStats.from_trace(of))
+
+
+def figure(source: Source, name: str, of: str, where: str | None = None, **options: Any) -> go.Figure:
+    """A figure of a `table`, by its name in `figures`; it is kept, so only copies may be changed."""
+    return _figure(source, source.stamp, name, of, where, **options)
+
+
+@st.cache_resource(
+    max_entries=settings.TABLES_KEPT, show_spinner=False, hash_funcs={Source: lambda source: str(source.path)}
+)
+def _figure(source: Source, stamp: str, name: str, of: str, where: str | None, **options: Any) -> go.Figure:
+    drawn: go.Figure = getattr(figures, name)(table(source, of, where), **options)
+    return drawn
+
+
+@st.cache_resource(max_entries=settings.TABLES_KEPT, show_spinner=False)
+def real_figure(name: str, **options: Any) -> go.Figure:
+    """A figure of `real_mixtral`, kept like those of `figure`."""
+    drawn: go.Figure = getattr(figures, name)(real_mixtral(), **options)
+    return drawn
 
 
 @st.cache_resource(max_entries=1)

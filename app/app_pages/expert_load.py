@@ -6,7 +6,6 @@ import real_load
 import streamlit as st
 import words
 
-from mixtral_probe import figures
 from mixtral_probe.stats import ALL
 
 chosen = controls.chosen()
@@ -23,7 +22,7 @@ metric = words.metric_choice("expert_load", key="load")
 left, right = st.columns([1, 1], gap="large")
 with left:
     cell = charts.navigator(
-        figures.expert_load_map(load, metric=metric, group=group),
+        chosen.figure("expert_load_map", "expert_load", metric=metric, group=group),
         words.rows(load, group=group, metric=metric),
         "load_map",
         "expert_load",
@@ -35,7 +34,7 @@ with left:
         st.rerun()
 with right:
     charts.show(
-        figures.expert_load(load, metric=metric, layer=layer, group=group),
+        chosen.figure("expert_load", metric=metric, layer=layer, group=group),
         words.rows(load, metric=metric, layer=layer, group=group),
         "load_bars",
         f"expert_load_layer_{layer}",
@@ -45,7 +44,7 @@ left, right = st.columns([1, 1], gap="large")
 with left:
     ranks = chosen.table("load_by_rank")
     charts.show(
-        figures.load_by_rank(ranks, layer=layer, group=group),
+        chosen.figure("load_by_rank", layer=layer, group=group),
         words.rows(ranks, layer=layer, group=group),
         "load_rank",
         f"load_by_rank_layer_{layer}",
@@ -53,7 +52,7 @@ with left:
 with right:
     if set(load["group"]) > {ALL}:
         charts.show(
-            figures.expert_load_groups(load, metric=metric, layer=layer),
+            chosen.figure("expert_load_groups", "expert_load", metric=metric, layer=layer),
             words.rows(load, metric=metric, layer=layer),
             "load_groups",
             f"expert_load_by_domain_layer_{layer}",
@@ -61,5 +60,5 @@ with right:
     else:
         st.info("These documents have no domain, so there is nothing to compare.")
 
-charts.show(figures.balance(balance, group=group), words.rows(balance, group=group), "balance", "balance")
+charts.show(chosen.figure("balance", group=group), words.rows(balance, group=group), "balance", "balance")
 real_load.section()
