@@ -5,11 +5,10 @@ same statistics; making them is not timed. The loop does the same counts token b
 """
 
 import argparse
-import math
 import os
 import resource
 import time
-from collections import Counter
+from collections import defaultdict
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core
 
@@ -53,46 +52,55 @@ def random_trace(seed: int) -> mp.Trace:
 
 
 def loop_seconds(trace: mp.Trace) -> float:
-    """CPU seconds per route of a loop over tokens and layers that keeps the same counts."""
-    logits, ids = trace.router_logits[:, :LOOP_TOKENS].tolist(), trace.expert_ids[:, :LOOP_TOKENS].tolist()
-    words = trace.tokens["token_id"].to_numpy()[: LOOP_TOKENS + 1].tolist()
-    count: Counter[tuple] = Counter()
+    """CPU seconds per route of a loop over tokens and layers that keeps the same counts in dictionaries.
+
+    Modelled on the routing analyses that are published with mixture-of-experts models: the arrays a model returned are
+    indexed token by token, numpy takes a token's softmax and order, and counters named by layer and domain add up.
+    """
+    words, documents = trace.tokens["token_id"].to_numpy()[: LOOP_TOKENS + 1], trace.tokens["document"].to_numpy()
+    domains, count = trace.documents["domain"].to_numpy(), defaultdict(float)
     start = time.process_time()
     for layer in range(LAYERS):
         for token in range(LOOP_TOKENS):
-            one(count, layer, token, logits[layer][token], ids, words)
+            one(count, (layer, domains[documents[token]]), token, trace.router_logits, trace.expert_ids, words)
     return (time.process_time() - start) / (LAYERS * LOOP_TOKENS)
 
 
-def one(count: Counter, layer: int, token: int, z: list[float], ids: list, words: list[int]) -> None:
-    """The counts of one token in one layer."""
-    chosen = ids[layer][token]
-    top = max(z)
-    total = sum(math.exp(v - top) for v in z)
-    p = [math.exp(v - top) / total for v in z]
-    ranked = sorted(z, reverse=True)
-    count["z", layer] += (top + math.log(total)) ** 2
-    sure = (-sum(v * math.log(v) for v in p) / math.log(EXPERTS), max(p), sum(p[e] for e in chosen),
-            (ranked[CHOSEN - 1] - ranked[CHOSEN]) / 16, (ranked[0] - ranked[1]) / 16)  # fmt: skip
-    for number, value in enumerate(sure):
-        count["sum", layer, number] += value
-        count["bin", layer, number, min(int(value * 128), 127)] += 1
-    for expert, value in enumerate(p):
-        count["p", layer, expert] += value
+def one(count: dict, key: tuple, token: int, logits: np.ndarray, expert_ids: np.ndarray, words: np.ndarray) -> None:
+    """The counts of one token in one layer; logits [L, T, E], expert ids [L, T, K], words [T]."""
+    layer = key[0]
+    z, chosen = logits[layer, token].astype(np.float64), expert_ids[layer, token]
+    exponentials = np.exp(z - z.max())
+    p = exponentials / exponentials.sum()
+    ranked = np.sort(z)[::-1]
+    count["tokens", key] += 1
+    count["z", key] += (z.max() + np.log(exponentials.sum())) ** 2
+    sure = {
+        "entropy": -(p * np.log(p)).sum() / np.log(EXPERTS),
+        "top1": p.max(),
+        "mass": p[chosen].sum(),
+        "selection margin": ranked[CHOSEN - 1] - ranked[CHOSEN],
+        "order margin": ranked[0] - ranked[1],
+    }
+    for name, value in sure.items():
+        count["sum", key, name] += value
+        count["bin", key, name, min(int(value / (16 if "margin" in name else 1) * 128), 127)] += 1
+    for expert in range(EXPERTS):
+        count["p", key, expert] += p[expert]
     for rank, expert in enumerate(chosen):
-        count["load", layer, rank, expert] += 1
-        count["gate", layer, expert] += p[expert] / sure[2]
-        count["position", layer, (token % 1000).bit_length(), expert] += 1
-        for target, word in enumerate((words[token], words[token - 1], words[token + 1])):
-            count["word", layer, target, word, expert] += 1
+        count["load", key, rank, expert] += 1
+        count["gate", key, expert] += p[expert] / p[chosen].sum()
+        count["position", key, (token % 1000).bit_length(), expert] += 1
+        for target, place in (("input", token), ("predicted", token - 1), ("next", token + 1)):
+            count["word", key, target, words[place], expert] += 1
         for other in chosen:
             if other != expert:
-                count["pair", layer, expert, other] += 1
+                count["pair", key, expert, other] += 1
     for lag in range(1, min(9, LOOP_TOKENS - token)):
-        later = ids[layer][token + lag]
-        count["lag", layer, lag, chosen[0] == later[0], len({*chosen} & {*later})] += 1
+        later = expert_ids[layer, token + lag]
+        count["lag", key, lag, chosen[0] == later[0], len(set(chosen) & set(later))] += 1
     if layer + 1 < LAYERS:
-        count["next", layer, chosen[0], ids[layer + 1][token][0]] += 1
+        count["next", key, chosen[0], expert_ids[layer + 1, token, 0]] += 1
 
 
 if __name__ == "__main__":

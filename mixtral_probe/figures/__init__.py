@@ -30,6 +30,7 @@ from mixtral_probe.figures.specialization import (
 )
 from mixtral_probe.figures.steps import saturation
 from mixtral_probe.figures.structure import coactivation, repetition, repetition_lags, transitions
+from mixtral_probe.figures.systems import cache_simulation, capacity_simulation, paths, placement_simulation
 from mixtral_probe.figures.theme import CONFIG, template, themed
 from mixtral_probe.figures.timing import timing
 from mixtral_probe.figures.tokens import balance_loss_tokens, token_route
@@ -51,6 +52,8 @@ __all__ = [
     "balance_loss",
     "balance_loss_breakdown",
     "balance_loss_tokens",
+    "cache_simulation",
+    "capacity_simulation",
     "coactivation",
     "domain_specialization",
     "expert_colors",
@@ -66,6 +69,8 @@ __all__ = [
     "max_pool",
     "mutual_information",
     "norm_gate_ranks",
+    "paths",
+    "placement_simulation",
     "repetition",
     "repetition_lags",
     "router_confidence",

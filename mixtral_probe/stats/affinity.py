@@ -62,10 +62,14 @@ class Affinity:
             token: min(text for text in (self.pieces.get(token), other.pieces.get(token)) if text is not None)
             for token in sorted({*self.pieces, *other.pieces})
         }
+        small, large = sorted((self, other), key=lambda part: len(part.keys))
         keys = np.union1d(self.keys, other.keys)
-        counts = np.zeros((self.counts.shape[0], len(keys), self.counts.shape[2]), np.int64)
-        for part in (self, other):
-            counts[:, np.searchsorted(keys, part.keys)] += part.counts  # each key once
+        if len(keys) == len(large.keys):
+            counts = large.counts.copy()
+        else:
+            counts = np.zeros((large.counts.shape[0], len(keys), large.counts.shape[2]), np.int64)
+            counts[:, np.searchsorted(keys, large.keys)] = large.counts
+        counts[:, np.searchsorted(keys, small.keys)] += small.counts  # each key stands there once
         return Affinity(keys, counts, pieces)
 
 
