@@ -26,7 +26,7 @@ words.numbers(
     ("load_balancing_loss", "load_balancing_loss_pooled_part", "router_z_loss"),
     suffix=f", layer {chosen.layer}",
 )
-charts.show(figures.balance_loss(loss, group=chosen.group), loss, "loss", "balance_loss")
+charts.show(chosen.figure("balance_loss", group=chosen.group), loss, "loss", "balance_loss")
 
 metric = st.segmented_control(
     "Part",
@@ -42,7 +42,7 @@ st.caption(losses.MEANING[metric])
 left, right = st.columns([1, 1], gap="large")
 with left:
     cell = charts.navigator(
-        figures.balance_loss_breakdown(parts, metric=metric, group=chosen.group),
+        chosen.figure("balance_loss_breakdown", metric=metric, group=chosen.group),
         words.rows(parts, metric=metric, group=chosen.group),
         "loss_parts",
         f"balance_loss_{metric}",
