@@ -59,6 +59,7 @@ def of_document(chosen: controls.Chosen, shown: documents.Shown) -> tuple[pd.Dat
         table, of = words.rows(whole, document=shown.number), "all documents"
         table.attrs = whole.attrs
     else:
-        table, of = sources.document_table(chosen.source, "balance_loss_tokens", shown.number), "this document alone"
+        table = sources.document_table(chosen.source, "balance_loss_tokens", shown.number, chosen.where)
+        of = "this document alone"
     n = int(table["n"].max()) if len(table) else 0
     return table, f"loads f counted over {of}, n = {n:,} tokens, special tokens out"

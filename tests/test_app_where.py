@@ -79,3 +79,18 @@ def test_a_slice_is_kept_used_and_in_the_address(monkeypatch, trace_path):
 
 def test_a_broken_slice_in_the_address_is_let_be(monkeypatch, trace_path):
     clean(opened(monkeypatch, trace_path, page="expert_load", query={"slice": "a b:layer =="}))
+
+
+def test_the_tables_of_one_document_follow_the_expression(monkeypatch, trace_path):
+    query = {"where": "document == 2 and token.number in 5..9"}
+    test = clean(opened(monkeypatch, trace_path, page="token_routing", query=query))
+    clean(test.selectbox(key="document").set_value(2).run())
+    assert test.dataframe[-1].value["position"].unique().tolist() == [5, 6, 7, 8, 9]
+
+
+def test_words_are_shown_as_their_table_says(monkeypatch, trace_path):
+    test = clean(opened(monkeypatch, trace_path, page="token_routing", query={"unit": "word"}))
+    expected = tables.unit_routes(Trace.load(trace_path).select([0]), unit="word")
+    expected = expected[(expected["layer"] == 0).to_numpy(dtype=bool)]
+    assert test.dataframe[-1].value["value"].tolist() == pytest.approx(expected["value"].tolist())
+    assert "largest share of each word's gate weights" in texts(test)

@@ -10,7 +10,8 @@ import swatches
 import token_strip
 import words
 
-from mixtral_probe import figures, strip
+from mixtral_probe import figures, strip, tables
+from mixtral_probe.trace import UNITS
 
 chosen = controls.chosen()
 words.title(
@@ -19,7 +20,8 @@ words.title(
 )
 shown = documents.choose(chosen)
 routes = sources.document_table(chosen.source, "routes", shown.number)
-ranks = sources.document_table(chosen.source, "load_by_rank", shown.number)
+counted = sources.document_table(chosen.source, "routes", shown.number, chosen.where)
+ranks = sources.document_table(chosen.source, "load_by_rank", shown.number, chosen.where)
 
 names = ["first choice", "second choice", *(f"choice {rank + 1}" for rank in range(2, 64))]
 rank = st.segmented_control(
@@ -36,12 +38,21 @@ in_document = words.rows(ranks, layer=chosen.layer, rank=rank, group="all")
 in_group = words.rows(chosen.table("load_by_rank"), layer=chosen.layer, rank=rank, group=chosen.group)
 swatches.experts(in_document, in_group, chosen.group)
 
-tokens = strip.by_expert(shown.trace, routes, shown.window, layer=chosen.layer, row=chosen.row, rank=rank)
+unit = st.segmented_control(
+    "Granularity", UNITS, default=UNITS[0], required=True, key="unit", bind="query-params", label_visibility="collapsed"
+)
+units = sources.unit_table(chosen.source, shown.number, unit) if unit != UNITS[0] else None
+if units is None:
+    tokens = strip.by_expert(shown.trace, routes, shown.window, layer=chosen.layer, row=chosen.row, rank=rank)
+    coloured = names[rank]
+else:
+    tokens = strip.by_unit(shown.trace, units, shown.window, layer=chosen.layer)
+    coloured = f"the expert with the largest share of each {unit}'s gate weights"
 with st.container(border=True):
     label = f"Text of document {shown.number} coloured by expert at layer {chosen.layer}"
     picked = token_strip.show(tokens, "strip", label)
 st.caption(
-    f"{shown.scope} · layer {chosen.layer} · {names[rank]} · n = {len(tokens):,} tokens. "
+    f"{shown.scope} · layer {chosen.layer} · {coloured} · n = {len(tokens):,} {unit}s. "
     "Hover, or go through the tokens with the arrow keys, for logits, weights and margin; click one for its route."
 )
 
@@ -57,12 +68,17 @@ if row is not None:
             chunk=chunk,
             position=position,
             num_experts=chosen.stats.num_experts,
+            logits=tables.token_logits(shown.trace, chunk=chunk, position=position),
         )
         charts.show(route, shown.with_number(own), "route", f"route_document_{shown.number}_token_{row}")
 
-st.subheader("Routes of these tokens", anchor=False)
+what = "tokens" if units is None else f"{unit}s"
+st.subheader(f"Routes of these {what}", anchor=False)
+if chosen.where is not None and units is None:
+    st.caption("Only what **Where** selects.")
 every = st.toggle("All layers", key="routes_all_layers")
-table: pd.DataFrame = shown.with_number(shown.window.rows_of(routes, shown.trace).drop(columns="row"))
+table: pd.DataFrame = shown.window.rows_of(counted if units is None else units, shown.trace).drop(columns="row")
 if not every:
     table = words.rows(table, layer=chosen.layer)
-charts.table_and_csv(table, "routes", f"routes_document_{shown.number}", opened=True)
+name = "routes" if units is None else f"routes_by_{unit}"
+charts.table_and_csv(shown.with_number(table), "routes", f"{name}_document_{shown.number}", opened=True)
