@@ -40,21 +40,7 @@ def logit_lens_tokens(table: pd.DataFrame, *, document: int = 0, chunk: int = 0,
     names = [
         label(str(token)[:_SHORT]) if pd.notna(token) else str(at) for token, at in zip(tokens, positions, strict=True)
     ]
-    figure = go.Figure(
-        go.Heatmap(
-            x=positions,
-            y=layers,
-            z=values[..., 0].astype(np.float32),
-            text=texts[..., 0],
-            texttemplate="%{text}" if len(positions) <= 20 else None,
-            textfont={"size": 11},
-            customdata=_hover(texts, values, names, layers),
-            hovertemplate="%{customdata}<extra></extra>",
-            xgap=1,
-            ygap=1,
-            coloraxis="coloraxis",
-        )
-    )
+    figure = go.Figure(_heat(texts, values, names, layers, positions))
     figure.update_xaxes(title_text="after the token", tickvals=positions, ticktext=names, tickangle=-60, showgrid=False)
     figure.update_yaxes(title_text="layer", tickvals=layers, showgrid=False)
     words = words_of("lens_probability")
@@ -64,6 +50,25 @@ def logit_lens_tokens(table: pd.DataFrame, *, document: int = 0, chunk: int = 0,
     note = f"positions {positions[0]} – {positions[-1]} of {where} · cell: the layer's best next token"
     height = 220 + 30 * len(layers)
     return finish(figure, "What each layer would predict", note, height=height, roles={"coloraxis": "sequential"})
+
+
+def _heat(
+    texts: np.ndarray, values: np.ndarray, names: list[str], layers: np.ndarray, positions: np.ndarray
+) -> go.Heatmap:
+    """The best predictions of texts and probabilities [L, positions, ranks]; few positions have them written in."""
+    return go.Heatmap(
+        x=positions,
+        y=layers,
+        z=values[..., 0].astype(np.float32),
+        text=texts[..., 0],
+        texttemplate="%{text}" if len(positions) <= 20 else None,
+        textfont={"size": 11},
+        customdata=_hover(texts, values, names, layers),
+        hovertemplate="%{customdata}<extra></extra>",
+        xgap=1,
+        ygap=1,
+        coloraxis="coloraxis",
+    )
 
 
 def _hover(texts: np.ndarray, values: np.ndarray, names: list[str], layers: np.ndarray) -> np.ndarray:
