@@ -11,6 +11,7 @@ import torch
 from mixtral_probe.corpus import Document
 from mixtral_probe.engine.allocator import keep_freed_memory
 from mixtral_probe.engine.attached import attached, with_edits
+from mixtral_probe.engine.batch import BARE, Batch
 from mixtral_probe.engine.plan import Plan, batches, plan
 from mixtral_probe.engine.progress import CaptureStoppedError, OnProgress, ShouldStop, Tracker
 from mixtral_probe.engine.provenance import run_meta
@@ -22,11 +23,6 @@ from mixtral_probe.tokenizer import Tokenizer
 from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder
 
 POSITIONS_IN_A_BATCH = 4096
-_BARE = {
-    "use_cache": False, "output_attentions": False, "output_hidden_states": False, "output_router_logits": False,
-    "return_dict": True,
-}  # fmt: skip
-"""Whatever the model's config returns by default: the recorder takes what a trace needs, and no more."""
 
 
 def capture(
@@ -106,17 +102,10 @@ def run_batch(
     model: MixtralForCausalLM, builder: TraceBuilder, token_ids: np.ndarray, batch: Sequence[Window],
     instruments: Sequence[Instrument], copier: Copier,
 ) -> None:  # fmt: skip
-    """One forward pass over some windows; what it did is in the builder's rows afterwards.
-
-    Windows are padded on the right, where causal attention keeps padding out of what is recorded without a mask.
-    """
-    longest = max(w.length for w in batch)
-    ids = torch.zeros(len(batch), longest, dtype=torch.int64)
-    for row, w in enumerate(batch):
-        ids[row, : w.length] = torch.from_numpy(token_ids[w.start : w.start + w.length].astype(np.int64))
-    ids = ids.to(model.lm_head.weight.device)
-    recorder = Recorder(builder, batch, longest, copier)
-    out = model.model(ids, instruments=(*instruments, recorder), **_BARE)
+    """One forward pass over some windows; what it did is in the builder's rows afterwards."""
+    ids = Batch.of(token_ids, batch, model.lm_head.weight.device).ids
+    recorder = Recorder(builder, batch, ids.shape[1], copier)
+    out = model.model(ids, instruments=(*instruments, recorder), **BARE)
     nll, predicted = next_token_scores(model, out.last_hidden_state, ids, out.call, instruments)
     recorder.finish()
     nll, predicted = nll.cpu(), predicted.cpu()
