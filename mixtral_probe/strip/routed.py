@@ -8,7 +8,7 @@ import pandas as pd
 
 from mixtral_probe.strip.tokens import Bar, Token
 
-FAINTEST, STRONGEST = 0.1, 0.75
+FAINTEST, STRONGEST = 0.1, 0.55
 """Opacity of a ground for weights 0 and 1; never so strong that the text on it cannot be read."""
 
 
