@@ -1,0 +1,57 @@
+"""No page has a serious fault for readers who use a keyboard or a screen reader, as axe-core judges in a browser."""
+
+import shutil
+import subprocess
+
+import pytest
+from app_traces import APP
+from test_browser import PATIENCE, address, browser, pytestmark, trace  # noqa: F401
+
+PAGES = sorted({path.stem for path in (APP / "app_pages").glob("[!_]*.py")} - {"token_routing"})
+"""Token routing is not judged yet."""
+AXE = "axe-core@4"
+JUDGE = """
+async () => (await axe.run(document, { resultTypes: ["violations"] })).violations
+  .filter((fault) => ["serious", "critical"].includes(fault.impact))
+  .flatMap((fault) => fault.nodes.map((node) => `${fault.id}: ${node.html.slice(0, 200)} ${node.failureSummary}`))
+"""
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory) -> str:
+    npm, folder = shutil.which("npm"), tmp_path_factory.mktemp("axe")
+    if npm is None:
+        pytest.skip("axe-core comes from npm, which is not installed")
+    command = [npm, "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder), AXE]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+    except (subprocess.SubprocessError, OSError) as error:
+        pytest.skip(f"npm cannot fetch axe-core: {error}")
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("page", PAGES)
+def test_axe_finds_no_serious_fault(browser, address, axe, page, theme):  # noqa: F811
+    seen = browser.new_page(viewport={"width": 1400, "height": 1000}, color_scheme=theme)
+    try:
+        seen.set_default_timeout(PATIENCE)
+        seen.goto(f"{address}/{'' if page == 'overview' else page}")
+        seen.get_by_role("heading", level=1).first.wait_for()
+        seen.locator("[data-test-script-state=notRunning]").wait_for()
+        seen.wait_for_timeout(1_000)  # what a run draws anew fades in, and faded text has too little contrast
+        seen.evaluate(axe)
+        assert seen.evaluate(JUDGE) == []
+    finally:
+        seen.close()
+
+
+def test_embedded_a_page_has_no_menu_of_streamlit(browser, address):  # noqa: F811
+    seen = browser.new_page()
+    try:
+        seen.set_default_timeout(PATIENCE)
+        seen.goto(f"{address}/expert_load?embed=true&layer=1")
+        seen.get_by_text("Expert load, layer 1", exact=True).wait_for()
+        assert seen.locator("[data-testid=stToolbar]").count() == 0
+    finally:
+        seen.close()
