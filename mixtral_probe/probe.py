@@ -22,6 +22,7 @@ from mixtral_probe.engine import (
     OnRun,
     ShouldStop,
     TextStream,
+    WhatIf,
     attention_plan,
     capture,
     capture_generation,
@@ -29,8 +30,10 @@ from mixtral_probe.engine import (
     new_text,
     plan,
     time_forward,
+    what_if,
 )
 from mixtral_probe.errors import InputError
+from mixtral_probe.instruments.edits import Edit
 from mixtral_probe.model import Instrument
 from mixtral_probe.model.attention import Numerics
 from mixtral_probe.model.generation import Generated, GenerationOptions
@@ -219,6 +222,38 @@ class Probe(ExpertMethods, LensMethods):
             self.model, self.tokenizer, read_corpus(source), repeats=repeats, warmup=warmup, memory=memory, nvtx=nvtx,
             window=window, instruments=instruments, on_run=on_run, should_stop=should_stop,
             positions_in_a_batch=positions_in_a_batch, model_name=self.name, corpus_name=_corpus_name(source),
+        )  # fmt: skip
+
+    def what_if(
+        self,
+        source: Source,
+        edits: Sequence[Edit],
+        *,
+        placebo: bool = True,
+        seed: int = 0,
+        generate: int | None = None,
+        window: int | None = None,
+        on_progress: OnProgress | None = None,
+        should_stop: ShouldStop | None = None,
+    ) -> WhatIf:
+        """Run the same text without edits, with them, and with a placebo: what changes in routing, loss, predictions.
+
+        Args:
+            source: as in ``trace``.
+            edits: from ``mixtral_probe.edits``, applied in the order given.
+            placebo: run beside them a change of the same size of nothing in particular: as many tokens exchange their
+                experts at random, or as many other heads are changed alike.
+            seed: of the placebo.
+            generate: also continue every text by at most this many tokens, without and with the edits.
+            window, on_progress, should_stop: as in ``trace``.
+
+        Raises:
+            InputError: an edit does not fit the model, or the source breaks a rule.
+        """
+        return what_if(
+            self.model, self.tokenizer, read_corpus(source), edits, placebo=placebo, seed=seed, generate=generate,
+            window=window, model_name=self.name, corpus_name=_corpus_name(source), on_progress=on_progress,
+            should_stop=should_stop,
         )  # fmt: skip
 
 

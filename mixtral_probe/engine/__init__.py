@@ -10,6 +10,8 @@ from mixtral_probe.engine.plan import Plan, plan
 from mixtral_probe.engine.progress import CaptureStoppedError, OnProgress, Progress, ShouldStop
 from mixtral_probe.engine.streaming import TextStream, new_text
 from mixtral_probe.engine.timing import OnRun, time_forward
+from mixtral_probe.engine.what_if import what_if
+from mixtral_probe.engine.what_if_result import WhatIf
 
 __all__ = [
     "POSITIONS_IN_A_BATCH",
@@ -25,6 +27,7 @@ __all__ = [
     "Progress",
     "ShouldStop",
     "TextStream",
+    "WhatIf",
     "attention_plan",
     "capture",
     "capture_generation",
@@ -32,4 +35,5 @@ __all__ = [
     "new_text",
     "plan",
     "time_forward",
+    "what_if",
 ]

@@ -16,8 +16,9 @@ def attached(
     """The instruments for one batch, in order; ``documents`` holds the labels of all, ``windows`` a window a row."""
     if not any(isinstance(instrument, Edit) for instrument in instruments):
         return tuple(instruments)
+    labels = documents.drop(columns=["document", "id"])
     rows = [
-        BatchRow(w.document, w.chunk, w.length, {str(k): v for k, v in documents.iloc[w.document].items()})
+        BatchRow(w.document, w.chunk, w.length, {str(k): v for k, v in labels.iloc[w.document].items()})
         for w in windows
     ]
     return tuple(i.among(rows) if isinstance(i, Edit) else i for i in instruments)

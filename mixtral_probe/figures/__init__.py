@@ -34,6 +34,7 @@ from mixtral_probe.figures.systems import cache_simulation, capacity_simulation,
 from mixtral_probe.figures.theme import CONFIG, template, themed
 from mixtral_probe.figures.timing import timing
 from mixtral_probe.figures.tokens import balance_loss_tokens, token_route
+from mixtral_probe.figures.what_if import what_if, what_if_experts, what_if_next_tokens, what_if_tokens
 
 __all__ = [
     "CONFIG",
@@ -85,4 +86,8 @@ __all__ = [
     "token_route",
     "transitions",
     "vocabulary_specialization",
+    "what_if",
+    "what_if_experts",
+    "what_if_next_tokens",
+    "what_if_tokens",
 ]

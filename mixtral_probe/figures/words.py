@@ -56,6 +56,7 @@ METRICS = {
     "order_margin": Words("order margin, nats", ".3g", "all logits alike"),
     "entropy_bits": Words("entropy, bits", ".3g", "even attention"),
     "distance": Words("distance, tokens", ".3g", "even attention"),
+    "rerouted": Words("share of tokens rerouted", ".1%", "placebo"),
     "sink_share": Words("share on position 0", ".1%", "even attention"),
     "milliseconds": Words("time, ms", ".3g"),
     "milliseconds_plain": Words("time without timers, ms", ".3g"),

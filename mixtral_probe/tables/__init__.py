@@ -27,6 +27,7 @@ from mixtral_probe.tables.structure import coactivation, repetition, transitions
 from mixtral_probe.tables.timing import timing
 from mixtral_probe.tables.units import token_logits, unit_routes
 from mixtral_probe.tables.vocabulary import vocabulary_specialization
+from mixtral_probe.tables.what_if import what_if, what_if_next_tokens, what_if_tokens
 from mixtral_probe.tables.write import csv_form, write_csv, write_parquet
 
 __all__ = [
@@ -77,6 +78,9 @@ __all__ = [
     "transitions",
     "unit_routes",
     "vocabulary_specialization",
+    "what_if",
+    "what_if_next_tokens",
+    "what_if_tokens",
     "write_csv",
     "write_parquet",
 ]

@@ -43,6 +43,18 @@ from mixtral_probe.tables.similarity import (
 from mixtral_probe.tables.timing import COLUMNS as TIMING_COLUMNS
 from mixtral_probe.tables.timing import KEYS as TIMING_KEYS
 from mixtral_probe.tables.timing import TIMING, timing
+from mixtral_probe.tables.what_if import (
+    CANDIDATE_KEYS,
+    NEXT,
+    TOKEN_KEYS,
+    TOKENS,
+    WHAT_IF,
+    what_if,
+    what_if_next_tokens,
+    what_if_tokens,
+)
+from mixtral_probe.tables.what_if import COLUMNS as WHAT_IF_COLUMNS
+from mixtral_probe.tables.what_if import KEYS as WHAT_IF_KEYS
 
 
 def _spec(
@@ -134,6 +146,22 @@ EXPERIMENTS: dict[str, TableSpec] = {
             SUBSETS,
             "How far a layer's output is from that of all its experts when some alone may be chosen.",
             SIMILARITY_COLUMNS,
+        ),
+        _spec(
+            what_if,
+            WHAT_IF_KEYS,
+            WHAT_IF,
+            "What edits do to loss, predictions and routing, beside a placebo of the same size.",
+            WHAT_IF_COLUMNS,
+        ),
+        _spec(what_if_tokens, TOKEN_KEYS, {}, "What edits do to each token.", WHAT_IF_COLUMNS, TOKENS),
+        _spec(
+            what_if_next_tokens,
+            CANDIDATE_KEYS,
+            {},
+            "The most probable tokens after each document, without and with edits.",
+            WHAT_IF_COLUMNS,
+            NEXT,
         ),
     )
 }

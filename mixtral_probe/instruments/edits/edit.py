@@ -117,6 +117,11 @@ class Edit(BaseModel):
         return {"name": type(self).__name__, **fields}
 
     @property
+    def sites_used(self) -> tuple[Site, ...]:
+        """Where this one works."""
+        return self.sites
+
+    @property
     def layers_named(self) -> tuple[int, ...]:
         """Layers by number; none where all are meant."""
         return () if self.layer == "all" else self.layer

@@ -34,6 +34,11 @@ class Function(Edit):
         """Whether the layer's output must be made from the weights it returns."""
         return self.site is Site.ATTENTION_WEIGHTS
 
+    @property
+    def sites_used(self) -> tuple[Site, ...]:
+        """The one that was named."""
+        return (self.site,)
+
     def wants(self, site: Site, layer: int) -> bool:
         """Its site in its layers, or where it belongs to no layer."""
         if site is not self.site:
