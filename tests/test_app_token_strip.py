@@ -73,7 +73,7 @@ def test_colour_strength_and_hover_are_those_of_the_trace():
         weight = np.exp(logits[second]) / (np.exp(logits[first]) + np.exp(logits[second]))
         facts = dict(token.facts)
         assert token.color == colors[second]
-        assert token.strength == pytest.approx(0.1 + 0.65 * weight, abs=1e-6)
+        assert token.strength == pytest.approx(0.1 + 0.45 * weight, abs=1e-6)
         assert facts["choice 1"] == f"expert {first} · weight {1 - weight:.3f}"
         assert facts["margin"] == f"{logits[second] - logits[third]:.3f} nats"
         assert facts["runner-up"] == f"expert {third}"

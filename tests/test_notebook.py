@@ -63,7 +63,7 @@ def test_a_static_face_has_the_colour_weight_and_hover_of_every_layer():
         for layer in range(3):
             expert, weight = trace.expert_ids[layer, row, 0], trace.expert_weights[layer, row, 0]
             assert style(attributes)[f"--c{layer}"] == colors[expert]
-            assert style(attributes)[f"--s{layer}"] == f"{0.1 + 0.65 * weight:.0%}"
+            assert style(attributes)[f"--s{layer}"] == f"{0.1 + 0.45 * weight:.0%}"
             assert (
                 f"layer {layer}: position {row}; choice 1 expert {expert} · weight {weight:.3f}" in attributes["title"]
             )

@@ -79,7 +79,7 @@ def test_the_strip_colours_a_word_by_the_expert_with_most_weight(trace):
     assert [(token.row, token.text) for token in drawn] == [(0, "<s>"), (1, "unlike")]
     word = drawn[1]
     assert word.color == expert_colors(4)[2]
-    assert word.strength == pytest.approx(0.1 + 0.65 * 0.55)
+    assert word.strength == pytest.approx(0.1 + 0.45 * 0.55)
     assert dict(word.facts)["expert 2"] == "55.0%"
     assert [bar.text for bar in word.bars] == ["20.0%", "0.0%", "55.0%", "25.0%"]
 
