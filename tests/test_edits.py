@@ -1,6 +1,7 @@
 """What each edit does: against transformers changed by hand, and against what follows from its sentence."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from helpers import ours_like, reference_model, toy_model
 from test_instruments import Everything
 
 import mixtral_probe as mp
-from mixtral_probe import Probe, Tokenizer
+from mixtral_probe import InputError, Probe, Tokenizer
 from mixtral_probe.model import Site
 from mixtral_probe.resources import data_path
 
@@ -253,11 +254,15 @@ def test_replaying_its_own_routing_is_the_same_run_to_the_bit(probe, tmp_path):
     assert np.array_equal(trace.tokens["nll"], again.tokens["nll"], equal_nan=True)
     for name in ("router_logits", "expert_ids", "expert_weights"):
         assert np.array_equal(getattr(trace, name), getattr(again, name)), name
+    with pytest.raises(InputError, match="this trace has none; save it first"):
+        edits.to_json([edits.ReplayRouting(trace=trace)])
     trace.save(tmp_path / "kept.trace")
     from_file = edits.ReplayRouting(trace=tmp_path / "kept.trace", layer=1)
     noisy = probe.trace(TEXTS, instruments=[edits.BiasRouter(layer=1, expert=3, bias=9), from_file])
     assert np.array_equal(noisy.expert_ids, trace.expert_ids)
     assert not np.array_equal(noisy.router_logits, trace.router_logits)
+    read = edits.from_json(edits.to_json([from_file]))[0]
+    assert np.array_equal(read.trace.expert_ids, trace.expert_ids)
 
 
 def test_replaying_long_documents_in_windows_is_the_same_run_too(probe):
@@ -289,6 +294,19 @@ def test_a_trace_has_room_for_as_many_experts_as_an_edit_chooses(probe):
     more = probe.trace(TEXTS, instruments=[edits.TopK(experts=4, phase="decode")], generate=3, eos_token_id=None)
     decoded = (more.tokens["phase"] == "decode").to_numpy()
     assert ((more.expert_ids >= 0).sum(2) == np.where(decoded, 4, 2)).all()
+
+
+def test_a_function_of_attention_weights_works_through_the_engine_too(probe):
+    def only_self(shown, call):
+        return replace(shown, weights=torch.eye(shown.weights.shape[-1]).expand_as(shown.weights))
+
+    edit = edits.Function(site="attention_weights", function=only_self)
+    through = probe.trace(TEXTS[0]["text"], instruments=[edit])
+    ids = torch.tensor([through.tokens["token_id"].tolist()])
+    after = logits(probe.model, edit, ids=ids)[0].log_softmax(-1)
+    by_hand = -after[:-1].gather(1, ids[0, 1:, None])[:, 0]
+    np.testing.assert_allclose(through.tokens["nll"][1:], by_hand, atol=1e-5)
+    assert (logits(probe.model, ids=ids)[0].log_softmax(-1) - after).abs().max() > 1e-3
 
 
 def test_masked_experts_can_be_recorded(probe):

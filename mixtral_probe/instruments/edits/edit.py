@@ -111,6 +111,9 @@ class Edit(BaseModel):
         """How many experts a token has at most after the edit, where it had ``top_k``."""
         return top_k
 
+    def require_savable(self) -> None:
+        """Raise InputError where a file cannot hold the edit."""
+
     def settings(self) -> dict[str, Any]:
         """What the record of a run says of the edit: its name, and the fields that were said."""
         fields = self.model_dump(mode="json", include=self.model_fields_set - {"function"})
@@ -171,6 +174,11 @@ class PlacedEdit:
     def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
         """Apply the edit."""
         return self.edit.change(site, layer, value, Rows(call, self.rows)) if self.edit._in_phase(call) else value
+
+    @property
+    def edits_attention(self) -> bool:
+        """As the edit."""
+        return getattr(self.edit, "edits_attention", False)
 
     def check(self, config: MixtralConfig) -> None:
         """As the edit."""

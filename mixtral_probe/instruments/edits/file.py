@@ -91,6 +91,7 @@ def load(path: str | PathLike[str]) -> tuple[Edit, ...]:
 
 
 def _plain(edit: Edit) -> dict[str, Any]:
+    edit.require_savable()
     return {"edit": edit.edit, **json.loads(edit.model_dump_json(exclude_defaults=True)), "layer": _layer(edit)}
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
-from pydantic import field_serializer
 from torch import Tensor
 
 from mixtral_probe.errors import InputError
@@ -56,6 +55,6 @@ class Function(Edit):
             )
         return blend(where, new, value)
 
-    @field_serializer("function")
-    def _refused(self, function: Any) -> str:
+    def require_savable(self) -> None:
+        """Never: a file holds no code."""
         raise InputError("a Python function cannot be saved; keep it in a script")

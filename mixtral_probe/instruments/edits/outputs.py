@@ -58,7 +58,7 @@ class ZeroExpert(ExpertEdit):
 
 
 class MeanExpert(ExpertEdit):
-    """Make an expert say the same to everyone. ``Probe.mean_expert`` measures the mean over documents."""
+    """Make an expert say the same to everyone."""
 
     semantics: ClassVar[str] = (
         "the output of {expert} is one constant whatever the token, the mean over the documents it was measured on; "
@@ -67,7 +67,7 @@ class MeanExpert(ExpertEdit):
     sites: ClassVar[tuple[Site, ...]] = (Site.EXPERT_OUTPUT,)
     edit: Literal["mean_expert"] = "mean_expert"
     mean: tuple[float, ...]
-    """[C]"""
+    """[C] measured beforehand, such as the mean of what an instrument saw at ``expert_output``."""
 
     def check(self, config: MixtralConfig) -> None:
         """As of every edit of experts; the mean must have the model's width."""

@@ -21,8 +21,6 @@ def _opened(value: Any) -> Trace:
 
 
 def _place(trace: Trace) -> str:
-    if trace.path is None:
-        raise InputError("an edit is kept with the place of its trace, but this trace has none; use Trace.save first")
     return str(trace.path)
 
 
@@ -42,6 +40,11 @@ class ReplayRouting(ChoiceEdit):
 
     def __hash__(self) -> int:
         return hash((type(self), id(self.trace)))
+
+    def require_savable(self) -> None:
+        """The trace must lie somewhere."""
+        if self.trace.path is None:
+            raise InputError("an edit is kept with the place of its trace, but this trace has none; save it first")
 
     def settings(self) -> dict[str, Any]:
         """As of every edit; the trace by its place, where it has one."""
