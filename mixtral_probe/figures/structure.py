@@ -1,6 +1,8 @@
 """Along the text, within a choice, between layers: `repetition`, `repetition_lags`, `coactivation`, `transitions`."""
 
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -105,46 +107,46 @@ def transitions(table: pd.DataFrame, *, layer: int | None = None, steps: int = 3
     shown = rows_of(table, "joint_share", group)
     shown, layers = _adjacent(shown, layer, steps)
     experts = int(max(shown["expert"].max(), shown["other_expert"].max())) + 1
-    colors = expert_colors(experts)
-    column = {name: number for number, name in enumerate(layers)}
-    held = shown[(shown["value"] > 0).to_numpy(bool)]
-    source = held["layer"].map(column).to_numpy(int) * experts + held["expert"].to_numpy(int)
-    target = held["other_layer"].map(column).to_numpy(int) * experts + held["other_expert"].to_numpy(int)
-    more = (held["value"] > held["null"]).to_numpy(bool)
-    faint = [
-        _faded(colors[int(expert)], 0.6) if strong else _faded(REFERENCE, 0.15)
-        for expert, strong in zip(held["expert"], more, strict=True)
-    ]
-    keys = ("layer", "expert", "other_layer", "other_expert")
-    figure = go.Figure(
-        go.Sankey(
-            arrangement="fixed",
-            node={
-                "label": [str(expert) for _ in layers for expert in range(experts)],
-                "x": np.repeat(np.linspace(0.001, 0.999, len(layers)), experts),
-                "y": np.tile((np.arange(experts) + 0.5) / experts, len(layers)),
-                "color": colors * len(layers),
-                "pad": 6,
-                "thickness": 14,
-                "line": {"width": 0},
-                "customdata": [f"layer {name}" for name in layers for _ in range(experts)],
-                "hovertemplate": "%{customdata} · expert %{label}<br>%{value:.1%} of tokens<extra></extra>",
-            },
-            link={
-                "source": source,
-                "target": target,
-                "value": held["value"].to_numpy(float),
-                "color": faint,
-                "customdata": hover(held, keys, words_of("joint_share")),
-                "hovertemplate": "%{customdata}<extra></extra>",
-            },
-        )
-    )
+    bands = go.Sankey(arrangement="fixed", node=_nodes(layers, experts), link=_bands(shown, layers, experts))
+    figure = go.Figure(bands)
     for number, name in enumerate(layers):
         at = {"x": number / (len(layers) - 1), "y": 1.02, "xanchor": _anchor(number, len(layers)), "yanchor": "bottom"}
         figure.add_annotation(text=f"layer {name}", xref="paper", yref="paper", **at)
     note = "coloured: more than independent choices give" + ("" if group == "all" else f" · group {group}")
     return finish(figure, "First choices from layer to layer", subtitle(shown, note), height=560)
+
+
+def _nodes(layers: Sequence[int], experts: int) -> dict[str, Any]:
+    """One column of experts for each layer."""
+    return {
+        "label": [str(expert) for _ in layers for expert in range(experts)],
+        "x": np.repeat(np.linspace(0.001, 0.999, len(layers)), experts),
+        "y": np.tile((np.arange(experts) + 0.5) / experts, len(layers)),
+        "color": expert_colors(experts) * len(layers),
+        "pad": 6,
+        "thickness": 14,
+        "line": {"width": 0},
+        "customdata": [f"layer {name}" for name in layers for _ in range(experts)],
+        "hovertemplate": "%{customdata} · expert %{label}<br>%{value:.1%} of tokens<extra></extra>",
+    }
+
+
+def _bands(shown: pd.DataFrame, layers: Sequence[int], experts: int) -> dict[str, Any]:
+    """From expert to expert of the next column, where any token went."""
+    column = {name: number for number, name in enumerate(layers)}
+    held = shown[(shown["value"] > 0).to_numpy(bool)]
+    colors, more = expert_colors(experts), (held["value"] > held["null"]).to_numpy(bool)
+    return {
+        "source": held["layer"].map(column).to_numpy(int) * experts + held["expert"].to_numpy(int),
+        "target": held["other_layer"].map(column).to_numpy(int) * experts + held["other_expert"].to_numpy(int),
+        "value": held["value"].to_numpy(float),
+        "color": [
+            _faded(colors[int(expert)], 0.6) if strong else _faded(REFERENCE, 0.15)
+            for expert, strong in zip(held["expert"], more, strict=True)
+        ],
+        "customdata": hover(held, ("layer", "expert", "other_layer", "other_expert"), words_of("joint_share")),
+        "hovertemplate": "%{customdata}<extra></extra>",
+    }
 
 
 def _faded(color: str, opacity: float) -> str:
