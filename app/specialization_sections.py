@@ -75,7 +75,11 @@ def vocabulary(chosen: controls.Chosen) -> None:
 def _tokens(chosen: controls.Chosen) -> None:
     experts = list(range(chosen.stats.num_experts))
     controls.keep_valid("expert_of_tokens", experts)
-    expert = st.selectbox("Expert", experts, key="expert_of_tokens", bind="query-params", width=160)
+    tokens_of(chosen, st.selectbox("Expert", experts, key="expert_of_tokens", bind="query-params", width=160))
+
+
+def tokens_of(chosen: controls.Chosen, expert: int) -> None:
+    """The tokens that lean most on an expert of the chosen layer, or why there are none."""
     table = chosen.table("expert_tokens")
     shown = words.rows(table, layer=chosen.layer, group=chosen.group, expert=expert)
     if _nothing(shown):

@@ -1,0 +1,94 @@
+"""Experts: a card for each, with how much it is used, for which tokens, with whom, and what it does to them."""
+
+import charts
+import controls
+import expert_runs
+import running
+import streamlit as st
+import words
+from jobs import Job
+from specialization_sections import tokens_of
+
+from mixtral_probe import InputError, figures
+from mixtral_probe.figures.words import words_of
+from mixtral_probe.tables import TABLES
+
+_PARTNERS = 8  # shown as numbers; the table below them has all
+_ALIKE = ("linear_cka", "output_cosine", "aligned_cosine")
+
+chosen = controls.chosen()
+layer, group = chosen.layer, chosen.group
+words.title("Experts", "One expert at a time: its load, its tokens, its partners, and what it does to its tokens.")
+experts = list(range(chosen.stats.num_experts))
+controls.keep_valid("expert", experts)
+expert = st.selectbox("Expert", experts, key="expert", bind="query-params", width=160)
+
+
+def _load() -> None:
+    own = words.rows(chosen.table("expert_load"), layer=layer, group=group, expert=expert)
+    words.numbers(own, [metric for metric in TABLES["expert_load"].metrics if metric in set(own["metric"])])
+
+
+def _partners() -> None:
+    st.subheader("Chosen together with", anchor=False)
+    metric = words.metric_choice("coactivation", key="pair_metric")
+    own = words.rows(chosen.table("coactivation"), layer=layer, group=group, expert=expert, metric=metric)
+    own = own.sort_values("value", ascending=False)
+    st.caption(f"{words_of(metric).name[:1].upper()}{words_of(metric).name[1:]}, the largest first")
+    with st.container(horizontal=True, gap="small"):
+        for _, row in own.head(_PARTNERS).iterrows():
+            words.number(row, metric, f"expert {row['other_expert']}")
+    charts.table_and_csv(own, "partners", f"coactivation_layer_{layer}_expert_{expert}")
+
+
+def _measure() -> None:
+    st.header("What it does to its tokens", anchor=False)
+    st.caption(
+        "For traces of the embedded model: measured on one bundled text of each domain, which takes a minute or so."
+    )
+    if st.button("Measure the experts", key="experts_measure", icon=":material/science:"):
+        try:
+            expert_runs.measure()
+        except InputError as error:
+            st.error(str(error))
+    running.watch(expert_runs.KIND, "Not measured yet.", _done)
+
+
+def _done(job: Job) -> None:
+    st.caption(":material/check_circle: Finished; shown below")
+
+
+def _found(found: expert_runs.Found) -> None:
+    own = words.rows(found.saliency, layer=layer, group="all", expert=expert)
+    words.numbers(own, ("activation_norm", "reap", "largest_output"))
+    st.subheader("Tokens it promotes", anchor=False)
+    promoted = words.rows(found.promoted, layer=layer, expert=expert)
+    charts.table_and_csv(promoted, "promoted", f"promoted_tokens_layer_{layer}_expert_{expert}", opened=True)
+    st.subheader("Where it adds most", anchor=False)
+    contexts = words.rows(found.contexts, layer=layer, expert=expert)
+    charts.table_and_csv(contexts, "contexts", f"expert_contexts_layer_{layer}_expert_{expert}", opened=True)
+    controls.keep_valid("alike", _ALIKE)
+    metric = st.segmented_control(
+        "Likeness",
+        _ALIKE,
+        default=_ALIKE[0],
+        required=True,
+        format_func=lambda name: words_of(name).name,
+        key="alike",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    alike = words.rows(found.similarity, layer=layer, expert=expert, metric=metric)
+    figure = figures.expert_similarity(found.similarity, metric=metric, layer=layer)
+    charts.show(figure, alike, "alike_map", f"expert_similarity_layer_{layer}_expert_{expert}")
+
+
+_load()
+_partners()
+tokens_of(chosen, expert)
+_measure()
+for newest in expert_runs.finished()[:1]:
+    if newest.fits(chosen.trace):
+        _found(newest)
+    else:
+        st.info("This trace is not of the embedded model, so what was measured does not belong to its experts.")
