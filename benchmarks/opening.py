@@ -12,12 +12,14 @@ import numpy as np
 import mixtral_probe as mp
 
 ROUNDS = 7
-OPEN = """
-import sys, resource, time
+OPEN = r"""
+import re, sys, time
 start = time.perf_counter()
 import mixtral_probe as mp
 trace = mp.Trace.load(sys.argv[1])
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+seconds = time.perf_counter() - start
+status = open("/proc/self/status").read()  # ru_maxrss would begin with what the parent process held
+print(seconds, int(re.search(r"VmHWM:\s*(\d+)", status)[1]) / 1024)
 """
 
 
