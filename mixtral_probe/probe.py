@@ -1,6 +1,6 @@
 """The face: a model, its tokenizer and the engine in one object."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -10,7 +10,7 @@ import torch
 from mixtral_probe.checkpoint import MixtralForCausalLM
 from mixtral_probe.checkpoint.checkpoint import model_folder
 from mixtral_probe.checkpoint.placement import DeviceMap
-from mixtral_probe.corpus import Document, Source, read_corpus
+from mixtral_probe.corpus import Source, corpus_name, read_corpus
 from mixtral_probe.engine import (
     POSITIONS_IN_A_BATCH,
     UNCUT,
@@ -113,7 +113,7 @@ class Probe(ExpertMethods, LensMethods):
             "router_logits": router_logits,
             "path": path,
             "model_name": self.name,
-            "corpus_name": _corpus_name(source),
+            "corpus_name": corpus_name(source),
             "instruments": instruments,
             "on_progress": on_progress,
             "should_stop": should_stop,
@@ -221,7 +221,7 @@ class Probe(ExpertMethods, LensMethods):
         return time_forward(
             self.model, self.tokenizer, read_corpus(source), repeats=repeats, warmup=warmup, memory=memory, nvtx=nvtx,
             window=window, instruments=instruments, on_run=on_run, should_stop=should_stop,
-            positions_in_a_batch=positions_in_a_batch, model_name=self.name, corpus_name=_corpus_name(source),
+            positions_in_a_batch=positions_in_a_batch, model_name=self.name, corpus_name=corpus_name(source),
         )  # fmt: skip
 
     def what_if(
@@ -252,7 +252,7 @@ class Probe(ExpertMethods, LensMethods):
         """
         return what_if(
             self.model, self.tokenizer, read_corpus(source), edits, placebo=placebo, seed=seed, generate=generate,
-            window=window, model_name=self.name, corpus_name=_corpus_name(source), on_progress=on_progress,
+            window=window, model_name=self.name, corpus_name=corpus_name(source), on_progress=on_progress,
             should_stop=should_stop,
         )  # fmt: skip
 
@@ -260,9 +260,3 @@ class Probe(ExpertMethods, LensMethods):
 def _refuse_window(window: int | None) -> None:
     if window is not None:
         raise InputError("a text that is continued is not cut, but both window and generate came; leave one out")
-
-
-def _corpus_name(source: Source | Iterable[Document]) -> str:
-    if isinstance(source, Path):
-        return source.name
-    return "bundled" if source == "bundled" else "text"

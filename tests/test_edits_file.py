@@ -1,6 +1,7 @@
 """Edits as plain data: their sentences, their file, and what is refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 from helpers import toy_model
@@ -93,3 +94,17 @@ def test_what_cannot_be_made_is_said_in_a_sentence(make, sentence):
 def test_what_does_not_fit_the_model_is_refused(edit, sentence):
     with pytest.raises(InputError, match=sentence):
         logits(toy_model(), edit)
+
+
+def test_a_save_that_fails_leaves_the_file_that_was_there(tmp_path, monkeypatch):
+    path = edits.save([edits.MaskExpert(layer=0, expert=1)], tmp_path / "edits.json")
+    before = path.read_bytes()
+
+    def full(self, *_, **__):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="no space"):
+        edits.save([edits.TopK(experts=1)], path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["edits.json"]

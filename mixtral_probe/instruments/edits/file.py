@@ -1,6 +1,7 @@
 """Edits as a small file: JSON that says its format and version, checked when read."""
 
 import json
+import os
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -66,9 +67,14 @@ def from_json(text: str) -> tuple[Edit, ...]:
 
 
 def save(edits: Sequence[Edit], path: str | PathLike[str]) -> Path:
-    """Write edits to a small JSON file; returns its path."""
+    """Write edits to a small JSON file, whole or not at all; returns its path."""
     target = Path(path)
-    target.write_text(to_json(edits), encoding="utf-8")
+    part = target.with_name(f".{target.name}.partial")
+    try:
+        part.write_text(to_json(edits), encoding="utf-8")
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
     return target
 
 
