@@ -43,10 +43,14 @@ def rows(table: pd.DataFrame, **keys: object) -> pd.DataFrame:
 
 def metric_choice(table: str, key: str) -> str:
     """One of a table's metrics, in words."""
-    metrics = list(TABLES[table].metrics)
+    return choice("Measure", list(TABLES[table].metrics), key)
+
+
+def choice(label: str, metrics: Sequence[str], key: str) -> str:
+    """One of some metrics, in words."""
     controls.keep_valid(key, metrics)
     return st.segmented_control(
-        "Measure",
+        label,
         metrics,
         default=metrics[0],
         required=True,

@@ -10,7 +10,6 @@ import words
 from jobs import Job
 
 from mixtral_probe import InputError, figures
-from mixtral_probe.figures.words import words_of
 
 words.title(
     "Timing",
@@ -40,20 +39,6 @@ def _done(job: Job) -> None:
     st.caption(":material/check_circle: Finished; shown below")
 
 
-def _choice(label: str, metrics: tuple[str, ...], key: str) -> str:
-    controls.keep_valid(key, metrics)
-    return st.segmented_control(
-        label,
-        metrics,
-        default=metrics[0],
-        required=True,
-        format_func=lambda name: words_of(name).name,
-        key=key,
-        bind="query-params",
-        label_visibility="collapsed",
-    )
-
-
 left, right = st.columns([3, 2], gap="large")
 with left:
     _ask()
@@ -77,7 +62,7 @@ table = timings.table(shown)
 whole = table[(table["layer"].isna() & table["site"].isna() & (table["part"] == "whole")).to_numpy(dtype=bool)]
 words.numbers(whole, ("milliseconds", "tokens_per_second", "instrument_cost", "peak_bytes"))
 
-metric = _choice("Bars", STACKED, "timing_metric")
+metric = words.choice("Bars", STACKED, "timing_metric")
 charts.show(figures.timing(table, metric=metric), table, "timing", "timing")
 st.download_button(
     "Chrome trace of the last run",
@@ -91,6 +76,6 @@ st.download_button(
 )
 st.caption("Open it in chrome://tracing or in Perfetto.")
 
-of_expert = _choice("Map", OF_EXPERTS, "timing_experts_metric")
+of_expert = words.choice("Map", OF_EXPERTS, "timing_experts_metric")
 experts = table[((table["metric"] == of_expert) & table["expert"].notna()).to_numpy(dtype=bool)]
 charts.show(figures.timing_experts(table, metric=of_expert), experts, "timing_experts", f"timing_experts_{of_expert}")
