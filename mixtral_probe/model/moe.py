@@ -1,5 +1,7 @@
 """The sparse mixture of experts: a linear router, the K best experts per row, their weighted sum."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,6 +9,9 @@ from torch import Tensor, nn
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.model.activations import ACTIVATION
 from mixtral_probe.model.sites import Call, ExpertSlice, Routing, Site, Visitors
+
+_ALIGNED = 64
+"""Bytes. A product of rows that begin elsewhere can differ in the last bit from that of rows in memory of their own."""
 
 
 class Experts(nn.Module):
@@ -19,22 +24,18 @@ class Experts(nn.Module):
         self.down_proj = nn.Parameter(torch.empty(experts, width, inner))
         self.activation = ACTIVATION[config.hidden_act]
 
-    def one(self, expert: int, x: Tensor, call: Call) -> Tensor:
+    def one(self, expert: int, x: Tensor) -> Tensor:
         """What one expert makes of its rows: [n, C] → [n, C]."""
-        if torch.is_inference_mode_enabled():
-            return self._one_in_place(expert, x, call)
         gate, up = F.linear(x, self.gate_up_proj[expert]).chunk(2, dim=-1)
         return F.linear(self.activation(gate) * up, self.down_proj[expert])
 
-    def _one_in_place(self, expert: int, x: Tensor, call: Call) -> Tensor:
-        """The same numbers without fresh memory, whose page faults cost more than the arithmetic of a small expert."""
-        inner = self.down_proj.shape[2]
-        both = call.buffer("gate_up", (len(x), 2 * inner), x)
+    def _one_in_place(self, expert: int, x: Tensor, both: Tensor, hidden: Tensor) -> Tensor:
+        """The same numbers written over ``x``: the page faults of fresh memory cost more than a small expert."""
+        both, hidden = both[: len(x)], hidden[: len(x)]
         torch.mm(x, self.gate_up_proj[expert].t(), out=both)
         gate, up = both.chunk(2, dim=-1)
-        hidden = call.buffer("hidden", (len(x), inner), x)
         torch.mul(self.activation(gate), up, out=hidden)
-        return torch.mm(hidden, self.down_proj[expert].t(), out=call.buffer("down", tuple(x.shape), x))
+        return torch.mm(hidden, self.down_proj[expert].t(), out=x)
 
     def forward(self, x: Tensor, routing: Routing, call: Call, visit: Visitors) -> Tensor:
         """Rows [T, C] → their weighted sums of expert outputs [T, C].
@@ -42,27 +43,43 @@ class Experts(nn.Module):
         Rows are sorted by expert (by choice, then by row, inside one), so that each expert multiplies one contiguous
         block; the sums are then made in the order of the experts, as the reference makes them.
         """
-        rows, weights, (start, *counts) = _by_expert(routing, len(self.down_proj))
-        out = torch.zeros_like(x)
-        shown = visit.wants(Site.EXPERT_OUTPUT)
-        for expert, count in enumerate(counts):
-            own = slice(start, start + count)
-            start += count
-            if not count and not shown:
+        rows, weights, counts = _by_expert(routing, len(self.down_proj))
+        out, shown = torch.zeros_like(x), visit.wants(Site.EXPERT_OUTPUT)
+        one = self._maker(max(counts), x, call)
+        made = []
+        blocks = zip(rows.split(counts), x.index_select(0, rows).split(counts), strict=True)
+        for expert, (own, block) in enumerate(blocks):
+            if not len(own) and not shown:
                 continue
             with visit.span(Site.EXPERT_OUTPUT, expert):
-                values = self.one(expert, x.index_select(0, rows[own]), call)
-                if shown:  # a copy, since whoever looks may keep it beyond the reuse of the buffer
-                    values = visit(Site.EXPERT_OUTPUT, ExpertSlice(expert, rows[own], values.clone())).values
-                out.index_add_(0, rows[own], (values * weights[own, None]).to(out.dtype))
+                values = one(expert, block.clone() if block.data_ptr() % _ALIGNED else block)
+                if shown:
+                    values = visit(Site.EXPERT_OUTPUT, ExpertSlice(expert, own, values)).values
+                made.append(values)
+        if not made:
+            return out
+        values = (torch.cat(made) * weights[:, None]).to(out.dtype)
+        if out.dtype is torch.float32:
+            return out.index_add_(0, rows, values)
+        for own, value in zip(rows.split(counts), values.split(counts), strict=True):
+            out.index_add_(0, own, value)  # in turn: one call for all would round once, the reference rounds every sum
         return out
+
+    def _maker(self, most: int, x: Tensor, call: Call) -> Callable[[int, Tensor], Tensor]:
+        """``one``, or where no gradient can be asked for, its equal that works in memory shared by all layers."""
+        if not torch.is_inference_mode_enabled():
+            return self.one
+        inner = self.down_proj.shape[2]
+        both, hidden = call.buffer("gate_up", (most, 2 * inner), x), call.buffer("hidden", (most, inner), x)
+        return lambda expert, block: self._one_in_place(expert, block, both, hidden)
 
 
 def _by_expert(routing: Routing, num_experts: int) -> tuple[Tensor, Tensor, list[int]]:
-    """Row index and weight of every assignment, sorted by expert, and how many nobody and each expert got."""
+    """Row index and weight of every assignment, sorted by expert, and how many each expert got."""
     expert_ids = routing.expert_ids.t().reshape(-1)  # [K·T], choice by choice
     order = expert_ids.argsort(stable=True)
-    counts = torch.bincount(expert_ids + 1, minlength=num_experts + 1).tolist()
+    nobody, *counts = torch.bincount(expert_ids + 1, minlength=num_experts + 1).tolist()
+    order = order[nobody:]
     return order % len(routing.expert_ids), routing.weights.t().reshape(-1)[order], counts
 
 

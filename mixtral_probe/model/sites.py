@@ -161,8 +161,9 @@ def timers(instruments: Iterable[Instrument]) -> tuple[Any, ...]:
 def span(timed_by: Sequence[Any], site: Site, layer: int, expert: int | None = None) -> AbstractContextManager[Any]:
     """What is open while the value of a site is made, nothing where nobody times.
 
-    The span of ``residual`` is that of a whole layer, the span of ``expert_output`` one expert's: its rows gathered,
-    multiplied, and added to the sum. The span of another site lies inside that of the value it serves.
+    The span of ``residual`` is that of a whole layer, the span of ``expert_output`` one expert's product with its rows
+    (gathering rows and adding up fall to ``moe_output``). The span of another site lies inside that of the value it
+    serves.
     """
     if not timed_by:
         return _UNTIMED
