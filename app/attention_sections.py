@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import address
 import attention_maps
 import charts
 import controls
@@ -28,10 +29,7 @@ _FINDINGS = (
 
 def overview(chosen: controls.Chosen, summary: pd.DataFrame) -> None:
     """All recorded heads as a navigator, the most striking ones by name, and the chosen head's numbers."""
-    measure = st.segmented_control(
-        "Measure", _MEASURES, default=_MEASURES[0], required=True, format_func=lambda name: words_of(name).name,
-        key="attention_measure", bind="query-params", label_visibility="collapsed",
-    )  # fmt: skip
+    measure = words.choice("Measure", _MEASURES, "attention_measure")
     left, right = st.columns([1, 1], gap="large")
     with left:
         cell = charts.navigator(
@@ -46,8 +44,8 @@ def overview(chosen: controls.Chosen, summary: pd.DataFrame) -> None:
     with right:
         for metric, largest, name in _FINDINGS:
             _finding(words.rows(summary, metric=metric), metric, largest, name)
-    head = st.session_state.get("head", MEAN)
-    own = words.rows(summary, layer=chosen.layer, head=head) if head != MEAN else summary.head(0)
+    head = str(st.session_state.get("head", address.held("head")))
+    own = words.rows(summary, layer=chosen.layer, head=int(head)) if head.isdecimal() else summary.head(0)
     if len(own):
         st.caption(f"Layer {chosen.layer}, head {head}")
         words.numbers(own, _MEASURES)
@@ -74,9 +72,8 @@ def _go(layer: int, head: int) -> None:
 def head_choice(maps: Maps) -> int | None:
     """One of the recorded heads, or None for their mean."""
     options: list[Any] = [MEAN, *maps.heads]
-    controls.keep_valid("head", options)
-    # Without a format of its own, so that the address holds the number.
-    head = st.selectbox("Head (mean: of all of the layer)", options, key="head", bind="query-params", width=240)
+    address.keep("head", options)
+    head = st.selectbox("Head (mean: of all of the layer)", options, key="head", width=240)
     return None if head == MEAN else int(head)
 
 
@@ -137,17 +134,15 @@ def _part(
         )
 
 
-SEEN, SEEING, ROLLOUT = "looks at", "is looked at by", "is reached by (rollout)"
+SEEN, SEEING, ROLLOUT = "sees", "seen", "rollout"
+_WAYS = {SEEN: "looks at", SEEING: "is looked at by", ROLLOUT: "is reached by (rollout)"}
 
 
 def text(maps: Maps, shown: documents.Shown, head: int | None, query: int) -> None:
     """The text coloured by the links of one token, and those links as bars."""
     left, right = st.columns([3, 2], vertical_alignment="center")
     with left:
-        way = st.segmented_control(
-            "What this token", [SEEN, SEEING, ROLLOUT], default=SEEN, required=True, key="attention_way",
-            bind="query-params",
-        )  # fmt: skip
+        way = words.one_of("What this token", list(_WAYS), "attention_way", named=_WAYS.__getitem__, labelled=True)
     with right:
         by_expert = st.toggle("In the colours of the experts of what is looked at", key="attention_by_expert")
     try:

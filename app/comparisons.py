@@ -1,6 +1,6 @@
 """What the page about two traces compares, kept while it is looked at."""
 
-import controls
+import address
 import pandas as pd
 import sources
 import streamlit as st
@@ -14,14 +14,13 @@ def pinned(chosen: sources.Source) -> sources.Source | None:
     offered = {source.key: source for source in sources.available() if source.key != chosen.key}
     if not offered:
         return None
-    controls.keep_valid("pinned", list(offered))
     names = sources.names(list(offered.values()))
+    address.keep("pinned", list(offered), named=names.__getitem__)
     key = st.selectbox(
         "Compare with (A)",
         list(offered),
         format_func=names.__getitem__,
         key="pinned",
-        bind="query-params",
         width=360,
     )
     return offered[key]

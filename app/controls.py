@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import address
 import pandas as pd
 import plotly.graph_objects as go
 import sources
@@ -81,9 +82,9 @@ def _choose() -> Chosen | None:
     offered = {source.key: source for source in sources.available()}
     if not offered:
         return None
-    keep_valid("trace", list(offered))
     names = sources.names(list(offered.values()))
-    key = st.selectbox("Trace", list(offered), format_func=names.__getitem__, key="trace", bind="query-params")
+    address.keep("trace", list(offered), always=True, named=names.__getitem__)
+    key = st.selectbox("Trace", list(offered), format_func=names.__getitem__, key="trace")
     try:
         trace, whole = sources.opened(offered[key]), sources.stats(offered[key])
     except InputError as error:
@@ -96,18 +97,18 @@ def _choose() -> Chosen | None:
 
 
 def _layer(layers: tuple[int, ...]) -> int:
-    keep_valid("layer", layers)
+    address.keep("layer", layers)
     if len(layers) == 1:
         return layers[0]
-    return st.select_slider("Layer", layers, key="layer", bind="query-params")
+    return st.select_slider("Layer", layers, key="layer")
 
 
 def _group(groups: tuple[str, ...]) -> str:
     options = [ALL, *(name for name in groups if name != ALL)]
-    keep_valid("group", options)
+    address.keep("group", options)
     if len(options) == 1:
         return ALL
-    return st.selectbox("Domain", options, format_func=_group_name, key="group", bind="query-params")
+    return st.selectbox("Domain", options, format_func=_group_name, key="group")
 
 
 def _group_name(group: str) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import address
 import controls
 import pandas as pd
 import settings
@@ -35,13 +36,11 @@ class Shown:
 def choose(chosen: controls.Chosen) -> Shown:
     """Draw the choices; documents follow the chosen group."""
     numbers = _numbers(chosen)
-    controls.keep_valid("document", numbers)
+    address.keep("document", numbers)
     ids = chosen.trace.documents["id"].astype(str).tolist()
     left, right = st.columns([2, 3], vertical_alignment="bottom", gap="large")
     with left:
-        number = st.selectbox(
-            "Document", numbers, format_func=lambda n: f"{n} · {ids[n]}", key="document", bind="query-params"
-        )
+        number = st.selectbox("Document", numbers, format_func=lambda n: f"{n} · {ids[n]}", key="document")
     trace = sources.document(chosen.source, number)
     windows = strip.windows(trace.num_tokens, settings.TOKENS_SHOWN)
     with right:

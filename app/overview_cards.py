@@ -3,6 +3,7 @@
 from html import escape
 from typing import Any
 
+import address
 import controls
 import settings
 import streamlit as st
@@ -46,7 +47,7 @@ def _finding(name: str, page: str, sentence: str, row: dict[str, Any] | None) ->
         st.html(f'<p class="finding">{escape(sentence)}</p>', width="stretch")
         if file.is_file() and st.button("Look", key=f"finding_{name}", help=f"Open {page.replace('_', ' ')} there"):
             controls.wish(**{key: _plain(row[key]) for key in _KEYS if row is not None and key in row})
-            st.switch_page(str(file.relative_to(settings.APP)))
+            st.switch_page(str(file.relative_to(settings.APP)), query_params=address.query())
 
 
 def _plain(value: Any) -> Any:

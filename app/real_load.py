@@ -1,5 +1,6 @@
 """The published load of the real Mixtral-8x7B, to hold one's own beside."""
 
+import address
 import charts
 import sources
 import streamlit as st
@@ -21,7 +22,8 @@ def section() -> None:
     )
     left, right = st.columns([1, 1], gap="large")
     with right:
-        group = st.selectbox("Texts", _groups(), key="real_group", format_func=_name, bind="query-params")
+        address.keep("real_group", _groups())
+        group = st.selectbox("Texts", _groups(), key="real_group", format_func=_name)
         layers = sorted(int(layer) for layer in words.rows(real, group=group)["layer"].unique())
         layer = st.select_slider("Layer of the real model", layers, key=f"real_layer_{len(layers)}")
         charts.show(

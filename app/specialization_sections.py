@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import address
 import charts
 import controls
 import pandas as pd
@@ -74,8 +75,8 @@ def vocabulary(chosen: controls.Chosen) -> None:
 
 def _tokens(chosen: controls.Chosen) -> None:
     experts = list(range(chosen.stats.num_experts))
-    controls.keep_valid("expert_of_tokens", experts)
-    tokens_of(chosen, st.selectbox("Expert", experts, key="expert_of_tokens", bind="query-params", width=160))
+    address.keep("expert", experts)
+    tokens_of(chosen, st.selectbox("Expert", experts, key="expert", width=160))
 
 
 def tokens_of(chosen: controls.Chosen, expert: int) -> None:
@@ -140,7 +141,8 @@ def layers(chosen: controls.Chosen) -> None:
     following = known[known.index(start) + 1]
     names = ("mutual_information_bits_corrected", "mutual_information_bits", "cramers_v")
     _numbers(words.rows(whole, other_layer=following), names, f", layer {start} to {following}")
-    steps = st.slider("Layers further", 1, 6, 3, key="steps", bind="query-params", width=260)
+    address.keep("steps", range(1, 7), default=3)
+    steps = st.slider("Layers further", 1, 6, key="steps", width=260)
     figure = figures.transitions(table, layer=start, steps=steps, group=chosen.group)
     shown = words.rows(table, group=chosen.group, metric="joint_share")
     charts.show(figure, shown, "transitions", "transitions")
@@ -163,16 +165,7 @@ def _numbers(table: pd.DataFrame, metrics: tuple[str, ...], suffix: str = "") ->
 
 
 def _choice(label: str, names: dict[Any, str], key: str) -> Any:
-    controls.keep_valid(key, list(names))
-    return st.segmented_control(
-        label,
-        list(names),
-        default=next(iter(names)),
-        required=True,
-        format_func=names.__getitem__,
-        key=key,
-        bind="query-params",
-    )
+    return words.one_of(label, list(names), key, named=names.__getitem__, labelled=True)
 
 
 def _nothing(shown: pd.DataFrame) -> bool:

@@ -1,5 +1,6 @@
 """The field in which somebody writes what every page is about, and the slices that were given names."""
 
+import address
 import sources
 import streamlit as st
 
@@ -18,10 +19,10 @@ _HELP = (
 def choose(source: sources.Source, whole: RoutingStats) -> tuple[str | None, RoutingStats]:
     """Draw the field; the expression that is in force, or None, and the statistics of what it says."""
     slices = _slices()
+    address.keep_text("where")
     text = st.text_input(
         "Where",
         key="where",
-        bind="query-params",
         placeholder="token.is_digit and layer in 2..5",
         help=_HELP,
         max_chars=2_000,
@@ -67,14 +68,13 @@ def _slices() -> dict[str, str]:
         st.session_state["slices"] = _of_the_address()
     held: dict[str, str] = st.session_state["slices"]
     if held:
-        # A page switch empties the address of all that no widget is bound to.
-        st.query_params["slice"] = [f"{name}:{text}" for name, text in held.items()]
+        address.put("slice", [f"{name}:{text}" for name, text in held.items()])
     return held
 
 
 def _of_the_address() -> dict[str, str]:
     try:
-        return dict(Selection.from_query({"slice": st.query_params.get_all("slice")}).slices)
+        return dict(Selection.from_query({"slice": address.several("slice")}).slices)
     except InputError:
         return {}
 

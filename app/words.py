@@ -1,7 +1,9 @@
 """Texts, numbers and small choices that pages share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import address
 import controls
 import pandas as pd
 import streamlit as st
@@ -48,17 +50,18 @@ def metric_choice(table: str, key: str) -> str:
 
 def choice(label: str, metrics: Sequence[str], key: str) -> str:
     """One of some metrics, in words."""
-    controls.keep_valid(key, metrics)
-    return st.segmented_control(
-        label,
-        metrics,
-        default=metrics[0],
-        required=True,
-        format_func=lambda name: words_of(name).name,
-        key=key,
-        bind="query-params",
-        label_visibility="collapsed",
-    )
+    chosen: str = one_of(label, metrics, key, named=lambda name: words_of(name).name)
+    return chosen
+
+
+def one_of(
+    label: str, options: Sequence[Any], key: str, *, default: Any = None, named: Callable[[Any], str] = str,
+    labelled: bool = False,
+) -> Any:  # fmt: skip
+    """One of a few options side by side, in the address by itself and on the page by its name."""
+    address.keep(key, options, default=default)
+    seen: Any = "visible" if labelled else "collapsed"
+    return st.segmented_control(label, options, required=True, format_func=named, key=key, label_visibility=seen)
 
 
 def numbers(table: pd.DataFrame, metrics: Sequence[str], suffix: str = "") -> None:
@@ -86,8 +89,8 @@ def _count(n: object) -> str:
 def one_expert(load: pd.DataFrame, chosen: controls.Chosen) -> None:
     """What the chosen expert does at the chosen layer."""
     experts = ["–", *range(chosen.stats.num_experts)]
-    controls.keep_valid("expert", experts)
-    expert = st.selectbox("Expert", experts, key="expert", bind="query-params", width=160)
+    address.keep("expert", experts, named=lambda expert: "" if expert == "–" else str(expert))
+    expert = st.selectbox("Expert", experts, key="expert", width=160)
     if expert == "–":
         return
     own = rows(load, layer=chosen.layer, group=chosen.group, expert=expert)

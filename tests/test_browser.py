@@ -120,7 +120,7 @@ def test_expert_load_shows_charts_and_a_click_on_the_map_chooses(page, address):
     assert page.get_by_role("heading", name="Expert load", exact=True).is_visible()
     box = chart.bounding_box()
     page.mouse.click(box["x"] + box["width"] * 2.5 / 4, box["y"] + box["height"] * 1.5 / 3)
-    page.wait_for_url("**/expert_load?layer=1&expert=2")
+    page.wait_for_url("**/expert_load?trace=random.trace&layer=1&expert=2")
     page.reload()
     page.get_by_text("Expert load, layer 1", exact=True).wait_for()
 

@@ -28,15 +28,8 @@ words.numbers(
 )
 charts.show(chosen.figure("balance_loss", group=chosen.group), loss, "loss", "balance_loss")
 
-metric = st.segmented_control(
-    "Part",
-    losses.parts_offered(parts, chosen.group),
-    default="excess",
-    required=True,
-    format_func=losses.PARTS.__getitem__,
-    key="part",
-    bind="query-params",
-    label_visibility="collapsed",
+metric = words.one_of(
+    "Part", losses.parts_offered(parts, chosen.group), "part", default="excess", named=losses.PARTS.__getitem__
 )
 st.caption(losses.MEANING[metric])
 left, right = st.columns([1, 1], gap="large")

@@ -1,5 +1,6 @@
 """Experts: a card for each, with how much it is used, for which tokens, with whom, and what it does to them."""
 
+import address
 import charts
 import controls
 import expert_runs
@@ -20,8 +21,8 @@ chosen = controls.chosen()
 layer, group = chosen.layer, chosen.group
 words.title("Experts", "One expert at a time: its load, its tokens, its partners, and what it does to its tokens.")
 experts = list(range(chosen.stats.num_experts))
-controls.keep_valid("expert", experts)
-expert = st.selectbox("Expert", experts, key="expert", bind="query-params", width=160)
+address.keep("expert", experts)
+expert = st.selectbox("Expert", experts, key="expert", width=160)
 
 
 def _load() -> None:
@@ -67,17 +68,7 @@ def _found(found: expert_runs.Found) -> None:
     st.subheader("Where it adds most", anchor=False)
     contexts = words.rows(found.contexts, layer=layer, expert=expert)
     charts.table_and_csv(contexts, "contexts", f"expert_contexts_layer_{layer}_expert_{expert}", opened=True)
-    controls.keep_valid("alike", _ALIKE)
-    metric = st.segmented_control(
-        "Likeness",
-        _ALIKE,
-        default=_ALIKE[0],
-        required=True,
-        format_func=lambda name: words_of(name).name,
-        key="alike",
-        bind="query-params",
-        label_visibility="collapsed",
-    )
+    metric = words.choice("Likeness", _ALIKE, "alike")
     alike = words.rows(found.similarity, layer=layer, expert=expert, metric=metric)
     figure = figures.expert_similarity(found.similarity, metric=metric, layer=layer)
     charts.show(figure, alike, "alike_map", f"expert_similarity_layer_{layer}_expert_{expert}")

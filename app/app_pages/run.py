@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import address
 import captures
 import controls
 import exporting
@@ -134,7 +135,7 @@ def _finished(job: Job) -> None:
     st.caption(":material/check_circle: Finished; it is in the list of traces now")
     if st.button("See it in Token routing", key=f"see_{job.id}", icon=":material/alt_route:"):
         controls.wish(trace=job.id)
-        st.switch_page("app_pages/token_routing.py")
+        st.switch_page("app_pages/token_routing.py", query_params=address.query())
     st.toggle(
         "Published: everybody who opens this dashboard may see it",
         value=job.published,

@@ -2,7 +2,6 @@
 
 import controls
 import specialization_sections as sections
-import streamlit as st
 import words
 
 chosen = controls.chosen()
@@ -18,15 +17,5 @@ SECTIONS = {
     "layers": ("Layer to layer", sections.layers),
     "repetition": ("Repetition", sections.repetition),
 }
-controls.keep_valid("section", list(SECTIONS))
-section = st.segmented_control(
-    "Question",
-    list(SECTIONS),
-    default="domains",
-    required=True,
-    format_func=lambda name: SECTIONS[name][0],
-    key="section",
-    bind="query-params",
-    label_visibility="collapsed",
-)
+section = words.one_of("Question", list(SECTIONS), "section", named=lambda name: SECTIONS[name][0])
 SECTIONS[section][1](chosen)

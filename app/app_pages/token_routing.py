@@ -24,23 +24,12 @@ counted = sources.document_table(chosen.source, "routes", shown.number, chosen.w
 ranks = sources.document_table(chosen.source, "load_by_rank", shown.number, chosen.where)
 
 names = ["first choice", "second choice", *(f"choice {rank + 1}" for rank in range(2, 64))]
-rank = st.segmented_control(
-    "Colour by",
-    range(chosen.stats.num_experts_per_tok),
-    default=0,
-    required=True,
-    format_func=lambda rank: names[rank],
-    key="rank",
-    bind="query-params",
-    label_visibility="collapsed",
-)
+rank = words.one_of("Colour by", range(chosen.stats.num_experts_per_tok), "rank", named=names.__getitem__)
 in_document = words.rows(ranks, layer=chosen.layer, rank=rank, group="all")
 in_group = words.rows(chosen.table("load_by_rank"), layer=chosen.layer, rank=rank, group=chosen.group)
 swatches.experts(in_document, in_group, chosen.group)
 
-unit = st.segmented_control(
-    "Granularity", UNITS, default=UNITS[0], required=True, key="unit", bind="query-params", label_visibility="collapsed"
-)
+unit = words.one_of("Granularity", UNITS, "unit")
 units = sources.unit_table(chosen.source, shown.number, unit) if unit != UNITS[0] else None
 if units is None:
     tokens = strip.by_expert(shown.trace, routes, shown.window, layer=chosen.layer, row=chosen.row, rank=rank)
