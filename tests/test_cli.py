@@ -12,7 +12,7 @@ from mixtral_probe import InputError
 from mixtral_probe.cli import words
 from mixtral_probe.cli.shell import plain_errors
 
-VERBS = ("capture", "report", "info", "dashboard", "parity", "time")
+VERBS = ("capture", "report", "info", "dashboard", "parity", "time", "whatif", "saliency", "ablate")
 HEAVY = ("torch", "pandas", "numpy", "streamlit", "plotly", "pydantic", "transformers")
 
 

@@ -12,7 +12,7 @@ import pytest
 from cli_runs import refused, run, toy_folder
 
 from mixtral_probe import Probe, Trace
-from mixtral_probe.cli import capture as verb
+from mixtral_probe.cli import progress
 from mixtral_probe.cli.progress import describe, show_progress
 from mixtral_probe.engine import Progress
 
@@ -165,7 +165,7 @@ def test_ctrl_c_stops_between_batches_and_the_same_command_continues(model, tmp_
     ]
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
-        patch.setattr(verb, "show_progress", interrupting)
+        patch.setattr(progress, "show_progress", interrupting)
         said = refused(*command, code=130)
     kept = f"{tmp_path}/a.trace.partial"
     assert said == f"mixtral-probe: stopped; what is done is kept in {kept}, and the same command continues there"
@@ -184,7 +184,7 @@ def test_a_different_run_is_not_continued(model, tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("a is a letter, not a number. " * 2000)
     command = ["capture", "--model", model, "--window", 64, "--out", tmp_path / "t"]
     with monkeypatch.context() as patch:
-        patch.setattr(verb, "show_progress", interrupting)
+        patch.setattr(progress, "show_progress", interrupting)
         refused(*command, "--file", tmp_path / "a.txt", code=130)
     assert "another model, text or settings" in refused(*command, "--text", "other")
 

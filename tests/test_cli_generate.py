@@ -7,7 +7,7 @@ from cli_runs import refused, run, toy_folder
 from test_cli_capture import interrupting
 
 from mixtral_probe import Probe, Trace
-from mixtral_probe.cli import capture as verb
+from mixtral_probe.cli import progress
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_ctrl_c_keeps_finished_batches_and_the_same_command_continues(model, tmp
         (tmp_path / "texts" / f"{name}.txt").write_text(f"{name} is a letter. " * 700)
     command = ["capture", "--model", model, "--corpus", tmp_path / "texts", "--generate", 2, "--out", tmp_path / "t"]
     with monkeypatch.context() as patch:
-        patch.setattr(verb, "show_progress", interrupting)
+        patch.setattr(progress, "show_progress", interrupting)
         said = refused(*command, code=130)
     assert said.endswith(f"kept in {tmp_path}/t.parts, and the same command continues there")
     result = run(*command)

@@ -1,14 +1,13 @@
 """`mixtral-probe ablate`: what is lost without each expert."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mixtral_probe.cli import options, words
 from mixtral_probe.cli.inputs import chosen_source, opened_probe
-from mixtral_probe.cli.progress import show_progress, stop_between_batches
-from mixtral_probe.cli.shell import STOPPED, fail, print_json
+from mixtral_probe.cli.progress import run_or_stop
+from mixtral_probe.cli.shell import print_json
 from mixtral_probe.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,9 +49,10 @@ def ablate(
     source = chosen_source(text, file, corpus)
     how: dict[str, Any] = {
         "semantics": semantics, "layers": _numbers(layers, "--layers"), "experts": _numbers(experts, "--experts"),
-        "placebo": placebo, "seed": seed, "window": window, "path": None if out is None else out.expanduser(),
+        "placebo": placebo, "seed": seed, "window": window, "path": out and out.expanduser(),
     }  # fmt: skip
-    result = _run(opened_probe(model, device, dtype), source, how)
+    kept = "nothing is kept without --out" if out is None else f"the same command continues from {out}.parts"
+    result = run_or_stop(opened_probe(model, device, dtype).ablation, kept=kept, source=source, **how)
     from mixtral_probe.tables import ablation, write_csv
 
     table = ablation(result)
@@ -64,19 +64,6 @@ def ablate(
         print_json(_facts(result, table))
     else:
         typer.echo("\n".join(_lines(result, table)))
-
-
-def _run(probe: Any, source: Any, how: dict[str, Any]) -> "Result":
-    from mixtral_probe.engine import CaptureStoppedError
-
-    with stop_between_batches() as stopped, show_progress() as progress:
-        try:
-            return probe.ablation(source, on_progress=progress, should_stop=stopped, **how)
-        except CaptureStoppedError:
-            pass
-    path: Path | None = how["path"]
-    kept = "nothing is kept without --out" if path is None else f"the same command continues from {path}.parts"
-    fail(f"stopped; {kept}", STOPPED)
 
 
 def _numbers(text: str | None, option: str) -> list[int] | None:

@@ -12,6 +12,7 @@ from mixtral_probe.cli.report import report
 from mixtral_probe.cli.saliency import saliency
 from mixtral_probe.cli.shell import plain_errors
 from mixtral_probe.cli.time import time
+from mixtral_probe.cli.whatif import whatif
 
 app = typer.Typer(
     help="What the routers, experts and attention heads of a Mixtral model do with your text.",
@@ -22,5 +23,5 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-for verb in (capture, report, compare, info, dashboard, parity, time, saliency, ablate):
+for verb in (capture, report, compare, info, dashboard, parity, time, whatif, saliency, ablate):
     app.command()(plain_errors(verb))

@@ -7,8 +7,8 @@ import typer
 
 from mixtral_probe.cli import options, words
 from mixtral_probe.cli.inputs import chosen_source, opened_probe
-from mixtral_probe.cli.progress import show_progress, stop_between_batches
-from mixtral_probe.cli.shell import STOPPED, fail, print_json
+from mixtral_probe.cli.progress import run_or_stop
+from mixtral_probe.cli.shell import print_json
 from mixtral_probe.errors import InputError
 
 if TYPE_CHECKING:
@@ -84,15 +84,9 @@ def _check_out(out: Path) -> None:
 
 
 def _run(probe: "Probe", source: "Source", out: Path, chosen: dict[str, Any]) -> "Trace":
-    from mixtral_probe.engine import CaptureStoppedError
-
-    with stop_between_batches() as stopped, show_progress() as progress:
-        try:
-            return probe.trace(source, path=out, on_progress=progress, should_stop=stopped, **chosen)
-        except CaptureStoppedError:
-            pass
-    kept = f"{out}.parts" if "generate" in chosen else f"{out}.partial"
-    fail(f"stopped; what is done is kept in {kept}, and the same command continues there", STOPPED)
+    folder = f"{out}.parts" if "generate" in chosen else f"{out}.partial"
+    kept = f"what is done is kept in {folder}, and the same command continues there"
+    return run_or_stop(probe.trace, kept=kept, source=source, path=out, **chosen)
 
 
 def _estimate_sentence(expected: "Estimate", most: bool) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 _WHAT, _HOW, _GENERATE = "What to run (exactly one)", "How", "Going on from the text"
+_CHANGE = "What is changed"
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")]
 FirstTrace = Annotated[Path, typer.Argument(metavar="TRACE_A", help="A folder that capture wrote.")]
@@ -123,6 +124,28 @@ Placebo = Annotated[
     bool, typer.Option(help="Do the same to as many assignments drawn at random, beside.", rich_help_panel=_HOW)
 ]
 PlaceboSeed = Annotated[int, typer.Option("--seed", metavar="S", help="Of the placebo.", rich_help_panel=_HOW)]
+
+Edits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--edit", metavar="EDIT", rich_help_panel=_CHANGE,
+        help="A change: its name and fields, such as 'mask_expert expert=3 layer=2..4'; may be repeated, in order.",
+    ),
+]  # fmt: skip
+EditsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--edits", metavar="FILE", rich_help_panel=_CHANGE, help="Changes that were saved; those of --edit come after.",
+    ),
+]  # fmt: skip
+WhatIfGenerate = Annotated[
+    int | None,
+    typer.Option(
+        "--generate", metavar="N", min=1, help="Continue each text by at most N tokens, without and with the changes.",
+        rich_help_panel=_GENERATE,
+    ),
+]  # fmt: skip
+WhatIfOut = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The folder the tables go to, as CSV.")]
 
 ReportOut = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder the files go to.")]
 TableFormat = Annotated[Literal["csv", "parquet"], typer.Option("--format", help="Of the tables.")]

@@ -6,15 +6,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from mixtral_probe.cli import words
+from mixtral_probe.cli.shell import STOPPED, fail
 
 if TYPE_CHECKING:
     from mixtral_probe.engine import Progress
 
+T = TypeVar("T")
 LINE_EVERY = 10.0
 """Seconds between lines where there is no terminal."""
 
@@ -82,3 +84,15 @@ def stop_between_batches() -> Iterator[Callable[[], bool]]:
         yield lambda: stopped
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def run_or_stop(run: Callable[..., T], *, kept: str, **how: Any) -> T:
+    """What ``run`` returns, with progress shown; where Ctrl-C stopped it, leave and say what is ``kept``."""
+    from mixtral_probe.engine import CaptureStoppedError
+
+    with stop_between_batches() as stopped, show_progress() as progress:
+        try:
+            return run(on_progress=progress, should_stop=stopped, **how)
+        except CaptureStoppedError:
+            pass
+    fail(f"stopped; {kept}", STOPPED)

@@ -6,8 +6,8 @@ import typer
 
 from mixtral_probe.cli import options, words
 from mixtral_probe.cli.inputs import chosen_source, opened_probe
-from mixtral_probe.cli.progress import show_progress, stop_between_batches
-from mixtral_probe.cli.shell import STOPPED, fail, print_json
+from mixtral_probe.cli.progress import run_or_stop
+from mixtral_probe.cli.shell import print_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,8 @@ def saliency(
       mixtral-probe saliency --text "def add(a, b): return a + b" --json
     """
     source = chosen_source(text, file, corpus)
-    result = _run(opened_probe(model, device, dtype), source, window)
+    probe = opened_probe(model, device, dtype)
+    result = run_or_stop(probe.saliency, kept="nothing was written", source=source, window=window)
     from mixtral_probe.tables import saliency as saliency_table
     from mixtral_probe.tables import write_csv
 
@@ -51,17 +52,6 @@ def saliency(
         print_json(_facts(result, table))
     else:
         typer.echo("\n".join(_lines(result, table)))
-
-
-def _run(probe: Any, source: Any, window: int | None) -> "Result":
-    from mixtral_probe.engine import CaptureStoppedError
-
-    with stop_between_batches() as stopped, show_progress() as progress:
-        try:
-            return probe.saliency(source, window=window, on_progress=progress, should_stop=stopped)
-        except CaptureStoppedError:
-            pass
-    fail("stopped; nothing was written", STOPPED)
 
 
 def _over_all(table: "pd.DataFrame") -> "pd.DataFrame":

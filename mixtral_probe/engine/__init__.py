@@ -11,7 +11,7 @@ from mixtral_probe.engine.progress import CaptureStoppedError, OnProgress, Progr
 from mixtral_probe.engine.streaming import TextStream, new_text
 from mixtral_probe.engine.timing import OnRun, time_forward
 from mixtral_probe.engine.what_if import what_if
-from mixtral_probe.engine.what_if_result import WhatIf
+from mixtral_probe.engine.what_if_result import WhatIf, require_free
 
 __all__ = [
     "POSITIONS_IN_A_BATCH",
@@ -34,6 +34,7 @@ __all__ = [
     "estimate",
     "new_text",
     "plan",
+    "require_free",
     "time_forward",
     "what_if",
 ]

@@ -1,13 +1,19 @@
 """What a what-if found, with its table, its figure and its words."""
 
+import json
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from mixtral_probe import tables
+from mixtral_probe.errors import InputError
 from mixtral_probe.trace import Result
+from mixtral_probe.trace.disk import check_target, write_folder
 
+MARKER = "what_if.json"
+"""The file by which a folder is known as the tables of a what-if: its edits, its placebo, and what was said."""
+TABLES = ("what_if", "what_if_tokens", "what_if_next_tokens")
 RUNS = ("base", "edited", "placebo")
 """Without edits, with them, and with as much change of nothing in particular."""
 CANDIDATES = 40
@@ -28,6 +34,24 @@ class WhatIf(Result):
     def to_csv(self, path: str | PathLike[str]) -> Path:
         """Write the table as a CSV; returns the path."""
         return tables.write_csv(self.table(), path)
+
+    def write_tables(self, folder: str | PathLike[str]) -> list[Path]:
+        """Write every table as a CSV, and the edits and settings beside them, whole or not at all.
+
+        Args:
+            folder: a new one, an empty one, or one that an earlier what-if wrote, which is replaced.
+
+        Raises:
+            InputError: the folder cannot or must not be written.
+        """
+        require_free(target := Path(folder))
+        write_folder(target, MARKER, self._fill)
+        return [target / name for name in _FILES]
+
+    def _fill(self, folder: Path) -> None:
+        for name in TABLES:
+            tables.write_csv(getattr(tables, name)(self), folder / f"{name}.csv")
+        (folder / MARKER).write_text(json.dumps(dict(self.meta), indent=1) + "\n", encoding="utf-8")
 
     def figure(self) -> Any:
         """The change of routing and of next tokens, as plotly draws it."""
@@ -52,3 +76,14 @@ class WhatIf(Result):
 def _number(row: Any) -> str:
     interval = "" if row["low"] != row["low"] else f" [{row['low']:.4f}, {row['high']:.4f}]"
     return f"{row['value']:.4f}{interval}"
+
+
+_FILES = (*(f"{name}.csv" for name in TABLES), MARKER)
+
+
+def require_free(folder: Path) -> None:
+    """Raise InputError where tables of a what-if must not be written, because something else would be lost."""
+    check_target(folder, MARKER)
+    foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in _FILES) if folder.is_dir() else []
+    if foreign:
+        raise InputError(f"{folder} holds other things than a what-if ({foreign[0]}): name another folder")

@@ -14,6 +14,7 @@ from mixtral_probe.instruments.edits.logits import BiasRouter, MaskExpert, Noise
 from mixtral_probe.instruments.edits.outputs import MaskHead, MeanExpert, ScaleHead, ZeroExpert
 from mixtral_probe.instruments.edits.replay import ReplayRouting
 from mixtral_probe.instruments.edits.rows import BatchRow
+from mixtral_probe.instruments.edits.spelled import parse
 
 __all__ = [
     "EDITS_VERSION",
@@ -37,6 +38,7 @@ __all__ = [
     "ZeroExpert",
     "from_json",
     "load",
+    "parse",
     "save",
     "to_json",
 ]

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -63,7 +63,7 @@ def from_json(text: str) -> tuple[Edit, ...]:
             f"these edits are of schema version {sheet.schema_version}, but this program reads up to {EDITS_VERSION}: "
             "install a newer mixtral-probe"
         )
-    return tuple(_made(fields) for fields in sheet.edits)
+    return tuple(made(fields) for fields in sheet.edits)
 
 
 def save(edits: Sequence[Edit], path: str | PathLike[str]) -> Path:
@@ -105,8 +105,13 @@ def _layer(edit: Edit) -> Any:
     return edit.layer if edit.layer == "all" else list(edit.layer)
 
 
-def _made(fields: dict[str, Any]) -> Edit:
+def made(fields: Mapping[str, Any]) -> Edit:
+    """The edit of an object as it stands in a file.
+
+    Raises:
+        InputError: there is no such edit, or a field breaks a rule.
+    """
     kind = KINDS.get(str(fields.get("edit")))
     if kind is None:
         raise InputError(f"an edit must be one of {', '.join(KINDS)}, but it is {fields.get('edit')!r}")
-    return kind(**fields)
+    return kind(**{name: value for name, value in fields.items() if name != "edit"})

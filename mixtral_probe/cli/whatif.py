@@ -1,0 +1,137 @@
+"""`mixtral-probe whatif`: what would happen with other routing."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mixtral_probe.cli import options, words
+from mixtral_probe.cli.inputs import chosen_source, opened_probe
+from mixtral_probe.cli.progress import run_or_stop
+from mixtral_probe.cli.shell import print_json
+from mixtral_probe.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mixtral_probe.engine import WhatIf
+    from mixtral_probe.instruments.edits import Edit
+
+SHOWN = {
+    "loss_change": "loss, nats",
+    "divergence_bits": "divergence, bits",
+    "prediction_changed": "other best guess",
+    "rerouted": "other experts",
+}
+NEXT_SHOWN = 5
+
+
+def whatif(
+    model: options.Model = "mini",
+    text: options.Text = None,
+    file: options.File = None,
+    corpus: options.Corpus = None,
+    edit: options.Edits = None,
+    edits: options.EditsFile = None,
+    placebo: options.Placebo = True,
+    seed: options.PlaceboSeed = 0,
+    generate: options.WhatIfGenerate = None,
+    window: options.Window = None,
+    device: options.Device = "cpu",
+    dtype: options.DType = None,
+    out: options.WhatIfOut = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Run text without and with changes of routing, experts or heads, and beside them a placebo as large.
+
+    \b
+    Examples:
+      mixtral-probe whatif --text "def add(a, b): return a + b" --edit "mask_expert expert=3 layer=2..4"
+      mixtral-probe whatif --file novel.txt --edit "top_k experts=1" --generate 20
+      mixtral-probe whatif --corpus bundled --edit "bias_router layer=5 expert=1 bias=2 document.domain=law" --out bias
+      mixtral-probe whatif --file novel.txt --edits saved.json --json
+    """
+    source, changes = chosen_source(text, file, corpus), _edits(edit or (), edits)
+    _check_out(out)
+    result: WhatIf = run_or_stop(
+        opened_probe(model, device, dtype).what_if, kept="nothing was written", source=source, edits=changes,
+        placebo=placebo, seed=seed, generate=generate, window=window,
+    )  # fmt: skip
+    table = result.table()
+    if as_json:
+        print_json(_facts(result, table))
+    else:
+        typer.echo("\n".join(_lines(result, table)))
+    for path in () if out is None else result.write_tables(out.expanduser()):
+        typer.echo(f"wrote {path}", err=as_json)
+
+
+def _edits(typed: Sequence[str], file: Path | None) -> list["Edit"]:
+    from mixtral_probe.instruments.edits import load, parse
+
+    found = [*(() if file is None else load(file.expanduser())), *map(parse, typed)]
+    if not found:
+        raise InputError("a what-if needs a change, but none came: give --edit or --edits FILE")
+    return found
+
+
+def _check_out(out: Path | None) -> None:
+    """A run may take minutes, so a place that must not be written is said before."""
+    from mixtral_probe.engine import require_free
+
+    if out is not None:
+        require_free(out.expanduser())
+
+
+def _whole(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Over all layers and documents: a row for each run and metric."""
+    return table[table["layer"].isna() & table["document"].isna()]
+
+
+def _facts(result: "WhatIf", table: "pd.DataFrame") -> dict[str, Any]:
+    whole = _whole(table).drop(columns=["layer", "expert", "document", "scope"])
+    return {
+        "model": result.meta["model"]["name"],
+        "edits": result.meta["sentences"],
+        "placebo": result.meta["placebo"],
+        "seed": result.meta["seed"],
+        "documents": len(result.axis("document")),
+        "tokens": len(result.axis("token")),
+        "rows": whole.astype(object).where(whole.notna(), None).to_dict("records"),
+        "generated": result.meta.get("generated"),
+    }
+
+
+def _lines(result: "WhatIf", table: "pd.DataFrame") -> Iterator[str]:
+    tokens, documents = len(result.axis("token")), len(result.axis("document"))
+    yield f"{words.counted(tokens, 'token')} of {words.counted(documents, 'document')}; what if"
+    yield from (f"  {sentence}" for sentence in result.meta["sentences"])
+    if result.meta["placebo"]:
+        yield "placebo"
+        yield from (f"  {sentence}" for sentence in result.meta["placebo"])
+    yield f"{'change of':18} {'edited':>10} {'95 % interval':>21} {'placebo':>10}"
+    edited = _whole(table).query("run == 'edited'").set_index("metric")
+    for metric, name in SHOWN.items():
+        row = edited.loc[metric]
+        interval = "–" if row["low"] != row["low"] else f"{row['low']:.4f} – {row['high']:.4f}"
+        yield f"{name:18} {row['value']:10.4f} {interval:>21} {_number(row['null']):>10}"
+    if documents == 1:
+        yield from _next_lines(result)
+    for before, after in zip(*result.meta.get("generated", {"base": (), "edited": ()}).values(), strict=True):
+        yield f"went on without the change: {before!r}"
+        yield f"went on with it:            {after!r}"
+
+
+def _next_lines(result: "WhatIf") -> Iterator[str]:
+    from mixtral_probe.tables import what_if_next_tokens
+
+    yield f"{'next token':18} {'without':>10} {'edited':>10} {'rank':>10} {'placebo':>10}"
+    for row in what_if_next_tokens(result).head(NEXT_SHOWN).itertuples():
+        moved = f"{row.rank} → {row.rank_edited}"
+        placebo = _number(row.probability_placebo)
+        yield f"{row.token!r:18} {row.probability:10.4f} {row.probability_edited:10.4f} {moved:>10} {placebo:>10}"
+
+
+def _number(value: float) -> str:
+    return "–" if value != value else f"{value:.4f}"

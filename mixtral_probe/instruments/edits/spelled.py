@@ -1,0 +1,67 @@
+"""Edits as they are typed on a command line: `mask_expert expert=3 layer=2..4`."""
+
+import re
+import shlex
+from typing import Any
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.instruments.edits.edit import Edit
+from mixtral_probe.instruments.edits.file import made
+
+NUMBERS = ("layer", "position", "token_id", "expert", "head")
+"""Fields that take one whole number or several."""
+MOST_NUMBERS = 100_000
+_RANGE = re.compile(r"(\d{1,9})(?:\.\.(\d{1,9}))?")
+_LABEL = "document."
+
+
+def parse(text: str) -> Edit:
+    """An edit as one types it: its name in files, then its fields.
+
+    Whole numbers are written `3`, `0,3` or `2..4`, the ends included; a condition on a label as `document.domain=code`
+    or `document.domain=code,prose`; a value with spaces in quotes.
+
+    >>> parse("mask_expert expert=3 layer=2..4")
+    MaskExpert(layer=(2, 3, 4), expert=(3,))
+
+    Raises:
+        InputError: it is none; the sentence says what to do.
+    """
+    try:
+        name, *words = shlex.split(text)
+    except ValueError:
+        raise InputError(f"an edit begins with its name and closes its quotes, but {text!r} came") from None
+    fields: dict[str, Any] = {"edit": name}
+    labels: dict[str, tuple[str, ...]] = {}
+    for word in words:
+        field, equals, value = word.partition("=")
+        if not field or not equals or not value:
+            raise InputError(f"an edit is written as its name and field=value, such as expert=3, but {word!r} came")
+        if field in fields or field.removeprefix(_LABEL) in labels:
+            raise InputError(f"each field of an edit is said once, but {field!r} came twice")
+        if field.startswith(_LABEL):
+            labels[field.removeprefix(_LABEL)] = tuple(value.split(","))
+        else:
+            fields[field] = _value(field, value)
+    return made(fields | ({"document": labels} if labels else {}))
+
+
+def _value(field: str, value: str) -> Any:
+    """As the edit takes it; numbers that are not whole, and yes or no, it reads itself."""
+    if field == "mean":
+        return tuple(value.split(","))
+    return value if field not in NUMBERS or value == "all" else _numbers(field, value)
+
+
+def _numbers(field: str, value: str) -> tuple[int, ...]:
+    """In the order given, since to some edits it matters."""
+    numbers: list[int] = []
+    for part in value.split(","):
+        found = _RANGE.fullmatch(part)
+        if found is None:
+            raise InputError(f"{field} must be numbers such as 3, 0,3 or 2..4, but {value!r} came")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first or last - first >= MOST_NUMBERS:
+            raise InputError(f"a range of {field} rises and holds at most {MOST_NUMBERS:,} numbers, but {part!r} came")
+        numbers += range(first, last + 1)
+    return tuple(numbers)
