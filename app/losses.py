@@ -10,6 +10,7 @@ import streamlit as st
 import words
 
 from mixtral_probe import figures
+from mixtral_probe.report.equations import pooling_equation
 
 PARTS = {
     "contribution": "Contribution",
@@ -35,8 +36,11 @@ def parts_offered(parts: pd.DataFrame, group: str) -> list[str]:
     return [name for name in PARTS if name in held]
 
 
-def hidden_by_pooling(parts: pd.DataFrame, group: str) -> None:
-    """What pooling the layers hides, expert by expert."""
+def hidden_by_pooling(loss: pd.DataFrame, parts: pd.DataFrame, group: str) -> None:
+    """What pooling the layers hides, as an equation and expert by expert."""
+    if equation := pooling_equation(loss, parts, group=group):
+        st.caption("What pooling the layers hides: pooled loss / K = mean of the layers' losses − covariance gap")
+        st.code(equation, language=None)
     charts.show(
         figures.balance_loss_breakdown(parts, metric="pooling_gap_layers", group=group),
         words.rows(parts, metric="pooling_gap_layers", group=group),

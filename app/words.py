@@ -64,22 +64,23 @@ def one_of(
     return st.segmented_control(label, options, required=True, format_func=named, key=key, label_visibility=seen)
 
 
-def numbers(table: pd.DataFrame, metrics: Sequence[str], suffix: str = "") -> None:
-    """Metrics of one row each as large numbers; interval, null, scope and n below them or in their help."""
+def numbers(table: pd.DataFrame, metrics: Sequence[str], suffix: str = "", *, scope: bool = False) -> None:
+    """Metrics of one row each as large numbers; interval, null and n below them, scope there too or in their help."""
     held = table.set_index("metric")
     with st.container(horizontal=True, gap="small"):
         for metric in metrics:
-            number(held.loc[metric], metric, words_of(metric).name + suffix)
+            number(held.loc[metric], metric, words_of(metric).name + suffix, scope=scope)
 
 
-def number(row: pd.Series, metric: str, label: str | None = None) -> None:
-    """One metric as a large number, with its interval, null and n below it and its scope as help."""
+def number(row: pd.Series, metric: str, label: str | None = None, *, scope: bool = False) -> None:
+    """One metric as a large number, with its interval, null and n below it, and its scope there or as help."""
     words = words_of(metric)
     interval = "no interval" if pd.isna(row["low"]) else f"95 %: {words.text(row['low'])} – {words.text(row['high'])}"
     null = "" if pd.isna(row["null"]) else f"  \n{words.null}: {words.text(row['null'])}"
     with st.container(border=True, gap=None):
         st.metric(label or words.name, words.text(row["value"]), help=str(row["scope"]))
-        st.caption(f"{interval}{null}  \nn = {_count(row['n'])} tokens")
+        of = f"  \n{row['scope']}" if scope else ""
+        st.caption(f"{interval}{null}  \nn = {_count(row['n'])} tokens{of}")
 
 
 def _count(n: object) -> str:

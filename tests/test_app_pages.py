@@ -1,6 +1,7 @@
 """Every page shows what the tables say, and stands whatever it is given."""
 
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,19 @@ def test_balance_loss_shows_the_numbers_of_the_table(monkeypatch, trace_path):
     assert float(shown(test)["loss of one layer, layer 0"]) == pytest.approx(layer["value"], rel=1e-3)
     assert pooled["null"] == 2
     assert layer["null"] == 1
+
+
+def test_balance_loss_writes_out_what_pooling_hides(monkeypatch, trace_path):
+    test = clean(opened(monkeypatch, trace_path, page="balance_loss"))
+    table = tables.balance_loss(routing_stats(Trace.load(trace_path)))
+    equation = next(code.value for code in test.code if "−" in code.value)
+    left, middle, right = (side.strip() for side in equation.split("="))
+    mean, gap = (Decimal(number) for number in right.split(" − "))
+    assert Decimal(middle) == mean - gap
+    assert float(mean) == pytest.approx(row(table, "load_balancing_loss_mean", group="all")["value"], abs=5e-5)
+    pooled = row(table, "load_balancing_loss_pooled", group="all")
+    assert float(left.split("/")[0]) == pytest.approx(pooled["value"], abs=1e-4)
+    assert pooled["scope"] in texts(test)
 
 
 @pytest.mark.parametrize("metric", ["contribution", "excess", "pooling_gap_groups"])

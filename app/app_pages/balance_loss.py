@@ -20,11 +20,13 @@ words.title(
 words.numbers(
     losses.over_layers(loss, chosen.group),
     ("load_balancing_loss_pooled", "load_balancing_loss_mean", "router_z_loss"),
+    scope=True,
 )
 words.numbers(
     words.rows(loss, layer=chosen.layer, group=chosen.group),
     ("load_balancing_loss", "load_balancing_loss_pooled_part", "router_z_loss"),
     suffix=f", layer {chosen.layer}",
+    scope=True,
 )
 charts.show(chosen.figure("balance_loss", group=chosen.group), loss, "loss", "balance_loss")
 
@@ -44,7 +46,7 @@ with left:
         controls.wish(layer=int(cell[0]))
         st.rerun()
 with right:
-    losses.hidden_by_pooling(parts, chosen.group)
+    losses.hidden_by_pooling(loss, parts, chosen.group)
 by_domain = chosen.stats.by is not None and metric != "pooling_gap_groups"
 if by_domain and st.toggle("The same for every domain", key="loss_by_domain"):
     by_group = parts[((parts["metric"] == metric) & parts["layer"].notna()).to_numpy(dtype=bool)]
