@@ -18,6 +18,8 @@ _VARIABLES = {
     "domain|token": "the domain, among tokens of one type",
     "position": "the position",
     "token": "the token",
+    "next token": "the token that follows",
+    "predicted token": "the token predicted",
 }
 _TARGETS = {"input": "the token routed", "predicted": "the token predicted", "next": "the token that follows"}
 _FEW = {1: "every type", 10: "types met 10 times or more"}

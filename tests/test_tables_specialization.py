@@ -73,7 +73,7 @@ def test_what_was_not_recorded_is_said():
     assert set(pick(table, variable="domain")["group"]) == {"all"}
     assert pick(table, variable="domain", metric=BITS)["low"].notna().all()
     plain = tables.mutual_information(RoutingStats.from_trace(random_trace()))
-    assert set(plain["variable"]) == {"position", "token"}
+    assert set(plain["variable"]) == {"position", "token", "next token", "predicted token"}
 
 
 def test_domains_with_their_own_experts():

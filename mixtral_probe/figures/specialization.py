@@ -15,7 +15,7 @@ from mixtral_probe.figures.theme import REFERENCE, finish
 from mixtral_probe.figures.words import hover, label, rows_of, subtitle, words_of
 
 _ESTIMATORS = ("vocabulary_specialization", "vocabulary_specialization_crossval")
-_VARIABLES = ("domain", "domain|token", "position", "token")
+_VARIABLES = ("domain", "domain|token", "position", "token", "next token", "predicted token")
 
 
 def domain_specialization(

@@ -63,3 +63,29 @@ def pooling_gap(share: ArrayLike, probability: ArrayLike, weights: ArrayLike) ->
     w = np.asarray(weights, np.float64)[..., None, :]  # f, p: [..., E, G]
     centred_f, centred_p = f - weighted_mean(f, w)[..., None], p - weighted_mean(p, w)[..., None]
     return f.shape[-2] * weighted_mean(centred_f * centred_p, w)
+
+
+def gshard_loss(first_share: ArrayLike, probability: ArrayLike) -> Floats:
+    """[...] (1/E) sum_i (c_i / S) m_i: 1/E^2 at balance, at most 1/E (GShard, arXiv 2006.16668, algorithm 1).
+
+    Args:
+        first_share: [..., E] share of tokens whose first choice the expert is, c_i / S.
+        probability: [..., E] mean softmax m_i.
+    """
+    c, m = np.asarray(first_share, np.float64), np.asarray(probability, np.float64)
+    return (c * m).sum(-1) / c.shape[-1]
+
+
+def device_balance_loss(share: ArrayLike, probability: ArrayLike, ranks: int) -> Floats:
+    """[...] sum over devices of (mean of E f_i)(sum of P_i) of its experts: 1 at balance, at most the devices.
+
+    DeepSeekMoE (arXiv 2401.06066, eqs. 15-17), without its factor alpha; the experts lie on the devices in their order.
+
+    Args:
+        share: [..., E] f.
+        probability: [..., E] P.
+        ranks: devices; divides E.
+    """
+    f, p = (np.asarray(array, np.float64) for array in (share, probability))
+    load, mass = (array.reshape(*array.shape[:-1], ranks, -1) for array in (f, p))  # [..., ranks, E / ranks]
+    return (f.shape[-1] * load.mean(-1) * mass.sum(-1)).sum(-1)

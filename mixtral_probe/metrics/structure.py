@@ -103,3 +103,53 @@ def expected_pairs(pairs: ArrayLike) -> Floats:
         a = np.sqrt(a * np.divide(rows, others, out=np.zeros_like(rows), where=others > 0))
     expected = a[..., :, None] * a[..., None, :]
     return np.where(np.eye(rows.shape[-1], dtype=bool), 0.0, expected)
+
+
+def set_hamming(repeats: ArrayLike) -> Floats:
+    """[...] mean number of experts in one of two sets of K alone, in [0, 2K]; uniform 2K (1 - K/E)."""
+    chosen = np.asarray(repeats).shape[-1] - 1
+    return 2 * chosen * (1 - overlap(repeats))
+
+
+def set_jaccard(repeats: ArrayLike) -> Floats:
+    """[...] mean of experts in both sets of K / experts in either, in [0, 1]; uniform top-2 of 8: 5/28."""
+    counts = np.asarray(repeats, np.float64)
+    common = np.arange(counts.shape[-1], dtype=np.float64)
+    either = np.maximum(2 * common[-1] - common, 1)
+    return ratio(counts.sum(-2) @ (common / either), counts.sum((-1, -2)))
+
+
+def uniform_jaccard(num_experts: int, chosen: int) -> float:
+    """What `set_jaccard` is for two sets of K drawn uniformly, apart from each other (hypergeometric)."""
+    total = comb(num_experts, chosen)
+    ways = (comb(chosen, c) * comb(num_experts - chosen, chosen - c) * c / (2 * chosen - c) for c in range(chosen + 1))
+    return sum(ways) / total
+
+
+def buddy_share(pairs: ArrayLike) -> Floats:
+    """[..., E, E] q(j|i) = N_ij / sum_j N_ij, in [0, 1], sum 1 (BuddyMoE); for K = 2 it is the conditional."""
+    both = np.asarray(pairs, np.float64)
+    return ratio(both, both.sum(-1, keepdims=True))
+
+
+def lookup_hits(joint: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """How often a look-up in the other blocks of documents tells the second choice from the first.
+
+    For each block the guess is the second value most often met with the first one in all other blocks.
+
+    Args:
+        joint: [..., Bk, R, C] how often value r of one met value c of the other, per block.
+
+    Returns:
+        hits [..., Bk]; hits of the one guess that is best without the first [..., Bk]; and the counts both are out of
+        [..., Bk], 0 where there is no other block to learn from.
+    """
+    counts = np.asarray(joint, np.float64)
+    rest = counts.sum(-3, keepdims=True) - counts
+    best = rest.sum(-2).argmax(-1)[..., None, None]  # [..., Bk, 1, 1]
+    guess = np.where(rest.sum(-1, keepdims=True) > 0, rest.argmax(-1)[..., None], best)
+    learned = rest.sum((-1, -2)) > 0
+    hits, base = (
+        np.take_along_axis(counts, np.broadcast_to(place, guess.shape), -1).sum((-1, -2)) for place in (guess, best)
+    )
+    return hits * learned, base * learned, counts.sum((-1, -2)) * learned

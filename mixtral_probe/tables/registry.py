@@ -9,6 +9,7 @@ import pandas as pd
 from mixtral_probe.tables.attention import attention_summary
 from mixtral_probe.tables.attention_routing import ATTENTION_ROUTING, attention_routing
 from mixtral_probe.tables.balance_loss import balance_loss, balance_loss_breakdown
+from mixtral_probe.tables.batches import RELEVANCE, VARIANTS, balance_variants, expert_relevance
 from mixtral_probe.tables.caching import CACHE, cache_simulation
 from mixtral_probe.tables.capacity import CAPACITY, capacity_simulation
 from mixtral_probe.tables.confidence import WORDS, router_confidence, router_confidence_histogram
@@ -37,7 +38,7 @@ COLUMNS = {
     "capacity_factor": "room of an expert against that of even use",
     "ranks": "devices that share the experts of a layer",
     "replicas": "experts of a layer and their copies on all ranks together",
-    "variable": "domain, position, token, or domain|token = domain among tokens of one type",
+    "variable": "domain, position, token, next or predicted token, or domain|token = domain among tokens of one type",
     "target": "input = token routed, predicted = token the model expects next, next = token that follows",
     "min_count": "least number of tokens of a type that counts",
     "weighting": "type = every token type alike, token = each by its tokens",
@@ -151,6 +152,7 @@ TABLES: dict[str, TableSpec] = {
             per_token=True,
         ),
         _spec(expert_load, "stats", "layer group expert", _LOAD, "How much each expert is used."),
+        _spec(expert_relevance, "stats", "layer group expert", RELEVANCE, "How much of a document each expert takes."),
         _spec(
             load_by_rank,
             "stats",
@@ -159,6 +161,7 @@ TABLES: dict[str, TableSpec] = {
             "How much each expert is used as first, second, … choice.",
         ),
         _spec(balance, "stats", "layer group", _BALANCE, "How unevenly a layer uses its experts."),
+        _spec(balance_variants, "stats", "layer group", VARIANTS, "Balance in the other forms that papers give it."),
         _spec(balance_loss, "stats", "layer group", _LOSS, "The load-balancing losses and the router z-loss."),
         _spec(
             balance_loss_breakdown,

@@ -8,8 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import ALL, RoutingStats, Sums
+from mixtral_probe.stats import ALL, TARGETS, RoutingStats, Sums
 from mixtral_probe.tables.frame import VALUE_COLUMNS, View, estimate, estimate_rows, measure, rows, tidy, typed_frame
+from mixtral_probe.tables.vocabulary import NO_IDS
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -26,11 +27,13 @@ VARIABLES = {
     "domain": "group of the document",
     "position": "position in the window: 0, 1, 2-3, 4-7, …",
     "token": "token routed",
+    "next token": "token that follows",
+    "predicted token": "token the model expects next",
     "domain|token": "group, among tokens of one type: topic without lexicon",
 }
 _FEW = "not enough data: "
 _NO_GROUPS = "statistics by a label of the documents are needed: RoutingStats.from_trace(trace, by=…)"
-_NO_IDS = "token ids were not recorded"
+_OF_TARGET = {"input": "token", "next": "next token", "predicted": "predicted token"}
 
 
 def domain_specialization(stats: RoutingStats) -> pd.DataFrame:
@@ -75,7 +78,7 @@ def mutual_information(stats: RoutingStats) -> pd.DataFrame:
     Topics are told apart in group "all" alone.
     """
     view = View.of(stats)
-    parts = [*_of_position(view), *_of_token(view)]
+    parts = [*_of_position(view), *(part for target in TARGETS for part in _of_token(view, target))]
     if stats.by is not None:
         parts += [*_of_domain(view), *_of_domain_in_token(view)]
     return tidy(parts, ("layer", "group", "variable"))
@@ -143,13 +146,14 @@ def _about(view: View, variable: str) -> str:
     return f"one layer; {view.tokens_scope}; {VARIABLES[variable]}; each choice of a token counts 1/K"
 
 
-def _of_token(view: View) -> list[pd.DataFrame]:
+def _of_token(view: View, target: str) -> list[pd.DataFrame]:
     numbers = [None if name == ALL else number for number, name in enumerate(view.groups)]
-    joint = [view.stats.affinity.select("input", number)[1].sum(1) for number in numbers]  # each [L, V, E]
+    joint = [view.stats.affinity.select(target, number)[1].sum(1) for number in numbers]  # each [L, V, E]
     bits = np.stack([metrics.mutual_information_bits(counts) for counts in joint], axis=1)
     chosen = view.stats.num_experts_per_tok
     bias = np.stack([metrics.mutual_information_bias(counts, chosen=chosen) for counts in joint], axis=1)
-    return _without_intervals(view, "token", view.keys(), bits, bias, np.stack([c.sum(1) for c in joint], axis=1))
+    load = np.stack([counts.sum(1) for counts in joint], axis=1)
+    return _without_intervals(view, _OF_TARGET[target], view.keys(), bits, bias, load, NO_IDS[target])
 
 
 def _of_domain_in_token(view: View) -> list[pd.DataFrame]:
@@ -164,16 +168,16 @@ def _of_domain_in_token(view: View) -> list[pd.DataFrame]:
         bits[layer] = metrics.conditional_mutual_information_bits(joint)
         bias[layer] = metrics.conditional_mutual_information_bias(joint, chosen=chosen)
         load[layer] = joint.sum((0, 1))
-    return _without_intervals(view, "domain|token", view.keys() | {"group": ALL}, bits, bias, load)
+    return _without_intervals(view, "domain|token", view.keys() | {"group": ALL}, bits, bias, load, NO_IDS["input"])
 
 
 def _without_intervals(
-    view: View, variable: str, keys: dict[str, Any], bits: Floats, bias: Floats, load: NDArray[Any]
+    view: View, variable: str, keys: dict[str, Any], bits: Floats, bias: Floats, load: NDArray[Any], missing: str
 ) -> list[pd.DataFrame]:
     """Rows of what is known per half of the documents only; bits and bias [L, G], load [L, G, E]."""
     n = load.sum(-1) // view.stats.num_experts_per_tok
     about = _about(view, variable)
-    scope = np.where(n > 0, f"{about}; no interval: not kept by document", f"{about}; {_FEW}{_NO_IDS}")
+    scope = np.where(n > 0, f"{about}; no interval: not kept by document", f"{about}; {_FEW}{missing}")
     less = bits - bias
     values = (bits, bias), (less, np.zeros(1)), (_of_entropy(less, load), np.zeros(1))
     return [

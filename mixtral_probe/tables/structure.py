@@ -24,6 +24,7 @@ REPETITION = {
 }
 COACTIVATION = {
     "coactivation_conditional": "share of the tokens of `expert` that chose `other_expert` too, (K-1)/(E-1) when even",
+    "coactivation_buddy_share": "of the tokens of `expert`, pairs with `other_expert` / all its pairs (BuddyMoE)",
     "coactivation_jaccard": "tokens that chose both / tokens that chose either",
     "coactivation_preference": "log2 of tokens that chose both / the null's, half a token added to each; null 0",
     "coactivation_lift": "share of both / product of the shares; below 1 by construction: hold it against the null",
@@ -34,6 +35,7 @@ TRANSITIONS = {
     "transition_lift": "joint share / product of the two experts' shares, 1 when independent",
     "mutual_information_bits": "plug-in information of one layer's first choice about the other's; null: its bias",
     "mutual_information_bits_corrected": "the same less its bias",
+    "lookup_accuracy": "share of tokens whose first choice there follows that here most often in other documents",
     "cramers_v": "Cramér's V of the two layers' first choices, in [0, 1]; no interval",
 }
 
@@ -144,6 +146,7 @@ def _of_pairs(pairs: Counts, counts: Counts, tokens: Counts, about: str) -> list
 
     return [
         made("conditional", conditional, conditional(expected, n), mine, "of the tokens of `expert`"),
+        made("buddy_share", _buddies, metrics.buddy_share(expected), mine, "share of the pairs of `expert`"),
         made("jaccard", jaccard, jaccard(expected, n), either, "of the tokens of either"),
         made(
             "lift",
@@ -155,6 +158,10 @@ def _of_pairs(pairs: Counts, counts: Counts, tokens: Counts, about: str) -> list
             high=np.inf,
         ),
     ]
+
+
+def _buddies(pairs: Counts, _counts: Counts) -> Floats:
+    return metrics.buddy_share(pairs)
 
 
 def _preference(keys: dict[str, Any], both: Counts, counts: Counts, about: str) -> pd.DataFrame:
@@ -181,6 +188,7 @@ def transitions(stats: RoutingStats) -> pd.DataFrame:
     about = f"first choices of two layers; {view.tokens_scope}; "
     parts = [_rows(part, cells, tokens[..., None, None], stats.folded) for part in _of_experts(joint, about)]
     parts += [_rows(part, keys, tokens, stats.folded) for part in _of_layers(joint, about)]
+    parts.append(_rows(_lookup(joint, about), keys, tokens, stats.folded))
     total = joint.sum(2)
     n, v = total.sum((-1, -2)), metrics.cramers_v(total)
     scope = np.where(np.isnan(v), f"{about}not enough data: fewer than two experts", f"{about}no interval: not smooth")
@@ -211,6 +219,14 @@ def _of_layers(joint: Counts, about: str) -> list[_Metric]:
         _Metric(name, metrics.mutual_information_bits, (joint,), bias, n, plugin, "no tokens", most),
         _Metric(f"{name}_corrected", _corrected, (joint,), 0.0, n, less, "no tokens", most, -np.inf),
     ]
+
+
+def _lookup(joint: Counts, about: str) -> _Metric:
+    hits, base, counted = metrics.lookup_hits(joint)
+    null = metrics.ratio(base.sum(2), counted.sum(2))
+    words = about + "guessed from the other blocks of documents; null: the best guess without the first layer"
+    n = counted.sum(2).astype(np.int64)
+    return _Metric("lookup_accuracy", metrics.ratio, (hits, counted), null, n, words, "fewer than two documents")
 
 
 def _joint_share(joint: Counts) -> Floats:
