@@ -1,37 +1,16 @@
 """The dashboard in a real browser, which may talk to nobody but the dashboard."""
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-from pathlib import Path
 from urllib.parse import urlparse
-from urllib.request import urlopen
 
 import pytest
-from app_traces import ENTRY, HOSTILE, routed_trace
+from app_traces import HOSTILE, routed_trace
+from browser_runs import PATIENCE, chromium, dashboard, needs_chromium, settled
 
 from mixtral_probe import tables
 from mixtral_probe.resources import data_path
 from mixtral_probe.stats import routing_stats
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed"),
-    # Closing a browser leaves its sockets to the garbage collector.
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
-PATIENCE = 60_000
-"""Milliseconds; the machine may be busy."""
+pytestmark = needs_chromium
 MODEL = (
     data_path("mixtral-mini") / "model.safetensors"
     if (data_path("mixtral-mini") / "model.safetensors").exists()
@@ -47,45 +26,15 @@ def trace(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(trace, tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
-    path = trace.save(folder / "random.trace")
-    port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", str(ENTRY), "--server.port", str(port), "--", str(path)]
-    environment = os.environ | {"TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
-    try:
-        wait_for(f"http://127.0.0.1:{port}/_stcore/health", server, folder / "log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(20)
+    with dashboard(folder, trace.save(folder / "random.trace")) as address:
+        yield address
     assert list(folder.glob("mixtral-probe-*")) == [], "the captures of a process go with it"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
-    for _ in range(600):
-        if server.poll() is not None:
-            break
-        try:
-            with urlopen(url):
-                return
-        except OSError:
-            time.sleep(0.1)
-    pytest.fail(f"the dashboard did not start: {log.read_text()}")
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -101,12 +50,6 @@ def page(browser, address):
     outside = [url for url in asked if urlparse(url).hostname not in (None, "127.0.0.1")]
     assert outside == []
     assert broken == []
-
-
-def settled(page) -> None:
-    """Wait until the script is done and nothing on the page moves any more."""
-    page.locator(".js-plotly-plot").first.wait_for()
-    page.locator("[data-test-script-state=notRunning]").wait_for()
 
 
 def colours(page) -> list[str]:

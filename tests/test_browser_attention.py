@@ -1,24 +1,10 @@
 """The page about attention in a real browser."""
 
-import os
-import shutil
-import subprocess
-import sys
-
 import pytest
-from app_traces import ENTRY
 from attention_traces import SINK, attentive_trace
-from test_browser import FLAGS, PATIENCE, free_port, settled, wait_for
+from browser_runs import PATIENCE, chromium, dashboard, needs_chromium, settled
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed"),
-    # Closing a browser leaves its sockets to the garbage collector.
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = needs_chromium
 LIMIT = 2_000_000
 """Bytes that a figure may take on its way to the browser."""
 
@@ -26,28 +12,16 @@ LIMIT = 2_000_000
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     folder = tmp_path_factory.mktemp("attention")
-    path = attentive_trace(documents=2, length=300).save(folder / "maps.trace")
-    port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", str(ENTRY), "--server.port", str(port), "--", str(path)]
-    environment = os.environ | {"TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder)
-    try:
-        wait_for(f"http://127.0.0.1:{port}/_stcore/health", server, folder / "log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(20)
+    with dashboard(folder, attentive_trace(documents=2, length=300).save(folder / "maps.trace")) as address:
+        yield address
 
 
 @pytest.fixture
 def page(address):
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1400, "height": 2000})
         page.set_default_timeout(PATIENCE)
         yield page
-        browser.close()
 
 
 def plot_of(page, key):
