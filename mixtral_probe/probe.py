@@ -241,8 +241,9 @@ class Probe(ExpertMethods, LensMethods):
         Args:
             source: as in ``trace``.
             edits: from ``mixtral_probe.edits``, applied in the order given.
-            placebo: run beside them a change of the same size of nothing in particular: as many tokens exchange their
-                experts at random, or as many other heads are changed alike.
+            placebo: run beside them as much damage of nothing in particular: in every layer and document as many
+                assignments of each rank as an edit touches, of tokens drawn at random, are damaged alike (for an edit
+                of weights alone, as many tokens exchange theirs), or as many other heads are changed alike.
             seed: of the placebo.
             generate: also continue every text by at most this many tokens, without and with the edits.
             window, on_progress, should_stop: as in ``trace``.

@@ -145,19 +145,21 @@ def len_of(probe, document):
 def test_a_placebo_has_the_load_of_the_expert_rank_by_rank():
     ids = np.array([[0, 1], [1, 0], [2, 0], [0, 2], [3, 1], [1, 2], [9, 9], [0, 3]])
     windows = [Window(0, 0, 0, 4), Window(1, 0, 4, 2)]  # the last two rows are padding
-    damaged = matched_assignments(ids, windows, 4, num_experts=10, expert=0, seed=(5,))
+    damaged = matched_assignments(ids, ids == 0, windows, 4, num_experts=10, seed=(5,))
     assert not damaged[6:].any()
     for own, first, second in ((slice(0, 4), 2, 2), (slice(4, 6), 0, 0)):
         hit = np.take_along_axis(damaged[own], ids[own], 1)
         assert hit[:, 0].sum() == first
         assert hit[:, 1].sum() == second
         assert (hit.sum(1) <= 1).all()
-    alone = matched_assignments(ids[:4], windows[:1], 4, num_experts=10, expert=0, seed=(5,))
+    alone = matched_assignments(ids[:4], ids[:4] == 0, windows[:1], 4, num_experts=10, seed=(5,))
     np.testing.assert_array_equal(damaged[:4], alone)
-    other = matched_assignments(
-        np.tile(ids[:4], (8, 1)), [Window(0, 0, 0, 32)], 32, num_experts=10, expert=1, seed=(6,)
-    )
-    assert np.take_along_axis(other, np.tile(ids[:4], (8, 1)), 1).sum(0).tolist() == [8, 8]
+    many, all_of_them = np.tile(ids[:4], (8, 1)), [Window(0, 0, 0, 32)]
+    other = matched_assignments(many, many == 1, all_of_them, 32, num_experts=10, seed=(6,))
+    assert np.take_along_axis(other, many, 1).sum(0).tolist() == [8, 8]
+    everybody = matched_assignments(many, many >= 0, all_of_them, 32, num_experts=10, seed=(6,))
+    assert np.take_along_axis(everybody, many, 1).all()
+    assert everybody.sum() == many.size
 
 
 @pytest.mark.parametrize("semantics", ["mask", "zero", "zero_renorm"])

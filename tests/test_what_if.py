@@ -8,7 +8,10 @@ from helpers import toy_model
 
 import mixtral_probe as mp
 from mixtral_probe import InputError, Probe, Tokenizer
-from mixtral_probe.engine import WhatIf, what_if
+from mixtral_probe.engine import WhatIf, plan, what_if
+from mixtral_probe.engine.batch import Batch
+from mixtral_probe.engine.placebo_edits import Before, Damage
+from mixtral_probe.engine.scoring import next_token_scores
 from mixtral_probe.resources import data_path
 
 edits = mp.edits
@@ -85,16 +88,77 @@ def test_the_table_adds_up_and_its_interval_is_the_paired_jackknife(result):
     np.testing.assert_allclose(shares.groupby("layer")["null"].sum(), 1)
 
 
-def test_the_placebo_stands_beside_and_keeps_the_loads_of_its_layer(result):
+def lost(result, run):
+    """[L, T, K] assignments of the run without edits that another has not."""
+    base, other = result["expert_ids"][0], result["expert_ids"][run]
+    return ~(base[..., None] == other[..., None, :]).any(-1)
+
+
+def test_the_placebo_stands_beside_and_takes_as_many_assignments(result):
     assert result.axis("run") == ("base", "edited", "placebo")
-    before, placebo = (np.bincount(result["expert_ids"][run, 1].ravel(), minlength=8) for run in (0, 2))
-    assert np.array_equal(before, placebo)
+    for document in range(3):
+        own = result["token_document"] == document
+        edited, placebo = (lost(result, run)[:, own].sum(1) for run in (1, 2))
+        assert np.array_equal(edited, placebo)  # by layer and rank
+    assert lost(result, 1)[1].any()
     prose = result["token_document"] == 1
     assert np.array_equal(result["expert_ids"][0][:, prose], result["expert_ids"][2][:, prose])
     table = mp.tables.what_if(result)
     whole = table[table["layer"].isna() & table["document"].isna()].set_index(["run", "metric"])
     for metric in ("loss_change", "divergence_bits", "prediction_changed", "rerouted"):
         assert whole.loc[("edited", metric), "null"] == pytest.approx(whole.loc[("placebo", metric), "value"])
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [edits.MaskExpert(layer=1, expert=3), edits.BiasRouter(layer=1, expert=[2, 3], bias=0.01, position=range(6)),
+     edits.SwapExperts(layer=1, expert=(1, 4), document={"domain": "code"})],
+)  # fmt: skip
+def test_a_placebo_takes_as_many_assignments_of_each_rank_as_the_edit(probe, edit):
+    result = probe.what_if(TEXTS, [edit])
+    assert lost(result, 1).any()
+    for document in range(3):
+        own = result["token_document"] == document
+        assert np.array_equal(lost(result, 1)[:, own].sum(1), lost(result, 2)[:, own].sum(1))
+
+
+@pytest.mark.parametrize("semantics", ["mask", "zero", "zero_renorm"])
+def test_edits_and_ablation_have_one_placebo(probe, semantics):
+    edit = edits.MaskExpert(layer=1, expert=3) if semantics == "mask" else edits.ZeroExpert(
+        layer=1, expert=3, renormalise=semantics == "zero_renorm"
+    )  # fmt: skip
+    result = probe.what_if(TEXTS, [edit], seed=2)
+    base = result["expert_ids"][0]
+    damage = Damage(edit, Before(base, result["expert_weights"][0]), base == 3, semantics, 8, 2)
+    assert f"{(base[1] == 3).sum()} assignments" in result.meta["placebo"][0]
+    planned = plan(mp.read_corpus(TEXTS), probe.tokenizer, 64)
+    batch = Batch.of(planned.token_ids, planned.windows, torch.device("cpu"))
+    (instrument,) = [one for one in damage.instruments(batch) if one.layer == 1]
+    with torch.inference_mode():
+        out = probe.model.model(batch.ids, instruments=[instrument])
+        nll, _ = next_token_scores(probe.model, out.last_hidden_state, batch.ids, out.call)
+    np.testing.assert_allclose(result["nll"][2, batch.rows], nll.reshape(-1)[batch.flat], atol=1e-5)
+    assert instrument.damaged.sum() == (base[1] == 3).sum()
+
+
+@pytest.mark.parametrize(
+    "edit", [edits.TopK(experts=2), edits.Temperature(temperature=1), edits.BiasRouter(expert=2, bias=0),
+             edits.MaskExpert(layer=1, expert=3, phase="decode"), edits.ZeroExpert(expert=1, position=63)]
+)  # fmt: skip
+def test_the_placebo_of_an_edit_that_changes_nothing_changes_nothing(probe, edit):
+    result = probe.what_if(TEXTS, [edit])
+    assert result.meta["placebo"][0].startswith("nowhere: 0 ")
+    assert np.array_equal(result["nll"][0], result["nll"][2], equal_nan=True)
+
+
+def test_where_weights_alone_change_the_placebo_exchanges_them(probe):
+    result = probe.what_if(TEXTS, [edits.Temperature(layer=1, temperature=2)])
+    assert np.array_equal(result["expert_ids"][0], result["expert_ids"][2])
+    for document in range(3):
+        own = result["token_document"] == document
+        base, placebo = (result["expert_weights"][run, 1, own] for run in (0, 2))
+        assert np.array_equal(np.sort(base[:, 0]), np.sort(placebo[:, 0]))
+        assert (base != placebo).any()
 
 
 def test_heads_have_other_heads_as_placebo(probe):

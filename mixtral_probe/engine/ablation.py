@@ -192,10 +192,9 @@ def _runs(
 
 
 def _placebo(kept: Restart, sweep: Sweep, layer: int, expert: int, means: np.ndarray | None) -> Instrument:
-    batch, experts = kept.batch, kept.model.config.num_local_experts
+    batch, experts, ids = kept.batch, kept.model.config.num_local_experts, kept.choices[layer].cpu().numpy()
     damaged = matched_assignments(
-        kept.choices[layer].cpu().numpy(), batch.windows, batch.ids.shape[1], num_experts=experts, expert=expert,
-        seed=(sweep.seed, layer, expert),
+        ids, ids == expert, batch.windows, batch.ids.shape[1], num_experts=experts, seed=(sweep.seed, layer, expert)
     )  # fmt: skip
     device = kept.choices[layer].device
     own = None if means is None else torch.from_numpy(means[layer]).to(device)

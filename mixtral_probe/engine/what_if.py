@@ -12,7 +12,7 @@ from mixtral_probe.corpus import Document
 from mixtral_probe.engine.allocator import keep_freed_memory
 from mixtral_probe.engine.attached import attached
 from mixtral_probe.engine.batch import BARE, Batch
-from mixtral_probe.engine.placebo_edits import placebo_edits
+from mixtral_probe.engine.placebo_edits import Before, Damage, placebos
 from mixtral_probe.engine.plan import Plan, batches, plan
 from mixtral_probe.engine.progress import CaptureStoppedError, OnProgress, ShouldStop, Tracker
 from mixtral_probe.engine.provenance import experiment_meta
@@ -21,6 +21,7 @@ from mixtral_probe.engine.what_if_result import CANDIDATES, RUNS, WhatIf
 from mixtral_probe.errors import InputError
 from mixtral_probe.instruments import Window
 from mixtral_probe.instruments.edits import Edit
+from mixtral_probe.instruments.edits.edit import PlacedEdit
 from mixtral_probe.instruments.recorder import widened
 from mixtral_probe.model import Call, Instrument, MixtralForCausalLM, Routing, Site
 from mixtral_probe.tokenizer import Tokenizer
@@ -28,7 +29,7 @@ from mixtral_probe.tokenizer import Tokenizer
 WHAT_IF_POSITIONS = 2048
 """Padded positions in a batch: three runs of it are held side by side."""
 _LOGITS_AT_ONCE = 128
-Runs = Mapping[int, Sequence[Edit]]
+Runs = Mapping[int, Sequence[Edit | Damage]]
 """What is run side by side: by its place in `RUNS`, its edits."""
 
 
@@ -52,7 +53,7 @@ def what_if(
 
     Args:
         edits: applied in the order given.
-        placebo: run it too; see ``placebo_edits``.
+        placebo: run it too; see ``placebos``.
         seed: of the placebo.
         generate: continue every document by at most this many tokens, the best each time, without and with the edits.
         window: cut longer documents into pieces of this many tokens; by default the model's maximum.
@@ -68,7 +69,7 @@ def what_if(
     run.all(on_progress, should_stop)
     meta = experiment_meta(model, tokenizer, documents, (model_name, corpus_name), planned)
     meta |= {"edits": [edit.settings() for edit in edits], "sentences": [str(edit) for edit in edits]}
-    meta |= {"placebo": [str(edit) for edit in run.placebo_edits], "seed": seed}
+    meta |= {"placebo": [str(made) for made in run.placebos], "seed": seed}
     if generate is not None:
         meta["generated"] = _generated(model, tokenizer, planned, edits, generate)
     return run.result(meta, tokenizer)
@@ -111,7 +112,8 @@ class _Run:
         self.candidates = np.full((documents, CANDIDATES), -1, np.int32)
         self.probability = np.full((len(RUNS), documents, CANDIDATES), np.nan, np.float32)
         self.rank = np.full((len(RUNS), documents, CANDIDATES), -1, np.int32)
-        self.placebo_edits: tuple[Edit, ...] = ()
+        self.placebos: tuple[Edit | Damage, ...] = ()
+        self.meant = np.zeros((len(self.edits), tokens), bool)
 
     def all(self, on_progress: OnProgress | None, should_stop: ShouldStop | None) -> None:
         """First without and with the edits, of everything, since the placebo is made to their measure."""
@@ -130,22 +132,29 @@ class _Run:
                 tracker.add(len(batch.rows), 0)
 
         run({0: (), 1: self.edits})
-        self.placebo_edits = self._matched() if self.placebo else ()
-        if self.placebo_edits:
-            run({0: (), 2: self.placebo_edits})
+        self.placebos = self._matched() if self.placebo else ()
+        if self.placebos:
+            run({0: (), 2: self.placebos})
 
-    def _matched(self) -> tuple[Edit, ...]:
-        sides = [(self.expert_ids[run], self.weights[run]) for run in (0, 1)]
-        return placebo_edits(self.edits, self.model.config, sides[0], sides[1], self.seed)
+    def _matched(self) -> tuple[Edit | Damage, ...]:
+        before, after = (Before(self.expert_ids[run], self.weights[run]) for run in (0, 1))
+        return placebos(self.edits, self.model.config, self.meant, before, after, self.seed)
+
+    def _instruments(self, edits: Sequence[Edit | Damage], batch: Batch) -> tuple[Instrument, ...]:
+        made: list[Instrument] = []
+        for edit in edits:
+            made += edit.instruments(batch) if isinstance(edit, Damage) else [edit]
+        return attached(made, self.planned.documents, batch.windows)
 
     @torch.inference_mode()
     def _batch(self, batch: Batch, runs: Runs) -> None:
         hidden, calls = [], []
         for run, edits in runs.items():
-            instruments = attached(edits, self.planned.documents, batch.windows)
-            kept = _Kept()
+            instruments, kept = self._instruments(edits, batch), _Kept()
             out = self.model.model(batch.ids, instruments=(*instruments, kept), **BARE)
             self._keep_routing(run, batch, kept.routing)
+            if run == 1:
+                self._keep_meant(instruments, batch, out.call)
             hidden.append(out.last_hidden_state)
             calls.append((out.call, instruments))
         for start in range(0, batch.ids.shape[1], _LOGITS_AT_ONCE):
@@ -163,6 +172,11 @@ class _Run:
             whole = widened(routing, self.top_k)
             self.expert_ids[run, layer, batch.rows] = whole.expert_ids[batch.flat].cpu().numpy()
             self.weights[run, layer, batch.rows] = whole.weights[batch.flat].float().cpu().numpy()
+
+    def _keep_meant(self, instruments: Sequence[Instrument], batch: Batch, call: Call) -> None:
+        for number, edit in enumerate(instruments):
+            assert isinstance(edit, PlacedEdit)
+            self.meant[number, batch.rows] = edit.meant(call).cpu().numpy()[batch.flat.numpy()]
 
     def _score(self, run: int, batch: Batch, part: slice, base: Tensor, logits: Tensor) -> None:
         """Loss, best next token and divergence from the run without edits, at the positions of a part."""
@@ -204,7 +218,7 @@ class _Run:
 
     def result(self, meta: dict[str, Any], tokenizer: Tokenizer) -> WhatIf:
         """The numbers by name."""
-        ran = 3 if self.placebo_edits else 2
+        ran = 3 if self.placebos else 2
         tokens, ids = self.planned.tokens, np.where(self.candidates < 0, 0, self.candidates)
         by_run: tuple[np.ndarray, ...] = (
             self.expert_ids, self.weights, self.nll, self.bits, self.predicted, self.probability, self.rank,

@@ -1,4 +1,4 @@
-"""The placebo of an ablation: as many assignments of tokens to experts, damaged alike, of no expert in particular."""
+"""The placebo of ablations and edits: as many assignments of tokens, damaged alike, to no expert in particular."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -51,26 +51,44 @@ class DamageAssignments:
         return replace(shown, values=torch.where(meant, self.means[shown.expert].to(shown.values), shown.values))
 
 
+@dataclass(frozen=True)
+class ExchangeWeights:
+    """Weights of other tokens in place of their own, in one layer; everyone keeps the experts."""
+
+    layer: int
+    source: Tensor
+    """[T] int64, the row of the call whose weights each row gets."""
+
+    def wants(self, site: Site, layer: int) -> bool:
+        """The choice of the layer."""
+        return layer == self.layer and site is Site.ROUTING
+
+    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+        """The choice with the weights exchanged."""
+        return replace(value, weights=value.weights[self.source])
+
+
 def matched_assignments(
-    expert_ids: np.ndarray, windows: Iterable[Window], positions: int, *, num_experts: int, expert: int,
+    expert_ids: np.ndarray, touched: np.ndarray, windows: Iterable[Window], positions: int, *, num_experts: int,
     seed: tuple[int, ...],
 ) -> np.ndarray:  # fmt: skip
-    """[T, E] bool: in each window as many assignments of each rank as the expert has, of tokens drawn at random.
+    """[T, E] bool: in each window as many assignments of each rank as are touched, of tokens drawn at random.
 
     The same in whatever batch a window is.
 
     Args:
-        expert_ids: [T, K] the choice without ablation; T = windows · positions.
+        expert_ids: [T, K] the choice without any change; T = windows · positions.
+        touched: [T, K] bool, the assignments whose number by rank is matched.
         windows: of the rows.
         positions: S.
-        expert: whose load is matched.
         seed: with document and window, of what is drawn.
     """
     damaged = np.zeros((len(expert_ids), num_experts), bool)
     for row, window in enumerate(windows):
         own = np.arange(row * positions, row * positions + window.length)
         order = np.random.default_rng([*seed, window.document, window.chunk]).permutation(own)
-        ends = np.cumsum((expert_ids[own] == expert).sum(0))
-        for rank, part in enumerate(np.split(order, ends)[:-1]):  # nobody twice, so no token loses more than one
+        ends = np.cumsum(touched[own].sum(0))
+        for rank, end in enumerate(ends):  # no token loses a second one before everybody lost one
+            part = order.take(range(ends[rank - 1] if rank else 0, end), mode="wrap")
             damaged[part, expert_ids[part, rank]] = True
     return damaged

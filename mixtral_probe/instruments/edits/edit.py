@@ -175,6 +175,12 @@ class PlacedEdit:
         """Apply the edit."""
         return self.edit.change(site, layer, value, Rows(call, self.rows)) if self.edit._in_phase(call) else value
 
+    def meant(self, call: Call) -> Tensor:
+        """[B·S] bool, the tokens of a call that meet the conditions."""
+        rows = Rows(call, self.rows)
+        where = self.edit.where(rows) if self.edit._in_phase(call) else torch.zeros(rows.shape, dtype=torch.bool)
+        return torch.ones(rows.shape, dtype=torch.bool).reshape(-1) if where is None else where.reshape(-1)
+
     @property
     def edits_attention(self) -> bool:
         """As the edit."""
