@@ -9,9 +9,11 @@ nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = {
+    "domains": "example.trace",
     "expert_load": "example.trace",
     "routing_in_time": "example.trace",
     "saturation": "training_traces",
+    "vocabulary": "example.trace",
 }
 # The kernel's sockets are left to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
