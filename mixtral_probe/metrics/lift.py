@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats as distributions
 
+from mixtral_probe.metrics.hypergeometric import upper_tail
 from mixtral_probe.metrics.load import ratio
 
 Floats = NDArray[np.float64]
@@ -43,7 +44,7 @@ def lift_p_values(counts: ArrayLike, n: ArrayLike, load: ArrayLike, tokens: Arra
     """
     total, took = np.asarray(tokens)[..., None, None], np.asarray(load)[..., None, :]
     own = np.asarray(n)[..., None]
-    return np.asarray(distributions.hypergeom.sf(np.asarray(counts) - 1, total, took, own))
+    return upper_tail(counts, total, took, own)
 
 
 def false_discovery_rates(p: ArrayLike) -> Floats:

@@ -1,6 +1,6 @@
 """The tokens an expert is chosen for beyond what its load explains: `expert_tokens`."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -48,14 +48,14 @@ def expert_tokens(stats: RoutingStats, *, top: int = TOP, min_count: int = MIN_C
         top: how many tokens of each expert, at most; only those with a lift above 1.
         min_count: least number of tokens of a type.
     """
-    view = View.of(stats)
+    view, often = View.of(stats), f"{min_count} times or more"
     parts = []
     for place, group in enumerate(view.groups):
         types, halves = stats.affinity.select("input", None if group == ALL else place)
         for row, layer in enumerate(stats.layers):
             held = _held(view, row, place, types, halves[row].sum(0), min_count)
             why = f"no token type was met {min_count} times" if len(types) else "token ids were not recorded"
-            parts += _of_layer(view, {"layer": layer, "group": group}, held, top, f"{min_count} times or more", why)
+            parts.append(_of_layer(view, {"layer": layer, "group": group}, held, top, often, why))
     return tidy(parts, _KEYS)
 
 
@@ -81,23 +81,40 @@ def _held(
     return _Held(types[often], n, values, nulls)
 
 
-def _of_layer(view: View, keys: dict[str, object], held: _Held, top: int, often: str, why: str) -> list[pd.DataFrame]:
+def _of_layer(view: View, keys: dict[str, object], held: _Held, top: int, often: str, why: str) -> pd.DataFrame:
     about = f"one layer; {view.tokens_scope}; token types met {often}; {len(held.types):,} of them tried; "
-    parts = []
-    for expert in range(view.stats.num_experts):
-        lift = held.values["token_lift"][:, expert]
-        order = np.lexsort((held.types, -held.n, -np.nan_to_num(lift)))
-        best = order[lift[order] > 1][:top]
-        own = keys | {"expert": expert, "place": np.arange(len(best)), "token_id": held.types[best]}
-        own["token"] = np.array([view.stats.affinity.pieces.get(int(t)) for t in held.types[best]], object)
-        none = why if not len(held.types) else "the expert was chosen for none more often than its load explains"
-        for name in TOKENS:
-            if len(best) == 0:
-                empty = keys | {"expert": expert, "place": pd.NA, "token_id": pd.NA, "token": None}
-                scope = f"{about}not enough data: {none}"
-                parts.append(rows(empty, name, np.full(1, np.nan), null=held.nulls[name][expert], n=0, scope=scope))
-                continue
-            value, n = held.values[name][best, expert], held.n[best].astype(np.int64)
-            scope = about + "no interval: not kept by document"
-            parts.append(rows(own, name, value, null=held.nulls[name][expert], n=n, scope=scope))
-    return parts
+    none = why if not len(held.types) else "the expert was chosen for none more often than its load explains"
+    experts = range(view.stats.num_experts)
+    best = [_best(held, expert, top) for expert in experts]
+    expert = np.concatenate([np.full(max(len(own), 1), number) for number, own in zip(experts, best, strict=True)])
+    place = np.concatenate([np.arange(max(len(own), 1)) for own in best])
+    there = np.array([len(own) > 0 for own in best])[expert]  # an expert without tokens has one row that says so
+    at, own = np.concatenate(best), expert[there]
+    token = [view.stats.affinity.pieces.get(int(token)) for token in held.types[at]]
+    metric = np.array(list(TOKENS), object)[:, None]
+    value = _where(there, np.stack([held.values[name][at, own] for name in TOKENS]), np.nan)
+    columns = keys | {
+        "expert": expert,
+        "place": _where(there, place[there], pd.NA),
+        "token_id": _where(there, held.types[at], pd.NA),
+        "token": _where(there, np.array(token, object), None),
+    }
+    null = np.stack([held.nulls[name][expert] for name in TOKENS])
+    scope = np.where(there, about + "no interval: not kept by document", f"{about}not enough data: {none}")
+    n = _where(there, held.n[at].astype(np.int64), 0)
+    return rows(columns, metric, value, null=null, n=n, scope=scope)
+
+
+def _best(held: _Held, expert: int, top: int) -> NDArray[np.intp]:
+    """[up to top] the types with the highest lift above 1, the most frequent of equals first."""
+    lift = held.values["token_lift"][:, expert]
+    order = np.lexsort((held.types, -held.n, -np.nan_to_num(lift)))
+    return order[lift[order] > 1][:top]
+
+
+def _where(there: NDArray[np.bool_], values: NDArray[Any], missing: object) -> NDArray[Any]:
+    """[..., R] the values [..., found] where they are there, and what stands where there are none."""
+    kind = values.dtype if isinstance(missing, int | float) else np.dtype(object)
+    out = np.full((*values.shape[:-1], len(there)), missing, kind)
+    out[..., there] = values
+    return out

@@ -144,7 +144,7 @@ def _as_leading(array: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
 
 def rows(
     keys: Mapping[str, Any],
-    metric: str,
+    metric: ArrayLike,
     value: ArrayLike,
     low: ArrayLike = np.nan,
     high: ArrayLike = np.nan,
@@ -153,7 +153,10 @@ def rows(
     n: ArrayLike,
     scope: ArrayLike,
 ) -> pd.DataFrame:
-    """Rows of one metric, everything broadcast against `value`. Missing numbers are NaN, missing integers NA."""
+    """Rows of a metric, or of an array of metrics, everything broadcast against `value`.
+
+    Missing numbers are NaN, missing integers NA.
+    """
     columns = {**keys, "metric": metric, "value": value, "low": low, "high": high, "null": null, "n": n, "scope": scope}
     shape = np.broadcast_shapes(*(np.shape(column) for column in columns.values()))
     return pd.DataFrame({name: np.broadcast_to(column, shape).ravel() for name, column in columns.items()})
