@@ -97,6 +97,44 @@ def test_an_expert_with_constant_output_is_its_mean(both, tokenizer):
     assert (changed["ablated"] != changed["nll"]).any()
 
 
+def test_a_mean_is_that_of_the_outputs_of_transformers(both):
+    theirs, probe = both
+    seen = []
+    block = theirs.model.layers[1].mlp
+    router, experts = [], block.experts
+    hooks = [
+        block.gate.register_forward_hook(lambda _m, _i, out: router.append(out)),
+        experts.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0].reshape(-1, inputs[0].shape[-1]))),
+    ]
+    outputs = []
+    for document in DOCUMENTS:
+        losses(theirs, probe.tokenizer, document)
+        chosen, x = router[-1][-1], seen[-1]
+        own = x[(chosen == 2).any(-1)]
+        with torch.no_grad():
+            gate, up = (own @ experts.gate_up_proj[2].T).chunk(2, dim=-1)
+            outputs.append((torch.nn.functional.silu(gate) * up) @ experts.down_proj[2].T)
+    for hook in hooks:
+        hook.remove()
+    for size in (30, 2048):
+        edit = probe.mean_expert(DOCUMENTS, layer=1, expert=2, positions_in_a_batch=size)
+        np.testing.assert_allclose(edit.mean, torch.cat(outputs).mean(0), atol=1e-5)
+    one = probe.what_if(DOCUMENTS, [edit])
+    swept = probe.ablation(DOCUMENTS, semantics="mean", layers=[1], experts=[2], placebo=False)
+    nll = [np.nansum(one["nll"][1][one["token_document"] == d]) for d in range(4)]
+    np.testing.assert_allclose(nll, swept["ablated"][0, 0], rtol=1e-5)
+
+
+def test_a_mean_of_nothing_is_refused(both):
+    _, probe = both
+    trace = probe.trace("a")
+    expert = next(e for e in range(8) if not (trace.expert_ids[0] == e).any())
+    with pytest.raises(InputError, match=f"none is routed to expert {expert} of layer 0: give more"):
+        probe.mean_expert("a", layer=0, expert=expert)
+    with pytest.raises(InputError, match="layer 3 was asked for"):
+        probe.mean_expert("a", layer=3, expert=0)
+
+
 def flops(run):
     with FlopCounterMode(display=False) as counter:
         run()

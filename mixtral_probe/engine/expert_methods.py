@@ -7,9 +7,11 @@ from typing import Any
 from mixtral_probe.corpus import Source, corpus_name, read_corpus
 from mixtral_probe.engine.ablation import ABLATION_POSITIONS, ablation
 from mixtral_probe.engine.capture import POSITIONS_IN_A_BATCH
+from mixtral_probe.engine.mean_expert import mean_expert
 from mixtral_probe.engine.progress import OnProgress, ShouldStop
 from mixtral_probe.engine.saliency import saliency
 from mixtral_probe.engine.similarity import SAMPLED_TOKENS, expert_subsets, similarity
+from mixtral_probe.instruments.edits import MeanExpert
 from mixtral_probe.instruments.placebo import Semantics
 from mixtral_probe.model import MixtralForCausalLM
 from mixtral_probe.tokenizer import Tokenizer
@@ -145,6 +147,30 @@ class ExpertMethods:
             self.model, self.tokenizer, read_corpus(source), semantics=semantics, layers=layers, experts=experts,
             placebo=placebo, seed=seed, path=path, window=window, on_progress=on_progress, should_stop=should_stop,
             positions_in_a_batch=positions_in_a_batch, **self._names(source),
+        )  # fmt: skip
+
+    def mean_expert(
+        self,
+        source: Source,
+        *,
+        layer: int,
+        expert: int,
+        window: int | None = None,
+        positions_in_a_batch: int = ABLATION_POSITIONS,
+    ) -> MeanExpert:
+        """The edit that makes an expert say to everyone its mean over the tokens of a text that are routed to it.
+
+        Args:
+            source: as in ``trace``.
+            layer, expert: of the edit.
+            window, positions_in_a_batch: as in ``trace``.
+
+        Raises:
+            InputError: there is no such expert, or none of the tokens is routed to it.
+        """
+        return mean_expert(
+            self.model, self.tokenizer, read_corpus(source), layer=layer, expert=expert, window=window,
+            positions_in_a_batch=positions_in_a_batch,
         )  # fmt: skip
 
     def _names(self, source: Source) -> dict[str, Any]:

@@ -91,15 +91,21 @@ class _Keeper:
         return value
 
 
-@torch.inference_mode()
 def mean_outputs(model: MixtralForCausalLM, batches: Sequence[Batch]) -> np.ndarray:
     """[L, E, C] mean output of each expert over the tokens routed to it; 0 where there is none."""
+    sums = output_sums(model, batches)
+    return sums[..., :-1] / np.maximum(sums[..., -1:], 1)
+
+
+@torch.inference_mode()
+def output_sums(model: MixtralForCausalLM, batches: Sequence[Batch]) -> np.ndarray:
+    """[L, E, C + 1] sum of each expert's outputs over the tokens routed to it and, last, their number."""
     config = model.config
     meter = _Means(np.zeros((config.num_hidden_layers, config.num_local_experts, config.hidden_size + 1)))
     for batch in batches:
         meter.valid = batch.spread(np.ones(int(batch.rows.max()) + 1), 0).bool()
         model.model(batch.ids, instruments=[meter], **BARE)
-    return meter.sums[..., :-1] / np.maximum(meter.sums[..., -1:], 1)
+    return meter.sums
 
 
 class _Means:

@@ -15,7 +15,7 @@ MARKER = "what_if.json"
 """The file by which a folder is known as the tables of a what-if: its edits, its placebo, and what was said."""
 TABLES = ("what_if", "what_if_tokens", "what_if_next_tokens")
 RUNS = ("base", "edited", "placebo")
-"""Without edits, with them, and with as much change of nothing in particular."""
+"""Without edits, with them, and with as many assignments of random tokens, or as many other heads, damaged alike."""
 CANDIDATES = 40
 """Next tokens kept for each document: the best 20 without and the best 20 with the edits."""
 

@@ -30,7 +30,7 @@ TOKENS = ("nll", "loss_change", "loss_change_placebo", "divergence_bits", "layer
 CANDIDATE_KEYS = ("document", "candidate")
 NEXT = ("token_id", "token", "probability", "probability_edited", "probability_placebo", "rank", "rank_edited")
 COLUMNS = {
-    "run": "edited = with the edits, placebo = with as much change of nothing in particular",
+    "run": "edited = with the edits, placebo = with as many assignments of random tokens (or heads) damaged alike",
     "layer": "layer, from 0; empty = all layers",
     "expert": "expert, from 0; empty = all experts of the layer",
     "document": "document, from 0; empty = all documents",
