@@ -6,7 +6,9 @@ from routing_cases import collapsed, fixed_trace, pick, random_trace
 from scipy import stats as distributions
 
 from mixtral_probe import metrics, tables
+from mixtral_probe.errors import InputError
 from mixtral_probe.stats import RoutingStats
+from mixtral_probe.trace import Trace
 
 PAIR = np.array([0.5, 0.5, 0, 0, 0, 0, 0, 0])
 EVEN = np.full(8, 1 / 8)
@@ -109,3 +111,31 @@ def test_the_interval_of_a_mean_of_documents_is_that_of_t():
     own = metrics.max_violation(stats.sums.counts[0, 0])
     low, high = distributions.t.interval(0.95, 5, own.mean(), own.std(ddof=1) / np.sqrt(6))
     assert (row["value"], row["low"], row["high"]) == pytest.approx((own.mean(), max(low, 0), high))
+
+
+def test_a_device_that_has_all_tokens():
+    stats = RoutingStats.from_trace(fixed_trace(*collapsed([(0, 1)], 12)))
+    table = pick(tables.placement_simulation(stats, ranks=[2, 4, 8]), metric="load_balancing_loss_device")
+    assert table["value"].tolist() == pytest.approx([2, 4, 4])
+    assert set(table["null"]) == {1}
+
+
+@pytest.mark.parametrize("recorded", ["weights", "logits"])
+def test_skipped_experts_by_hand(recorded):
+    ids = np.tile([0, 1], (1, 4, 1))
+    ratios = np.array([0.05, 0.2, 0.6, 1.0])
+    logits = np.full((1, 4, 3), -50.0)
+    logits[0, :, 0], logits[0, :, 1] = 0.0, np.log(ratios)
+    weights = np.stack([1 / (1 + ratios), ratios / (1 + ratios)], -1)[None]
+    trace = Trace.from_arrays(
+        expert_ids=ids,
+        router_logits=logits.astype(np.float32) if recorded == "logits" else None,
+        expert_weights=weights.astype(np.float32) if recorded == "weights" else None,
+        num_experts=3,
+    )
+    table = tables.skipping_simulation(trace, thresholds=[0.1, 0.5, 1.0])
+    shares = pick(table, layer=0, metric="skipped_share")
+    assert shares["value"].tolist() == [0.25, 0.5, 0.75]
+    assert pick(table, layer=0, metric="weight_ratio")["value"].item() == pytest.approx(ratios.mean())
+    with pytest.raises(InputError, match=r"in \[0, 1\], but \[2\] came"):
+        tables.skipping_simulation(trace, thresholds=[2])

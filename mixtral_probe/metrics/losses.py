@@ -87,5 +87,6 @@ def device_balance_loss(share: ArrayLike, probability: ArrayLike, ranks: int) ->
         ranks: devices; divides E.
     """
     f, p = (np.asarray(array, np.float64) for array in (share, probability))
-    load, mass = (array.reshape(*array.shape[:-1], ranks, -1) for array in (f, p))  # [..., ranks, E / ranks]
-    return (f.shape[-1] * load.mean(-1) * mass.sum(-1)).sum(-1)
+    experts = f.shape[-1]
+    load, mass = (array.reshape(*array.shape[:-1], ranks, experts // ranks) for array in (f, p))
+    return (experts * load.mean(-1) * mass.sum(-1)).sum(-1)

@@ -23,6 +23,7 @@ from mixtral_probe.tables.real_mixtral import real_mixtral_load
 from mixtral_probe.tables.registry import COLUMNS, TABLES, TableSpec
 from mixtral_probe.tables.saliency import expert_contexts, promoted_tokens, saliency
 from mixtral_probe.tables.similarity import expert_similarity, expert_subsets, norm_gate_ranks
+from mixtral_probe.tables.skipping import skipping_simulation
 from mixtral_probe.tables.specialization import domain_specialization, mutual_information
 from mixtral_probe.tables.structure import coactivation, repetition, transitions
 from mixtral_probe.tables.timing import timing
@@ -76,6 +77,7 @@ __all__ = [
     "routes",
     "saliency",
     "saturation",
+    "skipping_simulation",
     "timing",
     "token_logits",
     "transitions",

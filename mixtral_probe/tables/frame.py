@@ -21,7 +21,7 @@ INTEGERS = (
     "min_count",
     *("token_id", "place", "gate_rank", "norm_rank", "size"),
 )
-FLOATS = ("capacity_factor", "left", "right", "value", "low", "high", "null")
+FLOATS = ("capacity_factor", "threshold", "left", "right", "value", "low", "high", "null")
 
 
 @dataclass(frozen=True)

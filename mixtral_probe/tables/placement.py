@@ -11,7 +11,9 @@ from mixtral_probe import metrics
 from mixtral_probe.errors import InputError
 from mixtral_probe.metrics import eplb_placement, rank_imbalance, rank_load
 from mixtral_probe.stats import RoutingStats
-from mixtral_probe.tables.frame import View, rows, tidy
+from mixtral_probe.tables.frame import View, estimate_rows, measure, missing_rows, rows, tidy
+from mixtral_probe.tables.load import NO_LOGITS
+from mixtral_probe.tables.loss_parts import LossParts
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -19,6 +21,7 @@ PLACEMENT = {
     "rank_imbalance": "load of the busiest rank / mean, the experts placed in their order; 1 when even; no replicas",
     "rank_imbalance_eplb": "the same as EPLB places the experts and their replicas by the load of all documents",
     "rank_imbalance_eplb_crossval": "the same, placed by the load of one half of the blocks, loaded by the other",
+    "load_balancing_loss_device": "DeepSeekMoE: sum over ranks of (mean E f)(sum P) of their experts; 1 at balance",
 }
 KEYS = ("layer", "group", "ranks", "replicas")
 _DRAWS = 40
@@ -46,6 +49,7 @@ def placement_simulation(
     parts = []
     for size in _ranks(experts, ranks):
         parts.append(_rows(view, "rank_imbalance", size, experts, rank_load(load, np.arange(experts), size), n))
+        parts.append(_device_loss(view, size))
         for more in spare:
             replicas = experts + size * _whole(more)
             fit = eplb_placement(load[:, -1], replicas=replicas, ranks=size)[:, None]  # [L, 1, R]
@@ -53,6 +57,20 @@ def placement_simulation(
             crossed = _crossed(halves, replicas, size)
             parts.append(_rows(view, "rank_imbalance_eplb_crossval", size, replicas, crossed, n))
     return tidy(parts, KEYS)
+
+
+def _device_loss(view: View, ranks: int) -> pd.DataFrame:
+    name, losses = "load_balancing_loss_device", LossParts(view.stats.num_experts_per_tok)
+    keys = view.keys() | {"ranks": ranks, "replicas": view.stats.num_experts}
+    if view.total.probability is None:
+        return missing_rows(keys, name, view.total.tokens.shape, NO_LOGITS)
+    found = measure(
+        view,
+        lambda sums: metrics.device_balance_loss(losses.share(sums), losses.probability(sums), ranks),
+        bounds=(0, ranks),
+    )
+    scope = f"one layer; {view.tokens_scope}; the experts placed in their order"
+    return estimate_rows(keys, name, found, 1.0, view.total.tokens, scope)
 
 
 def _ranks(experts: int, ranks: Sequence[int] | None) -> list[int]:

@@ -19,6 +19,7 @@ from mixtral_probe.tables.load import balance, expert_load, load_by_rank
 from mixtral_probe.tables.paths import PATHS, paths
 from mixtral_probe.tables.per_token import balance_loss_tokens, routes
 from mixtral_probe.tables.placement import PLACEMENT, placement_simulation
+from mixtral_probe.tables.skipping import SKIPPING, skipping_simulation
 from mixtral_probe.tables.specialization import DOMAIN, INFORMATION, domain_specialization, mutual_information
 from mixtral_probe.tables.structure import COACTIVATION, REPETITION, TRANSITIONS, coactivation, repetition, transitions
 from mixtral_probe.tables.vocabulary import VOCABULARY, vocabulary_specialization
@@ -36,6 +37,7 @@ COLUMNS = {
     "policy": "lru, lfu, belady (knows what comes) or static (the layer's most chosen experts)",
     "capacity": "experts of a layer that fit in the cache",
     "capacity_factor": "room of an expert against that of even use",
+    "threshold": "least weight of a token's last choice, in parts of its first, at which it is kept",
     "ranks": "devices that share the experts of a layer",
     "replicas": "experts of a layer and their copies on all ranks together",
     "variable": "domain, position, token, next or predicted token, or domain|token = domain among tokens of one type",
@@ -283,6 +285,13 @@ TABLES: dict[str, TableSpec] = {
             "layer group capacity_factor bin left right",
             CAPACITY,
             "What an expert that takes only so many tokens of a window would drop; bins are places left to right - 1.",
+        ),
+        _spec(
+            skipping_simulation,
+            "trace",
+            "layer group threshold",
+            SKIPPING,
+            "How many tokens would do without an expert that weighs little.",
         ),
     )
 }

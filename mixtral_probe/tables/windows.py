@@ -86,13 +86,13 @@ def ratio_rows(
     windows: Windows,
     names: Sequence[str],
     metric: str,
-    parts: tuple[Integers, Integers],
+    parts: tuple[NDArray[Any], Integers],
     null: Floats,
     tokens: Integers,
     scope: str,
     **keys: NDArray[np.generic],
 ) -> pd.DataFrame:
-    """Rows, by layer and over all layers, of a ratio of two counts [L, G, Bk, tail].
+    """Rows, by layer and over all layers, of a ratio of two sums [L, G, Bk, tail].
 
     Args:
         windows: where the counts come from.
