@@ -13,6 +13,7 @@ from mixtral_probe.tables.comparisons import COMPARISONS
 from mixtral_probe.tables.confidence import router_confidence, router_confidence_histogram
 from mixtral_probe.tables.divergence import group_divergence
 from mixtral_probe.tables.experiments import EXPERIMENTS
+from mixtral_probe.tables.expert_choices import expert_choices
 from mixtral_probe.tables.expert_tokens import expert_tokens
 from mixtral_probe.tables.load import balance, expert_load, load_by_rank
 from mixtral_probe.tables.logit_lens import logit_lens, logit_lens_tokens
@@ -56,6 +57,7 @@ __all__ = [
     "csv_form",
     "domain_specialization",
     "expert_contexts",
+    "expert_choices",
     "expert_load",
     "expert_relevance",
     "expert_similarity",

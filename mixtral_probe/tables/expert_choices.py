@@ -1,0 +1,108 @@
+"""Where in the text an expert was chosen: `expert_choices`."""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.metrics import softmax
+from mixtral_probe.tables.attention_maps import layer_numbers
+from mixtral_probe.tables.frame import integers
+from mixtral_probe.trace import Trace
+
+AROUND = 6
+"""Tokens of context on either side."""
+
+
+def expert_choices(
+    trace: Trace, *, expert: int, layer: int | None = None, strongest: int | None = None
+) -> pd.DataFrame:
+    """The tokens that were sent to an expert, special tokens too, in the order of the text.
+
+    Columns: document, chunk, position, row (of the token in its document), before, token, after, layer, rank, weight,
+    probability (softmax over all experts), n (how often the expert was chosen in all that was searched). Weight and
+    probability are missing where weights or logits were not recorded; the context ends with the window.
+
+    Args:
+        trace: the trace.
+        expert: from 0.
+        layer: as the model numbers it; None for any, though experts of different layers are different networks.
+        strongest: keep only so many, those with the largest weight; None for all.
+
+    Raises:
+        InputError: there is no such expert or layer, or not at least one is to be kept.
+    """
+    layers = layer_numbers(trace)
+    if not 0 <= expert < trace.num_experts:
+        raise InputError(
+            f"expert {expert} was asked for, but there are {trace.num_experts} (0–{trace.num_experts - 1})"
+        )
+    if layer is not None and layer not in layers:
+        raise InputError(f"layer {layer} was asked for, but there are {', '.join(map(str, layers))}")
+    if strongest is not None and strongest < 1:
+        raise InputError(f"at least 1 of the strongest can be kept, but {strongest} came")
+    searched = range(len(layers)) if layer is None else [layers.index(layer)]
+    found = [(at, *np.nonzero(np.asarray(trace.expert_ids[at]) == expert)) for at in searched]
+    at = np.concatenate([np.full(len(token), at) for at, token, _ in found])
+    token, rank = (np.concatenate([own[axis] for own in found]) for axis in (1, 2))
+    weight, n = _weights(trace, at, token, rank), len(at)
+    if strongest is not None and n > strongest:
+        kept = np.argsort(-np.where(np.isnan(weight), -1.0 * rank, weight), kind="stable")[:strongest]
+        at, token, rank, weight = at[kept], token[kept], rank[kept], weight[kept]
+    order = np.lexsort((at, token))
+    return _table(trace, expert, at[order], token[order], rank[order], weight[order], n)
+
+
+def _table(
+    trace: Trace,
+    expert: int,
+    at: NDArray[np.intp],
+    token: NDArray[np.intp],
+    rank: NDArray[np.intp],
+    weight: NDArray[np.float64],
+    n: int,
+) -> pd.DataFrame:
+    tokens = trace.tokens
+    document = tokens["document"].to_numpy(np.int64)
+    texts = _contexts(trace, token)
+    keys = {name: tokens[name].to_numpy()[token] for name in ("document", "chunk", "position")}
+    table = pd.DataFrame(
+        keys
+        | {"row": token - np.searchsorted(document, document[token])}
+        | {name: pd.Series(own, dtype=object) for name, own in zip(("before", "token", "after"), texts, strict=True)}
+        | {"layer": np.array(layer_numbers(trace))[at], "rank": rank, "weight": weight}
+        | {"probability": _probabilities(trace, expert, at, token), "n": n}
+    )
+    return integers(table)
+
+
+def _weights(
+    trace: Trace, at: NDArray[np.intp], token: NDArray[np.intp], rank: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    if trace.expert_weights is None:
+        return np.full(len(at), np.nan)
+    return np.asarray(trace.expert_weights[at, token, rank], np.float64)
+
+
+def _probabilities(trace: Trace, expert: int, at: NDArray[np.intp], token: NDArray[np.intp]) -> NDArray[np.float64]:
+    if trace.router_logits is None:
+        return np.full(len(at), np.nan)
+    return np.asarray(softmax(trace.router_logits[at, token])[0][:, expert], np.float64)
+
+
+def _contexts(trace: Trace, token: NDArray[np.intp]) -> tuple[list[str], list[str], list[str]]:
+    """Text before, of and after each token; a token without a text is its number in brackets."""
+    window = trace.tokens["document"].to_numpy(np.int64) * 2**32 + trace.tokens["chunk"].to_numpy(np.int64)
+    first, last = (np.searchsorted(window, window[token], side=side).tolist() for side in ("left", "right"))
+    codes, known = trace.tokens["piece"].cat.codes.to_numpy(), trace.tokens["piece"].cat.categories.tolist()
+    ids = trace.tokens["token_id"].to_numpy()
+
+    def text(start: int, stop: int) -> str:
+        return "".join(known[codes[at]] if codes[at] >= 0 else f"⟨{ids[at]}⟩" for at in range(start, stop))
+
+    places = list(zip(token.tolist(), first, last, strict=True))
+    return (
+        [text(max(start, place - AROUND), place) for place, start, _ in places],
+        [text(place, place + 1) for place, *_ in places],
+        [text(place + 1, min(stop, place + 1 + AROUND)) for place, _, stop in places],
+    )
