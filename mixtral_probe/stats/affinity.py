@@ -2,16 +2,17 @@
 
 A half is a bit of the hash of a document's id, so that what is found in one half can be tested in the other and merging
 in any order keeps documents where they were. Memory grows with the token types met in each group, not with tokens:
-at most 3 targets x G groups x 2 halves x vocabulary x L x E integers of 8 bytes.
+at most 3 targets x G groups x 2 halves x vocabulary x L x E counts of one byte, and more for those above 255.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mixtral_probe.stats.packed import Packed, added
 from mixtral_probe.stats.structure import runs
 from mixtral_probe.trace import Trace
 
@@ -28,8 +29,8 @@ class Affinity:
 
     keys: Integers
     """[R] ascending: target, group, half and token id packed into one number; see `pack`."""
-    counts: Integers
-    """[L, R, E] how often each expert was chosen at any rank."""
+    packed: Packed
+    """[R, L, E] how often each expert was chosen at any rank."""
     pieces: dict[int, str]
     """The text of each token type met, where the trace had it; what UTF-8 cannot hold is spelled out."""
 
@@ -41,36 +42,41 @@ class Affinity:
             group: number of the group, or None.
         """
         targets, groups, half, token = unpack(self.keys)
-        rows = np.flatnonzero((targets == TARGETS.index(target)) & ((group is None) | (groups == group)))
-        types, place = np.unique(token[rows], return_inverse=True)
-        layers, _, experts = self.counts.shape
-        counts = np.zeros((layers, 2, len(types), experts), np.int64)
-        cells: Any = (slice(None), half[rows], place)
-        np.add.at(counts, cells, self.counts[:, rows])
-        return types, counts
+        own = (targets == TARGETS.index(target)) & ((group is None) | (groups == group))
+        types = np.unique(token[own])
+        layers, experts = self.packed.low.shape[1:]
+        counts = np.zeros((2, len(types), layers, experts), np.int64)
+        for side, number in product(range(2), np.unique(groups[own])):
+            rows = np.flatnonzero(own & (half == side) & (groups == number))  # each type stands there once
+            counts[side, np.searchsorted(types, token[rows])] += self.packed.take(rows).unpacked()
+        return types, np.ascontiguousarray(np.moveaxis(counts, 2, 0))
+
+    @property
+    def counts(self) -> Integers:
+        """[L, R, E] how often each expert was chosen at any rank, unpacked: eight times as large."""
+        return np.moveaxis(self.packed.unpacked(), 1, 0)
 
     def regrouped(self, group: NDArray[np.intp]) -> "Affinity":
         """The same counts with group g called group[g]; groups that get one name are added up."""
         if np.array_equal(group, np.arange(len(group))):
             return self
         target, old, half, token = unpack(self.keys)
-        return _gathered(pack(target, group[old], half, token), self.counts, self.pieces)
+        renamed = pack(target, group[old], half, token)
+        keys = np.unique(renamed)
+        parts = [np.flatnonzero(old == number) for number in np.unique(old)]
+        placed = [(np.searchsorted(keys, renamed[rows]), self.packed.take(rows)) for rows in parts]
+        return Affinity(keys, added(len(keys), placed) if placed else self.packed, self.pieces)
 
     def merge(self, other: "Affinity") -> "Affinity":
         """Both counts together. Where two texts are known for a token id the first in order is kept."""
-        pieces = {
-            token: min(text for text in (self.pieces.get(token), other.pieces.get(token)) if text is not None)
-            for token in sorted({*self.pieces, *other.pieces})
-        }
-        small, large = sorted((self, other), key=lambda part: len(part.keys))
         keys = np.union1d(self.keys, other.keys)
-        if len(keys) == len(large.keys):
-            counts = large.counts.copy()
-        else:
-            counts = np.zeros((large.counts.shape[0], len(keys), large.counts.shape[2]), np.int64)
-            counts[:, np.searchsorted(keys, large.keys)] = large.counts
-        counts[:, np.searchsorted(keys, small.keys)] += small.counts  # each key stands there once
-        return Affinity(keys, counts, pieces)
+        parts = [(np.searchsorted(keys, part.keys), part.packed) for part in (self, other)]
+        return Affinity(keys, added(len(keys), parts), _both(self.pieces, other.pieces))
+
+
+def _both(mine: dict[int, str], theirs: dict[int, str]) -> dict[int, str]:
+    common = {token: min(mine[token], theirs[token]) for token in mine.keys() & theirs.keys()}
+    return dict(sorted((mine | theirs | common).items()))
 
 
 def pack(target: Any, group: Any, half: Any, token: Any) -> Integers:
@@ -98,43 +104,29 @@ def count_affinity(
         counted: [T] the tokens that count.
     """
     half = (keys >> np.uint64(63)).astype(np.int64)
-    parts = [_count_target(trace, number, group, half, counted) for number in range(len(TARGETS))]
-    counts = np.concatenate([counts for _, counts in parts], axis=1)
-    return Affinity(np.concatenate([types for types, _ in parts]), counts, _texts(trace, counted))
-
-
-def _count_target(
-    trace: Trace, number: int, group: NDArray[np.intp], half: Integers, counted: NDArray[np.bool_]
-) -> tuple[Integers, Integers]:
-    """Keys [R] and counts [L, R, E] for one target: once through the tokens for the keys met, once for the counts."""
-    met = [np.unique(part.keys) for part in _keyed(trace, number, group, half, counted)]
-    types = np.unique(np.concatenate([np.zeros(0, np.int64), *met]))
-    counts = np.zeros((trace.num_layers, len(types), trace.num_experts), np.int64)
-    for part in _keyed(trace, number, group, half, counted):
-        own, place = np.unique(part.keys, return_inverse=True)
-        counts[:, np.searchsorted(types, own)] += _tally(trace, part, place, len(own))
-    return types, counts
-
-
-class _Keyed(NamedTuple):
-    """The tokens of a piece of a trace that have a target, and the key of each."""
-
-    own: slice
-    """The piece."""
-    rows: NDArray[np.intp]
-    """[n] within it."""
-    keys: Integers
-    """[n]"""
-
-
-def _keyed(
-    trace: Trace, number: int, group: NDArray[np.intp], half: Integers, counted: NDArray[np.bool_]
-) -> Iterator[_Keyed]:
+    none = Packed.of(np.zeros((0, trace.num_layers, trace.num_experts), np.int64))
+    total = Affinity(np.zeros(0, np.int64), none, {})
     for start in range(0, len(trace), _PIECE_TOKENS):
         own = slice(start, start + _PIECE_TOKENS)
-        ids, document = _target(trace, number, own, counted), trace.tokens["document"].to_numpy()[own]
+        total = total.merge(_of_piece(trace, own, group, half, counted))
+    return total
+
+
+def _of_piece(
+    trace: Trace, own: slice, group: NDArray[np.intp], half: Integers, counted: NDArray[np.bool_]
+) -> Affinity:
+    document, expert_ids = trace.tokens["document"].to_numpy()[own], np.asarray(trace.expert_ids[:, own])
+    cell = pack(0, group[document], half[document], 0)
+    keys, parts, size = [], [], 0
+    for number in range(len(TARGETS)):
+        ids = _target(trace, number, own, counted)
         rows = np.flatnonzero(counted[own] & (ids >= 0))
-        yield _Keyed(own, rows, pack(number, group[document[rows]], half[document[rows]], ids[rows]))
+        types, place = np.unique(pack(number, 0, 0, ids[rows]) + cell[rows], return_inverse=True)
+        counts = _tally(expert_ids, rows, place, len(types), trace.num_experts)
+        parts.append((np.arange(size, size + len(types)), Packed.of(counts)))
+        keys.append(types)
+        size += len(types)
+    return Affinity(np.concatenate(keys), added(size, parts), _texts(trace, own, counted))
 
 
 def _target(trace: Trace, number: int, own: slice, counted: NDArray[np.bool_]) -> Integers:
@@ -151,34 +143,23 @@ def _target(trace: Trace, number: int, own: slice, counted: NDArray[np.bool_]) -
     return np.append(following, -1)[:_PIECE_TOKENS]
 
 
-def _tally(trace: Trace, part: _Keyed, place: NDArray[np.intp], types: int) -> Integers:
-    """[L, types, E] how often the tokens of each type chose each expert."""
-    experts = trace.num_experts
-    counts = np.zeros((trace.num_layers, types, experts), np.int64)
-    for layer, total in enumerate(counts):
-        ids = np.asarray(trace.expert_ids[layer, part.own])[part.rows]
-        cell = (place[:, None] * experts + ids)[ids >= 0]
-        total += np.bincount(cell, minlength=types * experts).reshape(types, experts)
+def _tally(
+    expert_ids: NDArray[np.int16], rows: NDArray[np.intp], place: NDArray[np.intp], types: int, experts: int
+) -> NDArray[np.uint32]:
+    """[types, L, E] how often the tokens of each type chose each expert; expert ids [L, n, K], rows and place [m]."""
+    counts = np.zeros((types, len(expert_ids), experts), np.uint32)
+    for layer, ids in enumerate(expert_ids):
+        chosen = ids[rows]
+        cell = (place[:, None] * experts + chosen)[chosen >= 0]
+        counts[:, layer] = np.bincount(cell, minlength=types * experts).reshape(types, experts)
     return counts
 
 
-def _texts(trace: Trace, counted: NDArray[np.bool_]) -> dict[int, str]:
+def _texts(trace: Trace, own: slice, counted: NDArray[np.bool_]) -> dict[int, str]:
     texts: dict[int, str] = {}
-    for start in range(0, len(trace), _PIECE_TOKENS):
-        own = slice(start, start + _PIECE_TOKENS)
-        tokens = trace.tokens[["token_id", "piece"]].iloc[own]
-        known = tokens[counted[own] & (tokens["token_id"].to_numpy() >= 0)]
-        for token, text in known.drop_duplicates().dropna().itertuples(index=False, name=None):
-            spelled = str(text).encode("utf-8", "backslashreplace").decode()
-            texts[int(token)] = min(spelled, texts.get(int(token), spelled))
-    return dict(sorted(texts.items()))
-
-
-def _gathered(keys: Integers, counts: Integers, pieces: dict[int, str]) -> Affinity:
-    """Rows in the order of their keys; rows of one key added up."""
-    if not keys.size:
-        return Affinity(keys, counts, pieces)
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-    return Affinity(ordered[starts], np.add.reduceat(counts[:, order], starts, axis=1), pieces)
+    tokens = trace.tokens[["token_id", "piece"]].iloc[own]
+    known = tokens[counted[own] & (tokens["token_id"].to_numpy() >= 0)]
+    for token, text in known.drop_duplicates().dropna().itertuples(index=False, name=None):
+        spelled = str(text).encode("utf-8", "backslashreplace").decode()
+        texts[int(token)] = min(spelled, texts.get(int(token), spelled))
+    return texts

@@ -16,6 +16,7 @@ from mixtral_probe.stats.accumulate import accumulate, counted_rows
 from mixtral_probe.stats.affinity import Affinity, count_affinity
 from mixtral_probe.stats.blocks import block_positions, document_keys, union_blocks
 from mixtral_probe.stats.describe import describe
+from mixtral_probe.stats.packed import Packed
 from mixtral_probe.stats.structure import Structure, count_structure
 from mixtral_probe.stats.sums import Sums, add_cells
 from mixtral_probe.trace import Trace
@@ -228,9 +229,10 @@ class RoutingStats(Shown):
         names["layer_pairs"] = tuple((first, second) for first, second in names["layer_pairs"])
         pieces = {int(token): text for token, text in names.pop("pieces").items()}
         counts = {name: arrays.pop(name).astype(np.int64) for name in list(arrays) if "." in name}
+        token_counts = np.moveaxis(counts.pop("affinity.counts"), 1, 0)
         return cls(
             **names,
-            affinity=Affinity(counts.pop("affinity.keys"), counts.pop("affinity.counts"), pieces),
+            affinity=Affinity(counts.pop("affinity.keys"), Packed.of(token_counts), pieces),
             structure=Structure(**{name.removeprefix(_STRUCTURE): array for name, array in counts.items()}),
             block_keys=arrays.pop("block_keys"),
             histogram=arrays.pop("histogram", None),
