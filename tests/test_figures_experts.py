@@ -1,5 +1,7 @@
 """Figures of experts hold exactly the values of their tables."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,28 @@ def similarity():
     return tables.expert_similarity(
         Result("expert_similarity", {name: pairs + pairs.swapaxes(1, 2) for name in names}, keys, {}, META)
     )
+
+
+def subsets():
+    kept = np.array([[e in pair for e in range(4)] for pair in combinations(range(4), 2)] + [[True] * 4])
+    error = draw(3, 7) - 0.5
+    keys = {"kept": ("subset", "expert"), "error": ("layer", "subset")}
+    return tables.expert_subsets(
+        Result("expert_subsets", {"kept": kept, "error": error}, keys, {}, META | {"sampled": 9})
+    ), error
+
+
+def test_subsets_are_drawn_with_the_best_and_the_mean():
+    table, error = subsets()
+    every, best, mean = figures.expert_subsets(table).data
+    np.testing.assert_array_equal(np.sort(every.y), np.sort(error[:, :6].ravel()))
+    np.testing.assert_array_equal(best.x, [0, 1, 2])
+    np.testing.assert_array_equal(best.y, error[:, :6].min(1))
+    np.testing.assert_allclose(mean.y, error[:, :6].mean(1))
+    assert "2,3" in "".join(every.hovertext)
+    np.testing.assert_array_equal(figures.expert_subsets(table, size=4).data[0].y, error[:, 6])
+    with pytest.raises(InputError, match="5"):
+        figures.expert_subsets(table, size=5)
 
 
 def test_a_map_of_what_is_lost():

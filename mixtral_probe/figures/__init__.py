@@ -30,6 +30,7 @@ from mixtral_probe.figures.specialization import (
 )
 from mixtral_probe.figures.steps import saturation
 from mixtral_probe.figures.structure import coactivation, repetition, repetition_lags, transitions
+from mixtral_probe.figures.subsets import expert_subsets
 from mixtral_probe.figures.systems import cache_simulation, capacity_simulation, paths, placement_simulation
 from mixtral_probe.figures.theme import CONFIG, template, themed
 from mixtral_probe.figures.timing import timing
@@ -62,6 +63,7 @@ __all__ = [
     "expert_load_groups",
     "expert_load_map",
     "expert_similarity",
+    "expert_subsets",
     "expert_tokens",
     "group_divergence",
     "load_by_rank",
