@@ -124,8 +124,10 @@ from mixtral_probe.metrics.structure import (
 from mixtral_probe.metrics.timing import median_interval
 from mixtral_probe.metrics.vocabulary import (
     Weighting,
+    crossval_shares,
     expected_largest_share,
     largest_share,
+    mean_of_halves,
     mean_over_types,
     occurrences,
     type_weights,
@@ -157,6 +159,7 @@ __all__ = [
     "conditional_mutual_information_bits",
     "cosine_similarity",
     "cramers_v",
+    "crossval_shares",
     "cv_squared",
     "dead_experts",
     "device_balance_loss",
@@ -196,6 +199,7 @@ __all__ = [
     "log_probabilities",
     "lookup_hits",
     "max_violation",
+    "mean_of_halves",
     "mean_over_types",
     "median_interval",
     "min_violation",

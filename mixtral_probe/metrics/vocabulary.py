@@ -64,16 +64,38 @@ def vocabulary_specialization_crossval(
         value [...] in [0, 1], and null [...]: the mean share of all tokens that chose those leaders, which is what a
         router blind to the type gives, about K/E.
     """
+    return mean_of_halves(crossval_shares(halves, chosen=chosen), min_count=min_count, weighting=weighting)
+
+
+def mean_of_halves(
+    shares: tuple[Floats, Floats, Floats], *, min_count: int = 1, weighting: Weighting = "type"
+) -> tuple[Floats, Floats]:
+    """[...] the means over types and halves of what `crossval_shares` gave: value and null."""
+    own, usual, n = shares
+    met = (n > 0).all(-2, keepdims=True) & (n.sum(-2, keepdims=True) >= min_count)
+    weights = np.where(met, type_weights(n, weighting=weighting), 0.0)
+    return mean_over_types(own, weights).mean(-1), mean_over_types(usual, weights).mean(-1)
+
+
+def crossval_shares(halves: ArrayLike, *, chosen: int = 1) -> tuple[Floats, Floats, Floats]:
+    """What `vocabulary_specialization_crossval` averages, for either half tried with the other's leaders.
+
+    Args:
+        halves: [..., 2, V, E] counts in two halves of the documents.
+        chosen: K.
+
+    Returns:
+        [..., 2, V] each: the share of the type's tokens that chose the leader, that of all tokens of the half, and the
+        type's tokens in the half tried.
+    """
     counts = np.asarray(halves, np.float64)
     tried = counts[..., ::-1, :, :]
     leader = counts.argmax(-1)[..., None]
     n = occurrences(tried, chosen=chosen)
-    met = (n > 0).all(-2, keepdims=True) & (n.sum(-2, keepdims=True) >= min_count)
-    weights = np.where(met, type_weights(n, weighting=weighting), 0.0)
     own = ratio(np.take_along_axis(tried, leader, -1)[..., 0], n)
     load = ratio(tried.sum(-2), tried.sum((-1, -2))[..., None] / chosen)
     usual = np.take_along_axis(np.broadcast_to(load[..., None, :], tried.shape), leader, -1)[..., 0]
-    return mean_over_types(own, weights).mean(-1), mean_over_types(usual, weights).mean(-1)
+    return own, usual, n
 
 
 def mean_over_types(values: ArrayLike, weights: ArrayLike) -> Floats:

@@ -38,8 +38,8 @@ class _Types(NamedTuple):
     """The token types of one group and target."""
 
     target: str
-    halves: NDArray[np.int64]
-    """[L, 2, V, E]"""
+    shares: tuple[Floats, Floats, Floats]
+    """[L, 2, V] each, of either half tried: see `metrics.crossval_shares`."""
     n: Floats
     """[L, V] tokens of each type."""
     share: Floats
@@ -89,7 +89,8 @@ def _types(view: View, place: int, group: int | None, target: str) -> _Types:
     null = [metrics.expected_largest_share(own, np.nan_to_num(load)) for own, load in zip(n, loads, strict=True)]
     even = metrics.expected_largest_share(n, np.full(view.stats.num_experts, chosen / view.stats.num_experts))
     share = metrics.largest_share(counts, chosen=chosen)
-    return _Types(target, halves, n, share, counts.argmax(-1), np.array(null), even)
+    shares = metrics.crossval_shares(halves, chosen=chosen)
+    return _Types(target, shares, n, share, counts.argmax(-1), np.array(null), even)
 
 
 def _about(view: View, found: _Types, min_count: int, weighting: str) -> str:
@@ -99,7 +100,7 @@ def _about(view: View, found: _Types, min_count: int, weighting: str) -> str:
 
 
 def _why(found: _Types, words: str) -> str:
-    return f"not enough data: {words if found.halves.shape[2] else NO_IDS[found.target]}"
+    return f"not enough data: {words if found.n.shape[1] else NO_IDS[found.target]}"
 
 
 def _plug_in(
@@ -135,11 +136,8 @@ def _by_expert(
 def _crossval(
     view: View, found: _Types, keys: dict[str, object], min_count: int, weighting: metrics.Weighting
 ) -> pd.DataFrame:
-    chosen = view.stats.num_experts_per_tok
-    value, null = metrics.vocabulary_specialization_crossval(
-        found.halves, chosen=chosen, min_count=min_count, weighting=weighting
-    )
-    both = (found.halves.sum(-1) > 0).all(1) & (found.n >= min_count)
+    value, null = metrics.mean_of_halves(found.shares, min_count=min_count, weighting=weighting)
+    both = (found.shares[2] > 0).all(1) & (found.n >= min_count)
     n, about = np.where(both, found.n, 0).sum(-1).astype(np.int64), _about(view, found, min_count, weighting)
     told = [f"{about}{k:,} types met in both halves of the documents; no interval: two halves" for k in both.sum(-1)]
     few = _why(found, "no type was met so often and in both halves of the documents")
