@@ -11,6 +11,7 @@ from mixtral_probe.tables.caching import cache_simulation
 from mixtral_probe.tables.capacity import capacity_simulation
 from mixtral_probe.tables.comparisons import COMPARISONS
 from mixtral_probe.tables.confidence import router_confidence, router_confidence_histogram
+from mixtral_probe.tables.context import context_information
 from mixtral_probe.tables.divergence import group_divergence
 from mixtral_probe.tables.experiments import EXPERIMENTS
 from mixtral_probe.tables.expert_choices import expert_choices
@@ -54,10 +55,11 @@ __all__ = [
     "cache_simulation",
     "capacity_simulation",
     "coactivation",
+    "context_information",
     "csv_form",
     "domain_specialization",
-    "expert_contexts",
     "expert_choices",
+    "expert_contexts",
     "expert_load",
     "expert_relevance",
     "expert_similarity",

@@ -28,6 +28,11 @@ SUMMARIES = {
     "distance": _Summary("distance", "mean over query tokens of how far back they look, tokens", np.inf),
     "sink_share": _Summary("sink", "mean over query tokens of the attention on position 0 of their window", 1.0),
 }
+HEADS = {
+    "entropy_bits": "entropy of a query token's attention, bits",
+    "distance": "mean number of tokens between a query and what it looks at",
+    "sink_share": "attention on position 0 of the window",
+}
 
 
 def attention_summary(trace: Trace) -> pd.DataFrame:

@@ -6,13 +6,14 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from mixtral_probe.tables.attention import attention_summary
+from mixtral_probe.tables.attention import HEADS, attention_summary
 from mixtral_probe.tables.attention_routing import ATTENTION_ROUTING, attention_routing
 from mixtral_probe.tables.balance_loss import balance_loss, balance_loss_breakdown
 from mixtral_probe.tables.batches import RELEVANCE, VARIANTS, balance_variants, expert_relevance
 from mixtral_probe.tables.caching import CACHE, cache_simulation
 from mixtral_probe.tables.capacity import CAPACITY, capacity_simulation
 from mixtral_probe.tables.confidence import WORDS, router_confidence, router_confidence_histogram
+from mixtral_probe.tables.context import CONTEXT, context_information
 from mixtral_probe.tables.divergence import DIVERGENCE, group_divergence
 from mixtral_probe.tables.expert_tokens import TOKENS, expert_tokens
 from mixtral_probe.tables.load import balance, expert_load, load_by_rank
@@ -40,7 +41,7 @@ COLUMNS = {
     "threshold": "least weight of a token's last choice, in parts of its first, at which it is kept",
     "ranks": "devices that share the experts of a layer",
     "replicas": "experts of a layer and their copies on all ranks together",
-    "variable": "domain, position, token, next or predicted token, or domain|token = domain among tokens of one type",
+    "variable": "domain, position, token, or next, previous, predicted token; x|token = x among tokens of one type",
     "target": "input = token routed, predicted = token the model expects next, next = token that follows",
     "min_count": "least number of tokens of a type that counts",
     "weighting": "type = every token type alike, token = each by its tokens",
@@ -134,11 +135,6 @@ _PARTS = {
     "pooling_gap_groups": "E Cov(f, P) over groups; sums to (mean of the groups' losses) - (loss of all)",
     "pooling_gap_layers": "E Cov(f, P) over layers; sums to (mean of the layers' losses) - (pooled loss) / K",
 }
-_HEADS = {
-    "entropy_bits": "entropy of a query token's attention, bits",
-    "distance": "mean number of tokens between a query and what it looks at",
-    "sink_share": "attention on position 0 of the window",
-}
 _ROUTE = ("expert", "weight", "margin")
 
 TABLES: dict[str, TableSpec] = {
@@ -198,7 +194,7 @@ TABLES: dict[str, TableSpec] = {
             attention_summary,
             "trace",
             "layer group head",
-            _HEADS,
+            HEADS,
             "What each recorded attention head does on average; null: attention spread evenly over what came before.",
         ),
         _spec(
@@ -242,6 +238,13 @@ TABLES: dict[str, TableSpec] = {
             "layer group variable",
             INFORMATION,
             "What topic, position and token tell about the expert, bits; topics are told apart in group `all` alone.",
+        ),
+        _spec(
+            context_information,
+            "trace",
+            "layer group variable",
+            CONTEXT,
+            "What the token before tells about the expert, alone and beyond the token itself.",
         ),
         _spec(
             repetition,
