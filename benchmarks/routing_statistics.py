@@ -32,10 +32,18 @@ def main() -> None:
             start = time.process_time()
             stats = mp.RoutingStats.from_trace(trace, by="domain") if stats is None else stats.update(trace)
             spent += time.process_time() - start
+            del trace  # before the next is made
         done = millions
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{millions:4d} million routes   {spent:7.1f} s CPU   peak {peak:.0f} MB")
+        print(f"{millions:4d} million routes   {spent:7.1f} s CPU   {held(stats):4.0f} MB of sums   peak {peak:.0f} MB")
+    print(f"repeat: python benchmarks/routing_statistics.py --millions {' '.join(map(str, options.millions))}")
     print(f"speed, loop / ours per route: {loop_seconds(random_trace(0)) / (spent / (done * 1e6)):.0f}")
+
+
+def held(stats: mp.RoutingStats) -> float:
+    """MB that the statistics hold."""
+    arrays = [*stats.sums.arrays().values(), *stats.structure.arrays().values(), stats.histogram]
+    return sum(array.nbytes for array in [*arrays, stats.affinity.keys, stats.affinity.packed]) / 2**20
 
 
 def random_trace(seed: int) -> mp.Trace:
