@@ -184,6 +184,12 @@ def test_documents_in_windows_and_batches_give_the_same(probe):
     assert np.array_equal(whole["expert_ids"], batch_of_one["expert_ids"])
 
 
+def test_progress_ends_when_all_is_done(probe):
+    told = []
+    probe.what_if(TEXTS, [FORCED], on_progress=told.append)
+    assert (told[-1].documents, told[-1].tokens) == (told[-1].total_documents, told[-1].total_tokens)
+
+
 def test_what_is_said_with_and_without_is_what_generate_says(probe, result):
     said = result.meta["generated"]
     assert said["base"] == [probe.generate(t["text"], 3) for t in TEXTS]

@@ -124,17 +124,19 @@ class _Run:
         rounds = 2 if self.placebo else 1
         tracker = Tracker(rounds * len(self.planned.documents), rounds * len(self.planned.token_ids), 0, on_progress)
 
-        def run(runs: Runs) -> None:
+        def run(runs: Runs, before: int) -> None:
+            done: set[int] = set()
             for batch in made:
                 if should_stop is not None and should_stop():
                     raise CaptureStoppedError
                 self._batch(batch, runs)
-                tracker.add(len(batch.rows), 0)
+                done.update(window.document for window in batch.windows)
+                tracker.add(len(batch.rows), before + len(done))
 
-        run({0: (), 1: self.edits})
+        run({0: (), 1: self.edits}, 0)
         self.placebos = self._matched() if self.placebo else ()
         if self.placebos:
-            run({0: (), 2: self.placebos})
+            run({0: (), 2: self.placebos}, len(self.planned.documents))
 
     def _matched(self) -> tuple[Edit | Damage, ...]:
         before, after = (Before(self.expert_ids[run], self.weights[run]) for run in (0, 1))
