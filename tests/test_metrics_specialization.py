@@ -1,11 +1,13 @@
 """Vocabulary specialization, lift and divergences: hand values, the null of uniform routing, scipy, simulation."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats as distributions
 from scipy.spatial.distance import jensenshannon
 
 from mixtral_probe import metrics
+from mixtral_probe.resources import data_path
 
 
 def uniform_sets(rng, tokens, experts=8, chosen=2):
@@ -161,3 +163,16 @@ def test_nulls_of_divergences_are_those_of_two_samples_of_one_load(chosen):
     js, js_null, cosine, cosine_null = np.mean(found, axis=0)
     assert js == pytest.approx(js_null, rel=0.12)
     assert cosine == pytest.approx(cosine_null, rel=0.12)
+
+
+def test_published_vocabulary_specialization_of_mixtral():
+    # OLMoE (2409.02060): by layer for the input, predicted and ground-truth token, each a mean over types.
+    published = pd.read_csv(
+        data_path("real_mixtral") / "olmoe_paper_mixtral_vocabulary_specialization.csv", index_col="layer"
+    )
+    assert list(published.index) == [*range(32)]
+    assert published.loc[0].tolist() == [75.1, 66.8, 64.5]
+    assert published.max().tolist() == [91.4, 91.4, 88.4]
+    # The lowest are about what types met two or three times score when the router picks uniformly.
+    assert metrics.expected_largest_share([2, 3], np.full(8, 2 / 8)) * 100 == pytest.approx([73.2, 66.9], abs=0.3)
+    assert published.min().to_numpy() == pytest.approx([75.1, 66.8, 64.5])
