@@ -263,3 +263,19 @@ def test_a_trace_on_disk_gives_the_same(tmp_path):
     trace = random_trace(weights=True)
     trace.save(tmp_path / "a.trace")
     same(RoutingStats.from_trace(Trace.load(tmp_path / "a.trace")), RoutingStats.from_trace(trace))
+
+
+@pytest.mark.parametrize("seeds", [(0, 0), (0, 1)])  # the same groups and blocks, and other ones
+def test_merging_changes_neither_part_and_keeps_nothing_of_them(seeds):
+    def held(stats):
+        affinity = [stats.affinity.keys, stats.affinity.packed.low, stats.affinity.packed.high]
+        return [*stats.sums.arrays().values(), *stats.structure.arrays().values(), stats.histogram, *affinity]
+
+    parts = [RoutingStats.from_trace(random_trace(seed, token_ids=words(200)), by="domain") for seed in seeds]
+    before = [[array.copy() for array in held(part)] for part in parts]
+    merged = parts[0].merge(parts[1])
+    for array in held(merged):
+        array[...] = 9
+    for part, arrays in zip(parts, before, strict=True):
+        for mine, theirs in zip(held(part), arrays, strict=True):
+            np.testing.assert_array_equal(mine, theirs)

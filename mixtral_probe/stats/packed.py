@@ -29,8 +29,8 @@ class Packed:
     @classmethod
     def of(cls, counts: NDArray[Any]) -> "Packed":
         """The same counts [R, L, E], packed."""
-        rows = np.flatnonzero((counts >> 8).any((1, 2)))
-        return cls(counts.astype(np.uint8), rows, counts[rows].astype(np.int64) >> 8)
+        rows = np.flatnonzero((counts > 255).any((1, 2)))
+        return cls(counts.astype(np.uint8, order="C"), rows, counts[rows].astype(np.int64) >> 8)
 
     @property
     def nbytes(self) -> int:
@@ -44,8 +44,15 @@ class Packed:
 
     def unpacked(self) -> Integers:
         """[R, L, E] the counts as they are."""
-        counts = self.low.astype(np.int64)
-        counts[self.rows] += self.high << 8
+        return self._as(np.dtype(np.int64))
+
+    def narrow(self) -> NDArray[Any]:
+        """[R, L, E] the counts as they are, in the smallest unsigned type that holds them all."""
+        return self._as(np.min_scalar_type((int(self.high.max(initial=0)) << 8) + 255))
+
+    def _as(self, kind: np.dtype[Any]) -> NDArray[Any]:
+        counts = self.low.astype(kind)
+        counts[self.rows] += (self.high << 8).astype(kind)
         return counts
 
 

@@ -26,15 +26,8 @@ ALL = "all"
 UNLABELLED = "(none)"
 """The group of documents that lack the label."""
 _NAMES = (
-    "layers",
-    "layer_pairs",
-    "num_experts",
-    "num_experts_per_tok",
-    "by",
-    "include_special",
-    "where",
-    "groups",
-    "folded",
+    *("layers", "layer_pairs", "num_experts", "num_experts_per_tok"),
+    *("by", "include_special", "where", "groups", "folded"),
 )
 _STRUCTURE = "structure."
 
@@ -151,15 +144,16 @@ class RoutingStats(Shown):
         blocks, folded = union_blocks((self.block_keys, self.folded), (other.block_keys, other.folded))
         mine, theirs = (part._placed(groups, blocks, folded) for part in (self, other))
         added = {name: array + theirs.sums.arrays()[name] for name, array in mine.sums.arrays().items()}
-        histogram = None
-        if mine.histogram is not None and theirs.histogram is not None:
-            histogram = mine.histogram + theirs.histogram
+        pair = (mine.histogram, theirs.histogram)
+        histogram = None if pair[0] is None or pair[1] is None else pair[0] + pair[1]
         counts = {name: array + theirs.structure.arrays()[name] for name, array in mine.structure.arrays().items()}
         affinity = mine.affinity.merge(theirs.affinity)
         return replace(mine, sums=Sums(**added), histogram=histogram, structure=Structure(**counts), affinity=affinity)
 
     def _placed(self, groups: tuple[str, ...], blocks: NDArray[np.uint64], folded: bool) -> "RoutingStats":
         """The same sums laid out over other groups and blocks that contain these."""
+        if (groups, folded) == (self.groups, self.folded) and np.array_equal(blocks, self.block_keys):
+            return self
         g = np.array([groups.index(name) for name in self.groups], np.intp)
         b = block_positions(self.block_keys, blocks, folded)
 
@@ -213,8 +207,8 @@ class RoutingStats(Shown):
         if self.histogram is not None:
             arrays["histogram"] = self.histogram
         counts = {f"{_STRUCTURE}{name}": array for name, array in self.structure.arrays().items()}
-        counts |= {"affinity.keys": self.affinity.keys, "affinity.counts": self.affinity.counts}
-        arrays |= {name: disk.narrow(array) for name, array in counts.items()}
+        arrays |= {name: disk.narrow(array) for name, array in (counts | {"affinity.keys": self.affinity.keys}).items()}
+        arrays["affinity.counts"] = np.moveaxis(self.affinity.packed.narrow(), 1, 0)
         disk.write(path, {name: getattr(self, name) for name in _NAMES} | {"pieces": self.affinity.pieces}, arrays)
 
     @classmethod
@@ -228,11 +222,11 @@ class RoutingStats(Shown):
         names |= {"layers": tuple(names["layers"]), "groups": tuple(names["groups"])}
         names["layer_pairs"] = tuple((first, second) for first, second in names["layer_pairs"])
         pieces = {int(token): text for token, text in names.pop("pieces").items()}
+        packed = Packed.of(np.moveaxis(arrays.pop("affinity.counts"), 1, 0))
         counts = {name: arrays.pop(name).astype(np.int64) for name in list(arrays) if "." in name}
-        token_counts = np.moveaxis(counts.pop("affinity.counts"), 1, 0)
         return cls(
             **names,
-            affinity=Affinity(counts.pop("affinity.keys"), Packed.of(token_counts), pieces),
+            affinity=Affinity(counts.pop("affinity.keys"), packed, pieces),
             structure=Structure(**{name.removeprefix(_STRUCTURE): array for name, array in counts.items()}),
             block_keys=arrays.pop("block_keys"),
             histogram=arrays.pop("histogram", None),
