@@ -18,11 +18,18 @@ _SEVERAL = ("document", "layer", "expert")
 """Widgets choose one of these; a `Selection` may name several."""
 
 
-def read() -> None:
-    """Take the address in, when a link was opened and when the reader goes back or forward in the browser."""
+def read(page: str) -> None:
+    """Take the address in, when a link was opened and when the reader goes back or forward in the browser.
+
+    Args:
+        page: whose run begins.
+    """
     context = get_script_run_ctx()
     again = context is not None and context.is_history_navigation and len(st.query_params) > 0
+    before, st.session_state["address_page"] = st.session_state.get("address_page"), page
     if "address" in st.session_state and not again:
+        if page != before:
+            st.session_state["address_drawn"] = {}
         return
     for key in st.session_state.get("address_drawn", {}):
         st.session_state.pop(key, None)
@@ -50,6 +57,9 @@ def keep(
         state[key] = found.get(asked, fallback)
         if asked and asked not in found:
             _refuse(key, asked, named(fallback))
+    elif key not in state["address_drawn"]:
+        # On another page it is another widget, which takes over only what is set.
+        state[key] = state[key]
     state["address_drawn"][key] = (named, None if always else fallback)
 
 

@@ -17,7 +17,7 @@ from mixtral_probe import InputError  # noqa: E402
 st.set_page_config(page_title="mixtral-probe", page_icon=settings.APP / "icon.svg", layout="wide")
 st.html(settings.APP / "style.css")
 page = st.navigation(page_list.pages(), expanded=True)
-address.read()
+address.read(page.url_path)
 controls.sidebar()
 try:
     page.run()
