@@ -108,18 +108,23 @@ def table_and_csv(table: pd.DataFrame, key: str, name: str, *, opened: bool = Fa
     """A switch that shows a table, and a button that downloads all of it."""
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         shown = st.toggle("Table", value=opened, key=f"{key}_table")
-        st.download_button(
-            "CSV",  # without `help`, for which Streamlit would draw the button twice
-            data=lambda: csv_bytes(table),
-            file_name=f"{name}.csv",
-            mime="text/csv",
-            key=f"{key}_csv",
-            on_click="ignore",
-            icon=":material/download:",
-            type="tertiary",
-        )
+        csv_button(table, key, name)
     if shown:
         frame(table)
+
+
+def csv_button(table: pd.DataFrame, key: str, name: str) -> None:
+    """A button that downloads a table."""
+    st.download_button(
+        "CSV",  # without `help`, for which Streamlit would draw the button twice
+        data=lambda: csv_bytes(table),
+        file_name=f"{name}.csv",
+        mime="text/csv",
+        key=f"{key}_csv",
+        on_click="ignore",
+        icon=":material/download:",
+        type="tertiary",
+    )
 
 
 def frame(table: pd.DataFrame) -> None:

@@ -40,16 +40,42 @@ def choose(chosen: controls.Chosen) -> Shown:
     ids = chosen.trace.documents["id"].astype(str).tolist()
     left, right = st.columns([2, 3], vertical_alignment="bottom", gap="large")
     with left:
-        number = st.selectbox("Document", numbers, format_func=lambda n: f"{n} · {ids[n]}", key="document")
+        number = st.selectbox(
+            "Document", numbers, format_func=lambda n: f"{n} · {ids[n]}", key="document", on_change=_start_anew
+        )
     trace = sources.document(chosen.source, number)
     windows = strip.windows(trace.num_tokens, settings.TOKENS_SHOWN)
     with right:
         page = 1
         if len(windows) > 1:
-            key = f"window_{chosen.source.key}_{number}"
-            page = st.pagination(len(windows), key=key)
+            address.keep("window", range(1, len(windows) + 1))
+            page = st.pagination(len(windows), key="window")
     _labels(chosen.trace, number)
     return Shown(number, trace, windows[page - 1] if windows else strip.Window(0, 0))
+
+
+def picked(shown: Shown) -> int | None:
+    """The row of the picked token in the shown document, which the address holds; None before any is picked."""
+    address.keep("picked", [None, *range(shown.trace.num_tokens)], named=lambda row: "" if row is None else str(row))
+    row: int | None = st.session_state["picked"]
+    return row
+
+
+def pick(row: int) -> None:
+    """Pick a token of the shown document; for callbacks."""
+    st.session_state["picked"] = row
+
+
+def go_to(number: int, row: int, chosen: controls.Chosen) -> None:
+    """Show a document at one of its tokens, which is picked; for callbacks."""
+    if number not in _numbers(chosen):
+        st.session_state["group"] = controls.ALL
+    st.session_state["document"], st.session_state["window"] = number, row // settings.TOKENS_SHOWN + 1
+    pick(row)
+
+
+def _start_anew() -> None:
+    st.session_state["window"], st.session_state["picked"] = 1, None
 
 
 def _numbers(chosen: controls.Chosen) -> list[int]:

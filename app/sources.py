@@ -169,13 +169,32 @@ def document_table(source: Source, name: str, number: int, where: str | None = N
 
 
 @st.cache_resource(max_entries=settings.TABLES_KEPT, show_spinner="Computing …")
-def _units(path: str, stamp: str, number: int, unit: str) -> pd.DataFrame:
-    return tables.unit_routes(_document(path, stamp, number), unit=unit)
+def _units(path: str, stamp: str, number: int, unit: str, where: str | None) -> pd.DataFrame:
+    return tables.unit_routes(_part(path, stamp, number, where), unit=unit)
 
 
-def unit_table(source: Source, number: int, unit: str) -> pd.DataFrame:
-    """`tables.unit_routes` of one document alone, which in it is document 0."""
-    return _units(str(source.path), source.stamp, number, unit)
+def unit_table(source: Source, number: int, unit: str, where: str | None = None) -> pd.DataFrame:
+    """`tables.unit_routes` of one document alone, which in it is document 0, or of what is selected in it."""
+    return _units(str(source.path), source.stamp, number, unit, where)
+
+
+@st.cache_resource(max_entries=settings.TABLES_KEPT, show_spinner="Searching …")
+def _expert_choices(path: str, stamp: str, number: int | None, where: str | None, **options: Any) -> pd.DataFrame:
+    return tables.expert_choices(_part(path, stamp, number, where), **options)
+
+
+def expert_choices(source: Source, number: int | None, where: str | None = None, **options: Any) -> pd.DataFrame:
+    """`tables.expert_choices` of the whole trace, or of one document, which in it is document 0."""
+    return _expert_choices(str(source.path), source.stamp, number, where, **options)
+
+
+def _part(path: str, stamp: str, number: int | None, where: str | None) -> Trace:
+    """The trace or one document of it, or what is selected there."""
+    if where is None:
+        return _opened(path, stamp) if number is None else _document(path, stamp, number)
+    # An expression may name documents by number, so it is read before one of them is taken out.
+    whole = _selected(path, stamp, where)
+    return whole if number is None else whole.select([number])
 
 
 @st.cache_resource(max_entries=settings.TABLES_KEPT, show_spinner="Computing …")
@@ -184,11 +203,7 @@ def _table(path: str, stamp: str, name: str, number: int | None, where: str | No
     spec = tables.TABLES[name]
     if spec.source == "stats" and number is None:
         return spec.function(_stats(path, stamp, where))
-    of = _opened(path, stamp) if number is None else _document(path, stamp, number)
-    if where is not None:
-        # An expression may name documents by number, so it is read before one of them is taken out.
-        whole = _selected(path, stamp, where)
-        of = whole if number is None else whole.select([number])
+    of = _part(path, stamp, number, where)
     return spec.function(of if spec.source == "trace" else RoutingStats.from_trace(of))
 
 

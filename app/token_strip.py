@@ -1,20 +1,34 @@
 """Text coloured token by token: the component of the dashboard that draws it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
 from mixtral_probe.strip import Token, payload, script, style
 
+_PICK = """
+// A state that stays the same is not told of, so the same token picked again is an event.
+export default (given) => drawStrip({ ...given, setStateValue: (name, row) => {
+  given.setStateValue(name, row);
+  given.setTriggerValue("picked", row);
+} });
+"""
 _component = st.components.v2.component(
     "mixtral_probe_token_strip",
     html='<div class="strip" role="group"></div><div class="tip" popover="manual"></div>',
     css=style(),
-    js=script() + "export default drawStrip;\n",
+    js=script() + _PICK,
 )
 
 
-def show(tokens: Sequence[Token], key: str, label: str, *, mark: int | None = None) -> int | None:
+def show(
+    tokens: Sequence[Token],
+    key: str,
+    label: str,
+    *,
+    mark: int | None = None,
+    on_pick: Callable[[int], None] | None = None,
+) -> int | None:
     """Draw the tokens; the row of the one that was clicked, or None.
 
     Args:
@@ -22,12 +36,19 @@ def show(tokens: Sequence[Token], key: str, label: str, *, mark: int | None = No
         key: of the component.
         label: what the whole is, for a screen reader.
         mark: the row that is drawn as chosen, by default the one that was clicked last.
+        on_pick: called with the row of a token just clicked, before the page is drawn anew.
     """
     rows = {token.row for token in tokens}
     held = st.session_state.get(key)
     selected = held.get("selected") if held else None
     selected = selected if selected in rows else None
     drawn = payload(tokens, selected if mark is None else mark, label)
-    result = _component(key=key, data=drawn, on_selected_change=lambda: None)
+
+    def pick() -> None:
+        row = st.session_state[key].get("picked")
+        if on_pick is not None and row in rows:
+            on_pick(row)
+
+    result = _component(key=key, data=drawn, on_selected_change=lambda: None, on_picked_change=pick)
     picked = result.get("selected")
     return picked if picked in rows else None

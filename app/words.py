@@ -87,12 +87,18 @@ def _count(n: object) -> str:
     return "not given" if pd.isna(n) else f"{int(n):,}"  # type: ignore[call-overload]
 
 
+def expert_choice(experts: int) -> int | None:
+    """The expert that all pages share, or None."""
+    options = ["–", *range(experts)]
+    address.keep("expert", options, named=lambda expert: "" if expert == "–" else str(expert))
+    expert = st.selectbox("Expert", options, key="expert", width=160)
+    return None if expert == "–" else int(expert)
+
+
 def one_expert(load: pd.DataFrame, chosen: controls.Chosen) -> None:
     """What the chosen expert does at the chosen layer."""
-    experts = ["–", *range(chosen.stats.num_experts)]
-    address.keep("expert", experts, named=lambda expert: "" if expert == "–" else str(expert))
-    expert = st.selectbox("Expert", experts, key="expert", width=160)
-    if expert == "–":
+    expert = expert_choice(chosen.stats.num_experts)
+    if expert is None:
         return
     own = rows(load, layer=chosen.layer, group=chosen.group, expert=expert)
     numbers(own, [metric for metric in TABLES["expert_load"].metrics if metric in set(own["metric"])])

@@ -3,6 +3,7 @@
 import charts
 import controls
 import documents
+import found_tokens
 import pandas as pd
 import sources
 import streamlit as st
@@ -30,18 +31,24 @@ in_group = words.rows(chosen.table("load_by_rank"), layer=chosen.layer, rank=ran
 swatches.experts(in_document, in_group, chosen.group)
 
 unit = words.one_of("Granularity", UNITS, "unit")
-units = sources.unit_table(chosen.source, shown.number, unit) if unit != UNITS[0] else None
-if units is None:
+units = None
+picked = documents.picked(shown)
+if unit == UNITS[0]:
     tokens = strip.by_expert(shown.trace, routes, shown.window, layer=chosen.layer, row=chosen.row, rank=rank)
+    if chosen.where is not None:
+        kept = shown.window.rows_of(words.rows(counted, layer=chosen.layer), shown.trace)["row"]
+        tokens = strip.dimmed(tokens, set(kept.tolist()))
     coloured = names[rank]
 else:
-    tokens = strip.by_unit(shown.trace, units, shown.window, layer=chosen.layer)
+    whole, units = (sources.unit_table(chosen.source, shown.number, unit, where) for where in (None, chosen.where))
+    tokens = strip.by_unit(shown.trace, whole, shown.window, layer=chosen.layer, selected=units)
     coloured = f"the expert with the largest share of each {unit}'s gate weights"
 with st.container(border=True):
     label = f"Text of document {shown.number} coloured by expert at layer {chosen.layer}"
-    picked = token_strip.show(tokens, "strip", label)
+    token_strip.show(tokens, "strip", label, mark=picked, on_pick=documents.pick)
+dimmed = "" if chosen.where is None else "What **Where** leaves out is dimmed. "
 st.caption(
-    f"{shown.scope} · layer {chosen.layer} · {coloured} · n = {len(tokens):,} {unit}s. "
+    f"{shown.scope} · layer {chosen.layer} · {coloured} · n = {len(tokens):,} {unit}s. {dimmed}"
     "Hover, or go through the tokens with the arrow keys, for logits, weights and margin; click one for its route."
 )
 
@@ -61,9 +68,11 @@ if row is not None:
         )
         charts.show(route, shown.with_number(own), "route", f"route_document_{shown.number}_token_{row}")
 
+found_tokens.section(chosen, shown, row)
+
 what = "tokens" if units is None else f"{unit}s"
 st.subheader(f"Routes of these {what}", anchor=False)
-if chosen.where is not None and units is None:
+if chosen.where is not None:
     st.caption("Only what **Where** selects.")
 every = st.toggle("All layers", key="routes_all_layers")
 table: pd.DataFrame = shown.window.rows_of(counted if units is None else units, shown.trace).drop(columns="row")

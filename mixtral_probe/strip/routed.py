@@ -65,7 +65,7 @@ def routed(
         return Token(number, text, facts, special=special, bars=bars)
     weight = 0.5 if np.isnan(weights[rank]) else weights[rank]
     strength = FAINTEST + (STRONGEST - FAINTEST) * weight
-    return Token(number, text, facts, colors[experts[rank]], strength, special, bars)
+    return Token(number, text, facts, colors[experts[rank]], strength, special, bars=bars)
 
 
 def _choice(expert: int, weight: float) -> str:

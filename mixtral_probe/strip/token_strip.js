@@ -16,7 +16,7 @@ function drawParts(target, parts) {
 }
 
 function drawToken(token, selected) {
-  const made = element("span", "token" + (token.special ? " special" : "") + (selected ? " selected" : ""));
+  const made = element("span", "token" + (token.special ? " special" : "") + (token.dim ? " dim" : "") + (selected ? " selected" : ""));
   const last = token.parts.at(-1)?.[1] === BREAK;  // a break at the end belongs behind the token, not into its ground
   drawParts(made, token.parts);
   if (last) made.lastChild.remove();

@@ -1,7 +1,7 @@
 """What is drawn of tokens: plain data, which the script beside this file turns into text."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
@@ -40,6 +40,8 @@ class Token:
     strength: float = 0.0
     """How opaque that ground is, in [0, 1]."""
     special: bool = False
+    dim: bool = False
+    """Whether it is not what is looked at."""
     bars: list[Bar] = field(default_factory=list)
 
 
@@ -67,6 +69,15 @@ def _sign(character: str) -> Part | None:
     return f"⟨U+{ord(character):04X}⟩", GLYPH
 
 
+def dimmed(tokens: Sequence[Token], kept: Collection[int]) -> list[Token]:
+    """The same, dimmed where the row is not among those that are looked at."""
+    return [token if token.row in kept else _dim(token) for token in tokens]
+
+
+def _dim(token: Token) -> Token:
+    return replace(token, dim=True, facts=[*token.facts, ("selected", "no")])
+
+
 def payload(tokens: Sequence[Token], selected: int | None, label: str) -> dict[str, Any]:
     """What the component gets: plain data."""
     return {"tokens": [_drawn(token) for token in tokens], "selected": selected, "label": label}
@@ -87,6 +98,7 @@ def _drawn(token: Token) -> dict[str, Any]:
         "color": token.color,
         "strength": token.strength,
         "special": token.special,
+        "dim": token.dim,
         # Lines break before words, not inside them.
         "breakable": not token.text[:1].isalnum() or token.special,
         "bars": [asdict(bar) for bar in token.bars],

@@ -5,12 +5,14 @@ import pandas as pd
 
 from mixtral_probe import figures
 from mixtral_probe.strip.routed import FAINTEST, STRONGEST
-from mixtral_probe.strip.tokens import Bar, Token
+from mixtral_probe.strip.tokens import Bar, Token, dimmed
 from mixtral_probe.strip.windows import Window
 from mixtral_probe.trace import Trace
 
 
-def by_unit(document: Trace, units: pd.DataFrame, window: Window, *, layer: int) -> list[Token]:
+def by_unit(
+    document: Trace, units: pd.DataFrame, window: Window, *, layer: int, selected: pd.DataFrame | None = None
+) -> list[Token]:
     """Units coloured by the expert with the largest share of their gate weights, as opaque as that share.
 
     A unit none of whose tokens went to an expert has no row in the table, and is left out.
@@ -20,10 +22,22 @@ def by_unit(document: Trace, units: pd.DataFrame, window: Window, *, layer: int)
         units: its `tables.unit_routes`.
         window: which units: those whose first token lies in it.
         layer: as the model numbers it.
+        selected: the same of the tokens that are looked at; units without one are dimmed. None for all.
     """
-    shown = window.rows_of(units[(units["layer"] == layer).to_numpy(dtype=bool)], document)
+    kept = _at(units if selected is None else selected, document, window, layer)
+    rest = _at(units, document, window, layer)
+    rest = rest[~rest["row"].isin(kept["row"].unique()).to_numpy(dtype=bool)]
     special = document.tokens["special"].to_numpy(dtype=bool)
-    return [_drawn(int(row), own, document.num_experts, bool(special[int(row)])) for row, own in shown.groupby("row")]
+    drawn = [
+        _drawn(int(row), own, document.num_experts, bool(special[int(row)]))
+        for part in (kept, rest)
+        for row, own in part.groupby("row")
+    ]
+    return dimmed(sorted(drawn, key=lambda token: token.row), set(kept["row"].tolist()))
+
+
+def _at(units: pd.DataFrame, document: Trace, window: Window, layer: int) -> pd.DataFrame:
+    return window.rows_of(units[(units["layer"] == layer).to_numpy(dtype=bool)], document)
 
 
 def _drawn(row: int, own: pd.DataFrame, experts: int, special: bool) -> Token:
@@ -34,4 +48,4 @@ def _drawn(row: int, own: pd.DataFrame, experts: int, special: bool) -> Token:
     facts.append((f"expert {most}", f"{share[most]:.1%}"))
     bars = [Bar(f"{i}", value, f"{value:.1%}", colors[i], i == most) for i, value in enumerate(share.tolist())]
     strength = FAINTEST + (STRONGEST - FAINTEST) * share[most]
-    return Token(row, str(own["token"].iloc[0]), facts, colors[most], float(strength), special, bars)
+    return Token(row, str(own["token"].iloc[0]), facts, colors[most], float(strength), special, bars=bars)

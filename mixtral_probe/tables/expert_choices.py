@@ -41,10 +41,9 @@ def expert_choices(
         raise InputError(f"layer {layer} was asked for, but there are {', '.join(map(str, layers))}")
     if strongest is not None and strongest < 1:
         raise InputError(f"at least 1 of the strongest can be kept, but {strongest} came")
-    searched = range(len(layers)) if layer is None else [layers.index(layer)]
-    found = [(at, *np.nonzero(np.asarray(trace.expert_ids[at]) == expert)) for at in searched]
-    at = np.concatenate([np.full(len(token), at) for at, token, _ in found])
-    token, rank = (np.concatenate([own[axis] for own in found]) for axis in (1, 2))
+    searched = np.arange(len(layers)) if layer is None else np.array([layers.index(layer)])
+    at, token, rank = np.nonzero(np.asarray(trace.expert_ids[searched]) == expert)
+    at = searched[at]
     weight, n = _weights(trace, at, token, rank), len(at)
     if strongest is not None and n > strongest:
         kept = np.argsort(-np.where(np.isnan(weight), -1.0 * rank, weight), kind="stable")[:strongest]
