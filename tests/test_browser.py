@@ -94,6 +94,22 @@ def test_hover_and_keyboard_show_the_logits_and_a_click_the_route(page, address,
     assert tip.locator(".value").first.inner_text() == f"{trace.router_logits[0, 3, 0]:.3f}"
 
 
+def test_enter_picks_a_token_and_the_link_shows_it_again(page, address):
+    page.goto(f"{address}/token_routing?where=token.number%20in%205..40")
+    page.locator(".token").first.wait_for()
+    assert page.locator(".token.dim").count() == 60 - 36
+    while page.evaluate("!document.activeElement.closest('[class*=st-key-strip]')"):
+        page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**picked=2**")
+    page.get_by_text("Route of “␣the”").wait_for()
+    page.reload()
+    page.get_by_text("Route of “␣the”").wait_for()
+    assert page.locator(".token.selected").inner_text() == "␣the"
+
+
 def test_hostile_tokens_show_as_themselves_and_do_nothing(page, address):
     page.goto(f"{address}/token_routing")
     page.locator(".token").first.wait_for()
