@@ -7,9 +7,12 @@ import pytest
 from app_traces import APP
 from test_browser import PATIENCE, address, browser, pytestmark, trace  # noqa: F401
 
-PAGES = sorted({path.stem for path in (APP / "app_pages").glob("[!_]*.py")} - {"token_routing"})
-"""Token routing is not judged yet."""
+PAGES = sorted(path.stem for path in (APP / "app_pages").glob("[!_]*.py"))
 AXE = "axe-core@4"
+SHORTENED = (
+    f'label-content-name-mismatch: <span class="token" dir="auto" tabindex="-1" role="button" aria-label="{"x" * 9}'
+)
+"""The token of 10,000 characters is read out by its first 80, so that a screen reader can go on."""
 JUDGE = """
 async () => (await axe.run(document, { resultTypes: ["violations"] })).violations
   .filter((fault) => ["serious", "critical"].includes(fault.impact))
@@ -41,7 +44,7 @@ def test_axe_finds_no_serious_fault(browser, address, axe, page, theme):  # noqa
         seen.locator("[data-test-script-state=notRunning]").wait_for()
         seen.wait_for_timeout(1_000)  # what a run draws anew fades in, and faded text has too little contrast
         seen.evaluate(axe)
-        assert seen.evaluate(JUDGE) == []
+        assert [fault for fault in seen.evaluate(JUDGE) if not fault.startswith(SHORTENED)] == []
     finally:
         seen.close()
 

@@ -10,7 +10,8 @@ function element(tag, className, text) {
 
 function drawParts(target, parts) {
   for (const [text, kind] of parts) {
-    target.append(kind ? element("i", "glyph", text) : document.createTextNode(text));
+    const sign = text.length > 1 ? "glyph named" : "glyph";
+    target.append(kind ? element("i", sign, text) : document.createTextNode(text));
     if (kind === BREAK) target.append(document.createElement("br"));
   }
 }
