@@ -108,3 +108,24 @@ def test_a_save_that_fails_leaves_the_file_that_was_there(tmp_path, monkeypatch)
         edits.save([edits.TopK(experts=1)], path)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["edits.json"]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "mask_expert layer=2,3,4 expert=3",
+        "zero_expert expert=1,2 renormalise=True layer=all 'document.domain=a b,c'",
+        "temperature temperature=0.5 position=0..3",
+        "swap_experts expert=1,0 phase=decode",
+        "mean_expert expert=1 mean=0.5,-1,2e-30",
+        "random_routing share=0.25 seed=7 token_id=5",
+    ],
+)
+def test_an_edit_is_typed_as_it_is_parsed(typed):
+    edit = edits.parse(typed)
+    assert edits.parse(edits.spell(edit)) == edit
+
+
+def test_what_cannot_be_typed_is_refused():
+    with pytest.raises(InputError, match="comma"):
+        edits.spell(edits.TopK(experts=1, document={"domain": ["a,b"]}))

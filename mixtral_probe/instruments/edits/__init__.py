@@ -14,7 +14,7 @@ from mixtral_probe.instruments.edits.logits import BiasRouter, MaskExpert, Noise
 from mixtral_probe.instruments.edits.outputs import MaskHead, MeanExpert, ScaleHead, ZeroExpert
 from mixtral_probe.instruments.edits.replay import ReplayRouting
 from mixtral_probe.instruments.edits.rows import BatchRow
-from mixtral_probe.instruments.edits.spelled import parse
+from mixtral_probe.instruments.edits.spelled import parse, spell
 
 __all__ = [
     "EDITS_VERSION",
@@ -40,5 +40,6 @@ __all__ = [
     "load",
     "parse",
     "save",
+    "spell",
     "to_json",
 ]

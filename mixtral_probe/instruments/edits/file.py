@@ -43,7 +43,7 @@ def to_json(edits: Sequence[Edit]) -> str:
     Raises:
         InputError: one of them cannot be saved.
     """
-    return _Sheet(edits=tuple(_plain(edit) for edit in edits)).model_dump_json(indent=1) + "\n"
+    return _Sheet(edits=tuple(plain(edit) for edit in edits)).model_dump_json(indent=1) + "\n"
 
 
 def from_json(text: str) -> tuple[Edit, ...]:
@@ -96,7 +96,12 @@ def load(path: str | PathLike[str]) -> tuple[Edit, ...]:
         raise InputError(f"{path}: {error}") from None
 
 
-def _plain(edit: Edit) -> dict[str, Any]:
+def plain(edit: Edit) -> dict[str, Any]:
+    """An edit's name and fields as they stand in a file.
+
+    Raises:
+        InputError: it cannot be saved.
+    """
     edit.require_savable()
     return {"edit": edit.edit, **json.loads(edit.model_dump_json(exclude_defaults=True)), "layer": _layer(edit)}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.instruments.edits.edit import Edit
-from mixtral_probe.instruments.edits.file import made
+from mixtral_probe.instruments.edits.file import made, plain
 
 NUMBERS = ("layer", "position", "token_id", "expert", "head")
 """Fields that take one whole number or several."""
@@ -44,6 +44,31 @@ def parse(text: str) -> Edit:
         else:
             fields[field] = _value(field, value)
     return made(fields | ({"document": labels} if labels else {}))
+
+
+def spell(edit: Edit) -> str:
+    """The edit as `parse` reads it.
+
+    >>> spell(parse("mask_expert layer=2..3 expert=3"))
+    'mask_expert layer=2,3 expert=3'
+
+    Raises:
+        InputError: it cannot be typed, since it holds a trace or a function, or a label with a comma.
+    """
+    words = []
+    for field, value in plain(edit).items():
+        if field == "document":
+            words += [f"{_LABEL}{label}={_listed(label, values)}" for label, values in value.items()]
+        elif field != "edit":
+            words.append(f"{field}={_listed(field, value) if isinstance(value, list) else value}")
+    return shlex.join([edit.edit, *words])
+
+
+def _listed(field: str, values: list[Any]) -> str:
+    texts = [str(value) for value in values]
+    if any("," in text for text in texts):
+        raise InputError(f"a value with a comma cannot be typed as one of several, but {field} holds {texts!r}")
+    return ",".join(texts)
 
 
 def _value(field: str, value: str) -> Any:

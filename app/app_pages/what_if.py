@@ -1,0 +1,141 @@
+"""What-if: what changes when the router is edited, beside a placebo of the same size."""
+
+import address
+import charts
+import controls
+import edit_fields
+import models
+import streamlit as st
+import what_ifs
+import words
+
+from mixtral_probe import InputError, figures, tables
+from mixtral_probe.engine import WhatIf
+
+words.title(
+    "What-if",
+    "A text run by the embedded model without and with a change, and with a placebo: the same done to as many "
+    "assignments drawn at random. What the placebo does too is no effect of this expert.",
+)
+METRICS = ("loss_change", "divergence_bits", "prediction_changed", "rerouted")
+
+
+def _ask() -> tuple[str, list[str]]:
+    """The fields; returns the text and the edits as they are typed."""
+    left, right = st.columns([3, 2], gap="large")
+    st.session_state.setdefault("text", address.held("text") or what_ifs.TEXT)
+    address.keep_text("text")
+    with left:
+        text = st.text_area("Text", height=180, max_chars=what_ifs.CHARACTERS, key="text")
+    with right:
+        config = models.embedded().model.config
+        typed = edit_fields.typed(config.num_hidden_layers, config.num_local_experts, config.num_attention_heads)
+    with st.expander("More changes, files"):
+        address.keep_text("more")
+        more = st.text_area(
+            "More changes, one a line",
+            key="more",
+            placeholder="mask_expert expert=3 layer=2..4 position=0..9",
+            help="Name and fields as on the command line; they come after the change above, in this order.",
+        )
+        typed += [line.strip() for line in more.splitlines() if line.strip()]
+        _files(typed)
+    return text, typed
+
+
+def _files(typed: list[str]) -> None:
+    st.download_button(
+        "Save all changes",
+        data=lambda: what_ifs.file(typed),
+        file_name="edits.json",
+        mime="application/json",
+        key="edits_file",
+        on_click="ignore",
+        icon=":material/download:",
+        disabled=not _valid(typed),
+    )
+    loaded = st.file_uploader("Load saved changes in their place", type="json", key="edits_loaded")
+    if loaded is not None and st.button("Take them over", key="edits_take"):
+        try:
+            lines = what_ifs.lines(loaded.getvalue().decode(errors="replace"))
+        except InputError as error:
+            st.error(str(error))
+        else:
+            controls.wish(more=lines, edit=edit_fields.NOTHING)
+            st.rerun()
+
+
+def _valid(typed: list[str]) -> bool:
+    try:
+        what_ifs.file(typed)
+    except InputError:
+        return False
+    return bool(typed)
+
+
+def _pin(typed: list[str]) -> list[str]:
+    """The buttons; returns the edits that are pinned."""
+    pinned = address.several("pinned")
+    with st.container(horizontal=True):
+        if st.button("Pin, to compare with another change", key="pin", icon=":material/keep:"):
+            pinned = typed
+            address.put("pinned", pinned)
+        if pinned and st.button("Unpin", key="unpin", icon=":material/keep_off:"):
+            pinned = []
+            address.query().pop("pinned", None)
+    return pinned
+
+
+def _show(text: str, typed: list[str], key: str) -> None:
+    """One change: its sentences, what it does, and its charts."""
+    try:
+        found = what_ifs.run(text, tuple(typed))
+    except InputError as error:
+        st.error(str(error))
+        return
+    for sentence in found.meta["sentences"]:
+        st.markdown(f"- {sentence}")
+    table = found.table()
+    whole = table[table[["layer", "expert", "document"]].isna().all(axis=1) & (table["run"] == "edited")]
+    words.numbers(whole, METRICS)
+    by_token = tables.what_if_tokens(found)
+    charts.show(figures.what_if_tokens(by_token), by_token, f"{key}_tokens", "what_if_tokens")
+    following = tables.what_if_next_tokens(found)
+    charts.show(figures.what_if_next_tokens(following), following, f"{key}_next", "what_if_next_tokens")
+    charts.show(figures.what_if(table), table, f"{key}_layers", "what_if")
+    layers = sorted({int(layer) for layer in table["layer"].dropna()})
+    touched = found.meta["edits"][0].get("layer", "all")
+    first: int = layers[0] if touched == "all" else touched[0]
+    layer = int(st.select_slider("Use of the experts of layer", layers, value=first, key=f"{key}_layer"))
+    charts.show(
+        figures.what_if_experts(table, layer=layer), words.rows(table, layer=layer), f"{key}_experts", "what_if_experts"
+    )
+    _continuation(text, typed, key)
+
+
+def _continuation(text: str, typed: list[str], key: str) -> None:
+    if not st.button(f"Continue the text by {what_ifs.CONTINUED} tokens", key=f"{key}_continue"):
+        return
+    found: WhatIf = what_ifs.run(text, tuple(typed), what_ifs.CONTINUED)
+    for name, column, said in zip(
+        ("Without", "With the change"), st.columns(2), found.meta["generated"].values(), strict=True
+    ):
+        column.caption(name)
+        column.code(said[0], language=None, wrap_lines=True)
+
+
+text, typed = _ask()
+if not typed or not text.strip():
+    st.info("Write a text and choose a change to see what it does.")
+    st.stop()
+pinned = _pin(typed)
+if not pinned:
+    _show(text, typed, "edited")
+else:
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.subheader("Pinned", anchor=False)
+        _show(text, pinned, "pinned")
+    with right:
+        st.subheader("Now", anchor=False)
+        _show(text, typed, "edited")

@@ -1,0 +1,44 @@
+"""Running the embedded model with and without edits."""
+
+from collections.abc import Sequence
+
+import models
+import streamlit as st
+
+from mixtral_probe import edits
+from mixtral_probe.engine import WhatIf
+
+TEXT = "def add(a, b):\n    return a + b\n\n\ndef multiply(a, b):\n    return a * b\n"
+CHARACTERS = 2_000
+CONTINUED = 24
+"""Tokens that a text is continued by when that is asked for."""
+
+
+@st.cache_resource(max_entries=16, show_spinner="Running the text without and with the changes …")
+def run(text: str, typed: tuple[str, ...], generate: int | None = None) -> WhatIf:
+    """What the edits do to the text, beside their placebo.
+
+    Args:
+        text: one document.
+        typed: the edits as `mp.edits.parse` reads them.
+        generate: continue the text by at most so many tokens.
+
+    Raises:
+        InputError: an edit is none, or fits neither model nor text.
+    """
+    made = [edits.parse(one) for one in typed]
+    return models.embedded().what_if([{"id": "typed text", "text": text}], made, generate=generate)
+
+
+def file(typed: Sequence[str]) -> str:
+    """The edits as the file that `edits.load` and the command line read."""
+    return edits.to_json([edits.parse(one) for one in typed])
+
+
+def lines(content: str) -> str:
+    """The edits of such a file, a line each.
+
+    Raises:
+        InputError: it is none.
+    """
+    return "\n".join(edits.spell(one) for one in edits.from_json(content))

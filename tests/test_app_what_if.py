@@ -1,0 +1,153 @@
+"""The page What-if shows what `Probe.what_if` finds, keeps the edit in the address, and mixes up nobody's edits."""
+
+import pytest
+from app_traces import clean, on_path, opened, routed_trace, texts
+from browser_runs import PATIENCE, chromium, dashboard, needs_chromium
+
+from mixtral_probe import Probe, edits
+
+on_path()
+
+import what_ifs  # noqa: E402
+
+TEXT = "one two three\n"
+
+
+@pytest.fixture(scope="module")
+def probe():
+    return Probe.from_pretrained("mini")
+
+
+@pytest.fixture(scope="module")
+def trace_path(tmp_path_factory):
+    return routed_trace().save(tmp_path_factory.mktemp("traces") / "random.trace")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_cached():
+    import streamlit as st
+
+    yield
+    st.cache_resource.clear()
+
+
+def page(monkeypatch, trace_path, **query):
+    return opened(monkeypatch, trace_path, page="what_if", query={"text": TEXT, **query})
+
+
+def expected(probe, *typed):
+    table = probe.what_if([TEXT], [edits.parse(one) for one in typed]).table()
+    whole = table[table[["layer", "expert", "document"]].isna().all(axis=1) & (table["run"] == "edited")]
+    return whole.set_index("metric")
+
+
+def numbers(test):
+    return {metric.label: metric.value for metric in test.metric}
+
+
+def assert_shows(test, row):
+    shown = numbers(test)
+    assert shown["change of the loss, nats"] == f"{row.loc['loss_change', 'value']:+.3f}"
+    assert shown["share of tokens rerouted"] == f"{row.loc['rerouted', 'value']:.1%}"
+    assert f"placebo: {row.loc['rerouted', 'null']:.1%}" in texts(test)
+
+
+def test_the_address_says_the_edit_and_a_changed_slider_changes_it(monkeypatch, trace_path, probe):
+    test = clean(page(monkeypatch, trace_path, edit_expert="3", edit_layers="2..4"))
+    assert_shows(test, expected(probe, "mask_expert layer=2..4 expert=3"))
+    clean(test.select_slider(key="edit_expert").set_value(1).run())
+    assert_shows(test, expected(probe, "mask_expert layer=2..4 expert=1"))
+    assert test.query_params["edit_expert"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed"),
+    [
+        ("zero_expert", "zero_expert expert=0"),
+        ("bias_router", "bias_router expert=0 bias=2"),
+        ("swap_experts", "swap_experts expert=0,1"),
+        ("force_experts", "force_experts expert=0,1"),
+        ("top_k", "top_k experts=1"),
+        ("temperature", "temperature temperature=2"),
+        ("noise_router", "noise_router std=1"),
+        ("random_routing", "random_routing share=1"),
+        ("mask_head", "mask_head head=0"),
+        ("scale_head", "scale_head head=0 factor=0.5"),
+    ],
+)
+def test_every_kind_of_change_can_be_put_together(monkeypatch, trace_path, probe, kind, typed):
+    test = page(monkeypatch, trace_path, edit=kind)
+    row = expected(probe, f"{typed} layer=0..7")
+    assert not test.exception
+    assert numbers(test)["change of the loss, nats"] == f"{row.loc['loss_change', 'value']:+.3f}"
+
+
+def test_changes_are_added_saved_and_loaded(monkeypatch, trace_path, probe):
+    more = "top_k experts=1 layer=0\nmask_expert expert=2 layer=5 position=0..3"
+    test = clean(page(monkeypatch, trace_path, edit="none", more=more))
+    assert_shows(test, expected(probe, *more.splitlines()))
+    assert edits.from_json(what_ifs.file(more.splitlines())) == tuple(map(edits.parse, more.splitlines()))
+    assert list(map(edits.parse, what_ifs.lines(what_ifs.file(more.splitlines())).splitlines())) == list(
+        map(edits.parse, more.splitlines())
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"more": "mask_everything"}, "an edit must be one of"),
+        ({"more": "mask_expert expert=99"}, "99"),
+        ({"pinned": "temperature temperature=0"}, "temperature"),
+    ],
+)
+def test_a_mistake_is_one_sentence(monkeypatch, trace_path, query, said):
+    test = page(monkeypatch, trace_path, **query)
+    assert not test.exception
+    assert said in " ".join(error.value for error in test.error)
+
+
+@pytest.mark.parametrize("query", [{"edit": "none"}, {"text": "\n"}])
+def test_without_a_change_or_a_text_the_page_says_what_to_do(monkeypatch, trace_path, query):
+    test = clean(page(monkeypatch, trace_path, **query))
+    assert [info.value for info in test.info] == ["Write a text and choose a change to see what it does."]
+
+
+def test_a_pinned_change_stands_beside(monkeypatch, trace_path, probe):
+    test = clean(page(monkeypatch, trace_path, edit_expert="3"))
+    clean(test.button(key="pin").click().run())
+    clean(test.select_slider(key="edit_expert").set_value(1).run())
+    both = [metric.value for metric in test.metric if metric.label == "change of the loss, nats"]
+    assert both == [
+        f"{expected(probe, f'mask_expert layer=0..7 expert={one}').loc['loss_change', 'value']:+.3f}" for one in (3, 1)
+    ]
+    assert test.query_params["pinned"] == "mask_expert layer=0..7 expert=3"
+    clean(test.button(key="unpin").click().run())
+    assert "pinned" not in test.query_params
+
+
+def test_the_text_is_continued_both_ways(monkeypatch, trace_path, probe):
+    test = clean(page(monkeypatch, trace_path, edit_expert="3"))
+    clean(test.button(key="edited_continue").click().run())
+    said = probe.what_if([TEXT], [edits.parse("mask_expert layer=0..7 expert=3")], generate=what_ifs.CONTINUED).meta[
+        "generated"
+    ]
+    assert [code.value for code in test.code] == [said["base"][0], said["edited"][0]]
+
+
+class TestInTwoBrowsers:
+    """Two readers with an edit each, at once."""
+
+    pytestmark = needs_chromium
+
+    def test_edits_do_not_mix(self, tmp_path, trace_path, probe):
+        with dashboard(tmp_path, trace_path) as address, chromium() as browser:
+            seen = {one: browser.new_context().new_page() for one in (1, 3)}
+            for one, reader in seen.items():
+                reader.set_default_timeout(PATIENCE)
+                reader.goto(f"{address}/what_if?text={TEXT.strip()}&edit_expert={one}", wait_until="commit")
+            for one, reader in seen.items():
+                value = reader.get_by_test_id("stMetric").filter(has_text="change of the loss").first
+                row = probe.what_if([TEXT.strip()], [edits.MaskExpert(layer=range(8), expert=one)]).table()
+                whole = row[row[["layer", "expert", "document"]].isna().all(axis=1) & (row["run"] == "edited")]
+                expected = f"{whole.set_index('metric').loc['loss_change', 'value']:+.3f}"
+                assert expected in value.inner_text().replace("−", "-")
