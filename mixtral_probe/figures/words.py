@@ -171,7 +171,7 @@ def label(text: object) -> str:
     if shown != shown.strip(" "):
         left, right = len(shown) - len(shown.lstrip(" ")), len(shown) - len(shown.rstrip(" "))
         shown = "␣" * left + shown.strip(" ") + ("␣" * right if shown.strip(" ") else "")
-    return html.escape(shown)
+    return html.escape(shown, quote=False)  # plotly reads no &quot;
 
 
 def rows_of(frame: pd.DataFrame, metric: str, group: str | None = None, **keys: int | None) -> pd.DataFrame:
