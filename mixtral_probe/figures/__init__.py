@@ -34,7 +34,7 @@ from mixtral_probe.figures.subsets import expert_subsets
 from mixtral_probe.figures.systems import cache_simulation, capacity_simulation, paths, placement_simulation
 from mixtral_probe.figures.theme import CONFIG, template, themed
 from mixtral_probe.figures.timing import timing
-from mixtral_probe.figures.tokens import balance_loss_tokens, token_route
+from mixtral_probe.figures.tokens import balance_loss_tokens, route_overlap, token_route
 from mixtral_probe.figures.what_if import what_if, what_if_experts, what_if_next_tokens, what_if_tokens
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "placement_simulation",
     "repetition",
     "repetition_lags",
+    "route_overlap",
     "router_confidence",
     "router_confidence_histogram",
     "saliency",

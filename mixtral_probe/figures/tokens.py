@@ -1,4 +1,4 @@
-"""Figures of single tokens: `token_route`, `balance_loss_tokens`."""
+"""Figures of single tokens: `token_route`, `route_overlap`, `balance_loss_tokens`."""
 
 import numpy as np
 import pandas as pd
@@ -6,8 +6,8 @@ import plotly.graph_objects as go
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.figures.color import expert_colors
-from mixtral_probe.figures.theme import finish
-from mixtral_probe.figures.words import label, rows_of, subtitle, ticks, words_of
+from mixtral_probe.figures.theme import ACCENT, REFERENCE, finish
+from mixtral_probe.figures.words import hover, label, rows_of, subtitle, ticks, words_of
 
 _LABELLED = 40
 """Up to this many tokens each has its text on the axis; above, positions only."""
@@ -127,6 +127,37 @@ def _choices(shown: pd.DataFrame, y: np.ndarray, experts: int) -> go.Scatter:
         ),
         showlegend=False,
     )
+
+
+def route_overlap(table: pd.DataFrame) -> go.Figure:
+    """How many experts two tokens have in common in each layer, with what chance gives dotted.
+
+    Args:
+        table: `tables.route_overlap`.
+
+    Raises:
+        InputError: the table is empty.
+    """
+    shown = rows_of(table[table["layer"].notna()], "shared_experts")
+    words, places = words_of("shared_experts"), np.arange(len(shown))
+    value = shown["value"].to_numpy(float)
+    texts = np.array([words.text(number) for number in value], dtype=object)
+    hovers = hover(shown, ["layer"], words)
+    said = {
+        "text": texts,
+        "textposition": "outside",
+        "hovertext": hovers,
+        "hovertemplate": "%{hovertext}<extra></extra>",
+    }
+    bars = go.Bar(x=places, y=value, marker={"color": ACCENT}, width=0.6, showlegend=False, **said)
+    line = {"color": REFERENCE, "dash": "dot", "width": 1.8}
+    null = go.Scatter(x=places, y=shown["null"].to_numpy(float), mode="lines+markers", line=line, name=words.null)
+    figure = go.Figure([bars, null.update(marker={"size": 4}, hoverinfo="skip", showlegend=True)])
+    ticks_at, names = ticks(shown["layer"])
+    figure.update_xaxes(title_text="layer", tickvals=ticks_at, ticktext=names, showgrid=False)
+    most = max(1.0, float(np.nan_to_num(value).max()), float(np.nan_to_num(shown["null"].to_numpy(float)).max()))
+    figure.update_yaxes(title_text=words.name, range=[0, 1.25 * most], dtick=1)
+    return finish(figure, "Experts in common, layer by layer", subtitle(shown), height=300)
 
 
 def balance_loss_tokens(table: pd.DataFrame, *, document: int = 0, chunk: int = 0) -> go.Figure:

@@ -119,11 +119,14 @@ def set_jaccard(repeats: ArrayLike) -> Floats:
     return ratio(counts.sum(-2) @ (common / either), counts.sum((-1, -2)))
 
 
-def uniform_jaccard(num_experts: int, chosen: int) -> float:
-    """What `set_jaccard` is for two sets of K drawn uniformly, apart from each other (hypergeometric)."""
-    total = comb(num_experts, chosen)
-    ways = (comb(chosen, c) * comb(num_experts - chosen, chosen - c) * c / (2 * chosen - c) for c in range(chosen + 1))
-    return sum(ways) / total
+def uniform_jaccard(num_experts: int, chosen: int, other: int | None = None) -> float:
+    """What `set_jaccard` is for two sets of K drawn uniformly, apart from each other (hypergeometric).
+
+    The second set may have `other` experts instead.
+    """
+    second = chosen if other is None else other
+    ways = (comb(chosen, c) * comb(num_experts - chosen, second - c) for c in range(min(chosen, second) + 1))
+    return sum(count * c / (chosen + second - c) for c, count in enumerate(ways)) / comb(num_experts, second)
 
 
 def buddy_share(pairs: ArrayLike) -> Floats:

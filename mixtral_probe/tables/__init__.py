@@ -23,6 +23,7 @@ from mixtral_probe.tables.per_token import balance_loss_tokens, routes
 from mixtral_probe.tables.placement import placement_simulation
 from mixtral_probe.tables.real_mixtral import real_mixtral_load
 from mixtral_probe.tables.registry import COLUMNS, TABLES, TableSpec
+from mixtral_probe.tables.route_overlap import route_overlap
 from mixtral_probe.tables.saliency import expert_contexts, promoted_tokens, saliency
 from mixtral_probe.tables.similarity import expert_similarity, expert_subsets, norm_gate_ranks
 from mixtral_probe.tables.skipping import skipping_simulation
@@ -76,6 +77,7 @@ __all__ = [
     "promoted_tokens",
     "real_mixtral_load",
     "repetition",
+    "route_overlap",
     "router_confidence",
     "router_confidence_histogram",
     "routes",
