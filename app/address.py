@@ -56,7 +56,7 @@ def keep(
         found = {named(option): option for option in options}
         state[key] = found.get(asked, fallback)
         if asked and asked not in found:
-            _refuse(key, asked, named(fallback))
+            refuse(key, asked, named(fallback))
     elif key not in state["address_drawn"]:
         # On another page it is another widget, which takes over only what is set.
         state[key] = state[key]
@@ -104,8 +104,11 @@ def write() -> None:
         st.query_params.from_dict(query())
 
 
-def _refuse(key: str, asked: str, shown: str) -> None:
-    """One sentence; what was asked for is somebody's text, so it is shown as code, which is never markup."""
+def refuse(key: str, asked: str, shown: str) -> None:
+    """Tell in one sentence that what the address asks for is not here.
+
+    It is somebody's text, so it is shown as code, which is never markup.
+    """
     code = " ".join(asked.replace("`", "'").split())[:60]
     instead = f"; `{shown}` is shown" if shown else ""
     st.warning(f"The address names the {key.replace('_', ' ')} `{code}`, which is not here{instead}.")

@@ -61,6 +61,28 @@ def picked(shown: Shown) -> int | None:
     return row
 
 
+def beside_layer(chosen: controls.Chosen) -> int | None:
+    """Draw the choice of a second layer for the same text; None for none."""
+    layers = [layer for layer in chosen.stats.layers if layer != chosen.layer]
+    if not layers:
+        return None
+    if st.session_state.get("beside_layer") == chosen.layer:
+        # Chosen on the left since, which is no mistake in the address.
+        st.session_state["beside_layer"] = None
+        address.query().pop("beside_layer", None)
+    options = [None, *layers]
+    address.keep("beside_layer", options, named=lambda layer: "" if layer is None else str(layer))
+    beside: int | None = st.selectbox(
+        "Beside layer",
+        options,
+        format_func=lambda layer: "none beside" if layer is None else f"beside layer {layer}",
+        key="beside_layer",
+        label_visibility="collapsed",
+        width=200,
+    )
+    return beside
+
+
 def pick(row: int) -> None:
     """Pick a token of the shown document; for callbacks."""
     st.session_state["picked"] = row

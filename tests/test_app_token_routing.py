@@ -110,3 +110,80 @@ def test_units_without_a_selected_token_are_dimmed():
         token.row for token in strip.by_unit(trace, whole, strip.Window(0, 20), layer=0)
     ]
     assert [token.row for token in drawn if not token.dim] == [8, 9]
+
+
+def shared_by_hand(trace, a, b):
+    return [len(set(trace.expert_ids[layer, a]) & set(trace.expert_ids[layer, b])) for layer in range(3)]
+
+
+def test_a_pinned_token_stays_beside_the_next_one_picked(monkeypatch, trace_path):
+    test = clean(opened(monkeypatch, trace_path, page="token_routing", query={"document": "2", "picked": "7"}))
+    clean(test.button(key="pin_token").click().run())
+    assert test.query_params["pinned_token"] in ("2.7", ["2.7"])
+    assert "route_overlap" not in str([chart.key for chart in test.get("plotly_chart")])
+    import documents
+
+    monkeypatch.setattr(documents, "picked", lambda shown: 9)
+    clean(test.run())
+    page = texts(test)
+    assert "document 2 · position 7" in page
+    assert "document 2 · position 9" in page
+    shared = shared_by_hand(Trace.load(trace_path), 127, 129)
+    assert [metric.value for metric in test.metric if metric.label == "experts in common"] == [str(sum(shared))]
+    clean(test.toggle(key="route_overlap_table").set_value(True).run())
+    table = next(frame.value for frame in test.dataframe if "shared_experts" in set(frame.value.get("metric", [])))
+    table = table[table["metric"] == "shared_experts"]
+    assert table["value"].tolist() == [*shared, sum(shared)]
+    assert table["null"].tolist() == [1, 1, 1, 3]  # K^2 / E = 2 * 2 / 4
+    clean(test.button(key="unpin_token").click().run())
+    assert "pinned_token" not in test.query_params
+    assert "document 2 · position 7" not in texts(test)
+
+
+def test_a_link_holds_the_pinned_token_of_another_document(monkeypatch, trace_path):
+    query = {"document": "1", "picked": "3", "pinned_token": "2.7"}
+    test = clean(opened(monkeypatch, trace_path, page="token_routing", query=query))
+    assert "document 2 · position 7" in texts(test)
+    assert "document 1 · position 3" in texts(test)
+    shared = shared_by_hand(Trace.load(trace_path), 127, 63)
+    assert str(sum(shared)) in [metric.value for metric in test.metric]
+
+
+@pytest.mark.parametrize("asked", ["9.0", "2.60", "2", "**x**"])
+def test_a_pinned_token_that_is_not_there_is_told_of_and_forgotten(monkeypatch, trace_path, asked):
+    test = clean(opened(monkeypatch, trace_path, page="token_routing", query={"pinned_token": asked}))
+    assert [note.value for note in test.warning] == [
+        f"The address names the pinned token `{asked}`, which is not here."
+    ]
+    assert "pinned_token" not in test.query_params
+    clean(test.run())
+    assert not test.warning
+
+
+def test_the_same_text_by_a_second_layer(monkeypatch, trace_path):
+    drawn = {}
+    on_path()
+    import token_strip
+
+    def kept(tokens, key, label, **_):
+        drawn[key] = (label, [token.color for token in tokens])
+
+    monkeypatch.setattr(token_strip, "show", kept)
+    query = {"document": "2", "layer": "1", "beside_layer": "2"}
+    test = clean(opened(monkeypatch, trace_path, page="token_routing", query=query))
+    from mixtral_probe.figures import expert_colors
+
+    trace = Trace.load(trace_path)
+    for key, layer in (("strip", 1), ("strip_beside", 2)):
+        label, colors = drawn[key]
+        assert label.endswith(f"layer {layer}")
+        assert colors == [expert_colors(4)[first] for first in trace.expert_ids[layer, 120:145, 0]]
+    assert test.query_params["beside_layer"] in ("2", ["2"])
+    drawn.clear()
+    clean(test.selectbox(key="beside_layer").set_value(None).run())
+    assert list(drawn) == ["strip"]
+    assert "beside_layer" not in test.query_params
+    clean(test.selectbox(key="beside_layer").set_value(0).run())
+    clean(test.select_slider(key="layer").set_value(0).run())
+    assert test.session_state["beside_layer"] is None
+    assert not test.warning

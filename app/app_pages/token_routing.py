@@ -8,10 +8,11 @@ import pandas as pd
 import sources
 import streamlit as st
 import swatches
+import token_routes
 import token_strip
 import words
 
-from mixtral_probe import figures, strip, tables
+from mixtral_probe import strip
 from mixtral_probe.trace import UNITS
 
 chosen = controls.chosen()
@@ -26,47 +27,53 @@ ranks = sources.document_table(chosen.source, "load_by_rank", shown.number, chos
 
 names = ["first choice", "second choice", *(f"choice {rank + 1}" for rank in range(2, 64))]
 rank = words.one_of("Colour by", range(chosen.stats.num_experts_per_tok), "rank", named=names.__getitem__)
-in_document = words.rows(ranks, layer=chosen.layer, rank=rank, group="all")
-in_group = words.rows(chosen.table("load_by_rank"), layer=chosen.layer, rank=rank, group=chosen.group)
-swatches.experts(in_document, in_group, chosen.group)
-
-unit = words.one_of("Granularity", UNITS, "unit")
-units = None
-picked = documents.picked(shown)
-if unit == UNITS[0]:
-    tokens = strip.by_expert(shown.trace, routes, shown.window, layer=chosen.layer, row=chosen.row, rank=rank)
-    if chosen.where is not None:
-        kept = shown.window.rows_of(words.rows(counted, layer=chosen.layer), shown.trace)["row"]
-        tokens = strip.dimmed(tokens, set(kept.tolist()))
-    coloured = names[rank]
-else:
+with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+    unit = words.one_of("Granularity", UNITS, "unit")
+    beside = documents.beside_layer(chosen)
+whole, units = routes, None
+if unit != UNITS[0]:
     whole, units = (sources.unit_table(chosen.source, shown.number, unit, where) for where in (None, chosen.where))
-    tokens = strip.by_unit(shown.trace, whole, shown.window, layer=chosen.layer, selected=units)
-    coloured = f"the expert with the largest share of each {unit}'s gate weights"
-with st.container(border=True):
-    label = f"Text of document {shown.number} coloured by expert at layer {chosen.layer}"
-    token_strip.show(tokens, "strip", label, mark=picked, on_pick=documents.pick)
-dimmed = "" if chosen.where is None else "What **Where** leaves out is dimmed. "
-st.caption(
-    f"{shown.scope} · layer {chosen.layer} · {coloured} · n = {len(tokens):,} {unit}s. {dimmed}"
-    "Hover, or go through the tokens with the arrow keys, for logits, weights and margin; click one for its route."
-)
+picked = documents.picked(shown)
 
-row = picked if picked is not None else next((token.row for token in tokens if not token.special), None)
+
+def _coloured(layer: int, key: str) -> None:
+    """The legend and the text of one layer."""
+    in_document = words.rows(ranks, layer=layer, rank=rank, group="all")
+    in_group = words.rows(chosen.table("load_by_rank"), layer=layer, rank=rank, group=chosen.group)
+    swatches.experts(in_document, in_group, chosen.group)
+    if units is None:
+        row = chosen.stats.layers.index(layer)
+        tokens = strip.by_expert(shown.trace, whole, shown.window, layer=layer, row=row, rank=rank)
+        if chosen.where is not None:
+            kept = shown.window.rows_of(words.rows(counted, layer=layer), shown.trace)["row"]
+            tokens = strip.dimmed(tokens, set(kept.tolist()))
+        coloured = names[rank]
+    else:
+        tokens = strip.by_unit(shown.trace, whole, shown.window, layer=layer, selected=units)
+        coloured = f"the expert with the largest share of each {unit}'s gate weights"
+    with st.container(border=True):
+        label = f"Text of document {shown.number} coloured by expert at layer {layer}"
+        token_strip.show(tokens, key, label, mark=picked, on_pick=documents.pick)
+    dimmed = "" if chosen.where is None else "What **Where** leaves out is dimmed. "
+    st.caption(f"{shown.scope} · layer {layer} · {coloured} · n = {len(tokens):,} {unit}s. {dimmed}")
+
+
+if beside is None:
+    _coloured(chosen.layer, "strip")
+else:
+    columns = st.columns(2, gap="large")
+    for column, layer, key in zip(columns, (chosen.layer, beside), ("strip", "strip_beside"), strict=True):
+        with column:
+            st.subheader(f"Layer {layer}", anchor=False)
+            _coloured(layer, key)
+    st.caption("Experts of different layers are different networks: the same colour in both is the same number only.")
+st.caption("Hover, or use the arrow keys, for a token's logits, weights and margin; click it for its route.")
+
+special = shown.trace.tokens["special"].to_numpy(dtype=bool)
+rows = range(shown.window.start, shown.window.stop)
+row = picked if picked is not None else next((row for row in rows if not special[row]), None)
 if row is not None:
-    # Column by column: a row of all of them would need one dtype, which texts with lone surrogates have not.
-    chunk, position = (int(shown.trace.tokens[name].iloc[row]) for name in ("chunk", "position"))
-    own = routes[((routes["chunk"] == chunk) & (routes["position"] == position)).to_numpy(dtype=bool)]
-    if len(own):
-        route = figures.token_route(
-            shown.with_number(own),
-            document=shown.number,
-            chunk=chunk,
-            position=position,
-            num_experts=chosen.stats.num_experts,
-            logits=tables.token_logits(shown.trace, chunk=chunk, position=position),
-        )
-        charts.show(route, shown.with_number(own), "route", f"route_document_{shown.number}_token_{row}")
+    token_routes.section(chosen, shown, row)
 
 found_tokens.section(chosen, shown, row)
 
