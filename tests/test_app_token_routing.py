@@ -121,9 +121,7 @@ def test_a_pinned_token_stays_beside_the_next_one_picked(monkeypatch, trace_path
     clean(test.button(key="pin_token").click().run())
     assert test.query_params["pinned_token"] in ("2.7", ["2.7"])
     assert "route_overlap" not in str([chart.key for chart in test.get("plotly_chart")])
-    import documents
-
-    monkeypatch.setattr(documents, "picked", lambda shown: 9)
+    test.session_state["picked"] = 9
     clean(test.run())
     page = texts(test)
     assert "document 2 · position 7" in page

@@ -83,7 +83,7 @@ METRICS = {
     "set_overlap": Words("experts in common", ".1%", _CHANCE),
     "first_agreement": Words("same first choice", ".1%", _CHANCE),
     "same_set": Words("same experts", ".1%", _CHANCE),
-    "set_jaccard": Words("experts of both / of either", ".3g", _CHANCE),
+    "set_jaccard": Words("of both / of either", ".3g", _CHANCE),
     "shared_experts": Words("experts in common", ".3g", _CHANCE),
     "set_hamming": Words("experts of one alone", ".3g", _CHANCE),
     "any_layer_differs": Words("tokens that differ in any layer", ".1%", _CHANCE),
