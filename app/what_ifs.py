@@ -26,13 +26,12 @@ def run(text: str, typed: tuple[str, ...], generate: int | None = None) -> WhatI
     Raises:
         InputError: an edit is none, or fits neither model nor text.
     """
-    made = [edits.parse(one) for one in typed]
-    return models.embedded().what_if([{"id": "typed text", "text": text}], made, generate=generate)
+    return models.embedded().what_if([{"id": "typed text", "text": text}], _parsed(typed), generate=generate)
 
 
 def file(typed: Sequence[str]) -> str:
     """The edits as the file that `edits.load` and the command line read."""
-    return edits.to_json([edits.parse(one) for one in typed])
+    return edits.to_json(_parsed(typed))
 
 
 def lines(content: str) -> str:
@@ -41,4 +40,9 @@ def lines(content: str) -> str:
     Raises:
         InputError: it is none.
     """
-    return "\n".join(edits.spell(one) for one in edits.from_json(content))
+    return "\n".join(edits.spell(one) for one in edits.from_json(content, replay=False))
+
+
+def _parsed(typed: Sequence[str]) -> list[edits.Edit]:
+    """The address and files come from anybody, so they may not have a path opened on this machine."""
+    return [edits.parse(one, replay=False) for one in typed]

@@ -1,10 +1,12 @@
 """The page What-if shows what `Probe.what_if` finds, keeps the edit in the address, and mixes up nobody's edits."""
 
+import json
+
 import pytest
 from app_traces import clean, on_path, opened, routed_trace, texts
 from browser_runs import PATIENCE, chromium, dashboard, needs_chromium
 
-from mixtral_probe import Probe, edits
+from mixtral_probe import InputError, Probe, edits
 
 on_path()
 
@@ -104,6 +106,17 @@ def test_a_mistake_is_one_sentence(monkeypatch, trace_path, query, said):
     test = page(monkeypatch, trace_path, **query)
     assert not test.exception
     assert said in " ".join(error.value for error in test.error)
+
+
+@pytest.mark.parametrize("key", ["more", "pinned"])
+def test_an_address_opens_nothing_on_this_machine(monkeypatch, trace_path, tmp_path, key):
+    for path in (trace_path, tmp_path / "nothing.trace"):
+        typed = f"replay_routing trace={path}"
+        test = page(monkeypatch, trace_path, **{key: typed})
+        assert "which is not done here" in " ".join(error.value for error in test.error)
+        saved = json.dumps({"format": "mixtral-probe edits", "edits": [{"edit": "replay_routing", "trace": str(path)}]})
+        with pytest.raises(InputError, match="which is not done here"):
+            what_ifs.lines(saved)
 
 
 @pytest.mark.parametrize("query", [{"edit": "none"}, {"text": "\n"}])

@@ -36,7 +36,7 @@ def test_tab_reaches_navigation_where_and_the_text(browser, address, query):  # 
             reached.append(page.evaluate(FOCUS))
         names = {name for name, _, _ in reached}
         assert {"Where"} <= names, reached
-        assert any("Expert load" in name for name in names), reached
+        assert any("Expert load" in (name or "") for name in names), reached
         assert any(kind == "token" for _, kind, _ in reached), reached
         hidden = [name for name, kind, seen in reached if not seen and kind in ("A", "token")]
         assert hidden == []

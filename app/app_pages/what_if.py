@@ -94,7 +94,7 @@ def _show(text: str, typed: list[str], key: str) -> None:
         st.error(str(error))
         return
     for sentence in found.meta["sentences"]:
-        st.markdown(f"- {sentence}")
+        st.text(sentence[:1].upper() + sentence[1:])
     table = found.table()
     whole = table[table[["layer", "expert", "document"]].isna().all(axis=1) & (table["run"] == "edited")]
     words.numbers(whole, METRICS)

@@ -46,8 +46,12 @@ def to_json(edits: Sequence[Edit]) -> str:
     return _Sheet(edits=tuple(plain(edit) for edit in edits)).model_dump_json(indent=1) + "\n"
 
 
-def from_json(text: str) -> tuple[Edit, ...]:
+def from_json(text: str, *, replay: bool = True) -> tuple[Edit, ...]:
     """Edits of a text that ``to_json`` made.
+
+    Args:
+        text: JSON.
+        replay: whether it may name a trace, which is then opened; not for text that comes from somebody else.
 
     Raises:
         InputError: it is none, of a newer version, or an edit breaks a rule.
@@ -63,7 +67,7 @@ def from_json(text: str) -> tuple[Edit, ...]:
             f"these edits are of schema version {sheet.schema_version}, but this program reads up to {EDITS_VERSION}: "
             "install a newer mixtral-probe"
         )
-    return tuple(made(fields) for fields in sheet.edits)
+    return tuple(made(fields, replay=replay) for fields in sheet.edits)
 
 
 def save(edits: Sequence[Edit], path: str | PathLike[str]) -> Path:
@@ -110,8 +114,8 @@ def _layer(edit: Edit) -> Any:
     return edit.layer if edit.layer == "all" else list(edit.layer)
 
 
-def made(fields: Mapping[str, Any]) -> Edit:
-    """The edit of an object as it stands in a file.
+def made(fields: Mapping[str, Any], *, replay: bool = True) -> Edit:
+    """The edit of an object as it stands in a file; ``replay`` as in ``from_json``.
 
     Raises:
         InputError: there is no such edit, or a field breaks a rule.
@@ -119,4 +123,6 @@ def made(fields: Mapping[str, Any]) -> Edit:
     kind = KINDS.get(str(fields.get("edit")))
     if kind is None:
         raise InputError(f"an edit must be one of {', '.join(KINDS)}, but it is {fields.get('edit')!r}")
+    if kind is ReplayRouting and not replay:
+        raise InputError("replay_routing opens a trace on disk, which is not done here: use the command line or Python")
     return kind(**{name: value for name, value in fields.items() if name != "edit"})

@@ -15,11 +15,12 @@ _RANGE = re.compile(r"(\d{1,9})(?:\.\.(\d{1,9}))?")
 _LABEL = "document."
 
 
-def parse(text: str) -> Edit:
+def parse(text: str, *, replay: bool = True) -> Edit:
     """An edit as one types it: its name in files, then its fields.
 
     Whole numbers are written `3`, `0,3` or `2..4`, the ends included; a condition on a label as `document.domain=code`
-    or `document.domain=code,prose`; a value with spaces in quotes.
+    or `document.domain=code,prose`; a value with spaces in quotes. Without `replay`, an edit that names a trace, which
+    would be opened, is refused.
 
     >>> parse("mask_expert expert=3 layer=2..4")
     MaskExpert(layer=(2, 3, 4), expert=(3,))
@@ -43,7 +44,7 @@ def parse(text: str) -> Edit:
             labels[field.removeprefix(_LABEL)] = tuple(value.split(","))
         else:
             fields[field] = _value(field, value)
-    return made(fields | ({"document": labels} if labels else {}))
+    return made(fields | ({"document": labels} if labels else {}), replay=replay)
 
 
 def spell(edit: Edit) -> str:
