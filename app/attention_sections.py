@@ -60,7 +60,7 @@ def _finding(rows: pd.DataFrame, metric: str, largest: bool, name: str) -> None:
     text = f"{words_of(metric).name} {words_of(metric).text(row['value'])} (even: {words_of(metric).text(row['null'])})"
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="medium"):
         st.markdown(f"**{name}**: layer {layer}, head {head}  \n:small[{text}]", width="stretch")
-        if st.button("Show", key=f"attention_find_{metric}", help=f"Choose layer {layer}, head {head}"):
+        if st.button(f"Show head {head} of layer {layer}", key=f"attention_find_{metric}"):
             _go(layer, head)
 
 

@@ -32,8 +32,15 @@ def show(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> None:
         key: of its widgets.
         name: of the CSV.
     """
-    st.plotly_chart(_headed(figure), theme=None, key=f"{key}_chart", config=_CONFIG)
+    bare = _headed(figure)
+    with st.container(key=f"panels_{key}") if _across(bare) > 1 else st.container():
+        st.plotly_chart(bare, theme=None, key=f"{key}_chart", config=_CONFIG)
     table_and_csv(table, key, name)
+
+
+def _across(figure: go.Figure) -> int:
+    """Panels side by side."""
+    return len({axis.domain for axis in figure.select_xaxes()})
 
 
 def navigator(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> tuple[Any, ...] | None:

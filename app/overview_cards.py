@@ -5,6 +5,7 @@ from typing import Any
 
 import address
 import controls
+import pandas as pd
 import settings
 import streamlit as st
 
@@ -12,14 +13,14 @@ from mixtral_probe import Trace
 from mixtral_probe.report.headlines import headline, telling_row
 
 _FINDINGS = {
-    "expert_load": "expert_load",
-    "balance": "expert_load",
-    "domain_specialization": "specialization",
-    "router_confidence": "token_routing",
-    "balance_loss": "balance_loss",
-    "balance_loss_breakdown": "balance_loss",
+    "expert_load": ("expert_load", "See the load"),
+    "balance": ("expert_load", "See the balance"),
+    "domain_specialization": ("specialization", "See the domains"),
+    "router_confidence": ("token_routing", "See the routing"),
+    "balance_loss": ("balance_loss", "See the loss"),
+    "balance_loss_breakdown": ("balance_loss", "See its parts"),
 }
-"""Table a sentence is made from, and the page that shows more of it."""
+"""Table a sentence is made from, the page that shows more of it, and the button that goes there."""
 _KEYS = ("layer", "expert", "group")
 
 
@@ -35,17 +36,18 @@ def run_in_words(trace: Trace) -> str:
 
 def findings(chosen: controls.Chosen) -> None:
     """A sentence per table, each with the way to its page."""
-    for name, page in _FINDINGS.items():
+    for name in _FINDINGS:
         table = chosen.table(name)
         if sentence := headline(name, table):
-            _finding(name, page, sentence, telling_row(name, table))
+            _finding(name, sentence, telling_row(name, table))
 
 
-def _finding(name: str, page: str, sentence: str, row: dict[str, Any] | None) -> None:
+def _finding(name: str, sentence: str, row: dict[str, Any] | None) -> None:
+    page, look = _FINDINGS[name]
     file = settings.PAGES / f"{page}.py"
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="medium"):
         st.html(f'<p class="finding">{escape(sentence)}</p>', width="stretch")
-        if file.is_file() and st.button("Look", key=f"finding_{name}", help=f"Open {page.replace('_', ' ')} there"):
+        if file.is_file() and st.button(look, key=f"finding_{name}", width="content"):
             controls.wish(**{key: _plain(row[key]) for key in _KEYS if row is not None and key in row})
             st.switch_page(str(file.relative_to(settings.APP)), query_params=address.query())
 
@@ -82,13 +84,46 @@ def data_card(trace: Trace) -> dict[str, str]:
         "documents": f"{trace.num_documents:,}",
         "tokens": f"{trace.num_tokens:,}",
         "recorded": trace.meta.created,
-        "attention": ", ".join(f"layer {layer}" for layer in trace.attention_layers) or "not recorded",
+        "attention": _layers(trace),
+        **{label: _summary(_counts(trace, label)) for label in trace.labels},
     }
-    for label in trace.labels:
-        counts = trace.documents[label].astype(str).value_counts().sort_index()
-        few = len(counts) <= settings.LABEL_VALUES
-        card[label] = ", ".join(f"{v} {n}" for v, n in counts.items()) if few else f"{len(counts):,} values"
     return {name: str(value) for name, value in card.items() if value}
+
+
+def labels(trace: Trace) -> None:
+    """All values of the labels that the card only sums up, behind an expander."""
+    long = {label: counts for label in trace.labels if not _fits(counts := _counts(trace, label))}
+    if not long:
+        return
+    with st.expander("All values of the labels with long lists"):
+        for label, counts in long.items():
+            table = counts.rename_axis(label).reset_index(name="documents")
+            st.dataframe(table.head(settings.ROWS_SHOWN), hide_index=True, key=f"label_{label}")
+
+
+def _counts(trace: Trace, label: str) -> pd.Series:
+    """Documents by value of a label, the commonest first."""
+    counts = trace.documents[label].astype(str).value_counts()
+    return counts.sort_index().sort_values(ascending=False, kind="stable")
+
+
+def _fits(counts: pd.Series) -> bool:
+    return len(counts) <= settings.LABEL_VALUES and len(_listed(counts)) <= settings.LABEL_CHARACTERS
+
+
+def _summary(counts: pd.Series) -> str:
+    return _listed(counts) if _fits(counts) else f"{len(counts):,} values, in the list below"
+
+
+def _listed(counts: pd.Series) -> str:
+    return ", ".join(f"{value} {number}" for value, number in counts.items())
+
+
+def _layers(trace: Trace) -> str:
+    recorded = trace.attention_layers
+    if len(recorded) == trace.num_layers:
+        return "of all layers"
+    return f"of layers {', '.join(map(str, recorded))}" if recorded else "not recorded"
 
 
 def facts(card: dict[str, str]) -> None:

@@ -19,6 +19,8 @@ ROWS_SHOWN = 5_000
 """Rows of a table on screen; its CSV has all."""
 LABEL_VALUES = 20
 """Values of a label that the overview names one by one."""
+LABEL_CHARACTERS = 220
+"""Of those values together."""
 WHOLE_TRACE_TOKENS = 200_000
 """Up to this many tokens, tables with a row per token are made of the whole trace; above, of one document."""
 

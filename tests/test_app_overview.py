@@ -54,3 +54,13 @@ def test_the_card_lists_the_parameters_of_each_part(monkeypatch, tmp_path):
     html = texts(clean(opened(monkeypatch, path)))
     assert "<dt>– experts</dt><dd>150 (75.0%)</dd><dt>– head</dt><dd>50 (25.0%)</dd>" in html
     assert "<dt>active for each token</dt><dd>90 (45.0%)</dd>" in html
+
+
+def test_long_lists_of_labels_are_summed_up_and_listed_below(monkeypatch, tmp_path):
+    trace = routed_trace()
+    sources = [f"{'a long name of a source ' * 4}{number}" for number in range(len(trace.documents))]
+    path = dataclasses.replace(trace, documents=trace.documents.assign(source=sources)).save(tmp_path / "long.trace")
+    test = clean(opened(monkeypatch, path))
+    assert f"<dt>source</dt><dd>{len(sources)} values, in the list below</dd>" in texts(test)
+    assert test.expander[0].label == "All values of the labels with long lists"
+    assert sorted(test.expander[0].dataframe[0].value["source"]) == sorted(sources)

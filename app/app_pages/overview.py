@@ -20,3 +20,4 @@ with left:
 with right:
     st.header("The texts", anchor=False)
     overview_cards.facts(overview_cards.data_card(chosen.trace))
+    overview_cards.labels(chosen.trace)

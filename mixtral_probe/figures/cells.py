@@ -225,8 +225,8 @@ def _axes(figure: go.Figure, names: dict[str, list[object]], way: CellMap, title
         places, texts = ticks(names[axis], most)
         update(tickvals=places, ticktext=texts, showgrid=False, range=[-0.5, len(names[axis]) - 0.5])
     figure.update_yaxes(range=[len(names[way.y]) - 0.5, -0.5])
-    figure.update_xaxes(title_text=label(way.x), row=-(-len(titles) // across))
-    figure.update_yaxes(title_text=label(way.y), col=1)
+    figure.update_xaxes(title_text=label(way.x.replace("_", " ")), row=-(-len(titles) // across))
+    figure.update_yaxes(title_text=label(way.y.replace("_", " ")), col=1)
 
 
 def _color_axis(shown: pd.DataFrame, words: Words, centred: bool, height: int) -> dict[str, object]:

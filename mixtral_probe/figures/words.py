@@ -113,11 +113,18 @@ METRICS = {
     "coactivation_jaccard": Words("both / either", ".2g", "no preference"),
     "coactivation_lift": Words("lift", ".3g", "no preference"),
     "joint_share": Words("share of tokens", ".2%", "independent layers"),
+    "transition_probability": Words("share of the expert's tokens", ".1%", "independent layers"),
+    "transition_lift": Words("lift", ".3g", "independent layers"),
+    "cramers_v": Words("Cramér's V", ".3g", "independent layers"),
     "lookup_accuracy": Words("told by the layer before", ".1%", "best single guess"),
     "path_share": Words("share of tokens", ".2%", "independent layers"),
+    "path_entropy_bits": Words("entropy of the ways, bits", ".3g", "independent layers"),
+    "distinct_paths": Words("different ways", ",.0f", "independent layers"),
     "hit_rate": Words("hit rate", ".1%", _CHANCE),
     "hit_rate_sequential": Words("hit rate, one after another", ".1%", _CHANCE),
     "rank_imbalance": Words("busiest device / mean", ".3g", _CHANCE),
+    "rank_imbalance_eplb": Words("busiest device / mean, EPLB", ".3g", _CHANCE),
+    "rank_imbalance_eplb_crossval": Words("busiest device / mean, EPLB tried on other documents", ".3g", _CHANCE),
     "dropped_share": Words("share of choices dropped", ".1%", _CHANCE),
     "saturation": Words("experts of the last step", ".1%", _CHANCE),
     "saturation_first": Words("first choice of the last step", ".1%", _CHANCE),
@@ -208,7 +215,8 @@ def subtitle(frame: pd.DataFrame, more: str = "") -> str:
     if len(counts):
         low, high = f"{counts.min():,}", f"{counts.max():,}"
         size = f"n = {low if low == high else f'{low} – {high}'} tokens"
-    text = " · ".join(label(part) for part in [*([more] if more else []), *shared, size])
+    # Scopes name columns as code, which a figure cannot set.
+    text = " · ".join(label(part.replace("`", "")) for part in [*([more] if more else []), *shared, size])
     return "<br>".join(textwrap.wrap(text, 125))
 
 
