@@ -14,6 +14,7 @@ _KNOWN = {
     "specialization": ("Specialization", ":material/category:"),
     "what_if": ("What-if", ":material/science:"),
     "experts": ("Experts", ":material/badge:"),
+    "serving": ("Serving", ":material/dns:"),
     "compare": ("Compare", ":material/compare_arrows:"),
     "timing": ("Timing", ":material/timer:"),
     "run": ("Run", ":material/play_circle:"),

@@ -1,0 +1,16 @@
+"""Serving: what this routing asks of several devices, of a cache of experts and of experts of limited capacity."""
+
+import controls
+import serving_sections as sections
+import streamlit as st
+import words
+
+chosen = controls.chosen()
+words.title(
+    "Serving",
+    "What this routing would ask of a server: of several devices, a cache of experts, experts of limited capacity.",
+)
+section = words.one_of("Question", list(sections.SECTIONS), "serving", named=lambda name: sections.SECTIONS[name].title)
+st.markdown(sections.SECTIONS[section].about)
+if sections.ready(chosen, section):
+    sections.show(chosen, section)
