@@ -32,8 +32,10 @@ def test_a_cache_has_a_line_for_every_policy(trace, layer):
     table = tables.cache_simulation(trace, by="domain")
     figure = figures.cache_simulation(table, layer=layer, group="law")
     own = pick(table, layer=layer, group="law", metric="hit_rate")
-    for policy in own["policy"].unique():
-        np.testing.assert_array_equal(named(figure, policy).y, pick(own, policy=policy)["value"])
+    names = {"belady": "Belady", "lfu": "LFU", "lru": "LRU", "static": "static: the busiest"}
+    assert set(own["policy"]) == set(names)
+    for policy, name in names.items():
+        np.testing.assert_array_equal(named(figure, name).y, pick(own, policy=policy)["value"])
     np.testing.assert_array_equal(figure.data[0].y, pick(own, policy="lru")["null"])
     with pytest.raises(InputError, match="layer 9 was asked for"):
         figures.cache_simulation(table, layer=9)

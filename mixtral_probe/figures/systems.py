@@ -17,6 +17,9 @@ PLACEMENT = {
 }
 
 
+POLICIES = {"belady": "Belady", "lfu": "LFU", "lru": "LRU", "static": "static: the busiest"}
+
+
 def paths(table: pd.DataFrame, *, group: str = "all") -> go.Figure:
     """The commonest ways through all layers: bars with intervals, and a mark where independent layers would be.
 
@@ -45,7 +48,9 @@ def paths(table: pd.DataFrame, *, group: str = "all") -> go.Figure:
     null = shown["null"].to_numpy(float)
     figure.add_trace(go.Scatter(x=null, y=place, mode="markers", marker=mark, name=words.null, hoverinfo="skip"))
     texts = [label(path) for path in shown["path"]]
-    figure.update_yaxes(tickvals=place, ticktext=texts, range=[len(shown) - 0.4, -0.6], showgrid=False)
+    figure.update_yaxes(
+        tickvals=place, ticktext=texts, range=[len(shown) - 0.4, -0.6], showgrid=False, ticklabelstandoff=5
+    )
     figure.update_xaxes(title_text=words.name, tickformat=".1%", rangemode="tozero")
     return finish(figure, "Commonest paths", subtitle(shown, _only(group)), height=200 + 20 * len(shown))
 
@@ -68,7 +73,9 @@ def cache_simulation(
     figure = go.Figure(null_line(_of_policy(shown, "lru"), "capacity", words.null))
     for policy, color in zip(dict.fromkeys(shown["policy"]), PALETTE, strict=False):
         own = _of_policy(shown, policy)
-        figure.add_trace(line(own, "capacity", ("policy", "capacity"), words, color=color, name=label(policy)))
+        figure.add_trace(
+            line(own, "capacity", ("policy", "capacity"), words, color=color, name=POLICIES.get(policy, label(policy)))
+        )
     figure.update_xaxes(title_text="experts of a layer that fit", showgrid=False, dtick=_step(shown["capacity"].max()))
     figure.update_yaxes(title_text=words.name, tickformat=".0%", rangemode="tozero")
     return finish(figure, f"Expert cache, {_where(layer)}", subtitle(shown, _only(group)), height=400)
@@ -115,7 +122,8 @@ def capacity_simulation(table: pd.DataFrame, *, layer: int | None = None, group:
     shown = shown[shown["bin"].isna().to_numpy(bool)]
     figure = go.Figure(null_line(shown, "capacity_factor", words.null))
     figure.add_trace(line(shown, "capacity_factor", ("capacity_factor",), words, color=ACCENT, name="as it is"))
-    figure.update_xaxes(title_text="capacity factor", showgrid=False)
+    factors = np.unique(shown["capacity_factor"].to_numpy(float))
+    figure.update_xaxes(title_text="capacity factor", showgrid=False, tickvals=factors)
     figure.update_yaxes(title_text=words.name, tickformat=".0%", rangemode="tozero")
     return finish(figure, f"Dropped choices, {_where(layer)}", subtitle(shown, _only(group)), height=400)
 

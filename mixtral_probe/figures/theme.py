@@ -53,7 +53,10 @@ def template(dark: bool = False) -> go.layout.Template:
         },
         modebar={"bgcolor": _CLEAR, "color": muted, "activecolor": ink},
     )
-    data = {"bar": [go.Bar(error_y=whisker)], "scatter": [go.Scatter(error_x=whisker, error_y=whisker)]}
+    data = {
+        "bar": [go.Bar(error_x=whisker, error_y=whisker)],
+        "scatter": [go.Scatter(error_x=whisker, error_y=whisker)],
+    }
     return go.layout.Template(layout=layout, data=data)
 
 
