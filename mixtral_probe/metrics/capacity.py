@@ -4,7 +4,7 @@ from math import ceil
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom
+from scipy.special import bdtrc
 
 Floats = NDArray[np.float64]
 
@@ -33,4 +33,6 @@ def choice_places(ids: ArrayLike, num_experts: int) -> NDArray[np.int64]:
 def expected_drops(tokens: int, num_experts: int, chosen: int, factor: float) -> Floats:
     """[T] share of the choices of each token dropped under uniform top-K routing: P(Binomial(t, K/E) >= capacity)."""
     capacity = expert_capacity(tokens, num_experts, chosen, factor)
-    return binom.sf(capacity - 1, np.arange(tokens), chosen / num_experts)
+    before = np.arange(tokens)
+    tail = bdtrc(capacity - 1, np.maximum(before, capacity), chosen / num_experts)
+    return np.where(before < capacity, 0.0, tail)

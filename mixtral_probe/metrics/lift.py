@@ -6,7 +6,6 @@
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats as distributions
 
 from mixtral_probe.metrics.hypergeometric import upper_tail
 from mixtral_probe.metrics.load import ratio
@@ -55,7 +54,11 @@ def false_discovery_rates(p: ArrayLike) -> Floats:
     values = np.asarray(p, np.float64)
     found, known = np.full(values.shape, np.nan), np.isfinite(values)
     if known.any():
-        found[known] = distributions.false_discovery_control(values[known])
+        order = np.argsort(values[known])
+        scaled = values[known][order] * order.size / np.arange(1, order.size + 1)
+        rates = np.empty(order.size)
+        rates[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+        found[known] = rates
     return found
 
 

@@ -5,7 +5,7 @@ Tokens of one document resemble each other, so documents (in blocks), never toke
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats as distributions
+from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 
@@ -45,6 +45,6 @@ def jackknife_interval(
     spread = np.where(there, change - mean_change[..., None], 0.0)
     variance = (g - 1) / g * np.square(spread).sum(-1)
     effective = np.divide(np.square(m.sum(-1)), np.square(m).sum(-1), out=np.full(g.shape, 2.0), where=enough)
-    half = distributions.t.ppf((1 + level) / 2, np.maximum(effective - 1, 1)) * np.sqrt(variance)
+    half = stdtrit(np.maximum(effective - 1, 1), (1 + level) / 2) * np.sqrt(variance)
     half = np.where(enough, half, np.nan)
     return centre - half, centre + half

@@ -6,8 +6,6 @@ place among the I neurons of the expert means nothing, since permuting them leav
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import kendalltau
 
 from mixtral_probe.metrics.load import ratio
 
@@ -34,6 +32,8 @@ def align_neurons(one: ArrayLike, other: ArrayLike) -> NDArray[np.intp]:
     Args:
         one, other: [I, n] the neurons of two experts.
     """
+    from scipy.optimize import linear_sum_assignment
+
     cosines = _unit(one) @ _unit(other).T
     return linear_sum_assignment(np.nan_to_num(cosines), maximize=True)[1]
 
@@ -48,6 +48,9 @@ def aligned_cosine(one: ArrayLike, other: ArrayLike) -> tuple[float, float]:
         the mean over neurons of the cosine with the neuron that stands for it, in [−1, 1]; and Kendall's tau of the
         order found and the order there was, in [−1, 1]: 1 where every neuron stands for that of its own place.
     """
+    # Only here: importing it takes longer than all else of this package.
+    from scipy.stats import kendalltau
+
     order = align_neurons(one, other)
     cosines = (_unit(one) * _unit(np.asarray(other, np.float64)[order])).sum(-1)
     tau = float(kendalltau(np.arange(len(order)), order).statistic) if len(order) > 1 else 1.0

@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binom
+from scipy.special import bdtr
 
 Floats = NDArray[np.float64]
 
@@ -22,7 +22,7 @@ def median_interval(values: ArrayLike, *, level: float = 0.95) -> tuple[Floats, 
     """
     ordered = np.sort(np.asarray(values, np.float64), axis=-1)
     n = ordered.shape[-1]
-    rank = int(np.sum(2 * binom.cdf(np.arange((n + 1) // 2), n, 0.5) <= 1 - level))  # r - 1 = 0, 1, ...
+    rank = int(np.sum(2 * bdtr(np.arange((n + 1) // 2), n, 0.5) <= 1 - level))  # r - 1 = 0, 1, ...
     if rank == 0:
         nothing = np.full(ordered.shape[:-1], np.nan)
         return nothing, nothing.copy()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats, Sums
@@ -109,7 +109,7 @@ def _chi_squared(view: View) -> pd.DataFrame:
     n, experts = view.total.tokens, view.stats.num_experts
     value = metrics.load_chi_squared(view.total.counts, n)
     free = experts - 1 if view.stats.num_experts_per_tok < experts else 0
-    p = chi2.sf(value, max(free, 1))
+    p = chdtrc(max(free, 1), value)
     about = f"one layer; {view.tokens_scope}; {free} degrees of freedom; no interval: a test; p = "
     told = np.array([f"{about}{own:.3g} if tokens were independent" for own in p.flat], object).reshape(n.shape)
     scope = np.where(n > 0, told, f"one layer; {view.tokens_scope}; not enough data: no tokens")
