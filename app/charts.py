@@ -1,6 +1,7 @@
 """A chart with its table and its CSV."""
 
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,19 @@ _CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d
 def dark() -> bool:
     """Whether the reader's page is dark."""
     return st.context.theme.type == "dark"
+
+
+def fetch_early() -> None:
+    """Have the browser load what draws charts, 4.7 MB, while the first tables are still computed."""
+    if script := drawing_script():
+        st.html(f"<script>import('./static/js/{script}')</script>", unsafe_allow_javascript=True)
+
+
+@cache
+def drawing_script() -> str | None:
+    """The file of Streamlit that draws charts; None where it is called otherwise, and comes with the first chart."""
+    files = sorted((Path(st.__file__).parent / "static" / "static" / "js").glob("PlotlyChart.*.js"))
+    return files[0].name if len(files) == 1 else None
 
 
 def show(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,7 +31,25 @@ FLAGS = (
 STARTS, ROUNDS = 3, 3
 PATIENCE = 120_000
 """Milliseconds."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds and MB that a reader should not have to wait for or a server to hold; None where none is set."""
+
+    switch: float
+    first: float | None = None
+    slide: float | None = None
+    memory: float | None = None
+
+
+LIMITS = {20_000: Limits(switch=1, first=4, slide=0.5), 1_000_000: Limits(switch=2, memory=1_200)}
+"""By the tokens of the trace."""
 CHART = ".js-plotly-plot .main-svg"
+FOUND = """([selector, text]) => [document, ...document.querySelectorAll("*")]
+    .map(part => part === document ? part : part.shadowRoot)
+    .some(root => root && [...root.querySelectorAll(selector)].some(part => part.textContent.includes(text)))"""
+"""Components keep their parts in roots of their own."""
 STILL = "[data-test-script-state=notRunning]"
 
 
@@ -40,34 +59,40 @@ def main() -> None:
         sys.exit("the pages are measured in Chromium, which is not installed: apt-get install chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
-        for tokens in (20_000, 1_000_000):
+        for tokens, limits in LIMITS.items():
             path = big_trace(Path(folder) / f"{tokens}.trace", tokens)
             save_beside(Trace.load(path))
             print(f"{tokens:,} tokens × 8 layers")
-            report(browser, path)
+            report(browser, path, limits)
 
 
-def report(browser: Any, path: Path) -> None:
-    """Print what one trace takes."""
+def report(browser: Any, path: Path, limits: Limits) -> None:
+    """Print what one trace takes, beside what it may take."""
     first: list[float] = []
     for number in range(STARTS):
         with Server(path) as server:
             page, received = listening(browser)
             page.goto(f"{server.address}/expert_load")
-            page.locator(CHART).first.wait_for()
+            seen(page, CHART)
             first.append(time.perf_counter() - server.started)
             if number + 1 == STARTS:
                 page.locator(STILL).wait_for()
                 switches, slides = switch_pages(page), slide(page, server.address)
                 peak = server.memory("VmHWM")
             page.close()
-    print(f"  first chart after start   {median(first):.2f} s")
+    tell("first chart after start", median(first), limits.first)
     for name, seconds in switches.items():
-        print(f"  page switch to {name:<20} {median(seconds):.2f} s")
-    print(f"  page switch, median       {median(median(seconds) for seconds in switches.values()):.2f} s")
-    print(f"  slider to new picture     {median(slides):.2f} s")
-    print(f"  largest message           {max(received) / 1e6:.2f} MB")
-    print(f"  server memory, peak       {peak:.0f} MB")
+        tell(f"page switch to {name}", median(seconds), limits.switch)
+    tell("page switch, median", median(median(seconds) for seconds in switches.values()), limits.switch)
+    tell("slider to new picture", median(slides), limits.slide)
+    tell("largest message", max(received) / 1e6, 2, unit="MB")
+    tell("server memory, peak", peak, limits.memory, unit="MB")
+
+
+def tell(name: str, value: float, limit: float | None, *, unit: str = "s") -> None:
+    """Print a median, or a peak, beside what it may be at most."""
+    beside = "" if limit is None else f"   at most {limit:g} {unit}{'' if value <= limit else ': MISSED'}"
+    print(f"  {name:<30} {value:8.2f} {unit:<2}{beside}")
 
 
 class Server:
@@ -112,6 +137,11 @@ def listening(browser: Any) -> tuple[Page, list[int]]:
     return page, received
 
 
+def seen(page: Page, selector: str, text: str = "") -> None:
+    """Wait for the frame that shows such an element with this text: a locator looks only every half second."""
+    page.wait_for_function(FOUND, arg=[selector, text], polling="raf")
+
+
 def switch_pages(page: Page) -> dict[str, list[float]]:
     """Seconds from a click in the menu until the page stands still, for every page."""
     names = page.get_by_test_id("stSidebarNavLink").all_inner_texts()
@@ -121,8 +151,7 @@ def switch_pages(page: Page) -> dict[str, list[float]]:
         for name in [*names[1:], names[0]]:
             begun = time.perf_counter()
             page.get_by_test_id("stSidebarNavLink").filter(has_text=name).first.click()
-            page.get_by_role("heading", level=1, name=name).first.wait_for()
-            page.locator(STILL).wait_for()
+            seen(page, f"{STILL} h1", name)
             found[name].append(time.perf_counter() - begun)
     return found
 
@@ -136,7 +165,7 @@ def slide(page: Page, address: str) -> list[float]:
     for layer in range(1, 8):
         begun = time.perf_counter()
         page.get_by_role("slider").first.press("ArrowRight")
-        page.locator(f".strip[aria-label*='layer {layer}']").wait_for()
+        seen(page, f".strip[aria-label*='layer {layer}']")
         found.append(time.perf_counter() - begun)
     return found
 

@@ -184,3 +184,12 @@ def test_a_csv_is_the_file_that_the_table_writes(tmp_path):
     table = tables.routes(routed_trace(length=12))
     expected = tables.write_csv(table, tmp_path / "routes.csv").read_bytes()
     assert charts.csv_bytes(table) == expected
+
+
+def test_the_browser_can_fetch_what_draws_charts_before_the_first_one(monkeypatch, tmp_path):
+    import charts
+
+    script = charts.drawing_script()
+    assert script is not None, "this version of Streamlit calls it otherwise: charts come later, but they come"
+    test = clean(opened(monkeypatch, routed_trace().save(tmp_path / "a.trace")))
+    assert any(f"import('./static/js/{script}')" in part.proto.body for part in test.get("html"))
