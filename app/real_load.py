@@ -12,9 +12,16 @@ _MMLU = "mmlu"
 
 
 def section() -> None:
+    """The real model's load, where it is asked for: its charts would keep those above waiting."""
+    st.header("Beside it: the real Mixtral-8x7B", anchor=False)
+    address.keep("real", [False, True], named=lambda shown: "shown" if shown else "")
+    if st.toggle("Show its published load", key="real"):
+        _load()
+
+
+def _load() -> None:
     """The real model's 32 layers over MMLU, and one layer in detail."""
     real = sources.real_mixtral()
-    st.header("Beside it: the real Mixtral-8x7B", anchor=False)
     st.caption(
         "Published routing counts of Mixtral-8x7B (32 layers × 8 experts, 2 per token). By domain: "
         "allenai/OLMoE, `scripts/routing_output/mistral`, 208,896 tokens per domain at layers 0, 7 and 15. "

@@ -4,8 +4,10 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pytest
 from app_traces import APP, ENTRY, bare_trace, clean, on_path, opened, routed_trace, texts
+from routing_cases import pick
 from streamlit.testing.v1 import AppTest
 
 from mixtral_probe import Trace, tables
@@ -193,3 +195,13 @@ def test_the_browser_can_fetch_what_draws_charts_before_the_first_one(monkeypatc
     assert script is not None, "this version of Streamlit calls it otherwise: charts come later, but they come"
     test = clean(opened(monkeypatch, routed_trace().save(tmp_path / "a.trace")))
     assert any(f"import('./static/js/{script}')" in part.proto.body for part in test.get("html"))
+
+
+def test_the_load_of_the_real_model_is_shown_when_asked_for(monkeypatch, tmp_path):
+    test = clean(opened(monkeypatch, routed_trace().save(tmp_path / "a.trace"), page="expert_load"))
+    assert not any(toggle.key == "real_map_table" for toggle in test.toggle)
+    clean(test.toggle(key="real").set_value(True).run())
+    assert test.session_state["address"]["real"] == ["shown"]
+    clean(test.toggle(key="real_map_table").set_value(True).run())
+    real = pick(tables.real_mixtral_load(), group="mmlu", metric="share")
+    np.testing.assert_array_equal(test.dataframe[0].value["value"], real["value"])
