@@ -163,6 +163,7 @@ def _meanings(spec: TableSpec) -> dict[str, str]:
 def _figure(name: str, content: str) -> str:
     height = json.loads(content)["layout"].get("height", 400)
     place = f'<div class="figure" data-figure="figure-{name}" style="--height: {int(height)}px"></div>'
+    place = f'<div class="wide" tabindex="0">{place}</div>'
     return f"{place}\n{_json_script(f'figure-{name}', content)}"
 
 
