@@ -63,10 +63,10 @@ def keep(
     state["address_drawn"][key] = (named, None if always else fallback)
 
 
-def keep_text(key: str) -> None:
+def keep_text(key: str, default: str = "") -> None:
     """As `keep`, for a field in which anything may be written."""
-    st.session_state.setdefault(key, held(key))
-    st.session_state["address_drawn"][key] = (str, "")
+    st.session_state.setdefault(key, held(key) or default)
+    st.session_state["address_drawn"][key] = (str, default)
 
 
 def held(key: str) -> str:

@@ -37,8 +37,8 @@ def page(monkeypatch, trace_path, **query):
     return opened(monkeypatch, trace_path, page="what_if", query={"text": TEXT, **query})
 
 
-def expected(probe, *typed):
-    table = probe.what_if([TEXT], [edits.parse(one) for one in typed]).table()
+def expected(probe, *typed, text=TEXT):
+    table = probe.what_if([text], [edits.parse(one) for one in typed]).table()
     whole = table[table[["layer", "expert", "document"]].isna().all(axis=1) & (table["run"] == "edited")]
     return whole.set_index("metric")
 
@@ -99,7 +99,7 @@ def test_changes_are_added_saved_and_loaded(monkeypatch, trace_path, probe):
     [
         ({"more": "mask_everything"}, "an edit must be one of"),
         ({"more": "mask_expert expert=99"}, "99"),
-        ({"pinned": "temperature temperature=0"}, "temperature"),
+        ({"pinned_edit": "temperature temperature=0"}, "temperature"),
     ],
 )
 def test_a_mistake_is_one_sentence(monkeypatch, trace_path, query, said):
@@ -108,7 +108,7 @@ def test_a_mistake_is_one_sentence(monkeypatch, trace_path, query, said):
     assert said in " ".join(error.value for error in test.error)
 
 
-@pytest.mark.parametrize("key", ["more", "pinned"])
+@pytest.mark.parametrize("key", ["more", "pinned_edit"])
 def test_an_address_opens_nothing_on_this_machine(monkeypatch, trace_path, tmp_path, key):
     for path in (trace_path, tmp_path / "nothing.trace"):
         typed = f"replay_routing trace={path}"
@@ -133,9 +133,24 @@ def test_a_pinned_change_stands_beside(monkeypatch, trace_path, probe):
     assert both == [
         f"{expected(probe, f'mask_expert layer=0..7 expert={one}').loc['loss_change', 'value']:+.3f}" for one in (3, 1)
     ]
-    assert test.query_params["pinned"] == "mask_expert layer=0..7 expert=3"
+    assert test.query_params["pinned_edit"] == "mask_expert layer=0..7 expert=3"
     clean(test.button(key="unpin").click().run())
-    assert "pinned" not in test.query_params
+    assert "pinned_edit" not in test.query_params
+
+
+def test_what_is_pinned_here_is_no_trace_to_compare_with(monkeypatch, trace_path, tmp_path):
+    second = routed_trace(1).save(tmp_path / "second.trace")
+    query = {"pinned_edit": "top_k experts=1", "text": TEXT}
+    test = clean(opened(monkeypatch, trace_path, second, page="what_if", query=query))
+    test = clean(test.switch_page("app_pages/compare.py").run())
+    assert not test.warning
+    assert test.query_params["pinned_edit"] == "top_k experts=1"
+
+
+def test_the_text_offered_at_first_is_not_in_the_address(monkeypatch, trace_path):
+    test = clean(opened(monkeypatch, trace_path, page="what_if"))
+    assert test.text_area(key="text").value == what_ifs.TEXT
+    assert "text" not in test.query_params
 
 
 def test_the_text_is_continued_both_ways(monkeypatch, trace_path, probe):
@@ -160,7 +175,5 @@ class TestInTwoBrowsers:
                 reader.goto(f"{address}/what_if?text={TEXT.strip()}&edit_expert={one}", wait_until="commit")
             for one, reader in seen.items():
                 value = reader.get_by_test_id("stMetric").filter(has_text="change of the loss").first
-                row = probe.what_if([TEXT.strip()], [edits.MaskExpert(layer=range(8), expert=one)]).table()
-                whole = row[row[["layer", "expert", "document"]].isna().all(axis=1) & (row["run"] == "edited")]
-                expected = f"{whole.set_index('metric').loc['loss_change', 'value']:+.3f}"
-                assert expected in value.inner_text().replace("−", "-")
+                row = expected(probe, f"mask_expert layer=0..7 expert={one}", text=TEXT.strip()).loc["loss_change"]
+                assert f"{row['value']:+.3f}" in value.inner_text().replace("−", "-")

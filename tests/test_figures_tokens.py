@@ -71,6 +71,10 @@ def test_labels_are_plain_printable_and_utf8(text):
     assert not set(shown) & set("<>\n\t\r")
 
 
+def test_labels_show_quotation_marks_which_plotly_reads_no_entities_of():
+    assert label("\"'&") == "\"'&amp;"
+
+
 def test_labels_show_spaces_and_line_ends():
     assert label(" a\n") == "␣a↵"
     assert label("  ") == "␣␣"

@@ -1,29 +1,21 @@
 """The notebooks on the published counts run and print the published values."""
 
 import re
-from pathlib import Path
 
 import pytest
+from notebook_runs import assert_short_and_without_outputs, executed, quiet
 
-nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
-nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
-
-ANALYSES = Path(__file__).parents[1] / "analyses"
 NOTEBOOKS = ["real_mixtral"]
-# The kernel's sockets are left to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = quiet
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_is_short_and_has_no_outputs(name):
-    cells = [cell for cell in nbformat.read(ANALYSES / f"{name}.ipynb", 4).cells if cell.cell_type == "code"]
-    assert sum(bool(line.strip()) for cell in cells for line in cell.source.splitlines()) <= 60
-    assert not any(cell.outputs for cell in cells)
+    assert_short_and_without_outputs(name)
 
 
 def test_the_real_mixtral_shows_the_published_numbers(tmp_path):
-    notebook = nbformat.read(ANALYSES / "real_mixtral.ipynb", 4)
-    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    notebook = executed("real_mixtral", tmp_path)
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     printed = "".join(output.get("text", "") for output in outputs)
     # Mixtral of Experts, table 5, and the values of the shelf of formulas, which were computed elsewhere.

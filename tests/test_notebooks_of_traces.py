@@ -1,13 +1,8 @@
 """The notebooks on the traces that come with the project are short and run."""
 
-from pathlib import Path
-
 import pytest
+from notebook_runs import ROOT, assert_short_and_without_outputs, executed, quiet
 
-nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
-nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
-
-ROOT = Path(__file__).parents[1]
 NOTEBOOKS = {
     "domains": "example.trace",
     "expert_load": "example.trace",
@@ -15,21 +10,17 @@ NOTEBOOKS = {
     "saturation": "training_traces",
     "vocabulary": "example.trace",
 }
-# The kernel's sockets are left to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = quiet
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_is_short_and_has_no_outputs(name):
-    cells = [c for c in nbformat.read(ROOT / "analyses" / f"{name}.ipynb", 4).cells if c.cell_type == "code"]
-    assert sum(bool(line.strip()) for cell in cells for line in cell.source.splitlines()) <= 60
-    assert not any(cell.outputs for cell in cells)
+    assert_short_and_without_outputs(name)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs(name, tmp_path):
     if not (ROOT / "data" / NOTEBOOKS[name]).exists():
         pytest.skip(f"data/{NOTEBOOKS[name]} is not here")
-    notebook = nbformat.read(ROOT / "analyses" / f"{name}.ipynb", 4)
-    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    notebook = executed(name, tmp_path)
     assert all(cell.outputs for cell in notebook.cells[2:] if cell.cell_type == "code")

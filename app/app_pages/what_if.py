@@ -17,14 +17,15 @@ words.title(
     "A text run by the embedded model without and with a change, and with a placebo: the same done to as many "
     "assignments drawn at random. What the placebo does too is no effect of this expert.",
 )
+_PINNED = "pinned_edit"
+"""In the address: the pinned edits as they are typed."""
 METRICS = ("loss_change", "divergence_bits", "prediction_changed", "rerouted")
 
 
 def _ask() -> tuple[str, list[str]]:
     """The fields; returns the text and the edits as they are typed."""
     left, right = st.columns([3, 2], gap="large")
-    st.session_state.setdefault("text", address.held("text") or what_ifs.TEXT)
-    address.keep_text("text")
+    address.keep_text("text", what_ifs.TEXT)
     with left:
         text = st.text_area("Text", height=180, max_chars=what_ifs.CHARACTERS, key="text")
     with right:
@@ -75,14 +76,14 @@ def _valid(typed: list[str]) -> bool:
 
 def _pin(typed: list[str]) -> list[str]:
     """The buttons; returns the edits that are pinned."""
-    pinned = address.several("pinned")
+    pinned = address.several(_PINNED)
     with st.container(horizontal=True):
         if st.button("Pin, to compare with another change", key="pin", icon=":material/keep:"):
             pinned = typed
-            address.put("pinned", pinned)
+            address.put(_PINNED, pinned)
         if pinned and st.button("Unpin", key="unpin", icon=":material/keep_off:"):
             pinned = []
-            address.query().pop("pinned", None)
+            address.query().pop(_PINNED, None)
     return pinned
 
 
@@ -96,8 +97,7 @@ def _show(text: str, typed: list[str], key: str) -> None:
     for sentence in found.meta["sentences"]:
         st.text(sentence[:1].upper() + sentence[1:])
     table = found.table()
-    whole = table[table[["layer", "expert", "document"]].isna().all(axis=1) & (table["run"] == "edited")]
-    words.numbers(whole, METRICS)
+    words.numbers(words.rows(found.overall(), run="edited"), METRICS)
     by_token = tables.what_if_tokens(found)
     charts.show(figures.what_if_tokens(by_token), by_token, f"{key}_tokens", "what_if_tokens")
     following = tables.what_if_next_tokens(found)

@@ -13,8 +13,6 @@ from mixtral_probe.cli.shell import print_json
 from mixtral_probe.errors import InputError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from mixtral_probe.engine import WhatIf
     from mixtral_probe.instruments.edits import Edit
 
@@ -58,11 +56,10 @@ def whatif(
         opened_probe(model, device, dtype).what_if, kept="nothing was written", source=source, edits=changes,
         placebo=placebo, seed=seed, generate=generate, window=window,
     )  # fmt: skip
-    table = result.table()
     if as_json:
-        print_json(_facts(result, table))
+        print_json(_facts(result))
     else:
-        typer.echo("\n".join(_lines(result, table)))
+        typer.echo("\n".join(_lines(result)))
     for path in () if out is None else result.write_tables(out.expanduser()):
         typer.echo(f"wrote {path}", err=as_json)
 
@@ -84,13 +81,8 @@ def _check_out(out: Path | None) -> None:
         require_free(out.expanduser())
 
 
-def _whole(table: "pd.DataFrame") -> "pd.DataFrame":
-    """Over all layers and documents: a row for each run and metric."""
-    return table[table["layer"].isna() & table["document"].isna()]
-
-
-def _facts(result: "WhatIf", table: "pd.DataFrame") -> dict[str, Any]:
-    whole = _whole(table).drop(columns=["layer", "expert", "document", "scope"])
+def _facts(result: "WhatIf") -> dict[str, Any]:
+    whole = result.overall().drop(columns=["layer", "expert", "document", "scope"])
     return {
         "model": result.meta["model"]["name"],
         "edits": result.meta["sentences"],
@@ -103,7 +95,7 @@ def _facts(result: "WhatIf", table: "pd.DataFrame") -> dict[str, Any]:
     }
 
 
-def _lines(result: "WhatIf", table: "pd.DataFrame") -> Iterator[str]:
+def _lines(result: "WhatIf") -> Iterator[str]:
     tokens, documents = len(result.axis("token")), len(result.axis("document"))
     yield f"{words.counted(tokens, 'token')} of {words.counted(documents, 'document')}; what if"
     yield from (f"  {sentence}" for sentence in result.meta["sentences"])
@@ -111,7 +103,7 @@ def _lines(result: "WhatIf", table: "pd.DataFrame") -> Iterator[str]:
         yield "placebo"
         yield from (f"  {sentence}" for sentence in result.meta["placebo"])
     yield f"{'change of':18} {'edited':>10} {'95 % interval':>21} {'placebo':>10}"
-    edited = _whole(table).query("run == 'edited'").set_index("metric")
+    edited = result.overall().query("run == 'edited'").set_index("metric")
     for metric, name in SHOWN.items():
         row = edited.loc[metric]
         interval = "–" if row["low"] != row["low"] else f"{row['low']:.4f} – {row['high']:.4f}"

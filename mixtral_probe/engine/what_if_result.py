@@ -31,6 +31,11 @@ class WhatIf(Result):
         """``tables.what_if``."""
         return tables.what_if(self)
 
+    def overall(self) -> Any:
+        """The rows of the table that are about all layers and documents."""
+        table = self.table()
+        return table[table["layer"].isna() & table["document"].isna()]
+
     def to_csv(self, path: str | PathLike[str]) -> Path:
         """Write the table as a CSV; returns the path."""
         return tables.write_csv(self.table(), path)
@@ -60,8 +65,7 @@ class WhatIf(Result):
 
     def __repr__(self) -> str:
         lines = ["What if " + "; ".join(self.meta["sentences"])]
-        table = self.table()
-        whole = table[table["layer"].isna() & table["document"].isna()]
+        whole = self.overall()
         for metric in ("loss_change", "divergence_bits", "prediction_changed", "rerouted"):
             edited, placebo = (whole[(whole["run"] == run) & (whole["metric"] == metric)] for run in RUNS[1:])
             beside = f"   placebo {_number(placebo.iloc[0])}" if len(placebo) else ""
