@@ -121,7 +121,7 @@ def _describe(source: sources.Source, trace: Trace) -> None:
     model = trace.meta.model.get("name") or "a model without a name"
     st.caption(
         f"**{model}** · {trace.num_layers} layers × {trace.num_experts} experts, {trace.num_experts_per_tok} per token"
-        f"  \n{trace.num_documents:,} documents · {trace.num_tokens:,} tokens"
+        f"  \n{trace.num_documents:,} document{'s' * (trace.num_documents != 1)} · {trace.num_tokens:,} tokens"
     )
 
 

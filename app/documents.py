@@ -75,7 +75,8 @@ def beside_layer(chosen: controls.Chosen) -> int | None:
     beside: int | None = st.selectbox(
         "Beside layer",
         options,
-        format_func=lambda layer: "none beside" if layer is None else f"beside layer {layer}",
+        format_func=lambda layer: f"beside layer {layer}",
+        placeholder="no layer beside",
         key="beside_layer",
         label_visibility="collapsed",
         width=200,

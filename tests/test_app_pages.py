@@ -1,5 +1,6 @@
 """Every page shows what the tables say, and stands whatever it is given."""
 
+import ast
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -43,6 +44,12 @@ def row(table, metric, **keys):
 
 def shown(test: AppTest) -> dict[str, str]:
     return {metric.label: metric.value for metric in test.metric}
+
+
+@pytest.mark.parametrize("path", sorted((APP / "app_pages").glob("*.py")), ids=lambda path: path.stem)
+def test_a_page_holds_no_text_by_itself_which_streamlit_would_show(path):
+    _, *rest = ast.parse(path.read_text(encoding="utf-8")).body
+    assert not [node.lineno for node in rest if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)]
 
 
 def test_there_are_the_pages():

@@ -1,7 +1,7 @@
 """What is drawn of tokens: plain data, which the script beside this file turns into text."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
@@ -101,7 +101,7 @@ def _drawn(token: Token) -> dict[str, Any]:
         "dim": token.dim,
         # Lines break before words, not inside them.
         "breakable": not token.text[:1].isalnum() or token.special,
-        "bars": [asdict(bar) for bar in token.bars],
+        "bars": [dict(vars(bar)) for bar in token.bars],
     }
 
 
