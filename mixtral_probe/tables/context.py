@@ -14,15 +14,15 @@ from mixtral_probe.trace import Trace
 
 Places = NDArray[np.intp]
 CONTEXT = {
-    "mutual_information_bits": "plug-in information of the variable about the expert, bits; null: experts shuffled",
-    "mutual_information_bits_corrected": "the same less the mean of the shuffles, bits; null 0",
+    "mutual_information_bits": "bits the variable tells about the expert; null: chance alone, experts shuffled",
+    "mutual_information_bits_corrected": "the same less what chance alone shows, bits; null 0, nothing to tell",
 }
 KEYS = ("layer", "group", "variable")
 _SHUFFLES = 3
 _WORDS = {
-    "token": "token routed; experts shuffled among all tokens",
-    "previous token": "token before; experts shuffled among all tokens",
-    "previous token|token": "token before, among tokens of one type; experts shuffled within each type",
+    "token": "token routed; null: chance alone, experts shuffled among all tokens",
+    "previous token": "token before; null: chance alone, experts shuffled among all tokens",
+    "previous token|token": "token before, among tokens of one type; null: chance alone, experts shuffled in each type",
 }
 
 
@@ -30,9 +30,10 @@ def context_information(trace: Trace, *, by: str | None = None, include_special:
     """What the token before tells about the chosen expert, alone and beyond the token routed.
 
     Columns: layer, group, variable, metric, value, low, high, null, n, scope. Each of a token's K experts counts 1/K.
-    Only tokens with a counted token before them are looked at. The null is the mean of three shuffles: what no
-    dependence gives. Where there is much, fewer cells are met and chance adds less, so the corrected value is too low
-    rather than too high; the bias of `mutual_information`, made from the cells met, errs to the other side.
+    Only tokens with a counted token before them are looked at. The null is what chance alone shows: the mean of
+    three shuffles of the experts. Where there is much to tell, fewer cells are met and chance adds less, so the
+    corrected value is too low rather than too high; the bias of `mutual_information`, made from the cells met, errs to
+    the other side.
 
     Args:
         trace: the trace.
