@@ -1,8 +1,9 @@
-"""The parts of the page about specialization: topics, words, information, pairs, layers, repetition."""
+"""The parts of the page about specialization: topics, relevance, words, information, pairs, layers, repetition."""
 
 from typing import Any
 
 import address
+import asking
 import charts
 import controls
 import pandas as pd
@@ -11,6 +12,7 @@ import words
 
 from mixtral_probe import figures
 from mixtral_probe.figures.words import words_of
+from mixtral_probe.stats import ALL
 
 _INFORMATION = ("mutual_information_bits_corrected", "mutual_information_share", "mutual_information_bits")
 _VARIABLES = {
@@ -20,7 +22,11 @@ _VARIABLES = {
     "token": "the token",
     "next token": "the token that follows",
     "predicted token": "the token predicted",
+    "previous token": "the token before",
+    "previous token|token": "the token before, beyond the token itself",
 }
+_CONTEXT = ("mutual_information_bits_corrected", "mutual_information_bits")
+_RELEVANCE = ("token_selection_ratio", "average_gate_score")
 _TARGETS = {"input": "the token routed", "predicted": "the token predicted", "next": "the token that follows"}
 _FEW = {1: "every type", 10: "types met 10 times or more"}
 _WEIGHTS = {"type": "every type alike", "token": "each by its tokens"}
@@ -50,6 +56,34 @@ def domains(chosen: controls.Chosen) -> None:
         charts.show(figure, shown, "divergence", f"group_divergence_layer_{chosen.layer}")
 
 
+def relevance(chosen: controls.Chosen) -> None:
+    """How much of a document each expert takes, in every layer, and in every domain."""
+    table = chosen.table("expert_relevance")
+    own = words.rows(table, group=chosen.group)
+    if words.nothing(own):
+        return
+    measured = [name for name in _RELEVANCE if words.rows(own, metric=name)["value"].notna().any()]
+    metric = words.choice("Measure", measured, "relevance_metric")
+    left, right = st.columns([1, 1], gap="large")
+    with left:
+        figure = chosen.figure("expert_relevance_map", "expert_relevance", metric=metric, group=chosen.group)
+        charts.show(figure, words.rows(own, metric=metric), "relevance_map", f"expert_relevance_{metric}")
+    with right:
+        figure = chosen.figure("expert_relevance", layer=chosen.layer, group=chosen.group)
+        shown = words.rows(own, layer=chosen.layer)
+        charts.show(figure, shown, "relevance", f"expert_relevance_layer_{chosen.layer}")
+    st.markdown(
+        "What fine-tuning of single experts (ESFT) chooses them by: the mean weight an expert has in a document, the "
+        "average gate score, and its share of a document's choices, the token selection ratio. Every document counts "
+        "alike, however long; the load counts every token alike."
+    )
+    if table["group"].nunique() > 1 and st.toggle("The same for every domain", key="relevance_by_domain"):
+        figure = chosen.figure("expert_relevance_map", "expert_relevance", metric=metric, group=None)
+        charts.show(
+            figure, words.rows(table, metric=metric), "relevance_domains", f"expert_relevance_{metric}_by_domain"
+        )
+
+
 def vocabulary(chosen: controls.Chosen) -> None:
     """How far token types keep to one expert, against chance, and the tokens of one expert."""
     with st.container(horizontal=True, gap="medium"):
@@ -60,7 +94,7 @@ def vocabulary(chosen: controls.Chosen) -> None:
     keys = {"target": target, "min_count": min_count, "weighting": weighting}
     shown = words.rows(table, **keys)
     shown = shown[shown["expert"].isna().to_numpy(dtype=bool)]
-    if _nothing(words.rows(shown, group=chosen.group)):
+    if words.nothing(words.rows(shown, group=chosen.group)):
         return
     at_layer = words.rows(shown, layer=chosen.layer, group=chosen.group)
     _numbers(at_layer, ("vocabulary_specialization", "vocabulary_specialization_crossval"))
@@ -85,7 +119,7 @@ def tokens_of(chosen: controls.Chosen, expert: int) -> None:
     """The tokens that lean most on an expert of the chosen layer, or why there are none."""
     table = chosen.table("expert_tokens")
     shown = words.rows(table, layer=chosen.layer, group=chosen.group, expert=expert)
-    if _nothing(shown):
+    if words.nothing(shown):
         return
     figure = figures.expert_tokens(table, layer=chosen.layer, expert=expert, group=chosen.group)
     charts.show(figure, shown, "expert_tokens", f"expert_tokens_layer_{chosen.layer}_expert_{expert}")
@@ -100,7 +134,7 @@ def information(chosen: controls.Chosen) -> None:
     with st.container(horizontal=True, gap="small"):
         for _, row in at_layer[at_layer["value"].notna()].iterrows():
             words.number(row, metric, _VARIABLES[row["variable"]])
-    if not _nothing(held):
+    if not words.nothing(held):
         figure = figures.mutual_information(table, metric=metric, group=chosen.group)
         charts.show(figure, words.rows(table, metric=metric), "information_by_layer", "mutual_information")
     st.markdown(
@@ -110,12 +144,36 @@ def information(chosen: controls.Chosen) -> None:
     )
 
 
+def context(chosen: controls.Chosen) -> None:
+    """What the token before tells, alone and beyond the token itself."""
+    if not asking.ready(chosen, "context_information"):
+        return
+    table = chosen.table("context_information")
+    group = chosen.group if chosen.group in set(table["group"]) else ALL
+    metric = words.choice("Measure", _CONTEXT, "context_metric")
+    held = words.rows(table, group=group, metric=metric)
+    if words.nothing(held):
+        return
+    if group != chosen.group:
+        st.caption("Of all documents together.")
+    with st.container(horizontal=True, gap="small"):
+        for _, row in words.rows(held, layer=chosen.layer).iterrows():
+            words.number(row, metric, _VARIABLES[row["variable"]])
+    figure = chosen.figure("context_information", metric=metric, group=group)
+    charts.show(figure, words.rows(table, metric=metric), "context", "context_information")
+    st.markdown(
+        "A router reads what attention brought it, so the expert may depend on more than the token itself. What the "
+        "token before tells beyond the token itself is what context adds. Even where nothing is told, counting finds "
+        "some information by chance; the experts shuffled among the tokens show how much."
+    )
+
+
 def together(chosen: controls.Chosen) -> None:
     """Which experts a token chooses together."""
     table = chosen.table("coactivation")
     metric = words.metric_choice("coactivation", key="pair_metric")
     shown = words.rows(table, layer=chosen.layer, group=chosen.group, metric=metric)
-    if _nothing(shown):
+    if words.nothing(shown):
         return
     left, right = st.columns([1, 1], gap="large")
     with left:
@@ -128,8 +186,11 @@ def together(chosen: controls.Chosen) -> None:
         )
 
 
+_CHOICES = {"first": "first choices", "all": "every choice with every choice"}
+
+
 def layers(chosen: controls.Chosen) -> None:
-    """From a token's first choice in one layer to that in the next."""
+    """From a token's choices in one layer to those in the next."""
     known = chosen.stats.layers
     if len(known) < 2:
         st.info("This model has one layer with experts, so there is no next layer to go to.")
@@ -138,15 +199,19 @@ def layers(chosen: controls.Chosen) -> None:
     start = chosen.layer if chosen.layer != known[-1] else known[-2]
     whole = words.rows(table, layer=start, group=chosen.group)
     whole = whole[whole["expert"].isna().to_numpy(dtype=bool)]
-    if _nothing(whole):
+    if words.nothing(whole):
         return
     following = known[known.index(start) + 1]
+    several = chosen.stats.num_experts_per_tok > 1
+    every = "_all_choices" if several and _choice("Choices", _CHOICES, "choices") == "all" else ""
     names = ("mutual_information_bits_corrected", "mutual_information_bits", "cramers_v")
-    _numbers(words.rows(whole, other_layer=following), names, f", layer {start} to {following}")
+    own = tuple(f"{name}{every}" for name in names)
+    _numbers(words.rows(whole, other_layer=following), own, f", layer {start} to {following}")
     address.keep("steps", range(1, 7), default=3)
     steps = st.slider("Layers further", 1, 6, key="steps", width=260)
-    figure = figures.transitions(table, layer=start, steps=steps, group=chosen.group)
-    shown = words.rows(table, group=chosen.group, metric="joint_share")
+    metric = f"joint_share{every}"
+    figure = figures.transitions(table, layer=start, steps=steps, group=chosen.group, metric=metric)
+    shown = words.rows(table, group=chosen.group, metric=metric)
     charts.show(figure, shown, "transitions", "transitions")
 
 
@@ -154,7 +219,7 @@ def repetition(chosen: controls.Chosen) -> None:
     """Whether tokens near each other go to the same experts."""
     table = chosen.table("repetition")
     own = words.rows(table, layer=chosen.layer, group=chosen.group)
-    if _nothing(own):
+    if words.nothing(own):
         return
     _numbers(words.rows(own, lag=1), ("repetition_first", "repetition_any", "overlap"), ", next token")
     charts.show(figures.repetition_lags(table, layer=chosen.layer, group=chosen.group), own, "lags", "repetition_lags")
@@ -168,12 +233,3 @@ def _numbers(table: pd.DataFrame, metrics: tuple[str, ...], suffix: str = "") ->
 
 def _choice(label: str, names: dict[Any, str], key: str) -> Any:
     return words.one_of(label, list(names), key, named=names.__getitem__, labelled=True)
-
-
-def _nothing(shown: pd.DataFrame) -> bool:
-    """Whether no row has a value; then say why."""
-    if shown["value"].notna().any():
-        return False
-    scope = str(shown["scope"].iloc[0]) if len(shown) else "not enough data"
-    st.info(scope.split("; ")[-1].capitalize() + ".")
-    return True

@@ -85,6 +85,9 @@ def test_repetition_and_layers_show_the_numbers_of_the_tables(monkeypatch, path,
     test = page(monkeypatch, path, "layers", query={"layer": "2"})
     row = pick(tables.transitions(stats), layer=1, group="all", expert=None, metric="cramers_v").iloc[0]
     assert float(shown(test)["Cramér's V, layer 1 to 2"]) == pytest.approx(row["value"], rel=5e-3)
+    test = page(monkeypatch, path, "layers", query={"layer": "1", "choices": "all"})
+    row = pick(tables.transitions(stats), layer=1, group="all", expert=None, metric="cramers_v_all_choices").iloc[0]
+    assert float(shown(test)["Cramér's V, layer 1 to 2"]) == pytest.approx(row["value"], rel=5e-3)
 
 
 def test_without_domains_or_ids_the_page_says_so(monkeypatch, tmp_path):

@@ -67,6 +67,10 @@ def test_bands_carry_the_shares_of_tokens(stats):
     )
     grey = np.array(["128,139,150" in color for color in sankey.link.color])
     np.testing.assert_array_equal(grey, own["value"] <= own["null"])
+    every = figures.transitions(table, steps=2, metric="joint_share_all_choices")
+    own = pick(table, group="all", metric="joint_share_all_choices")
+    np.testing.assert_array_equal(every.data[0].link.value, own[own["value"] > 0]["value"])
+    assert "All choices" in every.layout.title.text
     with pytest.raises(InputError, match="but layer 2 came"):
         figures.transitions(table, layer=2)
 

@@ -1,5 +1,7 @@
 """Repetition and co-activation against closed forms, published chance lines and simulation."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,6 +60,25 @@ def test_independent_repetition_is_that_of_all_pairs_of_tokens():
         assert found["overlap"] == pytest.approx(np.mean([len(a & b) / 2 for a, b, _ in each]))
         assert found["repetition_any"] == pytest.approx(np.mean([bool(a & b) for a, b, _ in each]))
     assert "repetition_any" not in metrics.independent_repetition(np.ones((3, 4)), np.ones((4, 4)), 4, shuffled=False)
+
+
+@pytest.mark.parametrize(("experts", "chosen"), [(8, 2), (8, 3), (6, 4), (5, 5), (4, 1)])
+def test_sets_are_numbered_in_colexicographic_order(experts, chosen):
+    every = sorted(combinations(range(experts), chosen), key=lambda own: own[::-1])
+    np.testing.assert_array_equal(metrics.set_index(every), np.arange(len(every)))
+    np.testing.assert_array_equal(metrics.set_index([own[::-1] for own in every]), np.arange(len(every)))
+    apart = [[not {*a} & {*b} for b in every] for a in every]
+    np.testing.assert_array_equal(metrics.disjoint_sets(experts, chosen), apart)
+
+
+def test_independent_repetition_of_three_experts_is_that_of_all_pairs_of_tokens():
+    ids = np.array([[0, 1, 2], [3, 4, 5], [5, 3, 4], [6, 0, 1], [2, 6, 3]])
+    sets = np.bincount(metrics.set_index(ids), minlength=35)
+    load = np.stack([np.bincount(rank, minlength=7) for rank in ids.T])
+    for shuffled in (False, True):
+        pairs = [(a, b) for i, a in enumerate(ids) for j, b in enumerate(ids) if i != j or not shuffled]
+        found = metrics.independent_repetition(load, np.zeros((7, 7)), 5, shuffled=shuffled, sets=sets)
+        assert found["repetition_any"] == pytest.approx(np.mean([bool({*a} & {*b}) for a, b in pairs]))
 
 
 def test_coactivation_of_even_pairs():

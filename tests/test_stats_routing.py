@@ -237,7 +237,7 @@ def test_files_that_are_not_statistics_are_refused(tmp_path):
     with pytest.raises(InputError, match="is not a statistics file"):
         RoutingStats.load(tmp_path / "text")
     save_file({"a": np.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match="version 3, but it is another kind of file"):
+    with pytest.raises(InputError, match="version 4, but it is another kind of file"):
         RoutingStats.load(tmp_path / "other.safetensors")
 
 

@@ -1,10 +1,14 @@
 """Pairs, repeats, transitions, positions and token affinity against plain loops over the tokens."""
 
+from collections import Counter
+from itertools import product
+
 import numpy as np
 import pytest
 from routing_cases import random_trace
 from safetensors.numpy import load_file, save_file
 
+from mixtral_probe import metrics
 from mixtral_probe.errors import InputError
 from mixtral_probe.stats import MAX_LAG, TARGETS, RoutingStats, disk, document_keys, structure
 
@@ -50,6 +54,9 @@ def test_structure_by_brute_force(monkeypatch, elements):
                     expected["pairs"][layer, i, j] += i != j
             if layer < 2 and chosen and trace.expert_ids[layer + 1, t, 0] >= 0:
                 expected["transitions"][layer, chosen[0], trace.expert_ids[layer + 1, t, 0]] += 1
+            if layer < 2:
+                for i, j in product(chosen, [int(e) for e in trace.expert_ids[layer + 1, t] if e >= 0]):
+                    expected["transitions_all"][layer, i, j] += 1
             for lag in range(1, MAX_LAG + 1):
                 later = [int(e) for e in trace.expert_ids[layer, t + lag] if e >= 0] if t + lag < len(trace) else []
                 if chosen and later and follows(trace, t, lag):
@@ -58,6 +65,28 @@ def test_structure_by_brute_force(monkeypatch, elements):
     for name, array in found.arrays().items():
         np.testing.assert_array_equal(array, expected[name], err_msg=name)
     assert expected["repeats"].sum() > 50
+
+
+def test_whole_sets_by_brute_force():
+    base = random_trace(3, layers=2, tokens=300, documents=4, experts=6, chosen=4)
+    ids = base.expert_ids.copy()
+    ids[1, 5, 3] = -1  # three experts are no set of four
+    special = np.arange(300) % 50 == 0
+    trace = type(base).from_arrays(
+        expert_ids=ids, num_experts=6, special=special, document=base.tokens["document"].to_numpy()
+    )
+    held = RoutingStats.from_trace(trace).structure.sets.sum((1, 2))
+    for layer in range(2):
+        kept = [tuple(sorted(row)) for t, row in enumerate(ids[layer].tolist()) if not special[t] and min(row) >= 0]
+        met = Counter(kept)
+        assert met == {own: held[layer, metrics.set_index(own)] for own in met}
+        assert held[layer].sum() == len(kept)
+
+
+@pytest.mark.parametrize(("experts", "chosen", "sets"), [(8, 2, 0), (8, 1, 0), (8, 3, 56), (8, 8, 1), (16, 4, 0)])
+def test_sets_are_told_apart_where_pairs_do_not_tell_them_and_they_are_few(experts, chosen, sets):
+    trace = random_trace(experts=experts, chosen=chosen)
+    assert RoutingStats.from_trace(trace).structure.sets.shape[-1] == sets
 
 
 def test_affinity_by_brute_force():

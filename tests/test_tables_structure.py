@@ -1,5 +1,7 @@
 """Repetition, co-activation and transitions: synthetic inputs with known answers, nulls, intervals, gaps."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from routing_cases import pick, random_trace
@@ -71,10 +73,28 @@ def test_a_lag_longer_than_every_window_has_no_value():
     assert gone["scope"].str.contains("not enough data: no tokens that far apart").all()
 
 
-def test_more_than_two_choices_have_the_uniform_null_for_any():
-    table = tables.repetition(RoutingStats.from_trace(random_trace(chosen=3)))
+def test_three_choices_have_their_own_chance_of_any_in_common():
+    rng = np.random.default_rng(0)
+    ids = rng.random((1, 20_000, 8)).argsort(-1)[..., :3]
+    table = pick(tables.repetition(stats_of(ids, document=np.repeat(range(20), 1000))), lag=1).set_index("metric")
+    even = 1 - (5 * 4 * 3) / (8 * 7 * 6)
+    for name in ("repetition_any", "repetition_any_shuffled"):
+        assert table.loc[name, "value"] == pytest.approx(even, abs=0.02)
+        assert table.loc[name, "null"] == pytest.approx(even, abs=2e-3)
+        assert "null: two tokens with these loads" in table.loc[name, "scope"]
+
+
+def test_documents_with_their_own_three_experts_repeat_even_when_shuffled():
+    ids = np.repeat([[[0, 1, 2]], [[3, 4, 5]]], 50, axis=1).reshape(1, 100, 3)
+    table = pick(tables.repetition(stats_of(ids, document=np.repeat(range(2), 50))), lag=1).set_index("metric")
+    assert table.loc["repetition_any_shuffled", "value"] == pytest.approx(1)
+    assert table.loc["repetition_any", "null"] == pytest.approx(0.5)
+
+
+def test_too_many_sets_have_the_uniform_null_for_any():
+    table = tables.repetition(RoutingStats.from_trace(random_trace(experts=16, chosen=4)))
     any_ = pick(table, metric="repetition_any")
-    np.testing.assert_allclose(any_["null"], 1 - (5 * 4 * 3) / (8 * 7 * 6))
+    np.testing.assert_allclose(any_["null"], 1 - (12 * 11 * 10 * 9) / (16 * 15 * 14 * 13))
     assert any_["scope"].str.contains("null: uniform routing").all()
     assert "repetition_any_shuffled" not in set(table["metric"])
 
@@ -124,6 +144,42 @@ def test_a_layer_that_renames_the_experts_of_the_one_before():
     assert beyond.loc["mutual_information_bits", "null"] == pytest.approx(49 / (2 * 400 * np.log(2)), rel=0.1)
     assert abs(beyond.loc["mutual_information_bits_corrected", "value"]) < 0.05
     assert beyond.loc["cramers_v", "value"] == pytest.approx(beyond.loc["cramers_v", "null"], rel=0.3)
+
+
+def test_all_choices_of_a_layer_that_renames_the_experts():
+    """Every pair of 8 experts as often: p = 1/16 for an expert and its new name, 1/112 for every other two."""
+    rng = np.random.default_rng(0)
+    sets, renamed = np.tile(list(combinations(range(8), 2)), (10, 1)), rng.permutation(8)
+    sets = rng.permuted(sets, axis=1)
+    table = tables.transitions(stats_of(np.stack([sets, renamed[sets]]), document=np.repeat(range(10), 28)))
+    joint = pick(table, metric="joint_share_all_choices")["value"].to_numpy().reshape(8, 8)
+    np.testing.assert_allclose(joint, np.where(np.eye(8)[renamed], 1 / 16, 1 / 112))
+    to = pick(table, metric="transition_probability_all_choices")
+    np.testing.assert_allclose(to["value"].to_numpy().reshape(8, 8), np.where(np.eye(8)[renamed], 1 / 2, 1 / 14))
+    assert set(to["n"]) == {70}  # each expert stands in 7 of the 28 sets
+    lift = pick(table, metric="transition_lift_all_choices")["value"].to_numpy().reshape(8, 8)
+    np.testing.assert_allclose(lift, np.where(np.eye(8)[renamed], 4, 4 / 7))
+    whole = pick(table, expert=None).set_index("metric")
+    assert whole.loc["mutual_information_bits_all_choices", "value"] == pytest.approx(1 + np.log2(4 / 7) / 2)
+    assert whole.loc["mutual_information_bits_all_choices", "n"] == 280
+
+
+def test_chance_of_all_choices_is_what_independent_layers_give():
+    """Without bias (E - K)^2 / (2 K^2 T ln 2) bits: .0065 for 1000 tokens, where first choices have .035."""
+    found = [tables.transitions(stats_of(uniform(1000, seed, layers=2))) for seed in range(40)]
+    for name in ("mutual_information_bits", "cramers_v"):
+        rows = [pick(table, metric=f"{name}_all_choices").iloc[0] for table in found]
+        assert np.mean([row["value"] for row in rows]) == pytest.approx(
+            np.mean([row["null"] for row in rows]), rel=0.06
+        )
+    assert rows[0]["null"] == pytest.approx(np.sqrt(3**2 / 1000 / 7))
+    bits = pick(found[0], metric="mutual_information_bits_all_choices").iloc[0]
+    assert bits["null"] == pytest.approx(3**2 / (2 * 1000 * np.log(2)))
+
+
+def test_one_choice_has_no_rows_of_all_choices():
+    table = tables.transitions(stats_of(np.arange(24).reshape(2, 12, 1) % 8))
+    assert not table["metric"].str.endswith("_all_choices").any()
 
 
 def test_one_layer_alone_has_no_transitions():

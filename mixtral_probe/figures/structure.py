@@ -90,8 +90,15 @@ def coactivation(
     return cell_map(shown, metric, way, "Experts chosen together", centred=centred)
 
 
-def transitions(table: pd.DataFrame, *, layer: int | None = None, steps: int = 3, group: str = "all") -> go.Figure:
-    """From a token's first choice in one layer to that in the next, as bands as wide as their share of tokens.
+def transitions(
+    table: pd.DataFrame,
+    *,
+    layer: int | None = None,
+    steps: int = 3,
+    group: str = "all",
+    metric: str = "joint_share",
+) -> go.Figure:
+    """From a token's choice in one layer to that in the next, as bands as wide as their share of tokens.
 
     Bands that carry more than independent choices would are coloured by the expert they come from, the others grey.
 
@@ -100,11 +107,12 @@ def transitions(table: pd.DataFrame, *, layer: int | None = None, steps: int = 3
         layer: where to begin; None for the first.
         steps: how many layers further, at most.
         group: one of its groups.
+        metric: "joint_share" for first choices, "joint_share_all_choices" for each choice with each.
 
     Raises:
-        InputError: the table lacks the layer or group, or the model has one layer.
+        InputError: the table lacks the metric, layer or group, or the model has one layer.
     """
-    shown = rows_of(table, "joint_share", group)
+    shown = rows_of(table, metric, group)
     shown, layers = _adjacent(shown, layer, steps)
     experts = int(max(shown["expert"].max(), shown["other_expert"].max())) + 1
     bands = go.Sankey(arrangement="fixed", node=_nodes(layers, experts), link=_bands(shown, layers, experts))
@@ -113,7 +121,8 @@ def transitions(table: pd.DataFrame, *, layer: int | None = None, steps: int = 3
         at = {"x": number / (len(layers) - 1), "y": 1.02, "xanchor": _anchor(number, len(layers)), "yanchor": "bottom"}
         figure.add_annotation(text=f"layer {name}", xref="paper", yref="paper", **at)
     note = "coloured: more than independent choices give" + ("" if group == "all" else f" · group {group}")
-    return finish(figure, "First choices from layer to layer", subtitle(shown, note), height=560)
+    kind = "First choices" if metric == "joint_share" else "All choices"
+    return finish(figure, f"{kind} from layer to layer", subtitle(shown, note), height=560)
 
 
 def _nodes(layers: Sequence[int], experts: int) -> dict[str, Any]:

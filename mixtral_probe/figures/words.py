@@ -46,8 +46,8 @@ METRICS = {
     "load_balancing_loss_gshard": Words("GShard loss", ".3g", _BALANCED),
     "load_balancing_loss_sequence": Words("loss, mean of documents", ".4g", _BALANCED),
     "load_balancing_loss_device": Words("loss of devices", ".4g", _BALANCED),
-    "average_gate_score": Words("mean gate weight, mean of documents", ".1%", _EVEN),
-    "token_selection_ratio": Words("share of choices, mean of documents", ".1%", _EVEN),
+    "average_gate_score": Words("average gate score", ".1%", _EVEN),
+    "token_selection_ratio": Words("token selection ratio", ".1%", _EVEN),
     "skipped_share": Words("share of tokens that skip an expert", ".1%", "all logits alike"),
     "weight_ratio": Words("last weight / first", ".3g", "all logits alike"),
     "load_balancing_loss": Words("loss of one layer", ".4g", _BALANCED),
@@ -167,8 +167,9 @@ METRICS = {
 
 
 def words_of(metric: str) -> Words:
-    """The words of a metric; one this list lacks is called by its own name."""
-    return METRICS.get(metric, Words(metric.replace("_", " ")))
+    """The words of a metric, with or without its ending; one this list lacks is called by its own name."""
+    plain = metric.removesuffix("_all_choices")
+    return METRICS.get(metric, METRICS.get(plain, Words(plain.replace("_", " "))))
 
 
 def label(text: object) -> str:
@@ -208,9 +209,7 @@ def names_of(frame: pd.DataFrame, column: str) -> list[str]:
 
 def subtitle(frame: pd.DataFrame, more: str = "") -> str:
     """Scope and n of the rows shown: what all their scopes have in common, and the smallest to the largest n."""
-    scopes = [str(scope).split("; ") for scope in frame["scope"].unique()]
-    shared = [part for part in scopes[0] if all(part in scope for scope in scopes)] if scopes else []
-    counts = frame["n"].dropna()
+    shared, counts = shared_scope(frame), frame["n"].dropna()
     size = "n not given"
     if len(counts):
         low, high = f"{counts.min():,}", f"{counts.max():,}"
@@ -218,6 +217,12 @@ def subtitle(frame: pd.DataFrame, more: str = "") -> str:
     # Scopes name columns as code, which a figure cannot set.
     text = " · ".join(label(part.replace("`", "")) for part in [*([more] if more else []), *shared, size])
     return "<br>".join(textwrap.wrap(text, 125))
+
+
+def shared_scope(frame: pd.DataFrame) -> list[str]:
+    """The parts that the scopes of all rows have in common."""
+    scopes = [str(scope).split("; ") for scope in frame["scope"].unique()]
+    return [part for part in scopes[0] if all(part in scope for scope in scopes)] if scopes else []
 
 
 def hover(frame: pd.DataFrame, keys: Sequence[str], words: Words, *, brief: bool = False) -> np.ndarray:

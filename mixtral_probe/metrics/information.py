@@ -23,23 +23,30 @@ def mutual_information_bits(joint: ArrayLike) -> Floats:
     return (p * logs).sum((-1, -2))
 
 
-def mutual_information_bias(joint: ArrayLike, *, chosen: int = 1) -> Floats:
+def mutual_information_bias(joint: ArrayLike, *, chosen: int = 1, chosen_rows: int = 1) -> Floats:
     """[...] what chance adds to `mutual_information_bits`, bits: (m_rc - m_r - m_c + 1) s / (2 n ln 2).
 
     m are the cells, rows and columns met and n the sum of `joint` (Miller & Madow 1955). s = (C - K) / (C - 1): the
     experts one token chose exclude each other, so they vary less than as many tokens would. With everything met and T
-    tokens counted K times each it is (R - 1)(C - K) / (2 K T ln 2).
+    tokens counted K times each it is (R - 1)(C - K) / (2 K T ln 2); with experts in rows too, each of a token's K with
+    each of its K there, s is squared and it is ((C - K) / K)^2 / (2 T ln 2).
 
     Args:
         joint: [..., R, C]; the columns are the experts if `chosen` is more than 1.
-        chosen: K, how often each token is in `joint`.
+        chosen: K, how many columns each token is in.
+        chosen_rows: how many rows each token is in; more than 1 if they are experts too.
     """
     counts = np.asarray(joint, np.float64)
     rows, columns = ((counts.sum(axis) > 0).sum(-1) for axis in (-1, -2))
     cells = (counts > 0).sum((-1, -2)) - rows - columns + 1
-    experts = counts.shape[-1]
-    exclusion = (experts - chosen) / max(experts - 1, 1)
+    exclusion = _exclusion(counts, chosen, chosen_rows)
     return ratio(cells * exclusion, 2 * np.log(2) * counts.sum((-1, -2)))
+
+
+def _exclusion(counts: Floats, chosen: int, chosen_rows: int) -> float:
+    """How much less the K choices of a token vary than K tokens would, in columns and in rows."""
+    rows, columns = counts.shape[-2:]
+    return (columns - chosen) / max(columns - 1, 1) * (1 if chosen_rows == 1 else (rows - chosen_rows) / (rows - 1))
 
 
 def conditional_mutual_information_bits(joint: ArrayLike) -> Floats:
@@ -70,11 +77,15 @@ def cramers_v(joint: ArrayLike) -> Floats:
     return np.sqrt(ratio(square.sum((-1, -2)), least))
 
 
-def independent_cramers_v(joint: ArrayLike) -> Floats:
-    """[...] sqrt(E[X^2] / (T (min - 1))) of independent rows and columns: what chance gives for `cramers_v`."""
+def independent_cramers_v(joint: ArrayLike, *, chosen: int = 1, chosen_rows: int = 1) -> Floats:
+    """[...] sqrt(E[X^2] / (T (min - 1))) of independent rows and columns: what chance gives for `cramers_v`.
+
+    `chosen` and `chosen_rows` as in `mutual_information_bias`.
+    """
     counts = np.asarray(joint, np.float64)
     rows, columns = ((counts.sum(axis) > 0).sum(-1) for axis in (-1, -2))
-    return np.sqrt(ratio((rows - 1.0).clip(0) * (columns - 1.0).clip(0), counts.sum((-1, -2)) * _least(joint)))
+    square = (rows - 1.0).clip(0) * (columns - 1.0).clip(0) * _exclusion(counts, chosen, chosen_rows)
+    return np.sqrt(ratio(square, counts.sum((-1, -2)) * _least(joint)))
 
 
 def _least(joint: ArrayLike) -> Floats:

@@ -4,6 +4,7 @@
 `pairs` is `[..., E, E]`: tokens that chose both experts; symmetric, 0 on the diagonal.
 """
 
+from itertools import combinations
 from math import comb
 
 import numpy as np
@@ -40,14 +41,33 @@ def uniform_repetition(num_experts: int, chosen: int) -> dict[str, float]:
     return {"repetition_first": 1 / num_experts, "repetition_any": 1 - apart, "overlap": chosen / num_experts}
 
 
+def set_index(ids: ArrayLike) -> NDArray[np.intp]:
+    """[...] the number of each set of K different experts, ids [..., K] in any order, from 0 to C(E, K) - 1.
+
+    Colexicographic: 012, 013, 023, 123, 014, ... (Knuth, The Art of Computer Programming 4A, 7.2.1.3). An id below 0
+    is read as 0.
+    """
+    ordered = np.sort(np.maximum(ids, 0), axis=-1)
+    size = int(ordered.max(initial=0)) + 1
+    ways = np.array([[comb(expert, rank + 1) for expert in range(size)] for rank in range(ordered.shape[-1])])
+    return sum((ways[rank][ordered[..., rank]] for rank in range(len(ways))), np.zeros(ordered.shape[:-1], np.intp))
+
+
+def disjoint_sets(num_experts: int, chosen: int) -> NDArray[np.bool_]:
+    """[C(E, K), C(E, K)] whether two sets, numbered as by `set_index`, have no expert in common."""
+    sets = np.array(sorted(combinations(range(num_experts), chosen), key=lambda own: own[::-1]))
+    member = (sets[..., None] == np.arange(num_experts)).any(-2)
+    return ~(member[:, None] & member).any(-1)
+
+
 def independent_repetition(
-    load: ArrayLike, pairs: ArrayLike, tokens: ArrayLike, *, shuffled: bool
+    load: ArrayLike, pairs: ArrayLike, tokens: ArrayLike, *, shuffled: bool, sets: ArrayLike | None = None
 ) -> dict[str, Floats]:
     """Repetition [...] of two tokens that have nothing to do with each other but their loads.
 
     First: sum of f_i^2 over first choices; overlap: sum of F_i^2 / K; any, for K <= 2: the chance that two choices
-    share an expert is the mean number shared minus the chance that they share both. For larger K `repetition_any`
-    needs more than pairs and is not there.
+    share an expert is the mean number shared minus the chance that they share both. For larger K it is the chance that
+    the two sets are not disjoint; without `sets` it is not there.
 
     Args:
         load: [..., K, E] choices by rank.
@@ -55,6 +75,7 @@ def independent_repetition(
         tokens: [...] T.
         shuffled: two different tokens of these T, drawn without replacement: exactly what a shuffle of the text gives
             on average. Otherwise two tokens like these.
+        sets: [..., C(E, K)] tokens by the set they chose, numbered as by `set_index`.
     """
     n, both, t = (np.asarray(array, np.float64) for array in (load, pairs, tokens))
     chosen, less = n.shape[-2], float(shuffled)
@@ -65,6 +86,10 @@ def independent_repetition(
     found = {"repetition_first": ratio((first * (first - less)).sum(-1), total), "overlap": shared / chosen}
     if chosen <= 2:
         found["repetition_any"] = shared - ratio((both * (both - less)).sum((-1, -2)) / 2, total)
+    elif sets is not None:
+        held = np.asarray(sets, np.float64)
+        apart = (held @ disjoint_sets(n.shape[-1], chosen) * held).sum(-1)
+        found["repetition_any"] = 1 - ratio(apart, total)
     return found
 
 

@@ -17,7 +17,7 @@ from safetensors.numpy import save
 from mixtral_probe.errors import InputError
 
 FORMAT = "mixtral-probe routing stats"
-VERSION = 3
+VERSION = 4
 
 
 def write(path: str | PathLike[str], names: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:

@@ -40,9 +40,9 @@ class RoutingStats(Shown):
     integers agree exactly, float sums to rounding (1e-12 relative). How blocks stay the same in any order of merging is
     told in `stats/blocks.py`. Special tokens are left out unless asked for.
 
-    What is held does not grow with tokens: about 8 L G Bk (E (2 E + 2 K + P) + 16 K + 40) bytes (P position buckets),
-    and the counts of `Affinity`, which grow with the token types met. While a trace is read a few dozen MB are needed
-    beside it, and a few bytes per token.
+    What is held does not grow with tokens: about 8 L G Bk (E (3 E + 2 K + P) + S + 16 K + 40) bytes (P position
+    buckets, S sets), and the counts of `Affinity`, which grow with the token types met. While a trace is read a few
+    dozen MB are needed beside it, and a few bytes per token.
     """
 
     layers: tuple[int, ...]
@@ -68,7 +68,7 @@ class RoutingStats(Shown):
     histogram: NDArray[np.int64] | None
     """[L, G, Q, bins] how often each quantity of `CONFIDENCE` fell in each of its bins; None without logits."""
     structure: Structure
-    """[L, G, Bk, ...] pairs of experts, repeats, positions, transitions."""
+    """[L, G, Bk, ...] pairs and sets of experts, repeats, positions, transitions."""
     affinity: Affinity
     """[L, R, E] which experts each token type went to."""
     where: str | None = None

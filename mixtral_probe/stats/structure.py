@@ -6,18 +6,22 @@ never leaves a window, and a lag that would step over a token that is not counte
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from itertools import product
+from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mixtral_probe.metrics import set_index
 from mixtral_probe.trace import Trace
 
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 MAX_LAG = 8
 POSITION_BUCKETS = 16
+MAX_SETS = 256
 _PIECE_ELEMENTS = 2**20
 
 
@@ -33,6 +37,10 @@ class Structure:
     """[..., P, E] choices by position in the window: 0, 1, 2-3, 4-7, ... and all beyond in the last bucket."""
     transitions: Integers
     """[pairs of layers first, ..., E, E] first choice in one layer, first choice of the same token in the other."""
+    transitions_all: Integers
+    """[pairs of layers first, ..., E, E] each of a token's K choices with each of its K in the other: K^2 a token."""
+    sets: Integers
+    """[..., S] tokens by all K experts they chose, as `metrics.set_index` numbers them; S is 0 unless `held_sets`."""
 
     def map(self, function: Callable[[Any], Any]) -> "Structure":
         """The same function applied to every array."""
@@ -41,6 +49,12 @@ class Structure:
     def arrays(self) -> dict[str, Integers]:
         """The arrays by name."""
         return {field.name: getattr(self, field.name) for field in fields(Structure)}
+
+
+def held_sets(num_experts: int, chosen: int) -> int:
+    """S, how many sets of K experts are told apart: all, but none for K <= 2 (`pairs` does) or above 256 of them."""
+    sets = comb(num_experts, chosen)
+    return sets if chosen > 2 and sets <= MAX_SETS else 0
 
 
 def runs(tokens: pd.DataFrame, counted: Mask) -> Integers:
@@ -106,11 +120,14 @@ def count_structure(
         "repeats": (layers, (MAX_LAG, 2, chosen + 1)),
         "positions": (layers, (POSITION_BUCKETS, experts)),
         "transitions": (steps.shape[1], (experts, experts)),
+        "transitions_all": (steps.shape[1], (experts, experts)),
+        "sets": (layers, (held_sets(experts, chosen),)),
     }
     totals = {name: np.zeros((lead, size[0] * size[1], *tail), np.int64) for name, (lead, tail) in tails.items()}
     for piece in _pieces(trace, group * size[1] + block, counted, steps):
         for name, count in _COUNTS.items():
-            totals[name][:, piece.cells] += count(piece, experts).reshape(-1, len(piece.cells), *tails[name][1])
+            lead, tail = tails[name]
+            totals[name][:, piece.cells] += count(piece, experts).reshape(lead, len(piece.cells), *tail)
     return Structure(**{name: total.reshape(len(total), *size, *tails[name][1]) for name, total in totals.items()})
 
 
@@ -148,10 +165,30 @@ def _pairs(piece: _Piece, experts: int) -> Integers:
 
 
 def _transitions(piece: _Piece, experts: int) -> Integers:
-    first = piece.ids[0, :, : len(piece.cell)].astype(np.intp)
-    here, there = first[piece.steps[0]], first[piece.steps[1]]
-    valid = piece.counted & (here >= 0) & (there >= 0)
-    return _tally(here * experts + there, valid, piece.cell, len(piece.cells), experts**2)
+    return _steps(piece, experts, 1)
+
+
+def _transitions_all(piece: _Piece, experts: int) -> Integers:
+    return _steps(piece, experts, len(piece.ids))
+
+
+def _steps(piece: _Piece, experts: int, ranks: int) -> Integers:
+    """[pairs of layers, cells, E * E] choices of the first ranks in one layer by those in the other."""
+    here, there = (piece.ids[:ranks, layers, : len(piece.cell)].astype(np.intp) for layers in piece.steps)
+    total = np.zeros((piece.steps.shape[1], len(piece.cells), experts**2), np.int64)
+    for mine, theirs in product(here, there):
+        valid = piece.counted & (mine >= 0) & (theirs >= 0)
+        total += _tally(mine * experts + theirs, valid, piece.cell, len(piece.cells), experts**2)
+    return total
+
+
+def _sets(piece: _Piece, experts: int) -> Integers:
+    layers, sets = piece.ids.shape[1], held_sets(experts, len(piece.ids))
+    if not sets:
+        return np.zeros((layers, len(piece.cells), 0), np.int64)
+    ids = np.moveaxis(piece.ids[:, :, : len(piece.cell)], 0, -1)
+    valid = piece.counted & (ids >= 0).all(-1)
+    return _tally(set_index(ids), valid, piece.cell, len(piece.cells), sets)
 
 
 def _positions(piece: _Piece, experts: int) -> Integers:
@@ -186,4 +223,6 @@ _COUNTS: dict[str, Callable[[_Piece, int], Integers]] = {
     "repeats": _repeats,
     "positions": _positions,
     "transitions": _transitions,
+    "transitions_all": _transitions_all,
+    "sets": _sets,
 }

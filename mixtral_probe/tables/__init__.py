@@ -22,14 +22,16 @@ from mixtral_probe.tables.paths import paths
 from mixtral_probe.tables.per_token import balance_loss_tokens, routes
 from mixtral_probe.tables.placement import placement_simulation
 from mixtral_probe.tables.real_mixtral import real_mixtral_load
-from mixtral_probe.tables.registry import COLUMNS, TABLES, TableSpec
+from mixtral_probe.tables.registry import TABLES
 from mixtral_probe.tables.route_overlap import route_overlap
 from mixtral_probe.tables.saliency import expert_contexts, promoted_tokens, saliency
 from mixtral_probe.tables.similarity import expert_similarity, expert_subsets, norm_gate_ranks
 from mixtral_probe.tables.skipping import skipping_simulation
+from mixtral_probe.tables.spec import COLUMNS, TableSpec
 from mixtral_probe.tables.specialization import domain_specialization, mutual_information
-from mixtral_probe.tables.structure import coactivation, repetition, transitions
+from mixtral_probe.tables.structure import coactivation, repetition
 from mixtral_probe.tables.timing import timing
+from mixtral_probe.tables.transitions import transitions
 from mixtral_probe.tables.units import token_logits, unit_routes
 from mixtral_probe.tables.vocabulary import vocabulary_specialization
 from mixtral_probe.tables.what_if import what_if, what_if_next_tokens, what_if_tokens

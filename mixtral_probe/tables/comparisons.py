@@ -6,7 +6,7 @@ import pandas as pd
 
 from mixtral_probe.tables.agreement import AGREEMENT, SATURATION, agreement, saturation
 from mixtral_probe.tables.frame import VALUE_COLUMNS
-from mixtral_probe.tables.registry import COLUMNS, TableSpec
+from mixtral_probe.tables.spec import COLUMNS, TableSpec
 
 
 def _spec(function: Callable[..., pd.DataFrame], keys: str, metrics: dict[str, str], description: str) -> TableSpec:

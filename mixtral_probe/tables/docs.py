@@ -2,7 +2,8 @@
 
 from mixtral_probe.tables.comparisons import COMPARISONS
 from mixtral_probe.tables.experiments import EXPERIMENTS
-from mixtral_probe.tables.registry import TABLES, TableSpec
+from mixtral_probe.tables.registry import TABLES
+from mixtral_probe.tables.spec import TableSpec
 
 _HEAD = """# Tables
 

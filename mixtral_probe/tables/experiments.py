@@ -16,7 +16,6 @@ from mixtral_probe.tables.logit_lens import (
     logit_lens_tokens,
 )
 from mixtral_probe.tables.logit_lens import TOKEN_KEYS as LENS_TOKEN_KEYS
-from mixtral_probe.tables.registry import COLUMNS, VALUES, TableSpec
 from mixtral_probe.tables.saliency import COLUMNS as SALIENCY_COLUMNS
 from mixtral_probe.tables.saliency import (
     CONTEXTS,
@@ -40,6 +39,7 @@ from mixtral_probe.tables.similarity import (
     expert_subsets,
     norm_gate_ranks,
 )
+from mixtral_probe.tables.spec import COLUMNS, VALUES, TableSpec
 from mixtral_probe.tables.timing import COLUMNS as TIMING_COLUMNS
 from mixtral_probe.tables.timing import KEYS as TIMING_KEYS
 from mixtral_probe.tables.timing import TIMING, timing

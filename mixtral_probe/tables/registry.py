@@ -1,11 +1,5 @@
 """The one list of tables, which report, command line, documentation and dashboard go through."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
-
-import pandas as pd
-
 from mixtral_probe.tables.attention import HEADS, attention_summary
 from mixtral_probe.tables.attention_routing import ATTENTION_ROUTING, attention_routing
 from mixtral_probe.tables.balance_loss import balance_loss, balance_loss_breakdown
@@ -21,91 +15,11 @@ from mixtral_probe.tables.paths import PATHS, paths
 from mixtral_probe.tables.per_token import balance_loss_tokens, routes
 from mixtral_probe.tables.placement import PLACEMENT, placement_simulation
 from mixtral_probe.tables.skipping import SKIPPING, skipping_simulation
+from mixtral_probe.tables.spec import TableSpec, spec
 from mixtral_probe.tables.specialization import DOMAIN, INFORMATION, domain_specialization, mutual_information
-from mixtral_probe.tables.structure import COACTIVATION, REPETITION, TRANSITIONS, coactivation, repetition, transitions
+from mixtral_probe.tables.structure import COACTIVATION, REPETITION, coactivation, repetition
+from mixtral_probe.tables.transitions import TRANSITIONS, transitions
 from mixtral_probe.tables.vocabulary import VOCABULARY, vocabulary_specialization
-
-COLUMNS = {
-    "layer": "layer, from 0, as the model numbers it; empty = all layers together",
-    "group": 'value of the document label asked for with `by`, or "all" = every document',
-    "other_group": "the other group",
-    "other_layer": "the other layer, as the model numbers it",
-    "expert": "expert, from 0; experts of different layers are different networks",
-    "other_expert": "the other expert, from 0; in `transitions` one of `other_layer`",
-    "lag": "how many tokens apart, from 1",
-    "step": "step of training the trace was made at",
-    "path": "first choice in each layer that has experts, such as 3-0-7",
-    "policy": "lru, lfu, belady (knows what comes) or static (the layer's most chosen experts)",
-    "capacity": "experts of a layer that fit in the cache",
-    "capacity_factor": "room of an expert against that of even use",
-    "threshold": "least weight of a token's last choice, in parts of its first, at which it is kept",
-    "ranks": "devices that share the experts of a layer",
-    "replicas": "experts of a layer and their copies on all ranks together",
-    "variable": "domain, position, token, or next, previous, predicted token; x|token = x among tokens of one type",
-    "target": "input = token routed, predicted = token the model expects next, next = token that follows",
-    "min_count": "least number of tokens of a type that counts",
-    "weighting": "type = every token type alike, token = each by its tokens",
-    "rank": "place among the experts chosen for a token; 0 = strongest",
-    "head": "attention head, from 0",
-    "statistic": "mean, median, q05, q25, q75 or q95 over tokens",
-    "bin": "number of the bin, from 0",
-    "left": "left edge of the bin; the first bin also holds what lies below",
-    "right": "right edge of the bin; the last bin also holds what lies above",
-    "document": "row of the documents table, from 0",
-    "chunk": "window of a long document, from 0",
-    "position": "position within the window, from 0",
-    "place": "place in the order of the table, from 0",
-    "token_id": "number of the token type in the vocabulary",
-    "token": "text of the token; in a CSV a JSON string literal",
-    "weight": "what the expert's output was multiplied by; empty when not recorded",
-    "margin": "logit of the weakest chosen minus the strongest other expert, nats; empty when there is none",
-    "metric": "name of the metric, see below",
-    "value": "the metric; empty when `scope` says why",
-    "low": "lower end of the 95 % jackknife interval over blocks of documents; empty when `scope` says why",
-    "high": "upper end of it",
-    "null": "what chance gives: uniform top-K routing of as many tokens, or what `scope` says",
-    "n": "tokens the value comes from",
-    "scope": "which layers and tokens, which normalisation, and what is missing and why",
-}
-"""What every column means, in all tables alike."""
-VALUES = ("metric", "value", "low", "high", "null", "n", "scope")
-
-
-@dataclass(frozen=True)
-class TableSpec:
-    """One table: how to make it and what stands in it."""
-
-    name: str
-    source: Literal["trace", "stats", "traces", "result"]
-    """What `function` takes: a `Trace`, `RoutingStats`, several traces of the same texts, or a `Result`."""
-    function: Callable[[Any], pd.DataFrame]
-    description: str
-    """One sentence."""
-    keys: tuple[str, ...]
-    """The columns it is sorted by; together with `metric` they tell rows apart."""
-    columns: dict[str, str]
-    """Every column, in order, with its meaning."""
-    metrics: dict[str, str]
-    """Every value of the column `metric`, with its meaning; empty when there is no such column."""
-    per_token: bool = False
-    """Whether it has a row for every token, and so grows with the trace."""
-
-
-def _spec(
-    function: Callable[[Any], pd.DataFrame],
-    source: Literal["trace", "stats"],
-    keys: str,
-    metrics: dict[str, str],
-    description: str,
-    *,
-    values: tuple[str, ...] = VALUES,
-    per_token: bool = False,
-) -> TableSpec:
-    names = tuple(keys.split())
-    columns = {name: COLUMNS[name] for name in (*names, *values)}
-    name = function.__name__
-    return TableSpec(name, source, function, description, names, columns, metrics, per_token)
-
 
 _LOAD = {
     "share": "share of assignments n_i / (sum of n), 1/E when even",
@@ -138,9 +52,9 @@ _PARTS = {
 _ROUTE = ("expert", "weight", "margin")
 
 TABLES: dict[str, TableSpec] = {
-    spec.name: spec
-    for spec in (
-        _spec(
+    made.name: made
+    for made in (
+        spec(
             routes,
             "trace",
             "document chunk position token layer rank",
@@ -149,26 +63,26 @@ TABLES: dict[str, TableSpec] = {
             values=_ROUTE,
             per_token=True,
         ),
-        _spec(expert_load, "stats", "layer group expert", _LOAD, "How much each expert is used."),
-        _spec(expert_relevance, "stats", "layer group expert", RELEVANCE, "How much of a document each expert takes."),
-        _spec(
+        spec(expert_load, "stats", "layer group expert", _LOAD, "How much each expert is used."),
+        spec(expert_relevance, "stats", "layer group expert", RELEVANCE, "How much of a document each expert takes."),
+        spec(
             load_by_rank,
             "stats",
             "layer group expert rank",
             {"rank_share": "share of tokens whose choice of this rank is the expert, 1/E when even"},
             "How much each expert is used as first, second, … choice.",
         ),
-        _spec(balance, "stats", "layer group", _BALANCE, "How unevenly a layer uses its experts."),
-        _spec(balance_variants, "stats", "layer group", VARIANTS, "Balance in the other forms that papers give it."),
-        _spec(balance_loss, "stats", "layer group", _LOSS, "The load-balancing losses and the router z-loss."),
-        _spec(
+        spec(balance, "stats", "layer group", _BALANCE, "How unevenly a layer uses its experts."),
+        spec(balance_variants, "stats", "layer group", VARIANTS, "Balance in the other forms that papers give it."),
+        spec(balance_loss, "stats", "layer group", _LOSS, "The load-balancing losses and the router z-loss."),
+        spec(
             balance_loss_breakdown,
             "stats",
             "layer group expert",
             _PARTS,
             "What each expert adds to the load-balancing loss and what pooling hides, in exact parts.",
         ),
-        _spec(
+        spec(
             balance_loss_tokens,
             "trace",
             "document chunk position token layer",
@@ -176,120 +90,120 @@ TABLES: dict[str, TableSpec] = {
             "What each token adds to the load-balancing loss.",
             per_token=True,
         ),
-        _spec(
+        spec(
             router_confidence,
             "stats",
             "layer group statistic",
             WORDS,
             "How sure the router is; null: all logits alike.",
         ),
-        _spec(
+        spec(
             router_confidence_histogram,
             "stats",
             "layer group bin left right",
             WORDS,
             "Share of tokens in each bin of the router's confidence; bins that hold nothing are left out.",
         ),
-        _spec(
+        spec(
             attention_summary,
             "trace",
             "layer group head",
             HEADS,
             "What each recorded attention head does on average; null: attention spread evenly over what came before.",
         ),
-        _spec(
+        spec(
             attention_routing,
             "trace",
             "layer group head expert",
             ATTENTION_ROUTING,
             "How differently the tokens sent to an expert look, head by head, from others at like positions; null 0.",
         ),
-        _spec(
+        spec(
             domain_specialization,
             "stats",
             "layer group expert",
             DOMAIN,
             "How much more each group of documents uses an expert than all together; empty without groups.",
         ),
-        _spec(
+        spec(
             group_divergence,
             "stats",
             "layer group other_group",
             DIVERGENCE,
             "How far apart any two groups are in their use of the experts; empty with fewer than two groups.",
         ),
-        _spec(
+        spec(
             vocabulary_specialization,
             "stats",
             "layer group target min_count weighting expert",
             VOCABULARY,
             "How far token types keep to one expert; rows with an expert are about the types that chose it most.",
         ),
-        _spec(
+        spec(
             expert_tokens,
             "stats",
             "layer group expert place token_id token",
             TOKENS,
             "The tokens each expert is chosen for most beyond its load, strongest first; n counts the type's tokens.",
         ),
-        _spec(
+        spec(
             mutual_information,
             "stats",
             "layer group variable",
             INFORMATION,
             "What topic, position and token tell about the expert, bits; topics are told apart in group `all` alone.",
         ),
-        _spec(
+        spec(
             context_information,
             "trace",
             "layer group variable",
             CONTEXT,
             "What the token before tells about the expert, alone and beyond the token itself.",
         ),
-        _spec(
+        spec(
             repetition,
             "stats",
             "layer group lag",
             REPETITION,
             "How often tokens 1 to 8 apart go to the same experts; n counts pairs of tokens.",
         ),
-        _spec(
+        spec(
             coactivation,
             "stats",
             "layer group expert other_expert",
             COACTIVATION,
             "Which experts are chosen together; null: a router with these loads and no preference among pairs.",
         ),
-        _spec(
+        spec(
             transitions,
             "stats",
             "layer other_layer group expert other_expert",
             TRANSITIONS,
-            "From a token's first choice in one layer to that in another; rows without experts are about both layers.",
+            "From a token's choices in one layer to those in another; rows without experts are about both layers.",
         ),
-        _spec(paths, "trace", "group place path", PATHS, "The commonest ways of tokens through all layers."),
-        _spec(
+        spec(paths, "trace", "group place path", PATHS, "The commonest ways of tokens through all layers."),
+        spec(
             cache_simulation,
             "trace",
             "layer group policy capacity",
             CACHE,
             "How often an expert would be in a cache of a few experts per layer; windows begin with an empty one.",
         ),
-        _spec(
+        spec(
             placement_simulation,
             "stats",
             "layer group ranks replicas",
             PLACEMENT,
             "How unevenly devices that share the experts would be loaded.",
         ),
-        _spec(
+        spec(
             capacity_simulation,
             "trace",
             "layer group capacity_factor bin left right",
             CAPACITY,
             "What an expert that takes only so many tokens of a window would drop; bins are places left to right - 1.",
         ),
-        _spec(
+        spec(
             skipping_simulation,
             "trace",
             "layer group threshold",
