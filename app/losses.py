@@ -30,6 +30,19 @@ def over_layers(loss: pd.DataFrame, group: str) -> pd.DataFrame:
     return words.rows(loss[loss["layer"].isna().to_numpy(dtype=bool)], group=group)
 
 
+def other_forms(chosen: controls.Chosen) -> None:
+    """Balance as other papers write it, where it is asked for."""
+    if not st.toggle("Balance in other published forms", key="loss_variants"):
+        return
+    st.markdown(
+        "GShard's loss takes first choices alone, DeepSeek's loss and its max violation one document at a time, "
+        "Shazeer's CV² the weights; so they differ on the same routing. Each is beside its own value at balance."
+    )
+    table = chosen.table("balance_variants")
+    figure = chosen.figure("balance_variants", group=chosen.group)
+    charts.show(figure, words.rows(table, group=chosen.group), "variants", "balance_variants")
+
+
 def parts_offered(parts: pd.DataFrame, group: str) -> list[str]:
     """The metrics of the breakdown that the table has; what pooling domains hides is about all of them."""
     held = set(words.rows(parts, group=group)["metric"])

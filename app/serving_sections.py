@@ -5,11 +5,9 @@ from dataclasses import dataclass
 import charts
 import controls
 import pandas as pd
-import settings
 import streamlit as st
 import words
 
-from mixtral_probe import tables
 from mixtral_probe.stats import ALL
 
 
@@ -38,6 +36,11 @@ SECTIONS = {
         "An expert takes no more choices of a batch than the capacity factor times its even part; those above are "
         "dropped. Each window of text is a batch here.",
     ),
+    "skipping_simulation": Section(
+        "Skipping",
+        "A router could leave out a token's last expert where it weighs little against the first: below the threshold "
+        "the token does without it, which saves that computation. The more even the weights, the less can be skipped.",
+    ),
     "paths": Section(
         "Paths",
         "The first choices of a token through all layers, 3-0-7 for expert 3, then 0, then 7; and how often they would "
@@ -46,34 +49,30 @@ SECTIONS = {
 }
 
 
-def ready(chosen: controls.Chosen, name: str) -> bool:
-    """Whether a section may be computed; one that reads every token of a large trace asks first."""
-    tokens = chosen.trace.num_tokens
-    if tables.TABLES[name].source == "stats" or tokens <= settings.WHOLE_TRACE_TOKENS:
-        return True
-    asked = f"serving_{name}_{chosen.source.key}"
-    if not st.session_state.get(asked):
-        st.info(f"This reads the routes of all {tokens:,} tokens, which takes a while.")
-        st.session_state[asked] = st.button("Compute it", key=f"{asked}_button", icon=":material/play_arrow:")
-    return bool(st.session_state[asked])
-
-
 def show(chosen: controls.Chosen, name: str) -> None:
     """The numbers of all layers together, and those of the chosen layer; or why there are none."""
     table = chosen.table(name)
     group = chosen.group if chosen.group in set(table["group"]) else ALL
     shown = words.rows(table, group=group)
-    if not shown["value"].notna().any():
-        st.info("Not enough data: no token is counted here.")
-    elif name == "paths":
+    if words.nothing(shown):
+        return
+    if name == "paths":
         _paths(chosen, shown, group)
     else:
         _by_layer(chosen, name, shown, group)
+    if name == "skipping_simulation":
+        _ratio(chosen, shown, group)
 
 
 def _paths(chosen: controls.Chosen, shown: pd.DataFrame, group: str) -> None:
     words.numbers(shown[shown["path"].isna().to_numpy(dtype=bool)], ("distinct_paths", "path_entropy_bits"))
     charts.show(chosen.figure("paths", group=group), words.rows(shown, metric="path_share"), "paths", "paths")
+
+
+def _ratio(chosen: controls.Chosen, shown: pd.DataFrame, group: str) -> None:
+    shown = words.rows(shown[shown["layer"].notna().to_numpy(dtype=bool)], metric="weight_ratio")
+    figure = chosen.figure("weight_ratio", "skipping_simulation", group=group)
+    charts.show(figure, shown, "weight_ratio", "weight_ratio")
 
 
 def _by_layer(chosen: controls.Chosen, name: str, shown: pd.DataFrame, group: str) -> None:

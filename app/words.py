@@ -43,6 +43,15 @@ def rows(table: pd.DataFrame, **keys: object) -> pd.DataFrame:
     return table
 
 
+def nothing(shown: pd.DataFrame) -> bool:
+    """Whether no row has a value; then say why."""
+    if shown["value"].notna().any():
+        return False
+    scope = str(shown["scope"].iloc[0]) if len(shown) else "not enough data"
+    st.info(scope.split("; ")[-1].capitalize() + ".")
+    return True
+
+
 def metric_choice(table: str, key: str) -> str:
     """One of a table's metrics, in words."""
     return choice("Measure", list(TABLES[table].metrics), key)

@@ -29,6 +29,7 @@ words.numbers(
     scope=True,
 )
 charts.show(chosen.figure("balance_loss", group=chosen.group), loss, "loss", "balance_loss")
+losses.other_forms(chosen)
 
 metric = words.one_of(
     "Part", losses.parts_offered(parts, chosen.group), "part", default="excess", named=losses.PARTS.__getitem__

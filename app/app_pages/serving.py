@@ -1,5 +1,6 @@
-"""Serving: what this routing asks of several devices, of a cache of experts and of experts of limited capacity."""
+"""Serving: what this routing asks of several devices, of a cache of experts, of limited capacity and of skipping."""
 
+import asking
 import controls
 import serving_sections as sections
 import streamlit as st
@@ -12,5 +13,5 @@ words.title(
 )
 section = words.one_of("Question", list(sections.SECTIONS), "serving", named=lambda name: sections.SECTIONS[name].title)
 st.markdown(sections.SECTIONS[section].about)
-if sections.ready(chosen, section):
+if asking.ready(chosen, section):
     sections.show(chosen, section)

@@ -11,8 +11,10 @@ words.title(
 )
 SECTIONS = {
     "domains": ("Domains", sections.domains),
+    "relevance": ("Relevance", sections.relevance),
     "vocabulary": ("Vocabulary", sections.vocabulary),
     "information": ("Information", sections.information),
+    "context": ("Token before", sections.context),
     "together": ("Chosen together", sections.together),
     "layers": ("Layer to layer", sections.layers),
     "repetition": ("Repetition", sections.repetition),

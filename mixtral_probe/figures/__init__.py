@@ -6,7 +6,8 @@ Figures are transparent and made for a light page; `themed(figure, dark=True)` g
 from mixtral_probe.figures.attention import attention_map, max_pool
 from mixtral_probe.figures.attention_links import attention_heads, attention_weights
 from mixtral_probe.figures.attention_rows import attended_experts, attention_picture, attention_query
-from mixtral_probe.figures.bars import expert_load, load_by_rank
+from mixtral_probe.figures.bars import expert_load, expert_relevance, load_by_rank
+from mixtral_probe.figures.batches import balance_variants, expert_relevance_map
 from mixtral_probe.figures.cells import (
     agreement_experts,
     attention_routing,
@@ -22,6 +23,7 @@ from mixtral_probe.figures.histogram import router_confidence_histogram
 from mixtral_probe.figures.layers import agreement, balance, balance_loss, logit_lens, router_confidence
 from mixtral_probe.figures.lens import logit_lens_tokens
 from mixtral_probe.figures.specialization import (
+    context_information,
     domain_specialization,
     expert_tokens,
     group_divergence,
@@ -31,7 +33,14 @@ from mixtral_probe.figures.specialization import (
 from mixtral_probe.figures.steps import saturation
 from mixtral_probe.figures.structure import coactivation, repetition, repetition_lags, transitions
 from mixtral_probe.figures.subsets import expert_subsets
-from mixtral_probe.figures.systems import cache_simulation, capacity_simulation, paths, placement_simulation
+from mixtral_probe.figures.systems import (
+    cache_simulation,
+    capacity_simulation,
+    paths,
+    placement_simulation,
+    skipping_simulation,
+    weight_ratio,
+)
 from mixtral_probe.figures.theme import CONFIG, template, themed
 from mixtral_probe.figures.timing import timing
 from mixtral_probe.figures.tokens import balance_loss_tokens, route_overlap, token_route
@@ -54,14 +63,18 @@ __all__ = [
     "balance_loss",
     "balance_loss_breakdown",
     "balance_loss_tokens",
+    "balance_variants",
     "cache_simulation",
     "capacity_simulation",
     "coactivation",
+    "context_information",
     "domain_specialization",
     "expert_colors",
     "expert_load",
     "expert_load_groups",
     "expert_load_map",
+    "expert_relevance",
+    "expert_relevance_map",
     "expert_similarity",
     "expert_subsets",
     "expert_tokens",
@@ -82,6 +95,7 @@ __all__ = [
     "saliency",
     "saturation",
     "scales",
+    "skipping_simulation",
     "template",
     "themed",
     "timing",
@@ -89,6 +103,7 @@ __all__ = [
     "token_route",
     "transitions",
     "vocabulary_specialization",
+    "weight_ratio",
     "what_if",
     "what_if_experts",
     "what_if_next_tokens",

@@ -1,4 +1,4 @@
-"""Bars with whiskers, one panel per layer: `expert_load`, `load_by_rank`."""
+"""Bars with whiskers, one panel per layer: `expert_load`, `load_by_rank`, `expert_relevance`."""
 
 from typing import Any
 
@@ -66,6 +66,30 @@ def load_by_rank(table: pd.DataFrame, *, layer: int | None = None, group: str = 
     return finish(figure, _title("Load by rank", shown, layer), _subtitle(shown, group), height=height)
 
 
+def expert_relevance(table: pd.DataFrame, *, layer: int | None = None, group: str = "all") -> go.Figure:
+    """How much of a document each expert takes: its mean weight beside its share of the choices, and even use.
+
+    Args:
+        table: `tables.expert_relevance`.
+        layer: one layer; None for one panel per layer.
+        group: one of its groups.
+
+    Raises:
+        InputError: the table lacks that layer or group.
+    """
+    scores = {metric: rows_of(table, metric, group, layer=layer) for metric in RELEVANCE}
+    shown = pd.concat([part for part in scores.values() if part["value"].notna().any()] or scores.values())
+    figure, height = _panels(shown, Words("mean of documents", ".1%", words_of(RELEVANCE[0]).null))
+    for metric, color in zip(shown["metric"].unique(), _RANKS, strict=False):
+        words = words_of(metric)
+        for number, (place_, part) in enumerate(_by_layer(scores[metric])):
+            named = {"name": words.name, "legendgroup": metric, "showlegend": number == 0}
+            figure.add_trace(_bars(part, words, marker_color=color, **named), **place_)
+    figure.update_layout(barmode="group")
+    return finish(figure, _title("Relevance of experts", shown, layer), _subtitle(shown, group), height=height)
+
+
+RELEVANCE = ("average_gate_score", "token_selection_ratio")
 _RANKS = ("#2172b0", "#f3a209", "#29a587", "#ba6efa", "#626262")
 _COLUMNS = 4
 

@@ -1,4 +1,6 @@
-"""Values along the layers, with interval and null line: `balance`, `balance_loss`, `router_confidence`, `agreement`."""
+"""Values along the layers, with interval and null line: `balance`, `balance_loss`, `router_confidence`, `agreement`,
+`logit_lens`.
+"""
 
 from collections.abc import Sequence
 

@@ -1,5 +1,5 @@
 """What experts know: `domain_specialization`, `group_divergence`, `vocabulary_specialization`, `mutual_information`,
-`expert_tokens`.
+`context_information`, `expert_tokens`.
 """
 
 import numpy as np
@@ -16,6 +16,12 @@ from mixtral_probe.figures.words import hover, label, rows_of, subtitle, words_o
 
 _ESTIMATORS = ("vocabulary_specialization", "vocabulary_specialization_crossval")
 _VARIABLES = ("domain", "domain|token", "position", "token", "next token", "predicted token")
+
+_CONTEXT = {
+    "token": "the token itself",
+    "previous token": "the token before",
+    "previous token|token": "the token before, beyond the token itself",
+}
 
 
 def domain_specialization(
@@ -113,6 +119,37 @@ def mutual_information(
     figure.update_yaxes(title_text=words_of(metric).name, col=1)
     shown = own[own["variable"].isin(names).to_numpy(dtype=bool)]
     return finish(figure, "What tells about the expert", subtitle(shown, others_behind(held, group)), height=height)
+
+
+def context_information(
+    table: pd.DataFrame, *, metric: str = "mutual_information_bits_corrected", group: str = "all"
+) -> go.Figure:
+    """What a token and the one before it tell about the expert, layer by layer on one scale, and what chance shows.
+
+    Args:
+        table: `tables.context_information`.
+        metric: one of its metrics.
+        group: the group drawn in full; the others are thin lines behind.
+
+    Raises:
+        InputError: the table lacks the metric or the group.
+    """
+    held = rows_of(table, metric)
+    names = sorted(held["variable"].unique(), key=_place)
+    figure, height = panels([_CONTEXT.get(name, name) for name in names], columns=3, panel_height=230)
+    for number, name in enumerate(names):
+        part = held[(held["variable"] == name).to_numpy(dtype=bool)]
+        for trace in layer_traces(part, metric, group, legend=number == 0):
+            figure.add_trace(trace, **place(number, names, 3))
+    layer_axis(figure, held)
+    figure.update_yaxes(title_text=words_of(metric).name, col=1)
+    figure.update_yaxes(rangemode="tozero")
+    about = subtitle(rows_of(held, metric, group), others_behind(held, group))
+    return finish(figure, "What the token and the one before tell about the expert", about, height=height)
+
+
+def _place(variable: str) -> int:
+    return list(_CONTEXT).index(variable) if variable in _CONTEXT else len(_CONTEXT)
 
 
 def expert_tokens(table: pd.DataFrame, *, layer: int, expert: int, group: str = "all") -> go.Figure:

@@ -1,4 +1,6 @@
-"""What routing asks of a serving system: `paths`, `cache_simulation`, `placement_simulation`, `capacity_simulation`."""
+"""What routing asks of a serving system: `paths`, `cache_simulation`, `placement_simulation`, `capacity_simulation`,
+`skipping_simulation`.
+"""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +8,8 @@ import plotly.graph_objects as go
 
 from mixtral_probe.figures.bars import whiskers
 from mixtral_probe.figures.color import PALETTE
-from mixtral_probe.figures.lines import line, null_line
+from mixtral_probe.figures.layers import along_layers, others_behind
+from mixtral_probe.figures.lines import layers_of, line, null_line, with_layer
 from mixtral_probe.figures.theme import ACCENT, REFERENCE, finish
 from mixtral_probe.figures.words import hover, label, rows_of, subtitle, words_of
 
@@ -126,6 +129,49 @@ def capacity_simulation(table: pd.DataFrame, *, layer: int | None = None, group:
     figure.update_xaxes(title_text="capacity factor", showgrid=False, tickvals=factors)
     figure.update_yaxes(title_text=words.name, tickformat=".0%", rangemode="tozero")
     return finish(figure, f"Dropped choices, {_where(layer)}", subtitle(shown, _only(group)), height=400)
+
+
+def skipping_simulation(table: pd.DataFrame, *, layer: int | None = None, group: str = "all") -> go.Figure:
+    """Share of tokens that would do without their last expert, by the threshold; each layer is a thin line behind.
+
+    Args:
+        table: `tables.skipping_simulation`.
+        layer: one layer; None for all together.
+        group: one of its groups.
+
+    Raises:
+        InputError: the table lacks that layer or group.
+    """
+    shown, words = rows_of(table, "skipped_share", group), words_of("skipped_share")
+    own, keys = _of_layer(shown, layer), ("layer", "threshold")
+    figure = go.Figure()
+    for number, (_, part) in enumerate(layers_of(with_layer(shown))):
+        behind = line(part, "threshold", keys, words, color=REFERENCE, name="each layer", legend=number == 0)
+        figure.add_trace(behind.update(mode="lines", line={"width": 1}, opacity=0.5, error_y={"visible": False}))
+    figure.add_trace(null_line(own, "threshold", words.null))
+    name = "all layers together" if layer is None else f"layer {layer}"
+    figure.add_trace(line(own, "threshold", keys[layer is None :], words, color=ACCENT, name=name))
+    thresholds = np.unique(own["threshold"].to_numpy(float))
+    figure.update_xaxes(title_text="threshold: last weight / first", showgrid=False, tickvals=thresholds)
+    figure.update_yaxes(title_text=words.name, tickformat=".0%", rangemode="tozero")
+    return finish(figure, f"Skipped experts, {_where(layer)}", subtitle(own, _only(group)), height=400)
+
+
+def weight_ratio(table: pd.DataFrame, *, group: str = "all") -> go.Figure:
+    """How much a token's last choice weighs against its first, layer by layer, and the line of logits all alike.
+
+    Args:
+        table: `tables.skipping_simulation`.
+        group: the group drawn in full; the others are thin lines behind.
+
+    Raises:
+        InputError: the table lacks the group.
+    """
+    each = with_layer(table)
+    figure, height = along_layers(each, ("weight_ratio",), group, columns=1)
+    figure.update_yaxes(range=[0, 1.03])
+    about = subtitle(rows_of(each, "weight_ratio", group), others_behind(each, group))
+    return finish(figure, "Weight of the last choice against the first", about, height=height)
 
 
 def _of_layer(shown: pd.DataFrame, layer: int | None) -> pd.DataFrame:

@@ -29,6 +29,16 @@ def _expert_load(table: pd.DataFrame) -> list[go.Figure]:
     return [*drawn, figures.expert_load_groups(table)] if _grouped(table) else drawn
 
 
+def _relevance(table: pd.DataFrame) -> list[go.Figure]:
+    drawn = [figures.expert_relevance_map(table), figures.expert_relevance(table)]
+    return [*drawn, figures.expert_relevance_map(table, group=None)] if _grouped(table) else drawn
+
+
+def _context(table: pd.DataFrame) -> list[go.Figure]:
+    metrics = ("mutual_information_bits_corrected", "mutual_information_bits")
+    return [figures.context_information(table, metric=name) for name in metrics]
+
+
 def _breakdown(table: pd.DataFrame) -> list[go.Figure]:
     drawn = [figures.balance_loss_breakdown(table)]
     return [*drawn, figures.balance_loss_breakdown(table, group=None)] if _grouped(table) else drawn
@@ -71,6 +81,7 @@ _DRAWINGS: dict[str, Drawing] = {
     "group_divergence": lambda table: [figures.group_divergence(table)],
     "vocabulary_specialization": _vocabulary,
     "mutual_information": lambda table: [figures.mutual_information(table)],
+    "context_information": _context,
     "repetition": _repetition,
     "coactivation": lambda table: [figures.coactivation(table)],
     "transitions": lambda table: [figures.transitions(table)],
@@ -78,10 +89,13 @@ _DRAWINGS: dict[str, Drawing] = {
     "cache_simulation": lambda table: [figures.cache_simulation(table)],
     "placement_simulation": lambda table: [figures.placement_simulation(table)],
     "capacity_simulation": lambda table: [figures.capacity_simulation(table)],
+    "skipping_simulation": lambda table: [figures.skipping_simulation(table), figures.weight_ratio(table)],
     "routes": _routes,
     "expert_load": _expert_load,
+    "expert_relevance": _relevance,
     "load_by_rank": lambda table: [figures.load_by_rank(table)],
     "balance": lambda table: [figures.balance(table)],
+    "balance_variants": lambda table: [figures.balance_variants(table)],
     "balance_loss": lambda table: [figures.balance_loss(table)],
     "balance_loss_breakdown": _breakdown,
     "balance_loss_tokens": _token_losses,
