@@ -157,8 +157,9 @@ def context(chosen: controls.Chosen) -> None:
     if group != chosen.group:
         st.caption("Of all documents together.")
     with st.container(horizontal=True, gap="small"):
-        for _, row in words.rows(held, layer=chosen.layer).iterrows():
-            words.number(row, metric, _VARIABLES[row["variable"]])
+        at_layer = words.rows(held, layer=chosen.layer).set_index("variable")
+        for variable in ("token", "previous token", "previous token|token"):
+            words.number(at_layer.loc[variable], metric, _VARIABLES[variable])
     figure = chosen.figure("context_information", metric=metric, group=group)
     charts.show(figure, words.rows(table, metric=metric), "context", "context_information")
     st.markdown(

@@ -39,7 +39,8 @@ def same_interval(part, own):
 def test_every_variant_has_its_value_at_balance_and_its_scope(made):
     table = made["balance_variants"]
     figure = figures.balance_variants(table, group="law")
-    lines, balanced = parts(figure, "law"), parts(figure, "at balance")
+    lines = parts(figure, "law")
+    balanced = [part for part in figure.data if part.legendgroup == "null"]
     assert len(lines) == len(balanced) == len(figure.layout.annotations) == len(VARIANTS)
     scopes = {"load_balancing_loss_sequence": "mean over documents, each document alike",
               "load_chi_squared": "7 degrees of freedom · no interval: a test"}  # fmt: skip
@@ -50,8 +51,8 @@ def test_every_variant_has_its_value_at_balance_and_its_scope(made):
         assert null.line.dash == "dot"
         assert title.text.startswith(f"{words_of(metric).name}<br>")
         assert scopes.get(metric, "") in title.text
-    assert set(parts(figure, "at balance")[1].y) == {1.0}
-    assert "group law, the others behind" in figure.layout.title.subtitle.text
+    assert set(balanced[1].y) == {1.0}
+    assert "group law, the others behind · dotted: " in figure.layout.title.subtitle.text
 
 
 def test_variants_that_need_weights_or_logits_are_left_out_without_them():
@@ -65,7 +66,7 @@ def test_both_scores_of_relevance_stand_side_by_side(made, layer):
     table = made["expert_relevance"]
     figure = figures.expert_relevance(table, layer=layer, group="code")
     for metric in RELEVANCE:
-        bars = parts(figure, words_of(metric).name)
+        bars = parts(figure, RELEVANCE[metric])
         for number, bar in zip(range(3) if layer is None else [layer], bars, strict=True):
             same_interval(bar, pick(table, layer=number, group="code", metric=metric))
             assert f"{words_of(metric).name}: <b>" in bar.hovertext[0]
@@ -77,7 +78,7 @@ def test_both_scores_of_relevance_stand_side_by_side(made, layer):
 def test_relevance_without_weights_has_one_score():
     table = tables_of(random_trace(2, logits=False))["expert_relevance"]
     bars = [part for part in figures.expert_relevance(table, layer=0).data if part.type == "bar"]
-    assert [bar.name for bar in bars] == ["token selection ratio"]
+    assert [bar.name for bar in bars] == ["selection ratio"]
     assert not np.isnan(figures.expert_relevance_map(table).data[0].z).any()
 
 
@@ -122,7 +123,7 @@ def test_what_the_token_before_tells_is_beside_what_chance_shows(made, metric):
     figure = figures.context_information(table, metric=metric)
     null = {"mutual_information_bits": "chance alone", "mutual_information_bits_corrected": "nothing to tell"}[metric]
     drawn = zip(parts(figure, "all"), parts(figure, null), figure.layout.annotations, strict=True)
-    titles = ("the token itself", "the token before", "the token before, beyond the token itself")
+    titles = ("the token", "the token before", "the token before, beyond the token itself")
     for variable, title, (line, chance, note) in zip(
         ("token", "previous token", "previous token|token"), titles, drawn, strict=True
     ):

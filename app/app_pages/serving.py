@@ -9,7 +9,7 @@ import words
 chosen = controls.chosen()
 words.title(
     "Serving",
-    "What this routing would ask of a server: of several devices, a cache of experts, experts of limited capacity.",
+    "What this routing would ask of a server: of several devices, a cache, experts of limited capacity or left out.",
 )
 section = words.one_of("Question", list(sections.SECTIONS), "serving", named=lambda name: sections.SECTIONS[name].title)
 st.markdown(sections.SECTIONS[section].about)

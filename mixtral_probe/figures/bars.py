@@ -79,17 +79,17 @@ def expert_relevance(table: pd.DataFrame, *, layer: int | None = None, group: st
     """
     scores = {metric: rows_of(table, metric, group, layer=layer) for metric in RELEVANCE}
     shown = pd.concat([part for part in scores.values() if part["value"].notna().any()] or scores.values())
-    figure, height = _panels(shown, Words("mean of documents", ".1%", words_of(RELEVANCE[0]).null))
+    figure, height = _panels(shown, Words("mean of documents", ".1%", words_of("average_gate_score").null))
     for metric, color in zip(shown["metric"].unique(), _RANKS, strict=False):
         words = words_of(metric)
         for number, (place_, part) in enumerate(_by_layer(scores[metric])):
-            named = {"name": words.name, "legendgroup": metric, "showlegend": number == 0}
+            named = {"name": RELEVANCE[metric], "legendgroup": metric, "showlegend": number == 0}
             figure.add_trace(_bars(part, words, marker_color=color, **named), **place_)
     figure.update_layout(barmode="group")
     return finish(figure, _title("Relevance of experts", shown, layer), _subtitle(shown, group), height=height)
 
 
-RELEVANCE = ("average_gate_score", "token_selection_ratio")
+RELEVANCE = {"average_gate_score": "gate score", "token_selection_ratio": "selection ratio"}
 _RANKS = ("#2172b0", "#f3a209", "#29a587", "#ba6efa", "#626262")
 _COLUMNS = 4
 

@@ -39,8 +39,8 @@ def balance_variants(table: pd.DataFrame, *, metrics: Sequence[str] = VARIANTS, 
     for title, metric in zip(figure.layout.annotations, metrics, strict=False):
         own = [part for part in shared_scope(rows_of(shown, metric)) if part not in shared]
         title.text += f'<br><span style="font-size:10.5px">{label(" · ".join(own))}</span>'
-    figure.update_traces(name="at balance", selector={"legendgroup": "null"})
-    more = "at balance: uniform routing, for losses even loads"
+    figure.update_traces(showlegend=False)  # what the dotted line is differs by panel
+    more = "dotted: uniform routing, for losses even loads"
     about = subtitle(shown, " · ".join(filter(None, [others_behind(table, group), more])))
     return finish(figure, "Balance in other published forms", about, height=height)
 

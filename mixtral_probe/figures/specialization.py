@@ -18,7 +18,7 @@ _ESTIMATORS = ("vocabulary_specialization", "vocabulary_specialization_crossval"
 _VARIABLES = ("domain", "domain|token", "position", "token", "next token", "predicted token")
 
 _CONTEXT = {
-    "token": "the token itself",
+    "token": "the token",
     "previous token": "the token before",
     "previous token|token": "the token before, beyond the token itself",
 }
