@@ -16,7 +16,7 @@ FONT = "'Source Sans', 'Source Sans 3', 'Source Sans Pro', sans-serif"
 """The font of the page, which Streamlit brings along."""
 _FOOT = 42
 """Pixels below the panels, for the axis."""
-_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
+_CONFIG: dict[str, Any] = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
 
 
 def dark() -> bool:
@@ -75,14 +75,27 @@ def navigator(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> tu
     return cell if cell != before else None
 
 
+class _Brushed(go.Figure):
+    """A figure in which a drag selects and a click still chooses.
+
+    Streamlit takes the clicks away where a figure's own `dragmode` is "select". It does not look at the template's, to
+    which plotly turns where the figure's own is none that it knows.
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is sent to the browser."""
+        sent: dict[str, Any] = super().to_dict()
+        return sent | {"layout": sent["layout"] | {"dragmode": "of the template"}}
+
+
 def brush(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> None:
-    """Like `navigator`, and areas can be dragged over; `picked` and `brushed` tell what was done."""
-    config = _CONFIG | {"modeBarButtonsToRemove": ["lasso2d", "autoScale2d"]}
+    """Like `navigator`, and areas can be dragged over; `picked`, `boxed` and `brushed` tell what was done."""
+    drawn = _Brushed(_headed(figure)).update_layout(template_layout_dragmode="select")
     st.plotly_chart(
-        _headed(figure),
+        drawn,
         theme=None,
         key=f"{key}_chart",
-        config=config,
+        config=_CONFIG | {"modeBarButtonsToRemove": [*_CONFIG["modeBarButtonsToRemove"], "zoom2d", "pan2d"]},
         on_select="rerun",
         selection_mode=("points", "box"),
     )
@@ -91,11 +104,22 @@ def brush(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> None:
 
 def picked(key: str) -> tuple[Any, ...] | None:
     """The `customdata` of what was clicked in the `brush` of this key since the last run, else None."""
+    cells = _new_cells(key, "cell", by_box=False)
+    return cells[0] if cells else None
+
+
+def boxed(key: str) -> list[tuple[Any, ...]]:
+    """The `customdata` of all in a box that was drawn over the `brush` of this key since the last run."""
+    return _new_cells(key, "box", by_box=True)
+
+
+def _new_cells(key: str, what: str, *, by_box: bool) -> list[tuple[Any, ...]]:
+    """The selection stays in the browser, so it is new only once."""
     event: Any = st.session_state.get(f"{key}_chart")
-    points = event["selection"]["points"] if event and not event["selection"]["box"] else []
-    cell = tuple(points[0]["customdata"]) if points else None
-    before, st.session_state[f"{key}_cell"] = st.session_state.get(f"{key}_cell"), cell
-    return cell if cell != before else None
+    held = event["selection"]["points"] if event and bool(event["selection"]["box"]) == by_box else []
+    cells = [tuple(point["customdata"]) for point in held]
+    before, st.session_state[f"{key}_{what}"] = st.session_state.get(f"{key}_{what}"), cells
+    return cells if cells != before else []
 
 
 def brushed(key: str) -> tuple[tuple[float, float], tuple[float, float]] | None:

@@ -135,7 +135,8 @@ def _nothing_selected(chosen: Chosen) -> None:
             st.write(f"There are some in layers {', '.join(map(str, elsewhere))}.")
             go = f"Go to layer {elsewhere[0]}"
             st.button(go, key="go_to_selected", on_click=wish, kwargs={"layer": elsewhere[0]})
-        st.button("Show everything again", key="show_everything", on_click=wish, kwargs={"where": ""})
+        if not where_field.way_back():
+            st.button("Show everything again", key="show_everything", on_click=wish, kwargs={"where": ""})
 
 
 def _nothing_to_show() -> None:

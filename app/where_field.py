@@ -1,11 +1,13 @@
 """The field in which somebody writes what every page is about, and the slices that were given names."""
 
+from collections.abc import Iterable
+
 import address
 import sources
 import streamlit as st
 
 from mixtral_probe import InputError, Selection
-from mixtral_probe.selection import SLICES, SelectionError
+from mixtral_probe.selection import SLICES, SelectionError, boxed, unboxed
 from mixtral_probe.stats import RoutingStats
 
 _HELP = (
@@ -38,6 +40,30 @@ def choose(source: sources.Source, whole: RoutingStats) -> tuple[str | None, Rou
         _counted(stats, whole)
     _named(selection, slices)
     return where, stats
+
+
+def boxed_in(layers: Iterable[int], experts: Iterable[int]) -> str:
+    """What the field says, in a box of layers and experts alone; a mistake in the field is not in force, and goes."""
+    try:
+        return boxed(st.session_state["where"], layers, experts, slices=_slices())
+    except SelectionError:
+        return boxed("", layers, experts)
+
+
+def way_back() -> bool:
+    """Draw a button that takes the box away with which the field begins; whether it begins with one."""
+    try:
+        rest = unboxed(st.session_state["where"], slices=_slices())
+    except SelectionError:
+        return False
+    if rest is None:
+        return False
+    st.button("Show all again", key="show_all", icon=":material/select_all:", on_click=_say, args=(rest,))
+    return True
+
+
+def _say(text: str) -> None:
+    st.session_state["where"] = text
 
 
 def _read(text: str, slices: dict[str, str]) -> Selection:

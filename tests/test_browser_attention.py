@@ -1,5 +1,7 @@
 """The page about attention in a real browser."""
 
+import re
+
 import pytest
 from attention_traces import SINK, attentive_trace
 from browser_runs import PATIENCE, chromium, dashboard, needs_chromium, settled
@@ -59,6 +61,23 @@ def test_a_window_that_is_dragged_over_appears_at_full_resolution(page, address)
     page.mouse.move(left + width * 0.3, top + height * 0.7, steps=4)
     page.mouse.up()
     page.locator(".st-key-attention_part_chart .js-plotly-plot").wait_for()
+
+
+def test_a_click_on_the_map_chooses_its_query_which_a_drag_leaves_as_it_is(page, address):
+    page.goto(f"{address}/attention")
+    left, top, width, height = plot_of(page, "attention_map")
+    page.get_by_text(re.compile("^What the token at 299 ")).wait_for()
+    page.mouse.click(left + width * 0.2, top + height * 0.5)
+    page.get_by_text(re.compile("^What the token at 299 ")).wait_for(state="detached")
+    settled(page)
+    chosen = page.get_by_text(re.compile("^What the token at ")).inner_text()
+    page.mouse.move(left + width * 0.1, top + height * 0.5)
+    page.mouse.down()
+    page.mouse.move(left + width * 0.3, top + height * 0.7, steps=8)
+    page.mouse.up()
+    page.locator(".st-key-attention_part_chart .js-plotly-plot").wait_for()
+    settled(page)
+    assert page.get_by_text(re.compile("^What the token at ")).inner_text() == chosen
 
 
 def test_no_message_to_the_browser_is_larger_than_a_figure_may_be(page, address):

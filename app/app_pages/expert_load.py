@@ -1,5 +1,6 @@
 """Expert load: how much each expert is used, where, by which domain, and how that compares with the real Mixtral."""
 
+import boxes
 import charts
 import controls
 import real_load
@@ -9,6 +10,7 @@ import words
 from mixtral_probe.stats import ALL
 
 chosen = controls.chosen()
+boxes.follow(chosen, "load_map")
 load, balance = chosen.table("expert_load"), chosen.table("balance")
 layer, group = chosen.layer, chosen.group
 
@@ -21,17 +23,14 @@ metric = words.metric_choice("expert_load", key="load")
 
 left, right = st.columns([1, 1], gap="large")
 with left:
-    cell = charts.navigator(
+    charts.brush(
         chosen.figure("expert_load_map", "expert_load", metric=metric, group=group),
         words.rows(load, group=group, metric=metric),
         "load_map",
         "expert_load",
     )
-    st.caption("Click a cell to choose its layer and expert.")
+    boxes.explain()
     words.one_expert(load, chosen)
-    if cell is not None:
-        controls.wish(layer=int(cell[0]), expert=int(cell[1]))
-        st.rerun()
 with right:
     charts.show(
         chosen.figure("expert_load", metric=metric, layer=layer, group=group),

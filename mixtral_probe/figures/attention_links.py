@@ -42,7 +42,6 @@ def attention_weights(
     heat = go.Heatmap(x=place_x, y=place_y, z=z, coloraxis="coloraxis", hoverinfo="skip")
     figure = go.Figure([heat, links.markers()])
     figure.update_layout(coloraxis=color_bar(root=not exact), clickmode="event+select", hoverdistance=-1)
-    figure.update_layout(dragmode="select")
     links.axes(figure)
     _highlight(figure, query, position, step)
     note = str(table["scope"].iloc[0]).split("; one token")[0].replace("; ", " · ")

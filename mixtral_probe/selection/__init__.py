@@ -1,5 +1,6 @@
 """What is looked at: the selection, its address, and the small language that says which tokens count in which layer."""
 
+from mixtral_probe.selection.box import boxed, unboxed
 from mixtral_probe.selection.errors import Place, SelectionError
 from mixtral_probe.selection.fields import FIELDS
 from mixtral_probe.selection.mask import mask
@@ -17,7 +18,9 @@ __all__ = [
     "Place",
     "Selection",
     "SelectionError",
+    "boxed",
     "mask",
     "parse",
     "select",
+    "unboxed",
 ]
