@@ -1,5 +1,6 @@
 """What the page about the balance loss says and picks from its tables."""
 
+import address
 import charts
 import controls
 import documents
@@ -32,7 +33,8 @@ def over_layers(loss: pd.DataFrame, group: str) -> pd.DataFrame:
 
 def other_forms(chosen: controls.Chosen) -> None:
     """Balance as other papers write it, where it is asked for."""
-    if not st.toggle("Balance in other published forms", key="loss_variants"):
+    address.keep("variants", [False, True], named=lambda shown: "shown" if shown else "")
+    if not st.toggle("Balance in other published forms", key="variants"):
         return
     st.markdown(
         "GShard's loss takes first choices alone, DeepSeek's loss and its max violation one document at a time, "
@@ -40,7 +42,7 @@ def other_forms(chosen: controls.Chosen) -> None:
     )
     table = chosen.table("balance_variants")
     figure = chosen.figure("balance_variants", group=chosen.group)
-    charts.show(figure, words.rows(table, group=chosen.group), "variants", "balance_variants")
+    charts.show(figure, words.rows(table, group=chosen.group), "balance_variants", "balance_variants")
 
 
 def parts_offered(parts: pd.DataFrame, group: str) -> list[str]:

@@ -150,8 +150,14 @@ def context(chosen: controls.Chosen) -> None:
         return
     table = chosen.table("context_information")
     group = chosen.group if chosen.group in set(table["group"]) else ALL
-    metric = words.choice("Measure", _CONTEXT, "context_metric")
+    least = sorted(int(count) for count in table["min_count"].unique()) if "min_count" in table else [1]
+    with st.container(horizontal=True, gap="medium"):
+        metric = _choice("Measure", {name: words_of(name).name for name in _CONTEXT}, "context_metric")
+        kinds = {count: "every type" if count == 1 else f"types met {count} times or more" for count in least}
+        min_count = _choice("Types", kinds, "context_types") if len(least) > 1 else 1
     held = words.rows(table, group=group, metric=metric)
+    if len(least) > 1:
+        held = words.rows(held, min_count=min_count)
     if words.nothing(held):
         return
     if group != chosen.group:
@@ -160,8 +166,8 @@ def context(chosen: controls.Chosen) -> None:
         at_layer = words.rows(held, layer=chosen.layer).set_index("variable")
         for variable in ("token", "previous token", "previous token|token"):
             words.number(at_layer.loc[variable], metric, _VARIABLES[variable])
-    figure = chosen.figure("context_information", metric=metric, group=group)
-    charts.show(figure, words.rows(table, metric=metric), "context", "context_information")
+    figure = chosen.figure("context_information", metric=metric, min_count=min_count, group=group)
+    charts.show(figure, held, "context", "context_information")
     st.markdown(
         "A router reads what attention brought it, so the expert may depend on more than the token itself. What the "
         "token before tells beyond the token itself is what context adds. Even where nothing is told, counting finds "

@@ -176,6 +176,21 @@ def test_balance_loss_writes_out_what_pooling_hides(monkeypatch, trace_path):
     assert pooled["scope"] in texts(test)
 
 
+@pytest.mark.parametrize("group", ["all", "code"])
+def test_balance_in_other_forms_is_shown_when_the_address_says_so(monkeypatch, trace_path, group):
+    query = {"variants": "shown", "group": group}
+    test = clean(opened(monkeypatch, trace_path, page="balance_loss", query=query))
+    clean(test.toggle(key="balance_variants_table").set_value(True).run())
+    own = pick(tables.balance_variants(routing_stats(Trace.load(trace_path))), group=group)
+    np.testing.assert_array_equal(test.dataframe[0].value["value"].to_numpy(float), own["value"].to_numpy(float))
+    assert "dotted: uniform routing, for losses even loads" in texts(test)
+
+
+def test_balance_in_other_forms_stands_a_trace_of_ids_alone(monkeypatch, bare_path):
+    test = clean(opened(monkeypatch, bare_path, page="balance_loss", query={"variants": "shown"}))
+    assert "max violation, mean of documents" in str(test.get("plotly_chart")[1].proto)
+
+
 @pytest.mark.parametrize("metric", ["contribution", "excess", "pooling_gap_groups"])
 def test_every_part_of_the_loss_can_be_shown(monkeypatch, trace_path, metric):
     test = clean(opened(monkeypatch, trace_path, page="balance_loss"))

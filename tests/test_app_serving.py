@@ -8,7 +8,7 @@ from routing_cases import pick
 from mixtral_probe import tables
 from mixtral_probe.stats import routing_stats
 
-OF_LAYERS = ["placement_simulation", "cache_simulation", "capacity_simulation"]
+OF_LAYERS = ["placement_simulation", "cache_simulation", "capacity_simulation", "skipping_simulation"]
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +44,13 @@ def test_devices_caches_and_capacities_show_the_table(monkeypatch, tmp_path, sec
     np.testing.assert_allclose(tabled(test, f"{section}_layer"), own["value"].to_numpy(float), rtol=1e-12)
 
 
+def test_the_weights_of_last_choices_are_those_of_the_table(monkeypatch, tmp_path):
+    trace = routed_trace()
+    test = page(monkeypatch, trace.save(tmp_path / "a.trace"), "skipping_simulation")
+    own = pick(tables.skipping_simulation(trace), group="all", metric="weight_ratio")
+    np.testing.assert_array_equal(tabled(test, "weight_ratio"), own[own["layer"].notna()]["value"].to_numpy(float))
+
+
 def test_paths_are_counted(monkeypatch, tmp_path):
     trace = routed_trace()
     test = page(monkeypatch, trace.save(tmp_path / "a.trace"), "paths")
@@ -60,6 +67,12 @@ def test_a_trace_of_ids_alone_has_the_page_too(monkeypatch, tmp_path, section):
         opened(monkeypatch, bare_trace().save(tmp_path / "b.trace"), page="serving", query={"serving": section})
     )
     assert test.title[0].value == "Serving"
+
+
+def test_what_needs_weights_says_so_without_them(monkeypatch, tmp_path):
+    query = {"serving": "skipping_simulation"}
+    test = opened(monkeypatch, bare_trace().save(tmp_path / "b.trace"), page="serving", query=query)
+    assert "weights" in clean(test).info[0].value
 
 
 def test_large_traces_are_read_only_when_asked(monkeypatch, tmp_path):

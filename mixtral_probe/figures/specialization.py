@@ -122,19 +122,20 @@ def mutual_information(
 
 
 def context_information(
-    table: pd.DataFrame, *, metric: str = "mutual_information_bits_corrected", group: str = "all"
+    table: pd.DataFrame, *, metric: str = "mutual_information_bits_corrected", min_count: int = 1, group: str = "all"
 ) -> go.Figure:
     """What a token and the one before it tell about the expert, layer by layer on one scale, and what chance shows.
 
     Args:
         table: `tables.context_information`.
         metric: one of its metrics.
+        min_count: least number of tokens of a type, of those the table has; above 1 there are intervals.
         group: the group drawn in full; the others are thin lines behind.
 
     Raises:
-        InputError: the table lacks the metric or the group.
+        InputError: the table lacks one of them.
     """
-    held = rows_of(table, metric)
+    held = rows_of(table, metric, **({"min_count": min_count} if "min_count" in table else {}))
     names = sorted(held["variable"].unique(), key=_place)
     figure, height = panels([_CONTEXT.get(name, name) for name in names], columns=3, panel_height=230)
     for number, name in enumerate(names):

@@ -35,8 +35,8 @@ def _relevance(table: pd.DataFrame) -> list[go.Figure]:
 
 
 def _context(table: pd.DataFrame) -> list[go.Figure]:
-    metrics = ("mutual_information_bits_corrected", "mutual_information_bits")
-    return [figures.context_information(table, metric=name) for name in metrics]
+    counts = sorted(int(least) for least in table["min_count"].unique()) if "min_count" in table else [1]
+    return [figures.context_information(table, min_count=least) for least in counts]
 
 
 def _breakdown(table: pd.DataFrame) -> list[go.Figure]:
