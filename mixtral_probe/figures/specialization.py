@@ -135,7 +135,9 @@ def context_information(
     Raises:
         InputError: the table lacks one of them.
     """
-    held = rows_of(table, metric, **({"min_count": min_count} if "min_count" in table else {}))
+    held = rows_of(table, metric)
+    if "min_count" in held:
+        held = rows_of(held, metric, min_count=min_count)
     names = sorted(held["variable"].unique(), key=_place)
     figure, height = panels([_CONTEXT.get(name, name) for name in names], columns=3, panel_height=230)
     for number, name in enumerate(names):
