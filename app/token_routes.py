@@ -22,7 +22,7 @@ def section(chosen: controls.Chosen, shown: documents.Shown, row: int) -> None:
         shown: the document.
         row: of the token that is looked at, in the document.
     """
-    here, pinned = (shown.number, row), _pinned(chosen)
+    here, pinned = (shown.number, row), pinned_token(chosen)
     _buttons(here, pinned)
     if pinned is None or pinned == here:
         _route(chosen, here, "route")
@@ -37,7 +37,7 @@ def section(chosen: controls.Chosen, shown: documents.Shown, row: int) -> None:
     _overlap(chosen, pinned, here)
 
 
-def _pinned(chosen: controls.Chosen) -> tuple[int, int] | None:
+def pinned_token(chosen: controls.Chosen) -> tuple[int, int] | None:
     """Document and row of the pinned token; what the address says and is not here is told of and forgotten."""
     asked = address.held(_PINNED)
     if not asked:

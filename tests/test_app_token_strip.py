@@ -81,6 +81,14 @@ def test_colour_strength_and_hover_are_those_of_the_trace():
         assert {int(bar.name) for bar in token.bars if bar.chosen} == {first, second}
 
 
+def test_a_pinned_token_is_framed_and_says_so():
+    tokens = [strip.Token(row, "a", [("position", str(row))]) for row in (5, 6)]
+    drawn = strip.payload(strip.pinned(tokens, 6), None, "")["tokens"]
+    assert [token["pinned"] for token in drawn] == [False, True]
+    assert [token["label"] for token in drawn] == ["a, position 5", "a, position 6, pinned yes"]
+    assert strip.pinned(tokens, 7) == tokens
+
+
 def test_loss_colours_follow_the_values():
     trace = routed_trace(documents=1, length=20)
     losses = tables.balance_loss_tokens(trace)

@@ -110,6 +110,17 @@ def test_enter_picks_a_token_and_the_link_shows_it_again(page, address):
     assert page.locator(".token.selected").inner_text() == "␣the"
 
 
+def test_the_pinned_token_is_framed_while_another_is_picked(page, address):
+    page.goto(f"{address}/token_routing?picked=2&pinned_token=0.4")
+    page.locator(".token.pinned").wait_for()
+    frames = page.locator(".token").evaluate_all("spans => spans.map(span => getComputedStyle(span).outlineStyle)")
+    assert [row for row, frame in enumerate(frames) if frame != "none"] == [2, 4]
+    assert (frames[2], frames[4]) == ("solid", "dashed")
+    page.goto(f"{address}/token_routing?document=1&pinned_token=0.4")
+    page.locator(".token").first.wait_for()
+    assert page.locator(".token.pinned").count() == 0
+
+
 def test_hostile_tokens_show_as_themselves_and_do_nothing(page, address):
     page.goto(f"{address}/token_routing")
     page.locator(".token").first.wait_for()

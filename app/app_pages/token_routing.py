@@ -33,7 +33,7 @@ with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
 whole, units = routes, None
 if unit != UNITS[0]:
     whole, units = (sources.unit_table(chosen.source, shown.number, unit, where) for where in (None, chosen.where))
-picked = documents.picked(shown)
+picked, pinned = documents.picked(shown), token_routes.pinned_token(chosen)
 
 
 def _coloured(layer: int, key: str) -> None:
@@ -51,6 +51,8 @@ def _coloured(layer: int, key: str) -> None:
     else:
         tokens = strip.by_unit(shown.trace, whole, shown.window, layer=layer, selected=units)
         coloured = f"the expert with the largest share of each {unit}'s gate weights"
+    if pinned is not None and pinned[0] == shown.number:
+        tokens = strip.pinned(tokens, pinned[1])
     with st.container(border=True):
         label = f"Text of document {shown.number} coloured by expert at layer {layer}"
         token_strip.show(tokens, key, label, mark=picked, on_pick=documents.pick)

@@ -1,7 +1,20 @@
 """Text coloured token by token: what is drawn, and the script and style that draw it in a page or a notebook."""
 
 from mixtral_probe.strip.attended import by_attention
-from mixtral_probe.strip.tokens import BREAK, GLYPH, TEXT, Bar, Part, Token, dimmed, parts, payload, script, style
+from mixtral_probe.strip.tokens import (
+    BREAK,
+    GLYPH,
+    TEXT,
+    Bar,
+    Part,
+    Token,
+    dimmed,
+    parts,
+    payload,
+    pinned,
+    script,
+    style,
+)
 from mixtral_probe.strip.units import by_unit
 from mixtral_probe.strip.windows import Window, by_expert, by_loss, windows
 
@@ -20,6 +33,7 @@ __all__ = [
     "dimmed",
     "parts",
     "payload",
+    "pinned",
     "script",
     "style",
     "windows",

@@ -17,7 +17,8 @@ function drawParts(target, parts) {
 }
 
 function drawToken(token, selected) {
-  const made = element("span", "token" + (token.special ? " special" : "") + (token.dim ? " dim" : "") + (selected ? " selected" : ""));
+  const kinds = ["special", "dim", "pinned"].filter((kind) => token[kind]);
+  const made = element("span", ["token", ...kinds, ...(selected ? ["selected"] : [])].join(" "));
   const last = token.parts.at(-1)?.[1] === BREAK;  // a break at the end belongs behind the token, not into its ground
   drawParts(made, token.parts);
   if (last) made.lastChild.remove();

@@ -42,6 +42,8 @@ class Token:
     special: bool = False
     dim: bool = False
     """Whether it is not what is looked at."""
+    pinned: bool = False
+    """Whether others are held beside it."""
     bars: list[Bar] = field(default_factory=list)
 
 
@@ -78,6 +80,15 @@ def _dim(token: Token) -> Token:
     return replace(token, dim=True, facts=[*token.facts, ("selected", "no")])
 
 
+def pinned(tokens: Sequence[Token], row: int) -> list[Token]:
+    """The same, with a frame around the token of a row, if it is among them."""
+    return [_pin(token) if token.row == row else token for token in tokens]
+
+
+def _pin(token: Token) -> Token:
+    return replace(token, pinned=True, facts=[*token.facts, ("pinned", "yes")])
+
+
 def payload(tokens: Sequence[Token], selected: int | None, label: str) -> dict[str, Any]:
     """What the component gets: plain data."""
     return {"tokens": [_drawn(token) for token in tokens], "selected": selected, "label": label}
@@ -99,6 +110,7 @@ def _drawn(token: Token) -> dict[str, Any]:
         "strength": token.strength,
         "special": token.special,
         "dim": token.dim,
+        "pinned": token.pinned,
         # Lines break before words, not inside them.
         "breakable": not token.text[:1].isalnum() or token.special,
         "bars": [dict(vars(bar)) for bar in token.bars],
