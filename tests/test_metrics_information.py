@@ -78,3 +78,9 @@ def test_v_of_independent_choices_is_as_expected():
     joints = rng.multinomial(500, np.full(64, 1 / 64), size=200).reshape(-1, 8, 8)
     squares = np.square(metrics.cramers_v(joints))
     assert squares.mean() == pytest.approx(np.square(metrics.independent_cramers_v(joints)).mean(), rel=0.05)
+
+
+def test_enough_tokens_fill_every_cell_five_times():
+    assert metrics.enough_tokens(8) == 40
+    assert metrics.enough_tokens(8, 2) == 20
+    assert metrics.enough_tokens(3, 2) == 8

@@ -25,6 +25,20 @@ def test_the_bias_of_a_square_is_taken_out():
     assert (low + high) / 2 == pytest.approx(x.mean() ** 2 - x.var(ddof=1) / 4, abs=1e-12)
 
 
+def test_strata_give_the_interval_of_welch():
+    a, b = np.array([0.1, 0.4, 0.35, 0.8, 0.2]), np.array([1.0, 0.2, 0.9])
+    deleted = [*((a.sum() - a) / 4 - b.mean()), *(a.mean() - (b.sum() - b) / 2)]
+    found = metrics.jackknife_interval(a.mean() - b.mean(), deleted, np.ones(8), strata=[0] * 5 + [1] * 3)
+    welch = distributions.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    assert found == pytest.approx((welch.low, welch.high), abs=1e-12)
+
+
+def test_a_stratum_of_one_block_has_no_interval_and_an_empty_one_is_not_there():
+    assert np.isnan(metrics.jackknife_interval(0.5, [0.4, 0.5, 0.6], np.ones(3), strata=[0, 0, 1])).all()
+    plain = metrics.jackknife_interval(0.5, [0.4, 0.6], np.ones(2))
+    assert metrics.jackknife_interval(0.5, [0.4, 0.6, np.nan], [1, 1, 0], strata=[0, 0, 1]) == pytest.approx(plain)
+
+
 def test_fewer_than_two_blocks_have_no_interval():
     low, high = metrics.jackknife_interval([0.5, 0.5], [[np.nan, 0.5], [0.4, 0.6]], [[10, 0], [10, 10]])
     assert np.isnan(low[0])

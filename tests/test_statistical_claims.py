@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from routing_cases import pick
 
-from mixtral_probe import metrics
+from mixtral_probe import metrics, tables
+from mixtral_probe.stats import RoutingStats
+from mixtral_probe.trace import Trace
 
 SKEWED = np.array([0.2, 0.1, 0.1, 0.15, 0.05, 0.1, 0.15, 0.15])
 
@@ -72,3 +75,115 @@ def test_information_less_its_bias_is_unbiased_where_the_plug_in_is_not(tokens):
     assert plug_in.mean() > 10 * error
     # The correction is exact to first order in 1 / T: within a twentieth of the bias it takes away.
     assert abs((plug_in - bias).mean()) < 3 * error + 0.05 * bias.mean()
+
+
+class Texts:
+    """Documents of four topics with Zipf words; each topic, word and document has its own taste in experts."""
+
+    words, experts, topics, vocabulary = 1000, 8, 4, 300
+
+    def __init__(self, seed, topic=0.4, document=0.3):
+        self.rng = np.random.default_rng(seed)
+        self.share = 1 / np.arange(1, self.vocabulary + 1)
+        self.share /= self.share.sum()
+        self.base = self.rng.normal(size=(self.vocabulary, self.experts))
+        self.topic = self.rng.normal(size=(self.topics, self.vocabulary, self.experts)) * topic
+        self.document = document
+
+    def law(self, topic, taste):
+        """[V, E] how likely each word goes to each expert in a document."""
+        logits = np.exp(self.base + self.topic[topic] + taste)
+        return logits / logits.sum(-1, keepdims=True)
+
+    def truth(self):
+        """[V, topics, E] the same over documents, and how common each word is."""
+        taste = np.random.default_rng(0).normal(size=(2000, 1, self.experts)) * self.document
+        laws = [np.mean([self.law(topic, own) for own in taste], axis=0) for topic in range(self.topics)]
+        return np.stack(laws, 1) * self.share[:, None, None] / self.topics
+
+    def trace(self, documents):
+        words, ids = [], []
+        for number in range(documents):
+            law = self.law(number % self.topics, self.rng.normal(size=self.experts) * self.document)
+            words.append(self.rng.choice(self.vocabulary, self.words, p=self.share))
+            ids.append((law[words[-1]].cumsum(-1) > self.rng.random((self.words, 1))).argmax(-1))
+        return Trace.from_arrays(
+            expert_ids=np.concatenate(ids)[None, :, None],
+            token_ids=np.concatenate(words),
+            document=np.repeat(range(documents), self.words),
+            documents=[{"domain": f"topic {number % self.topics}"} for number in range(documents)],
+            num_experts=self.experts,
+        )
+
+
+def information_of(joint):
+    """Bits of rows about columns of [R, C] probabilities, summed plainly."""
+    whole = joint.sum()
+    rows, columns = joint.sum(1, keepdims=True) / whole, joint.sum(0, keepdims=True) / whole
+    return (joint * np.log2(joint / whole / (rows * columns))).sum() / whole
+
+
+def covered(documents, repeats, topic):
+    """How often intervals of frequent types hold the truth of those types: of words, and of topics among them."""
+    texts = Texts(documents, topic)
+    truth, hits = texts.truth(), {"token": [], "domain|token": []}
+    for _ in range(repeats):
+        trace = texts.trace(documents)
+        counts = np.bincount(trace.tokens["token_id"], minlength=texts.vocabulary)
+        for name, table, least in (
+            ("token", tables.context_information(trace), 40),
+            ("domain|token", tables.domain_information(trace, shuffles=1), 160),
+        ):
+            row = pick(table, variable=name, min_count=least, metric="mutual_information_bits").iloc[0]
+            own = truth[counts >= least]
+            if name == "token":
+                value = information_of(own.sum(1))
+            else:
+                value = sum(information_of(word) * word.sum() for word in own) / own.sum()
+            hits[name].append(row["low"] <= value <= row["high"])
+    return {name: np.mean(held) for name, held in hits.items()}
+
+
+@pytest.mark.parametrize("topic", [0.4, 2.0])
+def test_information_of_frequent_types_is_covered(topic):
+    for name, hit in covered(16, repeats=25, topic=topic).items():
+        assert hit >= 0.88, name  # 22 of 25
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("documents", [8, 16, 32, 64])
+@pytest.mark.parametrize("topic", [0.4, 2.0])
+def test_information_of_frequent_types_is_covered_93_times_of_100(documents, topic):
+    for name, hit in covered(documents, repeats=150, topic=topic).items():
+        assert hit >= 0.93, name
+
+
+def test_the_bias_of_cells_takes_documents_for_topics_and_shuffled_labels_do_not():
+    """No topic at all, but documents that differ: shuffled labels find nothing, Miller and Madow much."""
+    texts, p_values, above, corrected = Texts(5, topic=0, document=0.5), [], [], []
+    for _ in range(12):
+        trace = texts.trace(12)
+        found = tables.domain_information(trace, shuffles=39)
+        found = pick(found, variable="domain|token", min_count=1).set_index("metric")["value"]
+        p_values.append(found["shuffle_p_value"])
+        above.append(found["mutual_information_bits_above_shuffles"])
+        plain = tables.mutual_information(RoutingStats.from_trace(trace, by="domain"))
+        plain = pick(plain, variable="domain|token", metric="mutual_information_bits_corrected")
+        corrected.append(plain["value"].item())
+    assert abs(np.mean(above)) < 0.01
+    assert np.mean(corrected) > 0.05
+    assert np.min(p_values) > 0.02
+    assert 0.25 < np.mean(p_values) < 0.75
+
+
+@pytest.mark.slow
+def test_p_values_of_shuffled_labels_are_uniform():
+    texts = Texts(6, topic=0, document=0.5)
+    texts.words = 200
+    found = []
+    for _ in range(200):
+        table = tables.domain_information(texts.trace(12), shuffles=19)
+        found.append(pick(table, variable="domain", metric="shuffle_p_value")["value"].item())
+    # 20 values, each 10 times of 200 by chance; 99.9 % of such chi-squares with 19 degrees of freedom lie below 43.8.
+    counts = np.bincount((np.array(found) * 20).round().astype(int) - 1, minlength=20)
+    assert ((counts - 10) ** 2 / 10).sum() < 43.8

@@ -11,7 +11,12 @@ Floats = NDArray[np.float64]
 
 
 def jackknife_interval(
-    value: ArrayLike, deleted: ArrayLike, sizes: ArrayLike, *, level: float = 0.95
+    value: ArrayLike,
+    deleted: ArrayLike,
+    sizes: ArrayLike,
+    *,
+    strata: ArrayLike | None = None,
+    level: float = 0.95,
 ) -> tuple[Floats, Floats]:
     """Bias-corrected delete-one-block jackknife with t quantiles; blocks may differ in size.
 
@@ -28,23 +33,37 @@ def jackknife_interval(
         value: [...] the statistic of all blocks together.
         deleted: [..., Bk] the statistic with block j left out.
         sizes: [..., Bk] tokens m_j per block; a block of size 0 is not there.
+        strata: [Bk] which of several populations each block was drawn from, where their shares are given (topics in a
+            corpus put together by topic); then `deleted` has to hold those shares fixed. Bias and variance are summed
+            over strata, degrees of freedom are Satterthwaite's (1946).
         level: the coverage aimed at, in (0, 1).
 
     Returns:
-        low [...], high [...]: NaN where fewer than two blocks have tokens.
+        low [...], high [...]: NaN where fewer than two blocks have tokens, or one of a stratum alone.
     """
     theta = np.asarray(value, np.float64)
     without, m = np.broadcast_arrays(np.asarray(deleted, np.float64), np.asarray(sizes, np.float64))
-    blocks = (m > 0).sum(-1)
+    kinds = np.zeros(m.shape[-1], np.intp) if strata is None else np.asarray(strata)
+    own = [kinds == kind for kind in {0, *kinds.tolist()}]
+    parts = [_moments(theta, without[..., blocks], m[..., blocks]) for blocks in own]
+    blocks, bias, variance, freedom = (np.stack(each) for each in zip(*parts, strict=True))
+    enough = (blocks != 1).all(0) & (blocks > 0).any(0)
+    total = variance.sum(0)
+    share = np.divide(variance, total, out=np.full(variance.shape, 1 / len(parts)), where=total > 0)
+    half = stdtrit(1 / (np.square(share) / freedom).sum(0), (1 + level) / 2) * np.sqrt(total)
+    centre, half = theta - bias.sum(0), np.where(enough, half, np.nan)
+    return centre - half, centre + half
+
+
+def _moments(theta: Floats, without: Floats, m: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """[...] blocks with tokens, bias, variance and degrees of freedom of the jackknife over some blocks."""
+    blocks = (m > 0).sum(-1).astype(np.float64)
     enough = blocks >= 2
     there = (m > 0) & enough[..., None]
     g = np.maximum(blocks, 2)
     change = np.subtract(without, theta[..., None], out=np.zeros(m.shape), where=there)
     mean_change = change.sum(-1) / g
-    centre = theta - (g - 1) * mean_change
     spread = np.where(there, change - mean_change[..., None], 0.0)
     variance = (g - 1) / g * np.square(spread).sum(-1)
     effective = np.divide(np.square(m.sum(-1)), np.square(m).sum(-1), out=np.full(g.shape, 2.0), where=enough)
-    half = stdtrit(np.maximum(effective - 1, 1), (1 + level) / 2) * np.sqrt(variance)
-    half = np.where(enough, half, np.nan)
-    return centre - half, centre + half
+    return blocks, (g - 1) * mean_change, variance, np.maximum(effective - 1, 1)

@@ -2,7 +2,7 @@
 
 from mixtral_probe.stats.accumulate import counted_rows, slices
 from mixtral_probe.stats.affinity import TARGETS, Affinity
-from mixtral_probe.stats.beside import STATS_FILE, routing_stats, save_beside
+from mixtral_probe.stats.beside import LABEL, STATS_FILE, routing_stats, save_beside
 from mixtral_probe.stats.blocks import MAX_BLOCKS, block_positions, document_keys, union_blocks
 from mixtral_probe.stats.pairing import PairedStats, pair
 from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, confidence_edges
@@ -13,6 +13,7 @@ from mixtral_probe.stats.sums import Sums
 __all__ = [
     "ALL",
     "CONFIDENCE",
+    "LABEL",
     "MAX_BLOCKS",
     "MAX_LAG",
     "NUM_BINS",

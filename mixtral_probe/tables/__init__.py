@@ -31,6 +31,7 @@ from mixtral_probe.tables.spec import COLUMNS, TableSpec
 from mixtral_probe.tables.specialization import domain_specialization, mutual_information
 from mixtral_probe.tables.structure import coactivation, repetition
 from mixtral_probe.tables.timing import timing
+from mixtral_probe.tables.topics import domain_information
 from mixtral_probe.tables.transitions import transitions
 from mixtral_probe.tables.units import token_logits, unit_routes
 from mixtral_probe.tables.vocabulary import vocabulary_specialization
@@ -60,6 +61,7 @@ __all__ = [
     "coactivation",
     "context_information",
     "csv_form",
+    "domain_information",
     "domain_specialization",
     "expert_choices",
     "expert_contexts",

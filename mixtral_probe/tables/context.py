@@ -1,6 +1,7 @@
-"""What the token before tells about the expert, held against shuffles: `context_information`."""
+"""What the token and the one before it tell about the expert, held against shuffles: `context_information`."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,31 +10,46 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import ALL, counted_rows, groups_of
 from mixtral_probe.stats.structure import runs
-from mixtral_probe.tables.frame import missing_rows, rows, tidy
+from mixtral_probe.tables.frame import Estimate, estimate_rows, missing_rows, tidy
+from mixtral_probe.tables.jackknifed import Blocks, estimate_of, without_interval
 from mixtral_probe.trace import Trace
 
 Places = NDArray[np.intp]
 CONTEXT = {
-    "mutual_information_bits": "bits the variable tells about the expert; null: chance alone, experts shuffled",
-    "mutual_information_bits_corrected": "the same less what chance alone shows, bits; null 0, nothing to tell",
+    "mutual_information_bits": "plug-in information of the variable about the expert, bits; null: experts shuffled",
+    "mutual_information_bits_corrected": "the same less the mean of the shuffles, bits; null 0",
 }
-KEYS = ("layer", "group", "variable")
+KEYS = ("layer", "group", "variable", "min_count")
 _SHUFFLES = 3
 _WORDS = {
-    "token": "token routed; null: chance alone, experts shuffled among all tokens",
-    "previous token": "token before; null: chance alone, experts shuffled among all tokens",
-    "previous token|token": "token before, among tokens of one type; null: chance alone, experts shuffled in each type",
+    "token": "token routed; experts shuffled among all tokens",
+    "previous token": "token before; experts shuffled among all tokens",
+    "previous token|token": "token before, among tokens of one type; experts shuffled within each type",
 }
+_RARE = "no interval: most types are too rare for one to hold"
+_NONE = "no token with another before it, or token ids were not recorded"
+
+
+class _Told(NamedTuple):
+    """A variable that may tell something about the expert, among tokens that are told apart already."""
+
+    variable: str
+    value: Places
+    """[n] its value for each token."""
+    stratum: Places
+    """[V] what each value is told apart from within: the type of the token, or 0."""
 
 
 def context_information(trace: Trace, *, by: str | None = None, include_special: bool = False) -> pd.DataFrame:
-    """What the token before tells about the chosen expert, alone and beyond the token routed.
+    """What the token routed and the token before tell about the chosen expert, alone and beyond each other.
 
-    Columns: layer, group, variable, metric, value, low, high, null, n, scope. Each of a token's K experts counts 1/K.
-    Only tokens with a counted token before them are looked at. The null is what chance alone shows: the mean of
-    three shuffles of the experts. Where there is much to tell, fewer cells are met and chance adds less, so the
-    corrected value is too low rather than too high; the bias of `mutual_information`, made from the cells met, errs to
-    the other side.
+    Columns: layer, group, variable, min_count, metric, value, low, high, null, n, scope. Each of a token's K experts
+    counts 1/K. Only tokens with a counted token before them are looked at. The null is the mean of three shuffles: what
+    no dependence gives. Where there is much, fewer cells are met and chance adds less, so the corrected value is too
+    low rather than too high; the bias of `mutual_information`, made from the cells met, errs to the other side.
+
+    Most types are so rare that no interval over documents would hold. The rows with a `min_count` above 1 are about
+    types with five choices for each expert (`metrics.enough_tokens`); theirs does, and it is corrected for bias.
 
     Args:
         trace: the trace.
@@ -48,56 +64,96 @@ def context_information(trace: Trace, *, by: str | None = None, include_special:
     token, run = trace.tokens["token_id"].to_numpy(np.int64), runs(trace.tokens, counted)
     at = 1 + np.flatnonzero((run[1:] == run[:-1]) & (token[1:] >= 0) & (token[:-1] >= 0))
     own = group[trace.tokens["document"].to_numpy()[at]]
-    words = "all tokens" if include_special else "special tokens out"
+    words = "one layer; " + ("all tokens" if include_special else "special tokens out")
     parts = []
     for number, name in [*enumerate(names), *([(None, ALL)] if by is not None else [])]:
         held = at if number is None else at[own == number]
-        types = [np.unique(token[place], return_inverse=True)[1] for place in (held, held - 1)]
-        parts += _of_group(trace, name, held, (types[0], types[1]), words)
+        parts += _of_group(trace, name, held, _variables(token[held], token[held - 1]), words)
     return tidy(parts, KEYS)
 
 
-def _of_group(trace: Trace, name: str, at: Places, types: tuple[Places, Places], words: str) -> list[pd.DataFrame]:
-    here, before = types
-    pair = np.unique(here * (before.max(initial=0) + 1) + before, return_inverse=True)[1]
-    alike = np.zeros_like(here)
-    made = []
-    for row, layer in enumerate(trace.meta.moe_layers or range(trace.num_layers)):
-        ids = np.asarray(trace.expert_ids[row])[at].astype(np.intp)
-        keys: dict[str, Any] = {"layer": layer, "group": name}
-        n = int((ids[:, 0] >= 0).sum()) if ids.size else 0
-        for variable, strata in (("token", alike), ("previous token", alike), ("previous token|token", here)):
-            own = keys | {"variable": variable}
-            if not n:
-                why = "no token with another before it, or token ids were not recorded"
-                made += [missing_rows(own, metric, (1,), why) for metric in CONTEXT]
-                continue
-            told = {"token": here, "previous token": before, "previous token|token": pair}[variable]
-            bits, null = _information(ids, told, strata, trace.num_experts)
-            scope = f"one layer; {words}; {_WORDS[variable]}; no interval: most tokens stand in few documents"
-            for metric, value, chance in zip(CONTEXT, (bits, bits - null), (null, 0.0), strict=True):
-                made.append(rows(own, metric, np.array([value]), null=chance, n=n, scope=scope))
+def _variables(here: NDArray[np.int64], before: NDArray[np.int64]) -> list[_Told]:
+    token, previous = (np.unique(ids, return_inverse=True)[1] for ids in (here, before))
+    kinds = previous.max(initial=0) + 1
+    pairs, pair = np.unique(token * kinds + previous, return_inverse=True)
+    return [
+        _Told("token", token, np.zeros(token.max(initial=-1) + 1, np.intp)),
+        _Told("previous token", previous, np.zeros(previous.max(initial=-1) + 1, np.intp)),
+        _Told("previous token|token", pair, pairs // kinds),
+    ]
+
+
+def _of_group(trace: Trace, name: str, at: Places, variables: list[_Told], words: str) -> list[pd.DataFrame]:
+    least, made = metrics.enough_tokens(trace.num_experts, trace.num_experts_per_tok), []
+    for told in variables:
+        often = np.bincount(told.value, minlength=1)[told.value] >= least
+        keys, about = {"group": name, "variable": told.variable}, f"{words}; {_WORDS[told.variable]}"
+        made += _of_tokens(trace, at, told, keys | {"min_count": 1}, about)
+        made += _of_tokens(trace, at[often], _kept(told, often), keys | {"min_count": least}, about)
     return made
 
 
-def _information(ids: Places, told: Places, strata: Places, experts: int) -> tuple[float, float]:
-    """Bits of `told` about the experts within the strata, and the mean of that when experts are shuffled in each."""
+def _kept(told: _Told, rows: NDArray[np.bool_]) -> _Told:
+    values, value = np.unique(told.value[rows], return_inverse=True)
+    return told._replace(value=value, stratum=told.stratum[values])
 
-    def bits(chosen: Places) -> float:
-        within = metrics.mutual_information_bits(_joint(strata, chosen, experts))
-        return float(metrics.mutual_information_bits(_joint(told, chosen, experts)) - within)
 
+def _of_tokens(trace: Trace, at: Places, told: _Told, keys: dict[str, Any], about: str) -> list[pd.DataFrame]:
+    """The rows of some tokens in all layers, with intervals where each value has enough tokens."""
+    blocks, orders, made, least = Blocks.of(trace, at), _orders(told), [], keys["min_count"]
+    about += f"; types with at least {least} tokens" if least > 1 else f"; {_RARE}"
+    for row, layer in enumerate(trace.meta.moe_layers or range(trace.num_layers)):
+        own, ids = keys | {"layer": layer}, np.asarray(trace.expert_ids[row])[at]
+        if not (ids >= 0).any():
+            why = f"no type has {least} tokens" if least > 1 and len(trace) else _NONE
+            made += [missing_rows(own, metric, (1,), why) for metric in CONTEXT]
+            continue
+        null = float(np.mean([_bits(_joint(told, ids[order], trace.num_experts), told.stratum) for order in orders]))
+        made += _both(_estimate(ids, told, trace.num_experts, blocks if least > 1 else None), null, ids, own, about)
+    return made
+
+
+def _estimate(ids: NDArray[np.int16], told: _Told, experts: int, blocks: Blocks | None) -> Estimate:
+    def bits(joint: NDArray[np.int64]) -> float:
+        return _bits(joint, told.stratum)
+
+    def count(tokens: Places) -> NDArray[np.int64]:
+        return _joint(told._replace(value=told.value[tokens]), ids[tokens], experts)
+
+    if blocks is None:
+        return without_interval(bits(_joint(told, ids, experts)))
+    return estimate_of(bits, count, blocks, (0.0, float(np.log2(experts))))
+
+
+def _both(found: Estimate, null: float, ids: NDArray[np.int16], keys: dict[str, Any], about: str) -> list[pd.DataFrame]:
+    less, n = replace(found, value=found.value - null), (ids[:, 0] >= 0).sum()
+    return [
+        estimate_rows(keys, metric, own, chance, n, about)
+        for metric, own, chance in zip(CONTEXT, (found, less), (null, 0.0), strict=True)
+    ]
+
+
+def _bits(joint: NDArray[np.int64], stratum: Places) -> float:
+    """Bits the rows of [V, E] tell about the expert beyond their strata [V]."""
+    within = np.zeros((int(stratum.max(initial=0)) + 1, joint.shape[1]), np.int64)
+    np.add.at(within, stratum, joint)
+    return float(metrics.mutual_information_bits(joint) - metrics.mutual_information_bits(within))
+
+
+def _orders(told: _Told) -> list[Places]:
+    """Three times [n] which token gives each one its experts, shuffled within each stratum; always the same."""
+    strata = told.stratum[told.value]
     generator, order = np.random.default_rng(0), np.argsort(strata, kind="stable")
     drawn = []
     for _ in range(_SHUFFLES):
-        shuffled = np.empty_like(ids)
-        shuffled[order] = ids[np.lexsort((generator.random(len(ids)), strata))]
-        drawn.append(bits(shuffled))
-    return bits(ids), float(np.mean(drawn))
+        shuffled = np.empty_like(order)
+        # A fraction added to whole numbers: one sort shuffles every stratum.
+        shuffled[order] = np.argsort(strata + generator.random(len(strata)))
+        drawn.append(shuffled)
+    return drawn
 
 
-def _joint(types: Places, ids: Places, experts: int) -> NDArray[np.int64]:
-    """[V, E] how often each type met each expert."""
-    size = int(types.max(initial=0)) + 1
-    cell = (types[:, None] * experts + ids)[ids >= 0]
-    return np.bincount(cell, minlength=size * experts).reshape(size, experts)
+def _joint(told: _Told, ids: NDArray[np.int16], experts: int) -> NDArray[np.int64]:
+    """[V, E] how often each value met each expert."""
+    cell = (told.value[:, None] * experts + ids)[ids >= 0]
+    return np.bincount(cell, minlength=len(told.stratum) * experts).reshape(-1, experts)

@@ -84,7 +84,12 @@ class Estimate:
 
 
 def estimate(
-    value: Floats, deleted: Floats, sizes: NDArray[np.int64], folded: bool, bounds: tuple[float, float]
+    value: Floats,
+    deleted: Floats,
+    sizes: NDArray[np.int64],
+    folded: bool,
+    bounds: tuple[float, float],
+    strata: NDArray[np.intp] | None = None,
 ) -> Estimate:
     """A statistic [..., tail] with its jackknife interval, cut to the metric's range.
 
@@ -94,12 +99,20 @@ def estimate(
         sizes: [..., Bk] tokens per block.
         folded: whether a block may hold several documents.
         bounds: the range of the metric.
+        strata: [Bk] as in `jackknife_interval`; then blocks are counted in the stratum that has fewest.
     """
     axis, tail = sizes.ndim - 1, value.ndim - (sizes.ndim - 1)
-    low, high = jackknife_interval(
-        value, np.moveaxis(deleted, axis, -1), np.moveaxis(sizes.reshape(*sizes.shape, *(1,) * tail), axis, -1)
-    )
-    return Estimate(value, np.clip(low, *bounds), np.clip(high, *bounds), (sizes > 0).sum(-1), folded)
+    among = np.moveaxis(sizes.reshape(*sizes.shape, *(1,) * tail), axis, -1)
+    low, high = jackknife_interval(value, np.moveaxis(deleted, axis, -1), among, strata=strata)
+    return Estimate(value, np.clip(low, *bounds), np.clip(high, *bounds), _blocks(sizes, strata), folded)
+
+
+def _blocks(sizes: NDArray[np.int64], strata: NDArray[np.intp] | None) -> NDArray[np.int64]:
+    """[...] blocks with tokens of sizes [..., Bk], or of the stratum that has fewest but some."""
+    if strata is None:
+        return (sizes > 0).sum(-1)
+    each = np.stack([(sizes[..., strata == kind] > 0).sum(-1) for kind in {0, *strata.tolist()}])
+    return np.where(each > 0, each, each.max(0)).min(0)
 
 
 def measure(
@@ -139,7 +152,7 @@ def estimate_rows(
 
 def _as_leading(array: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
     array = np.asarray(array)
-    return np.broadcast_to(array.reshape(*array.shape, *(1,) * (len(shape) - array.ndim)), shape)
+    return np.broadcast_to(array.reshape((*array.shape, *(1,) * (len(shape) - array.ndim))), shape)
 
 
 def rows(

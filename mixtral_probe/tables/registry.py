@@ -18,6 +18,7 @@ from mixtral_probe.tables.skipping import SKIPPING, skipping_simulation
 from mixtral_probe.tables.spec import TableSpec, spec
 from mixtral_probe.tables.specialization import DOMAIN, INFORMATION, domain_specialization, mutual_information
 from mixtral_probe.tables.structure import COACTIVATION, REPETITION, coactivation, repetition
+from mixtral_probe.tables.topics import TOPICS, domain_information
 from mixtral_probe.tables.transitions import TRANSITIONS, transitions
 from mixtral_probe.tables.vocabulary import VOCABULARY, vocabulary_specialization
 
@@ -154,9 +155,16 @@ TABLES: dict[str, TableSpec] = {
             "What topic, position and token tell about the expert, bits; topics are told apart in group `all` alone.",
         ),
         spec(
+            domain_information,
+            "trace",
+            "layer variable min_count",
+            TOPICS,
+            "What a document's domain tells about the expert, held against documents with shuffled labels.",
+        ),
+        spec(
             context_information,
             "trace",
-            "layer group variable",
+            "layer group variable min_count",
             CONTEXT,
             "What the token before tells about the expert, alone and beyond the token itself.",
         ),

@@ -75,7 +75,8 @@ def mutual_information(stats: RoutingStats) -> pd.DataFrame:
     """What topic, position and token tell about the chosen expert, plug-in and less what chance adds.
 
     Columns: layer, group, variable, metric, value, low, high, null, n, scope. Each of a token's K experts counts 1/K.
-    Topics are told apart in group "all" alone.
+    Topics are told apart in group "all" alone; their interval takes their shares of the tokens as given, as a corpus
+    that was put together by topic has them, and needs two documents of each.
     """
     view = View.of(stats)
     parts = [*_of_position(view), *(part for target in TARGETS for part in _of_token(view, target))]
@@ -93,14 +94,28 @@ def _of_position(view: View) -> list[pd.DataFrame]:
 
 
 def _of_domain(view: View) -> list[pd.DataFrame]:
-    joint = np.asarray(view.total.counts)[:, None, :-1]  # [L, 1, G, E]
-    deleted = np.moveaxis(np.asarray(view.deleted.counts)[:, :-1], 1, 2)[:, None]  # [L, 1, Bk, G, E]
-    keys = view.keys() | {"group": ALL}
-    return _with_intervals(view, "domain", keys, joint, deleted, view.sizes[:, -1:])
+    """The groups' shares of tokens are held fixed, as the corpus has them, while a group's documents are left out."""
+    counts = view.stats.sums.counts  # [L, G, Bk, E]
+    joint, blocks = counts.sum(2), counts.shape[2]
+    deleted = joint[:, :, None] - counts
+    kept = metrics.ratio(deleted * joint.sum(-1)[..., None, None], deleted.sum(-1, keepdims=True))
+    left = np.broadcast_to(joint[:, None, None], (*counts.shape[:3], *joint.shape[1:])).astype(np.float64)
+    for group in range(counts.shape[1]):
+        left[:, group, :, group] = kept[:, group]
+    left = left.reshape(len(joint), 1, -1, *joint.shape[1:])  # [L, 1, G Bk, G, E]
+    sizes = view.stats.sums.tokens.reshape(len(joint), 1, -1)
+    strata = np.repeat(np.arange(counts.shape[1]), blocks)
+    return _with_intervals(view, "domain", view.keys() | {"group": ALL}, joint[:, None], left, sizes, strata)
 
 
 def _with_intervals(
-    view: View, variable: str, keys: dict[str, Any], joint: Counts, deleted: Counts, sizes: Counts
+    view: View,
+    variable: str,
+    keys: dict[str, Any],
+    joint: Counts,
+    deleted: NDArray[Any],
+    sizes: Counts,
+    strata: NDArray[np.intp] | None = None,
 ) -> list[pd.DataFrame]:
     """Rows of counts [L, G, R, E], and [L, G, Bk, R, E] with one block left out."""
     chosen, bits = view.stats.num_experts_per_tok, float(np.log2(view.stats.num_experts))
@@ -109,7 +124,7 @@ def _with_intervals(
     parts = []
     for name, formula in _FORMULAS.items():
         bounds = limits.get(name, (-np.inf, bits))
-        found = estimate(formula(joint, chosen), formula(deleted, chosen), sizes, view.stats.folded, bounds)
+        found = estimate(formula(joint, chosen), formula(deleted, chosen), sizes, view.stats.folded, bounds, strata)
         n = np.where(np.isnan(found.value), 0, tokens)
         null = metrics.mutual_information_bias(joint, chosen=chosen) if name in limits else 0.0
         own = keys | {"variable": variable}
