@@ -9,7 +9,7 @@ from mixtral_probe import Trace, tables
 from mixtral_probe.figures.words import words_of
 from mixtral_probe.stats import routing_stats
 
-SECTIONS = ["domains", "vocabulary", "information", "together", "layers", "repetition"]
+SECTIONS = ["domains", "relevance", "vocabulary", "information", "context", "together", "layers", "repetition"]
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +95,41 @@ def test_without_domains_or_ids_the_page_says_so(monkeypatch, tmp_path):
     assert "RoutingStats.from_trace(trace, by=…)" in page(monkeypatch, path, "domains").info[0].value
     assert "oken ids were not recorded" in page(monkeypatch, path, "vocabulary").info[0].value
     assert "no next layer" in page(monkeypatch, path, "layers").info[0].value
+
+
+def test_relevance_shows_the_table_of_a_domain_and_of_all(monkeypatch, path, trace):
+    query = {"layer": "1", "group": "code"}
+    test = page(monkeypatch, path, "relevance", query=query)
+    table = tables.expert_relevance(routing_stats(trace))
+    own = pick(table, group="code", layer=1)
+    clean(test.toggle(key="relevance_table").set_value(True).run())
+    np.testing.assert_array_equal(test.dataframe[0].value["value"].to_numpy(float), own["value"].to_numpy(float))
+    test.toggle(key="relevance_table").set_value(False)
+    test.toggle(key="relevance_by_domain").set_value(True)
+    clean(test.run())
+    clean(test.toggle(key="relevance_domains_table").set_value(True).run())
+    every = pick(table, metric="token_selection_ratio")
+    np.testing.assert_array_equal(test.dataframe[0].value["value"].to_numpy(float), every["value"].to_numpy(float))
+    # Its routing has no weights, so there is one score alone.
+    assert test.segmented_control(key="relevance_metric").options == ["token selection ratio"]
+
+
+def test_what_the_token_before_tells_is_the_number_of_the_table(monkeypatch, path, trace):
+    test = page(monkeypatch, path, "context", query={"layer": "2"}, context_metric="mutual_information_bits")
+    own = pick(tables.context_information(trace), layer=2, group="all", min_count=1, metric="mutual_information_bits")
+    named = {"token": "the token", "previous token": "the token before"}
+    named["previous token|token"] = "the token before, beyond the token itself"
+    for variable, label in named.items():
+        row = pick(own, variable=variable).iloc[0]
+        assert float(shown(test)[label]) == pytest.approx(row["value"], rel=5e-3)
+        assert f"chance alone: {row['null']:.3g}" in texts(test)
+
+
+def test_the_token_before_is_read_from_a_large_trace_when_asked(monkeypatch, path):
+    import settings
+
+    monkeypatch.setattr(settings, "WHOLE_TRACE_TOKENS", 10)
+    test = page(monkeypatch, path, "context")
+    assert "all 320 tokens" in test.info[0].value
+    clean(test.button(key="asked_context_information_given-0_button").click().run())
+    assert "the token before" in shown(test)

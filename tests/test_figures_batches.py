@@ -127,7 +127,7 @@ def test_what_the_token_before_tells_is_beside_what_chance_shows(made, metric):
     for variable, title, (line, chance, note) in zip(
         ("token", "previous token", "previous token|token"), titles, drawn, strict=True
     ):
-        own = pick(table, variable=variable, group="all", metric=metric)
+        own = pick(table, variable=variable, group="all", metric=metric, min_count=1)
         np.testing.assert_array_equal(line.y, own["value"])
         np.testing.assert_array_equal(chance.y, own["null"])
         assert note.text == title
