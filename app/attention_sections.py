@@ -125,7 +125,7 @@ def _part(
         position=key if key is not None and keys[0] <= key < keys[1] else None,
     )
     charts.show(figure, table, "attention_part", f"{name}_part")
-    if side > 256 and st.toggle("As a picture with a dot for every weight", key="attention_picture"):
+    if side > 256 and words.switch("As a picture with a dot for every weight", "attention_picture"):
         weights = maps.trace.attention(0, maps.row, head, maps.chunk)
         weights = weights.mean(0) if head is None else weights
         picture = figures.attention_picture(weights[slice(*queries), slice(*keys)], dark=charts.dark())
@@ -144,7 +144,7 @@ def text(maps: Maps, shown: documents.Shown, head: int | None, query: int) -> No
     with left:
         way = words.one_of("What this token", list(_WAYS), "attention_way", named=_WAYS.__getitem__, labelled=True)
     with right:
-        by_expert = st.toggle("In the colours of the experts of what is looked at", key="attention_by_expert")
+        by_expert = words.switch("In the colours of the experts of what is looked at", "attention_by_expert")
     try:
         links = _links(maps, head, query, way)
     except InputError as error:
@@ -188,9 +188,7 @@ def _chunk(shown: documents.Shown) -> int:
 
 def all_heads(maps: Maps, name: str) -> None:
     """The maps of all heads of the layer."""
-    if not st.toggle(
-        "All heads of this layer side by side", value=maps.size <= settings.MAP_SIDE, key="attention_heads"
-    ):
+    if not words.switch("All heads of this layer side by side", "attention_heads", on=maps.size <= settings.MAP_SIDE):
         return
     step = -(-maps.size // 96)
     table = pd.concat([maps.links(head, step=step) for head in maps.heads], ignore_index=True)
@@ -234,7 +232,7 @@ def lens(chosen: controls.Chosen, shown: documents.Shown, maps: Maps) -> None:
     if maps.size > settings.LENS_TOKENS:
         st.info(f"Windows of at most {settings.LENS_TOKENS} tokens are read; this one has {maps.size:,}.")
         return
-    if not st.toggle("Read every layer as a prediction", key="attention_lens"):
+    if not words.switch("Read every layer as a prediction", "attention_lens"):
         return
     try:
         result = attention_maps.lens(chosen, shown.number, _chunk(shown))

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import settings
 import streamlit as st
+import words
 
 from mixtral_probe import figures, tables
 
@@ -152,7 +153,7 @@ def _headed(figure: go.Figure) -> go.Figure:
 def table_and_csv(table: pd.DataFrame, key: str, name: str, *, opened: bool = False) -> None:
     """A switch that shows a table, and a button that downloads all of it."""
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        shown = st.toggle("Table", value=opened, key=f"{key}_table")
+        shown = words.switch("Table", f"{key}_table", on=opened)
         csv_button(table, key, name)
     if shown:
         frame(table)

@@ -1,6 +1,5 @@
 """What the page about the balance loss says and picks from its tables."""
 
-import address
 import charts
 import controls
 import documents
@@ -33,8 +32,7 @@ def over_layers(loss: pd.DataFrame, group: str) -> pd.DataFrame:
 
 def other_forms(chosen: controls.Chosen) -> None:
     """Balance as other papers write it, where it is asked for."""
-    address.keep("variants", [False, True], named=lambda shown: "shown" if shown else "")
-    if not st.toggle("Balance in other published forms", key="variants"):
+    if not words.switch("Balance in other published forms", "variants"):
         return
     st.markdown(
         "GShard's loss takes first choices alone, DeepSeek's loss and its max violation one document at a time, "

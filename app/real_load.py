@@ -14,8 +14,7 @@ _MMLU = "mmlu"
 def section() -> None:
     """The real model's load, where it is asked for: its charts would keep those above waiting."""
     st.header("Beside it: the real Mixtral-8x7B", anchor=False)
-    address.keep("real", [False, True], named=lambda shown: "shown" if shown else "")
-    if st.toggle("Show its published load", key="real"):
+    if words.switch("Show its published load", "real"):
         _load()
 
 

@@ -77,7 +77,7 @@ def relevance(chosen: controls.Chosen) -> None:
         "average gate score, and its share of a document's choices, the token selection ratio. Every document counts "
         "alike, however long; the load counts every token alike."
     )
-    if table["group"].nunique() > 1 and st.toggle("The same for every domain", key="relevance_by_domain"):
+    if table["group"].nunique() > 1 and words.switch("The same for every domain", "relevance_by_domain"):
         figure = chosen.figure("expert_relevance_map", "expert_relevance", metric=metric, group=None)
         charts.show(
             figure, words.rows(table, metric=metric), "relevance_domains", f"expert_relevance_{metric}_by_domain"

@@ -73,6 +73,18 @@ def one_of(
     return st.segmented_control(label, options, required=True, format_func=named, key=key, label_visibility=seen)
 
 
+def switch(label: str, key: str, *, on: bool = False) -> bool:
+    """A switch, in the address too.
+
+    Args:
+        label: of the switch.
+        key: of the widget, and of its part of the address.
+        on: whether it is on at first.
+    """
+    address.keep(key, [on, not on], named=lambda shown: "shown" if shown else "hidden")
+    return st.toggle(label, key=key)
+
+
 def numbers(table: pd.DataFrame, metrics: Sequence[str], suffix: str = "", *, scope: bool = False) -> None:
     """Metrics of one row each as large numbers; interval, null and n below them, scope there too or in their help."""
     held = table.set_index("metric")

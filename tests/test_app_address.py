@@ -20,6 +20,10 @@ LINKS = [
     ("specialization", {"section": "vocabulary", "expert": "2"}, "expert", 2),
     ("specialization", {"section": "layers", "steps": "5"}, "steps", 5),
     ("specialization", {"section": "information"}, "section", "information"),
+    ("expert_load", {"load_map_table": "shown"}, "load_map_table", True),
+    ("balance_loss", {"loss_by_domain": "shown"}, "loss_by_domain", True),
+    ("token_routing", {"routes_table": "hidden"}, "routes_table", False),
+    ("token_routing", {"routes_all_layers": "shown"}, "routes_all_layers", True),
 ]
 """Page, address, key of a widget, and what it must show."""
 
@@ -67,6 +71,16 @@ def test_a_choice_survives_pages_on_which_it_is_not_shown(monkeypatch, trace_pat
         clean(test.switch_page(f"app_pages/{page}.py").run())
         assert test.query_params["document"] in ("2", ["2"])
     assert test.selectbox(key="document").value == 2
+
+
+def test_a_table_stays_open_from_page_to_page_and_in_the_address(monkeypatch, trace_path):
+    test = clean(opened(monkeypatch, trace_path, page="expert_load"))
+    clean(test.toggle(key="load_map_table").set_value(True).run())
+    for page in ("overview", "expert_load"):
+        clean(test.switch_page(f"app_pages/{page}.py").run())
+        assert test.query_params["load_map_table"] in ("shown", ["shown"])
+    assert test.toggle(key="load_map_table").value
+    assert len(test.dataframe) == 1
 
 
 @pytest.mark.parametrize(("key", "text", "fallback"), [("document", "77", 0), ("unit", "<b>`x`", "token")])

@@ -49,7 +49,7 @@ with left:
 with right:
     losses.hidden_by_pooling(loss, parts, chosen.group)
 by_domain = chosen.stats.by is not None and metric != "pooling_gap_groups"
-if by_domain and st.toggle("The same for every domain", key="loss_by_domain"):
+if by_domain and words.switch("The same for every domain", "loss_by_domain"):
     by_group = parts[((parts["metric"] == metric) & parts["layer"].notna()).to_numpy(dtype=bool)]
     charts.show(
         figures.balance_loss_breakdown(by_group, metric=metric, group=None),

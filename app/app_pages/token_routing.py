@@ -83,7 +83,7 @@ what = "tokens" if units is None else f"{unit}s"
 st.subheader(f"Routes of these {what}", anchor=False)
 if chosen.where is not None:
     st.caption("Only what **Where** selects.")
-every = st.toggle("All layers", key="routes_all_layers")
+every = words.switch("All layers", "routes_all_layers")
 table: pd.DataFrame = shown.window.rows_of(counted if units is None else units, shown.trace).drop(columns="row")
 if not every:
     table = words.rows(table, layer=chosen.layer)
