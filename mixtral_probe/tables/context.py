@@ -16,15 +16,15 @@ from mixtral_probe.trace import Trace
 
 Places = NDArray[np.intp]
 CONTEXT = {
-    "mutual_information_bits": "plug-in information of the variable about the expert, bits; null: experts shuffled",
-    "mutual_information_bits_corrected": "the same less the mean of the shuffles, bits; null 0",
+    "mutual_information_bits": "bits the variable tells about the expert; null: chance alone, experts shuffled",
+    "mutual_information_bits_corrected": "the same less what chance alone shows, bits; null 0, nothing to tell",
 }
 KEYS = ("layer", "group", "variable", "min_count")
 _SHUFFLES = 3
 _WORDS = {
-    "token": "token routed; experts shuffled among all tokens",
-    "previous token": "token before; experts shuffled among all tokens",
-    "previous token|token": "token before, among tokens of one type; experts shuffled within each type",
+    "token": "token routed; null: chance alone, experts shuffled among all tokens",
+    "previous token": "token before; null: chance alone, experts shuffled among all tokens",
+    "previous token|token": "token before, among tokens of one type; null: chance alone, experts shuffled in each type",
 }
 _RARE = "no interval: most types are too rare for one to hold"
 _NONE = "no token with another before it, or token ids were not recorded"
@@ -44,9 +44,10 @@ def context_information(trace: Trace, *, by: str | None = None, include_special:
     """What the token routed and the token before tell about the chosen expert, alone and beyond each other.
 
     Columns: layer, group, variable, min_count, metric, value, low, high, null, n, scope. Each of a token's K experts
-    counts 1/K. Only tokens with a counted token before them are looked at. The null is the mean of three shuffles: what
-    no dependence gives. Where there is much, fewer cells are met and chance adds less, so the corrected value is too
-    low rather than too high; the bias of `mutual_information`, made from the cells met, errs to the other side.
+    counts 1/K. Only tokens with a counted token before them are looked at. The null is what chance alone shows: the
+    mean of three shuffles of the experts. Where there is much to tell, fewer cells are met and chance adds less, so the
+    corrected value is too low rather than too high; the bias of `mutual_information`, made from the cells met, errs to
+    the other side.
 
     Most types are so rare that no interval over documents would hold. The rows with a `min_count` above 1 are about
     types with five choices for each expert (`metrics.enough_tokens`); theirs does, and it is corrected for bias.
