@@ -150,14 +150,12 @@ def context(chosen: controls.Chosen) -> None:
         return
     table = chosen.table("context_information")
     group = chosen.group if chosen.group in set(table["group"]) else ALL
-    least = sorted(int(count) for count in table["min_count"].unique()) if "min_count" in table else [1]
+    least = sorted(int(count) for count in table["min_count"].unique())
     with st.container(horizontal=True, gap="medium"):
         metric = _choice("Measure", {name: words_of(name).name for name in _CONTEXT}, "context_metric")
         kinds = {count: "every type" if count == 1 else f"types met {count} times or more" for count in least}
-        min_count = _choice("Types", kinds, "context_types") if len(least) > 1 else 1
-    held = words.rows(table, group=group, metric=metric)
-    if len(least) > 1:
-        held = words.rows(held, min_count=min_count)
+        min_count = _choice("Types", kinds, "context_types")
+    held = words.rows(table, group=group, metric=metric, min_count=min_count)
     if words.nothing(held):
         return
     if group != chosen.group:

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from mixtral_probe.errors import InputError
 from mixtral_probe.figures.bars import whiskers
 from mixtral_probe.figures.grid import panels, place
-from mixtral_probe.figures.theme import ACCENT, REFERENCE, finish
+from mixtral_probe.figures.theme import ACCENT, FAINT, REFERENCE, finish
 from mixtral_probe.figures.words import hover, label, names_of, rows_of, subtitle, words_of
 
 BALANCE = ("max_violation", "cv_squared", "normalized_entropy")
@@ -163,8 +163,7 @@ def layer_traces(table: pd.DataFrame, metric: str, group: str, *, legend: bool) 
             x=other["layer"].to_numpy(np.int64),
             y=other["value"].to_numpy(float),
             mode="lines",
-            line={"color": REFERENCE, "width": 1},
-            opacity=0.4,
+            line={"color": FAINT, "width": 1},
             hovertext=hover(other, ("group", "layer"), words),
             hovertemplate="%{hovertext}<extra></extra>",
             name="each other group",

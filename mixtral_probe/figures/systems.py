@@ -10,7 +10,7 @@ from mixtral_probe.figures.bars import whiskers
 from mixtral_probe.figures.color import PALETTE
 from mixtral_probe.figures.layers import along_layers, others_behind
 from mixtral_probe.figures.lines import layers_of, line, null_line, with_layer
-from mixtral_probe.figures.theme import ACCENT, REFERENCE, finish
+from mixtral_probe.figures.theme import ACCENT, FAINT, REFERENCE, finish
 from mixtral_probe.figures.words import hover, label, rows_of, subtitle, words_of
 
 PLACEMENT = {
@@ -146,8 +146,8 @@ def skipping_simulation(table: pd.DataFrame, *, layer: int | None = None, group:
     own, keys = _of_layer(shown, layer), ("layer", "threshold")
     figure = go.Figure()
     for number, (_, part) in enumerate(layers_of(with_layer(shown))):
-        behind = line(part, "threshold", keys, words, color=REFERENCE, name="each layer", legend=number == 0)
-        figure.add_trace(behind.update(mode="lines", line={"width": 1}, opacity=0.5, error_y={"visible": False}))
+        behind = line(part, "threshold", keys, words, color=FAINT, name="each layer", legend=number == 0)
+        figure.add_trace(behind.update(mode="lines", line={"width": 1}, error_y={"visible": False}))
     figure.add_trace(null_line(own, "threshold", words.null))
     name = "all layers together" if layer is None else f"layer {layer}"
     figure.add_trace(line(own, "threshold", keys[layer is None :], words, color=ACCENT, name=name))

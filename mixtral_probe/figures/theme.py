@@ -10,6 +10,8 @@ from mixtral_probe.figures.color import PALETTE, scales
 ACCENT = PALETTE[0]
 REFERENCE = "#808b96"
 """Null and balance lines: seen on white and on near-black alike."""
+FAINT = "rgba(128,139,150,0.4)"
+"""What stands behind, let through by its colour: many traces with an opacity of their own would stain a dark page."""
 SELECTED = "#ff2e93"
 """The frame around what was clicked: on no scale and in no palette, seen on every cell and page."""
 FONT = "Inter, 'Source Sans 3', 'Source Sans Pro', 'Helvetica Neue', Helvetica, Arial, sans-serif"
