@@ -17,7 +17,7 @@ NAMES = ("balance_variants", "expert_relevance", "skipping_simulation", "context
 
 @pytest.fixture(scope="module")
 def trace():
-    ids = np.random.default_rng(0).integers(0, 20, 300)
+    ids = np.random.default_rng(0).integers(0, 8, 300)
     return random_trace(1, layers=3, tokens=300, documents=6, weights=True, token_ids=ids)
 
 
@@ -133,6 +133,19 @@ def test_what_the_token_before_tells_is_beside_what_chance_shows(made, metric):
         assert note.text == title
         assert f"{null}: " in line.hovertext[0]
     assert [axis.matches for axis in figure.select_yaxes()][1:] == ["y", "y"]
+
+
+def test_frequent_types_have_intervals(made):
+    table = made["context_information"]
+    # Five choices for each of 8 experts, two to a token.
+    figure = figures.context_information(table, min_count=20)
+    for variable, line in zip(("token", "previous token"), parts(figure, "all"), strict=False):
+        metric = "mutual_information_bits_corrected"
+        own = pick(table, variable=variable, group="all", metric=metric, min_count=20)
+        assert own["low"].notna().all()
+        same_interval(line, own)
+    with pytest.raises(InputError, match="min_count 2 was asked for, but the table holds 1, 20"):
+        figures.context_information(table, min_count=2)
 
 
 @pytest.mark.parametrize("name", NAMES)
