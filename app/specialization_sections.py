@@ -169,7 +169,8 @@ def context(chosen: controls.Chosen) -> None:
     st.markdown(
         "A router reads what attention brought it, so the expert may depend on more than the token itself. What the "
         "token before tells beyond the token itself is what context adds. Even where nothing is told, counting finds "
-        "some information by chance; the experts shuffled among the tokens show how much."
+        "some information by chance; the experts shuffled among the tokens show how much. Types met often enough have "
+        "intervals; of rare ones none would hold."
     )
 
 
