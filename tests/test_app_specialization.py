@@ -9,7 +9,9 @@ from mixtral_probe import Trace, tables
 from mixtral_probe.figures.words import words_of
 from mixtral_probe.stats import routing_stats
 
-SECTIONS = ["domains", "relevance", "vocabulary", "information", "context", "together", "layers", "repetition"]
+SECTIONS = [
+    *("domains", "topics", "relevance", "vocabulary", "information", "context", "together", "layers", "repetition"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +135,12 @@ def test_the_token_before_is_read_from_a_large_trace_when_asked(monkeypatch, pat
     assert "all 320 tokens" in test.info[0].value
     clean(test.button(key="asked_context_information_given-0_button").click().run())
     assert "the token before" in shown(test)
+
+
+def test_topics_show_what_shuffled_domains_leave(monkeypatch, path, trace):
+    test = page(monkeypatch, path, "topics", query={"layer": "2"}, topic_metric="shuffle_p_value")
+    rows = pick(tables.domain_information(trace), layer=2, metric="shuffle_p_value")
+    found = shown(test)
+    for variable, label in (("domain", "the domain"), ("domain|token", "beyond the token")):
+        own = pick(rows, variable=variable).iloc[0]
+        assert float(found[label]) == pytest.approx(own["value"], rel=5e-2)

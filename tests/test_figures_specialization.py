@@ -6,6 +6,7 @@ from routing_cases import pick, random_trace
 
 from mixtral_probe import figures, tables
 from mixtral_probe.errors import InputError
+from mixtral_probe.report.drawings import draw
 from mixtral_probe.stats import RoutingStats
 
 
@@ -92,3 +93,24 @@ def test_information_has_a_panel_for_every_variable(stats):
     for variable in ("domain", "domain|token", "position", "token"):
         own = pick(table, variable=variable, group="all", metric="mutual_information_bits_corrected")
         assert any(np.array_equal(trace.y, own["value"]) for trace in figure.data)
+
+
+def test_what_the_domain_tells_has_its_shuffles_beside_it():
+    rng = np.random.default_rng(2)
+    trace = random_trace(2, tokens=3000, documents=8, token_ids=rng.zipf(1.4, 3000) % 50)
+    table = tables.domain_information(trace, shuffles=4)
+    for metric in ("mutual_information_bits", "shuffle_p_value"):
+        figure = figures.domain_information(table, metric=metric)
+        titles = [note.text for note in figure.layout.annotations]
+        least = table["min_count"].max()
+        assert titles == [
+            "the domain",
+            "the domain, beyond the token",
+            f"the domain, beyond the token, types met {least} times",
+        ]
+        for number, keys in enumerate(({"variable": "domain"}, {"min_count": 1}, {"min_count": least})):
+            null, main = figure.data[2 * number : 2 * number + 2]
+            own = pick(table, metric=metric, **keys)
+            np.testing.assert_array_equal(main.y, own["value"])
+            np.testing.assert_array_equal(null.y, own["null"])
+    assert draw("domain_information", table)

@@ -2,6 +2,7 @@
 
 import controls
 import specialization_sections as sections
+import topic_section
 import words
 
 chosen = controls.chosen()
@@ -11,6 +12,7 @@ words.title(
 )
 SECTIONS = {
     "domains": ("Domains", sections.domains),
+    "topics": ("Topic or words", topic_section.topics),
     "relevance": ("Relevance", sections.relevance),
     "vocabulary": ("Vocabulary", sections.vocabulary),
     "information": ("Information", sections.information),

@@ -24,6 +24,7 @@ from mixtral_probe.figures.layers import agreement, balance, balance_loss, logit
 from mixtral_probe.figures.lens import logit_lens_tokens
 from mixtral_probe.figures.specialization import (
     context_information,
+    domain_information,
     domain_specialization,
     expert_tokens,
     group_divergence,
@@ -68,6 +69,7 @@ __all__ = [
     "capacity_simulation",
     "coactivation",
     "context_information",
+    "domain_information",
     "domain_specialization",
     "expert_colors",
     "expert_load",

@@ -1,5 +1,5 @@
 """What experts know: `domain_specialization`, `group_divergence`, `vocabulary_specialization`, `mutual_information`,
-`context_information`, `expert_tokens`.
+`context_information`, `domain_information`, `expert_tokens`.
 """
 
 import numpy as np
@@ -135,9 +135,7 @@ def context_information(
     Raises:
         InputError: the table lacks one of them.
     """
-    held = rows_of(table, metric)
-    if "min_count" in held:
-        held = rows_of(held, metric, min_count=min_count)
+    held = rows_of(table, metric, min_count=min_count)
     names = sorted(held["variable"].unique(), key=_place)
     figure, height = panels([_CONTEXT.get(name, name) for name in names], columns=3, panel_height=230)
     for number, name in enumerate(names):
@@ -149,6 +147,37 @@ def context_information(
     figure.update_yaxes(rangemode="tozero")
     about = subtitle(rows_of(held, metric, group), others_behind(held, group))
     return finish(figure, "What the token and the one before tell about the expert", about, height=height)
+
+
+def domain_information(table: pd.DataFrame, *, metric: str = "mutual_information_bits") -> go.Figure:
+    """What the label of a document tells about the expert, layer by layer, and what shuffled labels would.
+
+    Args:
+        table: `tables.domain_information`.
+        metric: one of its metrics.
+
+    Raises:
+        InputError: the table lacks the metric, or is empty because documents have no label.
+    """
+    held = rows_of(table, metric)
+    kinds = held[["variable", "min_count"]].drop_duplicates().itertuples(index=False, name=None)
+    names = {_kind(variable, least): (variable, least) for variable, least in kinds}
+    figure, height = panels(list(names), columns=3, panel_height=230)
+    for number, (variable, least) in enumerate(names.values()):
+        own = held["variable"] == variable if pd.isna(least) else held["min_count"] == least
+        for trace in layer_traces(held[own.fillna(False).to_numpy(dtype=bool)], metric, "all", legend=number == 0):
+            figure.add_trace(trace, **place(number, list(names), 3))
+    layer_axis(figure, held)
+    figure.update_yaxes(title_text=words_of(metric).name, col=1)
+    figure.update_yaxes(rangemode="tozero")
+    return finish(figure, "What the domain tells about the expert", subtitle(held), height=height)
+
+
+def _kind(variable: str, least: int | None) -> str:
+    if variable == "domain":
+        return "the domain"
+    which = "" if least == 1 else f", types met {least} times"
+    return f"the domain, beyond the token{which}"
 
 
 def _place(variable: str) -> int:

@@ -113,6 +113,8 @@ METRICS = {
     "coactivation_jaccard": Words("both / either", ".2g", "no preference"),
     "coactivation_lift": Words("lift", ".3g", "no preference"),
     "joint_share": Words("share of tokens", ".2%", "independent layers"),
+    "mutual_information_bits_above_shuffles": Words("information above the shuffles, bits", ".3g", "labels shuffled"),
+    "shuffle_p_value": Words("p of shuffled labels", ".2g", "labels shuffled"),
     "transition_probability": Words("share of the expert's tokens", ".1%", "independent layers"),
     "transition_lift": Words("lift", ".3g", "independent layers"),
     "cramers_v": Words("Cramér's V", ".3g", "independent layers"),

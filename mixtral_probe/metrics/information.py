@@ -72,8 +72,8 @@ def enough_tokens(cells: int, chosen: int = 1) -> int:
     """Least number of tokens that fill a row of so many cells with five choices each on average (Cochran 1954).
 
     The plug-in information of rows with fewer is not smooth: an interval over documents misses the truth. Simulated
-    with 8 to 64 documents, intervals of rows that keep this rule held it 97 to 100 times of 100; of all types of a
-    text, 0.
+    with 8 to 64 documents of a thousand tokens, intervals of rows that keep this rule held it 92 to 98 times of 100; of
+    all 500 types of such a text, never.
 
     Args:
         cells: how many different outcomes a token's choice may have, such as E experts.

@@ -35,8 +35,12 @@ def _relevance(table: pd.DataFrame) -> list[go.Figure]:
 
 
 def _context(table: pd.DataFrame) -> list[go.Figure]:
-    counts = sorted(int(least) for least in table["min_count"].unique()) if "min_count" in table else [1]
+    counts = sorted(int(least) for least in table["min_count"].unique())
     return [figures.context_information(table, min_count=least) for least in counts]
+
+
+def _topics(table: pd.DataFrame) -> list[go.Figure]:
+    return [figures.domain_information(table, metric=name) for name in _TOPICS]
 
 
 def _breakdown(table: pd.DataFrame) -> list[go.Figure]:
@@ -76,11 +80,13 @@ def _vocabulary(table: pd.DataFrame) -> list[go.Figure]:
     return [figures.vocabulary_specialization(table, min_count=least) for least in (1, 10)]
 
 
+_TOPICS = ("mutual_information_bits", "shuffle_p_value")
 _DRAWINGS: dict[str, Drawing] = {
     "domain_specialization": lambda table: [figures.domain_specialization(table)],
     "group_divergence": lambda table: [figures.group_divergence(table)],
     "vocabulary_specialization": _vocabulary,
     "mutual_information": lambda table: [figures.mutual_information(table)],
+    "domain_information": _topics,
     "context_information": _context,
     "repetition": _repetition,
     "coactivation": lambda table: [figures.coactivation(table)],

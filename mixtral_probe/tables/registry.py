@@ -157,7 +157,7 @@ TABLES: dict[str, TableSpec] = {
         spec(
             domain_information,
             "trace",
-            "layer variable min_count",
+            "layer group variable min_count",
             TOPICS,
             "What a document's domain tells about the expert, held against documents with shuffled labels.",
         ),

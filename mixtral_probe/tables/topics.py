@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import LABEL, counted_rows, groups_of
+from mixtral_probe.stats import ALL, LABEL, counted_rows, groups_of
 from mixtral_probe.tables.frame import VALUE_COLUMNS, estimate_rows, missing_rows, rows, tidy, typed_frame
 from mixtral_probe.tables.jackknifed import Blocks, estimate_of, without_interval
 from mixtral_probe.trace import Trace
@@ -20,7 +20,7 @@ TOPICS = {
     "mutual_information_bits_above_shuffles": "the same less the mean of the shuffles, bits: rather too low; null 0",
     "shuffle_p_value": "share of the shuffles, and of the labels as they are, with as many bits or more",
 }
-KEYS = ("layer", "variable", "min_count")
+KEYS = ("layer", "group", "variable", "min_count")
 SHUFFLES = 99
 _RARE = "no interval: most types are too rare for one to hold"
 
@@ -45,9 +45,9 @@ def domain_information(
 ) -> pd.DataFrame:
     """What the label of a document tells about the chosen expert, alone and among tokens of one type.
 
-    Columns: layer, variable, min_count, metric, value, low, high, null, n, scope. Each of a token's K experts counts
-    1/K. Documents differ from one another whatever their topic, and tokens of one document resemble each other, so
-    chance is what the same documents give when their labels are shuffled: the permutation test of exchangeable
+    Columns: layer, group, variable, min_count, metric, value, low, high, null, n, scope. Each of a token's K experts
+    counts 1/K. Documents differ from one another whatever their topic, and tokens of one document resemble each other,
+    so chance is what the same documents give when their labels are shuffled: the permutation test of exchangeable
     documents, whose p-values are uniform when the label says nothing. Shuffling tokens, or the bias of
     `mutual_information`, takes every difference between documents for one between topics.
 
@@ -86,7 +86,7 @@ def domain_information(
     parts = []
     for row, layer in enumerate(trace.meta.moe_layers or range(trace.num_layers)):
         for variable, count, texts, scope in plan:
-            keys = {"layer": layer, "variable": variable, "min_count": count}
+            keys = {"layer": layer, "group": ALL, "variable": variable, "min_count": count}
             parts += _of_layer(trace, row, texts, keys, shuffles, scope)
     return tidy(parts, KEYS)
 
