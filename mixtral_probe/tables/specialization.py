@@ -19,8 +19,8 @@ DOMAIN = {
     "frequency_log2_ratio": "log2 of the same two shares' ratio, half a token added to each count; 0 when alike",
 }
 INFORMATION = {
-    "mutual_information_bits": "plug-in information of the variable about the expert, bits; null: its bias",
-    "mutual_information_bits_corrected": "the same less its bias; null 0",
+    "mutual_information_bits": "plug-in information of the variable about the expert, bits; null: chance alone, its bias",
+    "mutual_information_bits_corrected": "the same less what chance alone shows; null 0",
     "mutual_information_share": "the corrected value / H(E), the entropy of the expert; null 0",
 }
 VARIABLES = {
@@ -192,7 +192,7 @@ def _without_intervals(
     """Rows of what is known per half of the documents only; bits and bias [L, G], load [L, G, E]."""
     n = load.sum(-1) // view.stats.num_experts_per_tok
     about = _about(view, variable)
-    scope = np.where(n > 0, f"{about}; no interval: not kept by document", f"{about}; {_FEW}{missing}")
+    scope = np.where(n > 0, f"{about}; no interval: most types are too rare for one to hold", f"{about}; {_FEW}{missing}")
     less = bits - bias
     values = (bits, bias), (less, np.zeros(1)), (_of_entropy(less, load), np.zeros(1))
     return [
