@@ -19,7 +19,7 @@ DOMAIN = {
     "frequency_log2_ratio": "log2 of the same two shares' ratio, half a token added to each count; 0 when alike",
 }
 INFORMATION = {
-    "mutual_information_bits": "plug-in information of the variable about the expert, bits; null: chance alone, its bias",
+    "mutual_information_bits": "bits the variable tells about the expert, plug-in; null: chance alone, its bias",
     "mutual_information_bits_corrected": "the same less what chance alone shows; null 0",
     "mutual_information_share": "the corrected value / H(E), the entropy of the expert; null 0",
 }

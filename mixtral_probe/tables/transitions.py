@@ -17,8 +17,8 @@ _FIRST = {
     "joint_share": "share of tokens with first choice `expert` here and `other_expert` there; null: product of shares",
     "transition_probability": "of the tokens with first choice `expert` here, those with `other_expert` there",
     "transition_lift": "joint share / product of the two experts' shares, 1 when independent",
-    "mutual_information_bits": "plug-in information of one layer's first choice about the other's; null: its bias",
-    "mutual_information_bits_corrected": "the same less its bias",
+    "mutual_information_bits": "bits one layer's first choice tells about the other's; null: chance alone, its bias",
+    "mutual_information_bits_corrected": "the same less what chance alone shows",
     "lookup_accuracy": "share of tokens whose first choice there follows that here most often in other documents",
     "cramers_v": "Cramér's V of the two layers' first choices, in [0, 1]; no interval",
 }
@@ -84,7 +84,7 @@ def _of_layers(joint: Counts, n: Counts, ranks: int, about: str) -> list[Counted
         return metrics.mutual_information_bias(counts, chosen=ranks, chosen_rows=ranks)
 
     most, bias = float(np.log2(joint.shape[-1])), bias_of(joint.sum(2))
-    name, plugin, less = "mutual_information_bits", about + "plug-in; null: its bias", about + "less its bias"
+    name, plugin, less = "mutual_information_bits", about + "plug-in; null: chance alone", about + "less chance"
     return [
         Counted(name, metrics.mutual_information_bits, (joint,), bias, n, plugin, "no tokens", most),
         Counted(f"{name}_corrected", corrected, (joint,), 0.0, n, less, "no tokens", most, -np.inf),
