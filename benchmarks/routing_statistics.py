@@ -1,4 +1,4 @@
-"""From routes to all statistics: ``python benchmarks/routing_statistics.py [--millions 1 10 100]``.
+"""From routes to all statistics: ``python benchmarks/routing_statistics.py [--millions 1 10 100] [--words N]``.
 
 Traces of 125,000 tokens × 8 layers, a million (token, layer) routes each, are made one after another and added to the
 same statistics; making them is not timed. The loop does the same counts token by token on a small part of one trace.
@@ -24,11 +24,12 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--millions", type=int, nargs="+", default=[1, 10], help="ascending numbers of million routes")
+    parser.add_argument("--words", type=int, help="as many words alike instead of 8192 as in a text: all are soon met")
     options = parser.parse_args()
     stats, spent, done = None, 0.0, 0
     for millions in options.millions:
         for number in range(done, millions):
-            trace = random_trace(number)
+            trace = random_trace(number, options.words)
             start = time.process_time()
             stats = mp.RoutingStats.from_trace(trace, by="domain") if stats is None else stats.update(trace)
             spent += time.process_time() - start
@@ -46,11 +47,11 @@ def held(stats: mp.RoutingStats) -> float:
     return sum(array.nbytes for array in [*arrays, stats.affinity.keys, stats.affinity.packed]) / 2**20
 
 
-def random_trace(seed: int) -> mp.Trace:
+def random_trace(seed: int, alike: int | None = None) -> mp.Trace:
     """A million random routes of documents of a thousand tokens in 13 domains, word frequencies as in a text."""
     generator = np.random.default_rng(seed)
     logits = generator.standard_normal((LAYERS, TOKENS, EXPERTS), dtype=np.float32)
-    words = generator.zipf(1.3, TOKENS) % 8192
+    words = generator.zipf(1.3, TOKENS) % 8192 if alike is None else generator.integers(0, alike, TOKENS)
     owner = np.arange(TOKENS) // 1000
     return mp.Trace.from_arrays(
         expert_ids=np.argsort(-logits, axis=-1)[..., :CHOSEN], router_logits=logits, token_ids=words, document=owner,
@@ -109,6 +110,9 @@ def one(count: dict, key: tuple, token: int, logits: np.ndarray, expert_ids: np.
         count["lag", key, lag, chosen[0] == later[0], len(set(chosen) & set(later))] += 1
     if layer + 1 < LAYERS:
         count["next", key, chosen[0], expert_ids[layer + 1, token, 0]] += 1
+        for expert in chosen:
+            for other in expert_ids[layer + 1, token]:
+                count["next of all", key, expert, other] += 1
 
 
 if __name__ == "__main__":
