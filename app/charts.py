@@ -11,7 +11,8 @@ import settings
 import streamlit as st
 import words
 
-from mixtral_probe import figures, tables
+from mixtral_probe import figures, strip, tables
+from mixtral_probe.tables.write import TOKEN_TEXT
 
 FONT = "'Source Sans', 'Source Sans 3', 'Source Sans Pro', sans-serif"
 """The font of the page, which Streamlit brings along."""
@@ -175,9 +176,19 @@ def csv_button(table: pd.DataFrame, key: str, name: str) -> None:
 
 def frame(table: pd.DataFrame) -> None:
     """The first rows of a table."""
-    st.dataframe(table.head(settings.ROWS_SHOWN), hide_index=True)
+    st.dataframe(visible(table.head(settings.ROWS_SHOWN)), hide_index=True)
     if len(table) > settings.ROWS_SHOWN:
         st.caption(f"The first {settings.ROWS_SHOWN:,} of {len(table):,} rows; the CSV has all.")
+
+
+def visible(table: pd.DataFrame) -> pd.DataFrame:
+    """A table with signs for what cannot be seen of its tokens, as in the coloured text."""
+    tokens = {name: table[name].astype(object).map(_signs, "ignore") for name in TOKEN_TEXT if name in table}
+    return table.assign(**tokens)
+
+
+def _signs(token: str) -> str:
+    return "".join(text for text, _ in strip.parts(token))
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:

@@ -77,7 +77,7 @@ def _steps(chosen: controls.Chosen, found: pd.DataFrame, here: tuple[int, int]) 
 
 def _table(chosen: controls.Chosen, found: pd.DataFrame, name: str) -> None:
     st.dataframe(
-        found[_COLUMNS],
+        charts.visible(found[_COLUMNS]),
         hide_index=True,
         height=280,
         key="found_table",

@@ -76,6 +76,7 @@ def test_a_measurement_is_shown_for_a_trace_of_the_same_model(monkeypatch, tmp_p
     assert shown(test)[words_of("reap").name] == words_of("reap").text(own["value"])
     assert f"n = {own['n']:,} tokens" in texts(test)
     promoted = pick(tables.promoted_tokens(result), layer=1, expert=3)["token"].tolist()
+    promoted = [token.replace(" ", "␣") for token in promoted]
     assert promoted in [frame.value.get("token", frame.value.iloc[:, 0]).tolist() for frame in test.dataframe]
     for metric in ("output_cosine", "aligned_cosine"):
         clean(test.segmented_control(key="alike").set_value(metric).run())

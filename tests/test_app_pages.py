@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from app_traces import APP, ENTRY, bare_trace, clean, on_path, opened, routed_trace, texts
 from routing_cases import pick
@@ -208,6 +209,17 @@ def test_a_csv_is_the_file_that_the_table_writes(tmp_path):
     table = tables.routes(routed_trace(length=12))
     expected = tables.write_csv(table, tmp_path / "routes.csv").read_bytes()
     assert charts.csv_bytes(table) == expected
+
+
+@pytest.mark.parametrize("dtype", ["str", "category", object])
+def test_a_table_on_screen_shows_what_cannot_be_seen_of_a_token(dtype):
+    import charts
+
+    table = pd.DataFrame({"token": [" the", "\n", None, "a\u202e"], "before": [" a b"] * 4}).astype({"token": dtype})
+    shown = charts.visible(table)
+    assert shown["token"].iloc[[0, 1, 3]].tolist() == ["␣the", "⏎", "a⟨U+202E⟩"]
+    assert pd.isna(shown["token"].iloc[2])
+    assert shown["before"].tolist() == table["before"].tolist()
 
 
 def test_the_browser_can_fetch_what_draws_charts_before_the_first_one(monkeypatch, tmp_path):

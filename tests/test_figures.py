@@ -11,6 +11,7 @@ from routing_cases import random_trace
 
 from mixtral_probe import figures
 from mixtral_probe.errors import InputError
+from mixtral_probe.figures.words import words_of
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,22 @@ def test_expert_load_has_a_bar_with_its_interval_for_every_row(tables, metric):
         np.testing.assert_allclose(bar.y - bar.error_y.arrayminus, own["low"], rtol=1e-12)
     lines = [trace for trace in figure.data if trace.type == "scatter"]
     assert all(np.all(line.y == own["null"].iloc[0]) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (np.nan, "–"),
+        (0.01234, "0.0123"),
+        (999.4, "999"),
+        (999.6, "1,000"),
+        (3056.2, "3,056"),
+        (2e8, "2e+08"),
+    ],
+)
+def test_a_number_needs_no_exponent_below_ten_million(value, text):
+    assert words_of("largest_output").text(value) == text
 
 
 def test_expert_load_of_one_layer_and_group(tables):

@@ -64,17 +64,18 @@ words.numbers(whole, ("milliseconds", "tokens_per_second", "instrument_cost", "p
 
 metric = words.choice("Bars", STACKED, "timing_metric")
 charts.show(figures.timing(table, metric=metric), table, "timing", "timing")
-st.download_button(
-    "Chrome trace of the last run",
-    data=lambda: timings.chrome(shown),
-    file_name="forward.json",
-    mime="application/json",
-    key="timing_chrome",
-    on_click="ignore",
-    icon=":material/download:",
-    type="tertiary",
-)
-st.caption("Open it in chrome://tracing or in Perfetto.")
+with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+    st.download_button(
+        "Chrome trace of the last run",
+        data=lambda: timings.chrome(shown),
+        file_name="forward.json",
+        mime="application/json",
+        key="timing_chrome",
+        on_click="ignore",
+        icon=":material/download:",
+        type="tertiary",
+    )
+    st.caption("Open it in chrome://tracing or in Perfetto.")
 
 of_expert = words.choice("Map", OF_EXPERTS, "timing_experts_metric")
 experts = table[((table["metric"] == of_expert) & table["expert"].notna()).to_numpy(dtype=bool)]

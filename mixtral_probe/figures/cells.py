@@ -238,7 +238,7 @@ def _color_axis(shown: pd.DataFrame, words: Words, centred: bool, height: int) -
     axis: dict[str, object] = {
         "colorbar": {
             "title": {"text": words.name, "side": "right"},
-            "tickformat": words.format,
+            "tickformat": words.format if "%" in words.format else None,
             "len": length,
             "lenmode": "pixels",
             "y": 1,

@@ -22,7 +22,10 @@ class Words:
 
     def text(self, value: float) -> str:
         """A value as a reader sees it."""
-        return "–" if pd.isna(value) else "0" if value == 0 else format(float(value), self.format)
+        if pd.isna(value) or value == 0:
+            return "–" if pd.isna(value) else "0"
+        text = format(float(value), self.format)
+        return f"{float(value):,.0f}" if "e+0" in text and abs(value) < 1e7 else text
 
 
 _EVEN, _BALANCED, _CHANCE = "even use", "balanced", "uniform routing"
