@@ -192,7 +192,8 @@ def _without_intervals(
     """Rows of what is known per half of the documents only; bits and bias [L, G], load [L, G, E]."""
     n = load.sum(-1) // view.stats.num_experts_per_tok
     about = _about(view, variable)
-    scope = np.where(n > 0, f"{about}; no interval: most types are too rare for one to hold", f"{about}; {_FEW}{missing}")
+    rare = "no interval: most types are too rare for one to hold"
+    scope = np.where(n > 0, f"{about}; {rare}", f"{about}; {_FEW}{missing}")
     less = bits - bias
     values = (bits, bias), (less, np.zeros(1)), (_of_entropy(less, load), np.zeros(1))
     return [
