@@ -1,5 +1,6 @@
 """`mixtral-probe dashboard`: start the web page that comes with the project."""
 
+import inspect
 import os
 import socket
 import sys
@@ -121,3 +122,4 @@ def _preload() -> None:
     from mixtral_probe.figures.theme import template
 
     template()  # plotly imports its parts when they are first used
+    inspect.stack()  # Streamlit asks at its first element where it is called from; looking up modules is slow but once

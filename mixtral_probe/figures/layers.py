@@ -12,7 +12,7 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.figures.bars import whiskers
 from mixtral_probe.figures.grid import panels, place
 from mixtral_probe.figures.theme import ACCENT, FAINT, REFERENCE, finish
-from mixtral_probe.figures.words import hover, label, names_of, rows_of, subtitle, words_of
+from mixtral_probe.figures.words import Words, hover, label, names_of, rows_of, subtitle, words_of
 
 BALANCE = ("max_violation", "cv_squared", "normalized_entropy")
 AGREEMENT = ("set_overlap", "first_agreement", "same_set")
@@ -157,22 +157,25 @@ def layer_axis(figure: go.Figure, table: pd.DataFrame, **at: int) -> None:
 def layer_traces(table: pd.DataFrame, metric: str, group: str, *, legend: bool) -> list[go.Scatter]:
     """One metric along the layers: other groups thin behind, the null line, and the group with its intervals."""
     words, shown = words_of(metric), rows_of(table, metric, group)
-    others = [rows_of(table, metric, name) for name in names_of(table, "group") if name != group]
-    thin = [
-        go.Scatter(
-            x=other["layer"].to_numpy(np.int64),
-            y=other["value"].to_numpy(float),
-            mode="lines",
-            line={"color": FAINT, "width": 1},
-            hovertext=hover(other, ("group", "layer"), words),
-            hovertemplate="%{hovertext}<extra></extra>",
-            name="each other group",
-            legendgroup="others",
-            showlegend=legend and number == 0,
-        )
-        for number, other in enumerate(others)
-    ]
+    names = [name for name in names_of(table, "group") if name != group]
+    thin = [_behind([rows_of(table, metric, name) for name in names], words, legend)] if names else []
     return [*thin, _null(shown, words.null, legend), _main(shown, group, metric, legend)]
+
+
+def _behind(others: list[pd.DataFrame], words: Words, legend: bool) -> go.Scatter:
+    """The lines of all other groups, cut apart by a missing value: one trace draws several times faster than many."""
+    cut = [np.append(other["value"].to_numpy(float), np.nan) for other in others]
+    return go.Scatter(
+        x=np.concatenate([np.append(other["layer"].to_numpy(np.int64), 0) for other in others]),
+        y=np.concatenate(cut),
+        mode="lines",
+        line={"color": FAINT, "width": 1},
+        hovertext=np.concatenate([np.append(hover(other, ("group", "layer"), words), "") for other in others]),
+        hovertemplate="%{hovertext}<extra></extra>",
+        name="each other group",
+        legendgroup="others",
+        showlegend=legend,
+    )
 
 
 def _null(shown: pd.DataFrame, name: str, legend: bool) -> go.Scatter:

@@ -128,10 +128,9 @@ def _uniform(name: str, metric: Balance, tokens: NDArray[np.int64], counts: NDAr
     """[L, G] mean and 95 % point of the metric under uniform top-K routing of the same number of tokens."""
     experts = counts.shape[-1]
     chosen = metrics.ratio(counts.sum(-1), tokens)
-    pairs = [
-        metrics.simulated_null(metric.formula, int(t), experts, float(k) if t else 0.0)
-        for t, k in zip(tokens.flat, chosen.flat, strict=True)
-    ]
-    mean, most = np.array(pairs).reshape(*tokens.shape, 2).transpose(2, 0, 1)
+    # Most layers see the same tokens: each size is drawn once.
+    sizes, place = np.unique(np.stack([tokens.ravel(), np.nan_to_num(chosen).ravel()]), axis=1, return_inverse=True)
+    pairs = [metrics.simulated_null(metric.formula, int(t), experts, float(k)) for t, k in sizes.T]
+    mean, most = np.array(pairs).reshape(-1, 2).T[:, place.ravel()].reshape(2, *tokens.shape)
     closed = {"cv_squared": metrics.expected_cv_squared, "dead_experts": metrics.expected_dead_experts}
     return (closed[name](tokens, experts, chosen) if name in closed else mean), most
