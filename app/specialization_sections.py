@@ -145,7 +145,7 @@ def information(chosen: controls.Chosen) -> None:
 
 
 def context(chosen: controls.Chosen) -> None:
-    """What the token before tells, alone and beyond the token itself."""
+    """What a token's neighbours tell, and the token before beyond the token itself."""
     if not asking.ready(chosen, "context_information"):
         return
     table = chosen.table("context_information")
@@ -161,8 +161,8 @@ def context(chosen: controls.Chosen) -> None:
     if group != chosen.group:
         st.caption("Of all documents together.")
     with st.container(horizontal=True, gap="small"):
-        at_layer = words.rows(held, layer=chosen.layer).set_index("variable")
-        for variable in ("token", "previous token", "previous token|token"):
+        at_layer = words.rows(held[held["value"].notna()], layer=chosen.layer).set_index("variable")
+        for variable in [name for name in _VARIABLES if name in at_layer.index]:
             words.number(at_layer.loc[variable], metric, _VARIABLES[variable])
     figure = chosen.figure("context_information", metric=metric, min_count=min_count, group=group)
     charts.show(figure, held, "context", "context_information")

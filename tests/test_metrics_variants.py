@@ -152,8 +152,23 @@ def test_experts_chosen_by_the_token_before():
     entropy = distributions.entropy(counts, base=2)
     assert table.loc["previous token", "value"] == pytest.approx(entropy, abs=0.005)
     assert table.loc["previous token|token", "value"] == pytest.approx(entropy, abs=0.01)
-    assert table.loc["token", "value"] == pytest.approx(0, abs=0.005)
-    assert set(table["n"]) == {3999}
+    for variable in ("token", "next token"):
+        assert table.loc[variable, "value"] == pytest.approx(0, abs=0.005)
+    assert set(table["n"].drop("predicted token")) == {3999}
+    assert "not enough data" in table.loc["predicted token", "scope"]
+
+
+def test_neighbours_tell_what_the_stored_counts_tell():
+    rng = np.random.default_rng(5)
+    trace = random_trace(
+        tokens=500, documents=5, token_ids=rng.zipf(1.5, 500) % 40, predicted_id=rng.integers(0, 9, 500)
+    )
+    found = pick(tables.context_information(trace), metric="mutual_information_bits", min_count=1, group="all")
+    stored = tables.mutual_information(RoutingStats.from_trace(trace))
+    for variable in ("next token", "predicted token"):
+        own, other = (pick(table, variable=variable, metric="mutual_information_bits") for table in (found, stored))
+        np.testing.assert_allclose(own["value"], other["value"], rtol=1e-10)
+        np.testing.assert_array_equal(own["n"], other["n"])
 
 
 def test_shuffles_give_the_bias_of_miller_and_madow():

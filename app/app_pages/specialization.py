@@ -16,7 +16,7 @@ SECTIONS = {
     "relevance": ("Relevance", sections.relevance),
     "vocabulary": ("Vocabulary", sections.vocabulary),
     "information": ("Information", sections.information),
-    "context": ("Token before", sections.context),
+    "context": ("Neighbours", sections.context),
     "together": ("Chosen together", sections.together),
     "layers": ("Layer to layer", sections.layers),
     "repetition": ("Repetition", sections.repetition),

@@ -21,6 +21,8 @@ _CONTEXT = {
     "token": "the token",
     "previous token": "the token before",
     "previous token|token": "the token before, beyond the token itself",
+    "next token": "the token after",
+    "predicted token": "the token predicted",
 }
 
 
@@ -136,7 +138,8 @@ def context_information(
         InputError: the table lacks one of them.
     """
     held = rows_of(table, metric, min_count=min_count)
-    names = sorted(held["variable"].unique(), key=_place)
+    told = held[held["value"].notna()]
+    names = sorted((told if len(told) else held)["variable"].unique(), key=_place)
     figure, height = panels([_CONTEXT.get(name, name) for name in names], columns=3, panel_height=230)
     for number, name in enumerate(names):
         part = held[(held["variable"] == name).to_numpy(dtype=bool)]
@@ -146,7 +149,7 @@ def context_information(
     figure.update_yaxes(title_text=words_of(metric).name, col=1)
     figure.update_yaxes(rangemode="tozero")
     about = subtitle(rows_of(held, metric, group), others_behind(held, group))
-    return finish(figure, "What the token and the one before tell about the expert", about, height=height)
+    return finish(figure, "What a token and its neighbours tell about the expert", about, height=height)
 
 
 def domain_information(table: pd.DataFrame, *, metric: str = "mutual_information_bits") -> go.Figure:

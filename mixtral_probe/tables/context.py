@@ -1,4 +1,4 @@
-"""What the token and the one before it tell about the expert, held against shuffles: `context_information`."""
+"""What a token and its neighbours tell about the expert, held against shuffles: `context_information`."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -25,29 +25,33 @@ _WORDS = {
     "token": "token routed; null: chance alone, experts shuffled among all tokens",
     "previous token": "token before; null: chance alone, experts shuffled among all tokens",
     "previous token|token": "token before, among tokens of one type; null: chance alone, experts shuffled in each type",
+    "next token": "token after; null: chance alone, experts shuffled among all tokens",
+    "predicted token": "token the model expects next; null: chance alone, experts shuffled among all tokens",
 }
 _RARE = "no interval: most types are too rare for one to hold"
-_NONE = "no token with another before it, or token ids were not recorded"
+_NONE = "no such tokens, or their ids were not recorded"
 
 
 class _Told(NamedTuple):
     """A variable that may tell something about the expert, among tokens that are told apart already."""
 
     variable: str
+    at: Places
+    """[n] where the tokens that have it stand in the trace."""
     value: Places
-    """[n] its value for each token."""
+    """[n] its value for each of them."""
     stratum: Places
     """[V] what each value is told apart from within: the type of the token, or 0."""
 
 
 def context_information(trace: Trace, *, by: str | None = None, include_special: bool = False) -> pd.DataFrame:
-    """What the token routed and the token before tell about the chosen expert, alone and beyond each other.
+    """What a token, those beside it and the one the model expects next tell about the token's expert.
 
     Columns: layer, group, variable, min_count, metric, value, low, high, null, n, scope. Each of a token's K experts
-    counts 1/K. Only tokens with a counted token before them are looked at. The null is what chance alone shows: the
-    mean of three shuffles of the experts. Where there is much to tell, fewer cells are met and chance adds less, so the
-    corrected value is too low rather than too high; the bias of `mutual_information`, made from the cells met, errs to
-    the other side.
+    counts 1/K. What the token before tells, alone and beyond the token itself, and the token are about tokens with a
+    counted token before them. The null is what chance alone shows: the mean of three shuffles of the experts. Where
+    there is much to tell, fewer cells are met and chance adds less, so the corrected value is too low rather than too
+    high; the bias of `mutual_information`, made from the cells met, errs to the other side.
 
     Most types are so rare that no interval over documents would hold. The rows with a `min_count` above 1 are about
     types with five choices for each expert (`metrics.enough_tokens`); theirs does, and it is corrected for bias.
@@ -62,51 +66,57 @@ def context_information(trace: Trace, *, by: str | None = None, include_special:
     """
     names, group = groups_of(trace, by)
     counted = counted_rows(trace, include_special)
-    token, run = trace.tokens["token_id"].to_numpy(np.int64), runs(trace.tokens, counted)
-    at = 1 + np.flatnonzero((run[1:] == run[:-1]) & (token[1:] >= 0) & (token[:-1] >= 0))
-    own = group[trace.tokens["document"].to_numpy()[at]]
     words = "one layer; " + ("all tokens" if include_special else "special tokens out")
-    parts = []
-    for number, name in [*enumerate(names), *([(None, ALL)] if by is not None else [])]:
-        held = at if number is None else at[own == number]
-        parts += _of_group(trace, name, held, _variables(token[held], token[held - 1]), words)
+    least, parts = metrics.enough_tokens(trace.num_experts, trace.num_experts_per_tok), []
+    document = trace.tokens["document"].to_numpy()
+    for variable, (at, value, within) in _variables(trace, counted).items():
+        own, about = group[document[at]], f"{words}; {_WORDS[variable]}"
+        for number, name in [*enumerate(names), *([(None, ALL)] if by is not None else [])]:
+            held = slice(None) if number is None else own == number
+            told, keys = _told(variable, at[held], value[held], within[held]), {"group": name, "variable": variable}
+            often = np.bincount(told.value, minlength=1)[told.value] >= least
+            parts += _of_tokens(trace, told, keys | {"min_count": 1}, about)
+            parts += _of_tokens(trace, _kept(told, often), keys | {"min_count": least}, about)
     return tidy(parts, KEYS)
 
 
-def _variables(here: NDArray[np.int64], before: NDArray[np.int64]) -> list[_Told]:
-    token, previous = (np.unique(ids, return_inverse=True)[1] for ids in (here, before))
-    kinds = previous.max(initial=0) + 1
-    pairs, pair = np.unique(token * kinds + previous, return_inverse=True)
-    return [
-        _Told("token", token, np.zeros(token.max(initial=-1) + 1, np.intp)),
-        _Told("previous token", previous, np.zeros(previous.max(initial=-1) + 1, np.intp)),
-        _Told("previous token|token", pair, pairs // kinds),
-    ]
+def _variables(trace: Trace, counted: NDArray[np.bool_]) -> dict[str, tuple[Places, Places, Places]]:
+    """[n] where the tokens that have a variable stand, its values, and what they are told apart from within."""
+    token, run = trace.tokens["token_id"].to_numpy(np.int64), runs(trace.tokens, counted)
+    predicted = trace.tokens["predicted_id"].to_numpy(np.int64, na_value=-1)
+    before = np.flatnonzero((run[1:] == run[:-1]) & (token[1:] >= 0))
+    both = before[token[before] >= 0]
+    expected = np.flatnonzero(counted & (predicted >= 0))
+    return {
+        "token": (both + 1, token[both + 1], np.zeros_like(both)),
+        "previous token": (both + 1, token[both], np.zeros_like(both)),
+        "previous token|token": (both + 1, token[both], token[both + 1]),
+        "next token": (before, token[before + 1], np.zeros_like(before)),
+        "predicted token": (expected, predicted[expected], np.zeros_like(expected)),
+    }
 
 
-def _of_group(trace: Trace, name: str, at: Places, variables: list[_Told], words: str) -> list[pd.DataFrame]:
-    least, made = metrics.enough_tokens(trace.num_experts, trace.num_experts_per_tok), []
-    for told in variables:
-        often = np.bincount(told.value, minlength=1)[told.value] >= least
-        keys, about = {"group": name, "variable": told.variable}, f"{words}; {_WORDS[told.variable]}"
-        made += _of_tokens(trace, at, told, keys | {"min_count": 1}, about)
-        made += _of_tokens(trace, at[often], _kept(told, often), keys | {"min_count": least}, about)
-    return made
+def _told(variable: str, at: Places, value: Places, within: Places) -> _Told:
+    """The values numbered, apart for each token type they are told apart from within."""
+    value, stratum = (np.unique(ids, return_inverse=True)[1] for ids in (value, within))
+    kinds = int(value.max(initial=0)) + 1
+    pairs, pair = np.unique(stratum * kinds + value, return_inverse=True)
+    return _Told(variable, at, pair, pairs // kinds)
 
 
 def _kept(told: _Told, rows: NDArray[np.bool_]) -> _Told:
     values, value = np.unique(told.value[rows], return_inverse=True)
-    return told._replace(value=value, stratum=told.stratum[values])
+    return told._replace(at=told.at[rows], value=value, stratum=told.stratum[values])
 
 
-def _of_tokens(trace: Trace, at: Places, told: _Told, keys: dict[str, Any], about: str) -> list[pd.DataFrame]:
-    """The rows of some tokens in all layers, with intervals where each value has enough tokens."""
-    blocks, orders, made, least = Blocks.of(trace, at), _orders(told), [], keys["min_count"]
+def _of_tokens(trace: Trace, told: _Told, keys: dict[str, Any], about: str) -> list[pd.DataFrame]:
+    """The rows of a variable in all layers, with intervals where each value has enough tokens."""
+    blocks, orders, made, least = Blocks.of(trace, told.at), _orders(told), [], keys["min_count"]
     about += f"; types with at least {least} tokens" if least > 1 else f"; {_RARE}"
     for row, layer in enumerate(trace.meta.moe_layers or range(trace.num_layers)):
-        own, ids = keys | {"layer": layer}, np.asarray(trace.expert_ids[row])[at]
+        own, ids = keys | {"layer": layer}, np.asarray(trace.expert_ids[row])[told.at]
         if not (ids >= 0).any():
-            why = f"no type has {least} tokens" if least > 1 and len(trace) else _NONE
+            why = f"no type has {least} tokens" if least > 1 else _NONE
             made += [missing_rows(own, metric, (1,), why) for metric in CONTEXT]
             continue
         null = float(np.mean([_bits(_joint(told, ids[order], trace.num_experts), told.stratum) for order in orders]))

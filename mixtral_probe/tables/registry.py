@@ -166,7 +166,7 @@ TABLES: dict[str, TableSpec] = {
             "trace",
             "layer group variable min_count",
             CONTEXT,
-            "What the token before tells about the expert, alone and beyond the token itself.",
+            "What a token and those beside it tell about its expert, against shuffled experts.",
         ),
         spec(
             repetition,
