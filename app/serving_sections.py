@@ -8,8 +8,6 @@ import pandas as pd
 import streamlit as st
 import words
 
-from mixtral_probe.stats import ALL
-
 
 @dataclass(frozen=True)
 class Section:
@@ -52,7 +50,7 @@ SECTIONS = {
 def show(chosen: controls.Chosen, name: str) -> None:
     """The numbers of all layers together, and those of the chosen layer; or why there are none."""
     table = chosen.table(name)
-    group = chosen.group if chosen.group in set(table["group"]) else ALL
+    group = words.group_of(table, chosen)
     shown = words.rows(table, group=group)
     if words.nothing(shown):
         return

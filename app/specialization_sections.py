@@ -12,7 +12,6 @@ import words
 
 from mixtral_probe import figures
 from mixtral_probe.figures.words import words_of
-from mixtral_probe.stats import ALL
 
 _INFORMATION = ("mutual_information_bits_corrected", "mutual_information_share", "mutual_information_bits")
 _VARIABLES = {
@@ -149,7 +148,7 @@ def context(chosen: controls.Chosen) -> None:
     if not asking.ready(chosen, "context_information"):
         return
     table = chosen.table("context_information")
-    group = chosen.group if chosen.group in set(table["group"]) else ALL
+    group = words.group_of(table, chosen)
     least = sorted(int(count) for count in table["min_count"].unique())
     with st.container(horizontal=True, gap="medium"):
         metric = _choice("Measure", {name: words_of(name).name for name in _CONTEXT}, "context_metric")
@@ -158,8 +157,6 @@ def context(chosen: controls.Chosen) -> None:
     held = words.rows(table, group=group, metric=metric, min_count=min_count)
     if words.nothing(held):
         return
-    if group != chosen.group:
-        st.caption("Of all documents together.")
     with st.container(horizontal=True, gap="small"):
         at_layer = words.rows(held[held["value"].notna()], layer=chosen.layer).set_index("variable")
         for variable in [name for name in _VARIABLES if name in at_layer.index]:

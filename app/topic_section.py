@@ -20,6 +20,7 @@ def topics(chosen: controls.Chosen) -> None:
     if table.empty:
         st.info(table.attrs["note"])
         return
+    words.group_of(table, chosen)
     named = {name: words_of(name).name for name in _METRICS}
     metric = words.one_of("Measure", _METRICS, "topic_metric", named=named.__getitem__, labelled=True)
     held = words.rows(table, metric=metric)

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from mixtral_probe.figures.words import words_of
+from mixtral_probe.stats import ALL
 from mixtral_probe.tables import TABLES
 
 
@@ -50,6 +51,14 @@ def nothing(shown: pd.DataFrame) -> bool:
     scope = str(shown["scope"].iloc[0]) if len(shown) else "not enough data"
     st.info(scope.split("; ")[-1].capitalize() + ".")
     return True
+
+
+def group_of(table: pd.DataFrame, chosen: controls.Chosen) -> str:
+    """The chosen group, or all documents, with a word about it, where the table is not made by group."""
+    if chosen.group in set(table["group"]):
+        return chosen.group
+    st.caption("Of all documents together.")
+    return ALL
 
 
 def metric_choice(table: str, key: str) -> str:

@@ -1,15 +1,20 @@
 """The figures of a report as PNG files."""
 
-import importlib.util
 from collections.abc import Sequence
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
+
+import plotly.graph_objects as go
+import plotly.io as pio
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.report.drawings import draw
 from mixtral_probe.report.sources import sources_of
+from mixtral_probe.report.write import MARKER
 from mixtral_probe.tables import TABLES
 from mixtral_probe.trace import Trace
+from mixtral_probe.trace.disk import write_folder
 
 WIDTH, SCALE = 1100, 2
 """Pixels of a figure, and how many times finer it is drawn."""
@@ -25,7 +30,7 @@ def write_images(traces: Sequence[Trace | str | PathLike[str]], out: str | PathL
     Raises:
         InputError: the package that draws is not installed, or the folder is there already.
     """
-    if importlib.util.find_spec("kaleido") is None:
+    if find_spec("kaleido") is None:
         raise InputError(
             "PNG pictures need the package kaleido, but it is not installed; "
             "install mixtral-probe[images] and Chrome or Chromium, or write HTML"
@@ -33,12 +38,20 @@ def write_images(traces: Sequence[Trace | str | PathLike[str]], out: str | PathL
     folder = Path(out)
     if folder.exists():
         raise InputError(f"pictures are written into a new folder, but {folder} is there already; name another")
-    folder.mkdir(parents=True)
-    files: list[Path] = []
-    for source in sources_of(traces, None):
-        for spec in TABLES.values():
-            for number, figure in enumerate([] if spec.per_token else draw(spec.name, source.table(spec))):
-                mark = f"_{number + 1}" if number else ""
-                files.append(folder / f"{source.name}_{spec.name}{mark}.png")
-                figure.write_image(files[-1], width=WIDTH, height=figure.layout.height, scale=SCALE)
-    return files
+    sources = sources_of(traces, None)
+    names: list[str] = []
+
+    def fill(work: Path) -> None:
+        drawn: list[go.Figure] = []
+        for source in sources:
+            for spec in TABLES.values():
+                for number, figure in enumerate([] if spec.per_token else draw(spec.name, source.table(spec))):
+                    mark = f"_{number + 1}" if number else ""
+                    names.append(f"{source.name}_{spec.name}{mark}.png")
+                    drawn.append(figure.update_layout(paper_bgcolor="white"))  # pages show through, paper does not
+        # All at once, because each call starts a browser of its own.
+        heights = [figure.layout.height for figure in drawn]
+        pio.write_images(drawn, [work / name for name in names], width=WIDTH, height=heights, scale=SCALE)
+
+    write_folder(folder, MARKER, fill)
+    return [folder / name for name in names]
