@@ -14,7 +14,9 @@ Letters: T tokens, L layers, E experts, K experts chosen per token; n_i how ofte
 f_i = n_i / (K T), P_i the mean over tokens of the softmax of the router logits over all experts.
 
 Special tokens are left out unless the statistics were made with `include_special=True`. An interval is the
-bias-corrected delete-one-block jackknife over documents; where there is none, or no value, `scope` says why.
+bias-corrected delete-one-block jackknife over documents; where there is none, or no value, `scope` says why. It takes
+documents as drawn at random, topics and all; only for what the label itself tells are the groups' shares of the tokens
+taken as given.
 This page is generated from `mixtral_probe/tables/registry.py`.
 """
 
