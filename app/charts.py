@@ -1,5 +1,6 @@
 """A chart with its table and its CSV."""
 
+import html
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -50,7 +51,7 @@ def show(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> None:
     """
     bare = _headed(figure)
     with st.container(key=f"panels_{key}") if _across(bare) > 1 else st.container():
-        st.plotly_chart(bare, theme=None, key=f"{key}_chart", config=_CONFIG)
+        st.plotly_chart(bare, theme=None, key=f"{key}_chart", config=_CONFIG, alt=_spoken(figure))
     table_and_csv(table, key, name)
 
 
@@ -66,6 +67,7 @@ def navigator(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> tu
         theme=None,
         key=f"{key}_chart",
         config=_CONFIG,
+        alt=_spoken(figure),
         on_select="rerun",
         selection_mode="points",
     )
@@ -98,6 +100,7 @@ def brush(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> None:
         theme=None,
         key=f"{key}_chart",
         config=_CONFIG | {"modeBarButtonsToRemove": [*_CONFIG["modeBarButtonsToRemove"], "zoom2d", "pan2d"]},
+        alt=_spoken(figure),
         on_select="rerun",
         selection_mode=("points", "box"),
     )
@@ -149,6 +152,11 @@ def _headed(figure: go.Figure) -> go.Figure:
     margin = figure.layout.template.layout.margin
     height = figure.layout.height - margin.t - margin.b + top + _FOOT
     return bare.update_layout(title=None, height=height, margin={"t": top, "b": _FOOT}, font={"family": FONT})
+
+
+def _spoken(figure: go.Figure) -> str:
+    """What a screen reader says of a figure; its numbers are in the table below it."""
+    return f"Chart: {html.unescape(figure.layout.title.text)}. Switch on its table to read the numbers."
 
 
 def table_and_csv(table: pd.DataFrame, key: str, name: str, *, opened: bool = False) -> None:

@@ -63,3 +63,18 @@ def test_embedded_a_page_has_no_menu_of_streamlit(browser, address):  # noqa: F8
         assert seen.locator("[data-testid=stToolbar]").count() == 0
     finally:
         seen.close()
+
+
+def test_every_chart_is_named_for_those_who_cannot_see_it(browser, address):  # noqa: F811
+    seen = browser.new_page()
+    try:
+        seen.set_default_timeout(PATIENCE)
+        seen.goto(f"{address}/expert_load?layer=1")
+        seen.get_by_role("figure", name="Chart: Expert load, layer 1.").wait_for()
+        seen.locator("[data-test-script-state=notRunning]").wait_for()
+        charts = seen.get_by_test_id("stPlotlyChart")
+        labels = charts.evaluate_all("parts => parts.map(part => part.getAttribute('aria-label') || '')")
+        assert len(labels) == len({*labels}) > 3
+        assert all(label.startswith("Chart: ") for label in labels)
+    finally:
+        seen.close()
