@@ -100,6 +100,12 @@ def test_a_report_has_the_tables_that_python_gives(trace, tmp_path):
     assert len(written) == len(expected)
 
 
+def test_tables_may_be_named_in_several_options(trace, tmp_path):
+    result = run("report", trace.path, "--out", tmp_path / "r", "--tables", "expert_load", "--tables", "balance")
+    assert result.exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "r").glob("*.csv")) == ["balance.csv", "expert_load.csv"]
+
+
 def test_a_report_as_parquet_with_a_page(trace, tmp_path):
     command = ["report", trace.path, "--out", tmp_path / "r", "--format", "parquet", "--tables", "balance", "--html"]
     result = run(*command)

@@ -151,7 +151,7 @@ ReportOut = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folde
 TableFormat = Annotated[Literal["csv", "parquet"], typer.Option("--format", help="Of the tables.")]
 Html = Annotated[bool, typer.Option("--html", help="Write one page with figures too, which opens offline.")]
 Tables = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(metavar="NAMES", help="Only these, with commas between; per-token tables of any size are allowed."),
 ]
 Where = Annotated[

@@ -28,7 +28,7 @@ def report(
     """
     from mixtral_probe.report import write_report
 
-    names = None if tables is None else [name.strip() for name in tables.split(",") if name.strip()]
+    names = None if not tables else [name.strip() for name in ",".join(tables).split(",") if name.strip()]
     files = write_report(
         [trace.expanduser() for trace in traces], out, format=format, html=html, tables=names, where=where
     )
