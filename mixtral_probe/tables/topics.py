@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
+from mixtral_probe.errors import InputError
 from mixtral_probe.stats import ALL, LABEL, counted_rows, groups_of
 from mixtral_probe.tables.frame import VALUE_COLUMNS, estimate_rows, missing_rows, rows, tidy, typed_frame
 from mixtral_probe.tables.jackknifed import Blocks, estimate_of, without_interval
@@ -53,19 +54,21 @@ def domain_information(
 
     Among tokens of one type, most types are too rare for an interval. The rows with a `min_count` above 1 are about
     types with five choices for each expert in each group (`metrics.enough_tokens`); theirs is corrected for bias.
-    Intervals take the groups' shares of the tokens as given, and need two documents of each group. What
-    is above the shuffles is a low estimate where the label does tell something: groups of mixed documents still differ.
+    Intervals take the groups' shares of the tokens as given, and need two documents of each group. What is above the
+    shuffles is a low estimate where the label does tell something: groups of mixed documents still differ.
 
     Args:
         trace: the trace.
         by: a label of the documents; None for "domain", and where they lack it the table is empty and `attrs["note"]`
             says so.
-        shuffles: how many.
+        shuffles: how many, at least 1.
         include_special: count special tokens too.
 
     Raises:
-        InputError: no such label.
+        InputError: no such label, or no shuffle.
     """
+    if shuffles < 1:
+        raise InputError(f"shuffles must be at least 1, since chance is what they show, but {shuffles} came")
     if by is None and LABEL not in trace.labels:
         empty = typed_frame(pd.DataFrame(columns=[*KEYS, *VALUE_COLUMNS]))
         empty.attrs["note"] = f"not enough data: documents have no label {LABEL!r}; name another with by="
