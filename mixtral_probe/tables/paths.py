@@ -5,8 +5,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import ALL, block_positions, counted_rows, document_keys, groups_of, union_blocks
+from mixtral_probe.stats import ALL, counted_rows, groups_of
 from mixtral_probe.tables.frame import estimate, estimate_rows, missing_rows, rows, tidy
+from mixtral_probe.tables.jackknifed import Blocks
 from mixtral_probe.trace import Trace
 
 Places = NDArray[np.intp]
@@ -40,17 +41,16 @@ def paths(trace: Trace, *, by: str | None = None, top: int = TOP, include_specia
     first = np.asarray(trace.expert_ids[..., 0])
     counted = np.flatnonzero(counted_rows(trace, include_special) & (first >= 0).all(0))
     document = trace.tokens["document"].to_numpy()[counted]
-    keys = document_keys(trace.documents["id"])
-    blocks, folded = union_blocks((keys, False))
-    block, first = block_positions(keys, blocks, folded)[document], first[:, counted]
+    blocks, first = Blocks.of(trace, counted), first[:, counted]
     scope = f"first choices through all {trace.num_layers} layers; " + (
         "all tokens" if include_special else "special tokens out"
     )
     parts = []
     for number, name in [*enumerate(groups), *([(None, ALL)] if by is not None else [])]:
         own = np.arange(len(document)) if number is None else np.flatnonzero(group[document] == number)
-        sizes = np.bincount(block[own], minlength=len(blocks))
-        parts += _of_group(name, first[:, own], block[own], sizes, (top, trace.num_experts), folded, scope)
+        block, limits = blocks.of_token[own], (top, trace.num_experts)
+        sizes = np.bincount(block, minlength=blocks.number)
+        parts += _of_group(name, first[:, own], block, sizes, limits, blocks.folded, scope)
     return tidy(parts, KEYS)
 
 

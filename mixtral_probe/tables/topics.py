@@ -39,6 +39,8 @@ class _Texts(NamedTuple):
     """[R] the number of the token type, 0 to V - 1."""
     group: Places
     """[documents] 0 to G - 1."""
+    blocks: Blocks | None
+    """Of the tokens, apart for each group; None where no interval would hold."""
 
 
 def domain_information(
@@ -83,7 +85,7 @@ def domain_information(
     often = known[np.bincount(token[known], minlength=1)[token[known]] >= least]
     plan = [
         ("domain", pd.NA, _texts(trace, at, np.zeros(len(at), np.int64), group), about),
-        ("domain|token", 1, _texts(trace, known, token[known], group), f"{among}; {_RARE}"),
+        ("domain|token", 1, _texts(trace, known, token[known], group)._replace(blocks=None), f"{among}; {_RARE}"),
         ("domain|token", least, _texts(trace, often, token[often], group), among),
     ]
     parts = []
@@ -103,7 +105,7 @@ def _texts(trace: Trace, at: Places, kind: NDArray[np.int64], group: Places) -> 
     kind = np.where(alone, kind.max(initial=0) + 1 + owner, kind)
     kind = np.unique(kind, return_inverse=True)[1]
     merged, owner, kind = _pairs(owner, kind)
-    return _Texts(at, merged[row], owner, kind, group)
+    return _Texts(at, merged[row], owner, kind, group, Blocks.of_groups(trace, at, group))
 
 
 def _pairs(document: NDArray[np.int64], kind: Places) -> tuple[Places, Places, Places]:
@@ -128,11 +130,10 @@ def _of_layer(
     whole, scope = count(np.arange(len(ids))), f"{about}; labels shuffled over documents {shuffles} times"
     drawn = _shuffled(texts, whole, shuffles)
     bits = partial(_bits, texts, _joint(texts, whole, texts.group).sum((0, 2)))
-    if about.endswith(_RARE):
+    if texts.blocks is None:
         found = without_interval(bits(whole))
     else:
-        blocks = Blocks.of_groups(trace, texts.at, texts.group)
-        found = estimate_of(bits, count, blocks, (0.0, float(np.log2(experts))))
+        found = estimate_of(bits, count, texts.blocks, (0.0, float(np.log2(experts))))
     # What is equal up to the order of a sum counts as equal.
     share = (1 + (drawn >= found.value - 1e-12).sum()) / (1 + shuffles)
     return [
