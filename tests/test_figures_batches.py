@@ -127,7 +127,7 @@ def test_what_the_token_before_tells_is_beside_what_chance_shows(made, metric):
         "token": "the token",
         "previous token": "the token before",
         "previous token|token": "the token before, beyond the token itself",
-        "next token": "the token after",
+        "next token": "the token that follows",
     }  # what the model expects was not recorded
     for (variable, title), (line, chance, note) in zip(titles.items(), drawn, strict=True):
         own = pick(table, variable=variable, group="all", metric=metric, min_count=1)

@@ -21,7 +21,7 @@ _CONTEXT = {
     "token": "the token",
     "previous token": "the token before",
     "previous token|token": "the token before, beyond the token itself",
-    "next token": "the token after",
+    "next token": "the token that follows",
     "predicted token": "the token predicted",
 }
 

@@ -25,7 +25,7 @@ _WORDS = {
     "token": "token routed; null: chance alone, experts shuffled among all tokens",
     "previous token": "token before; null: chance alone, experts shuffled among all tokens",
     "previous token|token": "token before, among tokens of one type; null: chance alone, experts shuffled in each type",
-    "next token": "token after; null: chance alone, experts shuffled among all tokens",
+    "next token": "token that follows; null: chance alone, experts shuffled among all tokens",
     "predicted token": "token the model expects next; null: chance alone, experts shuffled among all tokens",
 }
 _RARE = "no interval: most types are too rare for one to hold"
