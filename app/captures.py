@@ -19,7 +19,7 @@ from mixtral_probe.corpus import Document, read_corpus
 
 if TYPE_CHECKING:
     from mixtral_probe import Probe
-    from mixtral_probe.engine import Estimate
+    from mixtral_probe.run import Estimate
 
 KIND = "capture"
 _POSITIONS = 2048
@@ -122,7 +122,7 @@ def start(request: Request) -> str:
     """Put a capture in line; returns its job's id."""
 
     def work(path: Path, tell: Callable[[Any], None], stop: Callable[[], bool]) -> None:
-        from mixtral_probe.engine import CaptureStoppedError
+        from mixtral_probe.run import CaptureStoppedError
 
         with models.use(request.model, wait=True) as probe:
             try:

@@ -49,7 +49,7 @@ def measure() -> str:
     """
 
     def work(path: Path, tell: Callable[[Any], None], stop: Callable[[], bool]) -> None:
-        from mixtral_probe.engine import CaptureStoppedError
+        from mixtral_probe.run import CaptureStoppedError
 
         texts = documents()
         with models.use(models.EMBEDDED, wait=True) as probe:

@@ -26,7 +26,7 @@ def start(text: str, repeats: int) -> str:
     document = [{"id": "typed text", "text": text}]
 
     def work(path: Path, tell: Callable[[Any], None], stop: Callable[[], bool]) -> None:
-        from mixtral_probe.engine import CaptureStoppedError
+        from mixtral_probe.run import CaptureStoppedError
 
         with models.use(models.EMBEDDED, wait=True) as probe:
             try:

@@ -6,7 +6,7 @@ import models
 import streamlit as st
 
 from mixtral_probe import edits
-from mixtral_probe.engine import WhatIf
+from mixtral_probe.experiments import WhatIf
 
 TEXT = "def add(a, b):\n    return a + b\n\n\ndef multiply(a, b):\n    return a * b\n"
 CHARACTERS = 2_000

@@ -33,7 +33,7 @@ def ids(shape: str) -> torch.Tensor:
 def ours(shape: str, capture: bool) -> Round:
     """Our forward pass with the default numerics, with or without the recorder."""
     import mixtral_probe as mp
-    from mixtral_probe.engine.allocator import keep_freed_memory
+    from mixtral_probe.run.allocator import keep_freed_memory
 
     keep_freed_memory()
     torch.manual_seed(0)
@@ -73,7 +73,7 @@ def theirs(shape: str, allocator: bool) -> Round:
     import transformers
 
     if allocator:
-        from mixtral_probe.engine.allocator import keep_freed_memory
+        from mixtral_probe.run.allocator import keep_freed_memory
 
         keep_freed_memory()
     torch.manual_seed(0)

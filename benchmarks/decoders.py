@@ -20,8 +20,8 @@ def ids(shape: str) -> torch.Tensor:
 def ours(shape: str, record: bool) -> Round:
     """Our ``generate`` with the default numerics, with or without every router recorded at every step."""
     import mixtral_probe as mp
-    from mixtral_probe.engine.allocator import keep_freed_memory
     from mixtral_probe.instruments import GrowingRecorder
+    from mixtral_probe.run.allocator import keep_freed_memory
 
     keep_freed_memory()
     torch.manual_seed(0)
@@ -41,7 +41,7 @@ def theirs(shape: str, allocator: bool) -> Round:
     import transformers
 
     if allocator:
-        from mixtral_probe.engine.allocator import keep_freed_memory
+        from mixtral_probe.run.allocator import keep_freed_memory
 
         keep_freed_memory()
     torch.manual_seed(0)

@@ -10,7 +10,7 @@ import what_ifs
 import words
 
 from mixtral_probe import InputError, figures, tables
-from mixtral_probe.engine import WhatIf
+from mixtral_probe.experiments import WhatIf
 
 words.title(
     "What-if",

@@ -17,8 +17,8 @@ from batches import Domains
 from muon import Muon
 
 import mixtral_probe as mp
-from mixtral_probe.engine.allocator import keep_freed_memory
 from mixtral_probe.model import load_balancing_loss, router_z_loss
+from mixtral_probe.run.allocator import keep_freed_memory
 
 CONFIG = {
     "vocab_size": 8192,

@@ -13,8 +13,8 @@ from mixtral_probe.errors import InputError
 
 if TYPE_CHECKING:
     from mixtral_probe.corpus import Source
-    from mixtral_probe.engine import Estimate
     from mixtral_probe.probe import Probe
+    from mixtral_probe.run import Estimate
     from mixtral_probe.trace import Trace
 
 

@@ -81,7 +81,7 @@ def _model_fingerprint(opened: "Checkpoint", size: int) -> str | None:
     if not opened.has_head or size > FINGERPRINT_LIMIT:
         return None
     from mixtral_probe.checkpoint import MixtralForCausalLM
-    from mixtral_probe.engine.provenance import model_fingerprint
+    from mixtral_probe.run.provenance import model_fingerprint
 
     return model_fingerprint(MixtralForCausalLM.from_pretrained(opened.folder, dtype="auto"))
 

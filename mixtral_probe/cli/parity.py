@@ -9,7 +9,7 @@ from mixtral_probe.cli import options, words
 from mixtral_probe.cli.shell import FAILED, print_json
 
 if TYPE_CHECKING:
-    from mixtral_probe.engine.parity import ParityReport, Routing
+    from mixtral_probe.parity.parity import ParityReport, Routing
 
 
 def parity(
@@ -30,7 +30,7 @@ def parity(
       mixtral-probe parity --model mini --rounds 20 --seed 1
       mixtral-probe parity --model ~/mixtral-8x7b --rounds 1 --json
     """
-    from mixtral_probe.engine.parity import parity as compare
+    from mixtral_probe.parity.parity import parity as compare
 
     report = compare(model, rounds, seed, _tell if sys.stderr.isatty() else None)
     if as_json:

@@ -14,7 +14,7 @@ from mixtral_probe.cli import words
 from mixtral_probe.cli.shell import STOPPED, fail
 
 if TYPE_CHECKING:
-    from mixtral_probe.engine import Progress
+    from mixtral_probe.run import Progress
 
 T = TypeVar("T")
 LINE_EVERY = 10.0
@@ -88,7 +88,7 @@ def stop_between_batches() -> Iterator[Callable[[], bool]]:
 
 def run_or_stop(run: Callable[..., T], *, kept: str, **how: Any) -> T:
     """What ``run`` returns, with progress shown; where Ctrl-C stopped it, leave and say what is ``kept``."""
-    from mixtral_probe.engine import CaptureStoppedError
+    from mixtral_probe.run import CaptureStoppedError
 
     with stop_between_batches() as stopped, show_progress() as progress:
         try:

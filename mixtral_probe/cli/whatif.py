@@ -13,7 +13,7 @@ from mixtral_probe.cli.shell import print_json
 from mixtral_probe.errors import InputError
 
 if TYPE_CHECKING:
-    from mixtral_probe.engine import WhatIf
+    from mixtral_probe.experiments import WhatIf
     from mixtral_probe.instruments.edits import Edit
 
 SHOWN = {
@@ -75,7 +75,7 @@ def _edits(typed: Sequence[str], file: Path | None) -> list["Edit"]:
 
 def _check_out(out: Path | None) -> None:
     """A run may take minutes, so a place that must not be written is said before."""
-    from mixtral_probe.engine import require_free
+    from mixtral_probe.experiments import require_free
 
     if out is not None:
         require_free(out.expanduser())

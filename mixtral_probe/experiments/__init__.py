@@ -1,0 +1,7 @@
+"""What needs a model and gives a result: ablation, saliency, similarity, what-if, timing, logit lens."""
+
+from mixtral_probe.experiments.timing import OnRun, time_forward
+from mixtral_probe.experiments.what_if import what_if
+from mixtral_probe.experiments.what_if_result import WhatIf, require_free
+
+__all__ = ["OnRun", "WhatIf", "require_free", "time_forward", "what_if"]

@@ -1,0 +1,114 @@
+"""What each layer would predict: the final norm and the unembedding applied to every layer's residual stream."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from mixtral_probe import metrics
+from mixtral_probe.errors import InputError
+from mixtral_probe.model import MixtralForCausalLM
+from mixtral_probe.run.scoring import POSITIONS_AT_ONCE
+from mixtral_probe.tokenizer import Tokenizer
+from mixtral_probe.trace import Result, windows_of
+
+_BY_TOKEN = ("layer", "token")
+_KEYS = {
+    "document": ("token",),
+    "chunk": ("token",),
+    "position": ("token",),
+    "special": ("token",),
+    "entropy_bits": _BY_TOKEN,
+    "divergence_bits": _BY_TOKEN,
+    "next_token_bits": _BY_TOKEN,
+    "agrees": _BY_TOKEN,
+    "predicted_id": (*_BY_TOKEN, "rank"),
+    "probability": (*_BY_TOKEN, "rank"),
+}
+
+
+def logit_lens(
+    model: MixtralForCausalLM, tokenizer: Tokenizer, tokens: pd.DataFrame, *, documents: Sequence[str], top: int = 5
+) -> Result:
+    """Read every layer's residual stream as a prediction (logit lens: nostalgebraist 2020).
+
+    `logits_l = lm_head(norm(h_l))`, h_l the output of layer l; the last layer's are the model's own.
+
+    Args:
+        tokens: rows as of `Trace.tokens`: document, chunk, position, token_id, piece, special.
+        documents: the documents' ids.
+        top: predictions kept of each layer and token.
+
+    Returns:
+        A result of kind "logit_lens": entropy_bits [L, T] of the prediction; divergence_bits [L, T], KL from the last
+        layer's to it; next_token_bits [L, T], the surprise of the token that comes (NaN at the end of a window);
+        agrees [L, T], whether its best token is the last layer's; predicted_id and probability [L, T, top].
+
+    Raises:
+        InputError: `top` is no count of tokens, or token ids are missing.
+    """
+    if not 1 <= top <= model.config.vocab_size:
+        raise InputError(f"top must lie between 1 and the vocabulary's {model.config.vocab_size}, but it is {top}")
+    ids = tokens["token_id"].to_numpy(np.int64)
+    if (ids < 0).any():
+        raise InputError("a logit lens needs token ids, but some are missing; capture the text with a Probe")
+    parts, start = [], 0
+    for _, _, length in windows_of(tokens):
+        parts.append(_of_window(model, torch.from_numpy(ids[start : start + length]), top))
+        start += length
+    arrays = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+    places = {name: tokens[name].to_numpy() for name in ("document", "chunk", "position", "special")}
+    held = np.unique(arrays["predicted_id"])
+    meta = {
+        "documents": list(documents),
+        "vocab_size": model.config.vocab_size,
+        "pieces": dict(zip(map(str, held.tolist()), tokenizer.pieces(held.tolist()), strict=True)),
+    }
+    labels = {"token": tuple(str(piece) for piece in tokens["piece"])}
+    return Result("logit_lens", places | arrays, _KEYS, labels, meta)
+
+
+@torch.inference_mode()
+def _of_window(model: MixtralForCausalLM, ids: Tensor, top: int) -> dict[str, np.ndarray]:
+    """The arrays [L, S, …] of one window of token ids [S]."""
+    given = ids[None].to(model.lm_head.weight.device)
+    out = model.model(
+        given, use_cache=False, output_attentions=False, output_hidden_states=True, output_router_logits=False,
+        return_dict=True,
+    )  # fmt: skip
+    assert out.hidden_states is not None
+    assert out.last_layer_output is not None
+    residuals = [*out.hidden_states[1:-1], out.last_layer_output]  # L of [1, S, C]
+    parts = []
+    for start in range(0, len(ids), POSITIONS_AT_ONCE):
+        rows = slice(start, start + POSITIONS_AT_ONCE)
+        coming = ids[start + 1 : start + 1 + POSITIONS_AT_ONCE].numpy()
+        logits = [_read(model, hidden[:, rows]) for hidden in residuals]
+        read = [_of_layer(layer, logits[-1], coming, top) for layer in logits]
+        parts.append({name: np.stack([layer[name] for layer in read]) for name in read[0]})
+    return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+
+
+def _read(model: MixtralForCausalLM, hidden: Tensor) -> np.ndarray:
+    """[n, V] logits of residual streams [1, n, C]."""
+    norm, head = model.model.norm, model.lm_head
+    normed = norm(hidden.to(norm.weight.device))
+    return head(normed.to(head.weight.device))[0].float().cpu().numpy()
+
+
+def _of_layer(logits: np.ndarray, final: np.ndarray, coming: np.ndarray, top: int) -> dict[str, Any]:
+    log_p = metrics.log_probabilities(logits)
+    order = torch.from_numpy(logits).topk(top).indices.numpy()
+    surprise = np.full(len(logits), np.nan, np.float32)
+    surprise[: len(coming)] = -log_p[np.arange(len(coming)), coming] / np.log(2)
+    return {
+        "entropy_bits": metrics.prediction_entropy_bits(logits).astype(np.float32),
+        "divergence_bits": metrics.prediction_divergence_bits(final, logits).astype(np.float32),
+        "next_token_bits": surprise,
+        "agrees": logits.argmax(-1) == final.argmax(-1),
+        "predicted_id": order.astype(np.int32),
+        "probability": np.exp(np.take_along_axis(log_p, order, -1)).astype(np.float32),
+    }

@@ -1,0 +1,214 @@
+"""Where the time and the memory of a forward pass go: by site, layer and expert."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+
+from mixtral_probe.config import MixtralConfig
+from mixtral_probe.corpus import Document
+from mixtral_probe.errors import InputError
+from mixtral_probe.experiments.span_sums import LAYER_SITES, MODEL_SITES, by_place, own
+from mixtral_probe.instruments import FORWARD, Clock, MemoryMeter, NvtxRanges, Spans, Timer, clock_for
+from mixtral_probe.model import Instrument, MixtralForCausalLM, Site
+from mixtral_probe.run.allocator import keep_freed_memory
+from mixtral_probe.run.batch import BARE, Batch
+from mixtral_probe.run.plan import Plan, batches, plan
+from mixtral_probe.run.progress import CaptureStoppedError, ShouldStop
+from mixtral_probe.run.provenance import run_meta
+from mixtral_probe.run.scoring import POSITIONS_AT_ONCE
+from mixtral_probe.tokenizer import Tokenizer
+from mixtral_probe.trace import Result, TraceMeta
+
+OnRun = Callable[[int, int], None]
+"""Told after every run how many are done, of how many."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A model and what it is timed on. One run is every batch once."""
+
+    model: MixtralForCausalLM
+    batches: Sequence[Batch]
+    instruments: Sequence[Instrument]
+    clock: Clock
+
+    def seconds(self, timers: Sequence[Spans] = ()) -> float:
+        """Of one run under some timers."""
+        begin = self.clock.mark()
+        for batch in self.batches:
+            self._forward(batch, timers)
+        return float(self.clock.seconds([begin, self.clock.mark()])[1])
+
+    @torch.inference_mode()
+    def _forward(self, batch: Batch, timers: Sequence[Spans]) -> None:
+        """One call as capture makes it: the head takes some positions at a time, because logits are large."""
+        listening = (*self.instruments, *timers)
+        step = max(1, POSITIONS_AT_ONCE // len(batch.ids))
+        with ExitStack() as whole:
+            for timer in timers:
+                whole.enter_context(timer.span(FORWARD))
+            out = self.model.model(batch.ids, instruments=listening, **BARE)
+            for start in range(0, batch.ids.shape[1], step):
+                self.model.head(out.last_hidden_state[:, start : start + step], out.call, listening)
+
+
+def time_forward(
+    model: MixtralForCausalLM,
+    tokenizer: Tokenizer,
+    documents: Sequence[Document],
+    *,
+    repeats: int,
+    warmup: int,
+    positions_in_a_batch: int,
+    window: int | None = None,
+    memory: bool = True,
+    nvtx: bool = False,
+    model_name: str = "",
+    corpus_name: str = "",
+    instruments: Sequence[Instrument] = (),
+    clock: Clock | None = None,
+    on_run: OnRun | None = None,
+    should_stop: ShouldStop | None = None,
+) -> Result:
+    """Run documents through a model again and again, with timers and without; arguments as in ``Probe.time``.
+
+    Args:
+        clock: by default that of the model's device.
+
+    Raises:
+        InputError: the input breaks a rule, or the model lies on several devices.
+        CaptureStoppedError: ``should_stop`` said so.
+    """
+    _require(model, repeats, warmup)
+    keep_freed_memory()
+    device, config = model.lm_head.weight.device, model.config
+    planned = plan(documents, tokenizer, window or config.max_position_embeddings)
+    pieces = [Batch.of(planned.token_ids, some, device) for some in batches(planned.windows, positions_in_a_batch)]
+    bench = Bench(model, pieces, instruments, clock or clock_for(device))
+    ranges = [NvtxRanges()] if nvtx else []
+    steps = chain(_warm(bench, warmup), _measure(bench, repeats, ranges), _weigh(bench) if memory else ())
+    total = warmup + 2 * repeats + memory
+    found = list(_told(steps, total, on_run, should_stop))
+    meta = run_meta(model, tokenizer, documents, (model_name, corpus_name), [type(edit) for edit in instruments])
+    return _result(found, config, _settings(bench, planned, meta, warmup, nvtx))
+
+
+def _require(model: MixtralForCausalLM, repeats: int, warmup: int) -> None:
+    if repeats < 1 or warmup < 0:
+        raise InputError(
+            f"timing needs at least 1 repeat and no fewer than 0 runs to warm up, but {repeats} and {warmup} came"
+        )
+    if model.model.spread:
+        raise InputError("timing needs a model on one device, but this one lies on several; open it without device_map")
+
+
+def _told(
+    steps: Iterator[tuple[str, Any]], total: int, on_run: OnRun | None, should_stop: ShouldStop | None
+) -> Iterator[tuple[str, Any]]:
+    for done in range(total):
+        if should_stop is not None and should_stop():
+            raise CaptureStoppedError
+        yield next(steps)
+        if on_run is not None:
+            on_run(done + 1, total)
+
+
+def _warm(bench: Bench, times: int) -> Iterator[tuple[str, Any]]:
+    for _ in range(times):
+        yield "warm", bench.seconds()
+
+
+def _measure(bench: Bench, repeats: int, ranges: Sequence[Spans]) -> Iterator[tuple[str, Any]]:
+    """Each repeat with and without timers, in turns which goes first: a machine that slows down slows both alike."""
+    for number in range(repeats):
+        for timed in (number % 2 == 0, number % 2 == 1):
+            if timed:
+                timer = Timer(bench.clock)
+                yield "timed", (bench.seconds([*ranges, timer]), timer)
+            else:
+                yield "plain", bench.seconds()
+
+
+def _weigh(bench: Bench) -> Iterator[tuple[str, Any]]:
+    meter = MemoryMeter()
+    with meter:
+        bench.seconds([meter])
+    yield "memory", meter
+
+
+def _settings(bench: Bench, planned: Plan, meta: TraceMeta, warmup: int, nvtx: bool) -> dict[str, Any]:
+    """Meta of the result: that of a trace of this run, and how it was timed."""
+    how = {
+        "clock": bench.clock.name,
+        "warmup": warmup,
+        "tokens": len(planned.token_ids),
+        "positions": sum(batch.size for batch in bench.batches),
+        "batches": len(bench.batches),
+        "threads": torch.get_num_threads(),
+        "nvtx": nvtx,
+    }
+    return meta.model_dump(mode="json", exclude={"schema_version", "moe_layers"}) | {"timing": how}
+
+
+def _result(found: Sequence[tuple[str, Any]], config: MixtralConfig, meta: dict[str, Any]) -> Result:
+    timed = [value for kind, value in found if kind == "timed"]
+    runs = [_sums(timer, config) for _, timer in timed]
+    last: Timer = timed[-1][1]
+    arrays: dict[str, np.ndarray] = {name: np.stack([run[name] for run in runs], -1) for name in runs[0]}
+    arrays["seconds_timed"] = np.array([seconds for seconds, _ in timed])
+    arrays["seconds_plain"] = np.array([value for kind, value in found if kind == "plain"])
+    arrays["expert_rows"] = last.rows(config.num_hidden_layers, config.num_local_experts)
+    arrays |= _as_arrays(last)
+    for meter in (value for kind, value in found if kind == "memory"):
+        sums = by_place(meter.spans, meter.peaks(), config, np.maximum)
+        arrays |= {f"{name}_bytes": values for name, values in sums.items()}
+    labels = {
+        "site": tuple(map(str, LAYER_SITES)),
+        "place": tuple(map(str, MODEL_SITES)),
+        "span": tuple(span.place for span in last.spans),
+    }
+    return Result("timing", arrays, {name: AXES[name] for name in arrays}, labels, meta)
+
+
+def _as_arrays(timer: Timer) -> dict[str, np.ndarray]:
+    """Every span of a run."""
+    start, seconds = timer.times()
+    numbers = {name: np.array([getattr(span, name) for span in timer.spans]) for name in ("layer", "expert", "parent")}
+    return {f"span_{name}": values for name, values in {"start": start, "seconds": seconds, **numbers}.items()}
+
+
+def _sums(timer: Timer, config: MixtralConfig) -> dict[str, np.ndarray]:
+    """Of one run, its own seconds by place, and the whole of every layer."""
+    _, seconds = timer.times()
+    whole = by_place(timer.spans, seconds, config, np.add)["site"]
+    parts = by_place(timer.spans, own(timer.spans, seconds), config, np.add)
+    return {f"{name}_seconds": values for name, values in parts.items()} | {
+        "layer_seconds": whole[:, LAYER_SITES.index(Site.RESIDUAL)]
+    }
+
+
+AXES: dict[str, tuple[str, ...]] = {
+    "seconds_timed": ("run",),
+    "seconds_plain": ("run",),
+    "site_seconds": ("layer", "site", "run"),
+    "expert_seconds": ("layer", "expert", "run"),
+    "layer_seconds": ("layer", "run"),
+    "place_seconds": ("place", "run"),
+    "expert_rows": ("layer", "expert"),
+    "site_bytes": ("layer", "site"),
+    "expert_bytes": ("layer", "expert"),
+    "place_bytes": ("place",),
+    "span_start": ("span",),
+    "span_seconds": ("span",),
+    "span_layer": ("span",),
+    "span_expert": ("span",),
+    "span_parent": ("span",),
+}
+"""The arrays of a timing. Seconds of sites and places are their own: less what lies in spans inside them; those of
+``expert_output`` are all experts'. Bytes are the most alive during a span beyond those alive when it began, and count
+what lies inside it."""

@@ -1,0 +1,270 @@
+"""What would happen with other routing: the same text run without edits, with them, and with a placebo."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mixtral_probe.corpus import Document
+from mixtral_probe.errors import InputError
+from mixtral_probe.experiments.placebo_edits import Before, Damage, placebos
+from mixtral_probe.experiments.what_if_result import CANDIDATES, RUNS, WhatIf
+from mixtral_probe.instruments import Window
+from mixtral_probe.instruments.edits import Edit
+from mixtral_probe.instruments.edits.edit import PlacedEdit
+from mixtral_probe.instruments.recorder import widened
+from mixtral_probe.model import Call, Instrument, MixtralForCausalLM, Routing, Site
+from mixtral_probe.run.allocator import keep_freed_memory
+from mixtral_probe.run.attached import attached
+from mixtral_probe.run.batch import BARE, Batch
+from mixtral_probe.run.plan import Plan, batches, plan
+from mixtral_probe.run.progress import CaptureStoppedError, OnProgress, ShouldStop, Tracker
+from mixtral_probe.run.provenance import experiment_meta
+from mixtral_probe.run.streaming import new_text
+from mixtral_probe.tokenizer import Tokenizer
+
+WHAT_IF_POSITIONS = 2048
+"""Padded positions in a batch: three runs of it are held side by side."""
+_LOGITS_AT_ONCE = 128
+Runs = Mapping[int, Sequence[Edit | Damage]]
+"""What is run side by side: by its place in `RUNS`, its edits."""
+
+
+def what_if(
+    model: MixtralForCausalLM,
+    tokenizer: Tokenizer,
+    documents: Sequence[Document],
+    edits: Sequence[Edit],
+    *,
+    placebo: bool = True,
+    seed: int = 0,
+    generate: int | None = None,
+    window: int | None = None,
+    model_name: str = "",
+    corpus_name: str = "",
+    on_progress: OnProgress | None = None,
+    should_stop: ShouldStop | None = None,
+    positions_in_a_batch: int = WHAT_IF_POSITIONS,
+) -> WhatIf:
+    """Run documents without edits, with them, and with a placebo of the same size.
+
+    Args:
+        edits: applied in the order given.
+        placebo: run it too; see ``placebos``.
+        seed: of the placebo.
+        generate: continue every document by at most this many tokens, the best each time, without and with the edits.
+        window: cut longer documents into pieces of this many tokens; by default the model's maximum.
+
+    Raises:
+        InputError: an edit does not fit the model, or the input breaks a rule.
+        CaptureStoppedError: ``should_stop`` said so.
+    """
+    _check(edits, model)
+    keep_freed_memory()
+    planned = plan(documents, tokenizer, model.config.max_position_embeddings if window is None else window)
+    run = _Run(model, planned, tuple(edits), placebo, seed, positions_in_a_batch)
+    run.all(on_progress, should_stop)
+    meta = experiment_meta(model, tokenizer, documents, (model_name, corpus_name), planned)
+    meta |= {"edits": [edit.settings() for edit in edits], "sentences": [str(edit) for edit in edits]}
+    meta |= {"placebo": [str(made) for made in run.placebos], "seed": seed}
+    if generate is not None:
+        meta["generated"] = _generated(model, tokenizer, planned, edits, generate)
+    return run.result(meta, tokenizer)
+
+
+class _Kept:
+    """Keeps the routing of every layer of a call."""
+
+    def __init__(self) -> None:
+        self.routing: list[Routing] = []
+
+    def wants(self, site: Site, layer: int) -> bool:
+        return site is Site.ROUTING
+
+    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+        self.routing.append(value)
+        return value
+
+
+@dataclass
+class _Run:
+    """Everything that is measured, in the rows of the plan."""
+
+    model: MixtralForCausalLM
+    planned: Plan
+    edits: tuple[Edit, ...]
+    placebo: bool
+    seed: int
+    positions: int
+
+    def __post_init__(self) -> None:
+        config, tokens = self.model.config, len(self.planned.token_ids)
+        top_k = config.num_experts_per_tok
+        self.top_k = max([top_k, *(edit.most_experts(top_k) for edit in self.edits)])
+        shape = (len(RUNS), config.num_hidden_layers, tokens, self.top_k)
+        self.expert_ids, self.weights = np.full(shape, -1, np.int16), np.zeros(shape, np.float32)
+        self.nll, self.bits = (np.full((len(RUNS), tokens), np.nan, np.float32) for _ in range(2))
+        self.predicted = np.full((len(RUNS), tokens), -1, np.int32)
+        documents = len(self.planned.documents)
+        self.candidates = np.full((documents, CANDIDATES), -1, np.int32)
+        self.probability = np.full((len(RUNS), documents, CANDIDATES), np.nan, np.float32)
+        self.rank = np.full((len(RUNS), documents, CANDIDATES), -1, np.int32)
+        self.placebos: tuple[Edit | Damage, ...] = ()
+        self.meant = np.zeros((len(self.edits), tokens), bool)
+
+    def all(self, on_progress: OnProgress | None, should_stop: ShouldStop | None) -> None:
+        """First without and with the edits, of everything, since the placebo is made to their measure."""
+        device = self.model.lm_head.weight.device
+        made = [
+            Batch.of(self.planned.token_ids, some, device) for some in batches(self.planned.windows, self.positions)
+        ]
+        rounds = 2 if self.placebo else 1
+        tracker = Tracker(rounds * len(self.planned.documents), rounds * len(self.planned.token_ids), 0, on_progress)
+
+        def run(runs: Runs, before: int) -> None:
+            done: set[int] = set()
+            for batch in made:
+                if should_stop is not None and should_stop():
+                    raise CaptureStoppedError
+                self._batch(batch, runs)
+                done.update(window.document for window in batch.windows)
+                tracker.add(len(batch.rows), before + len(done))
+
+        run({0: (), 1: self.edits}, 0)
+        self.placebos = self._matched() if self.placebo else ()
+        if self.placebos:
+            run({0: (), 2: self.placebos}, len(self.planned.documents))
+
+    def _matched(self) -> tuple[Edit | Damage, ...]:
+        before, after = (Before(self.expert_ids[run], self.weights[run]) for run in (0, 1))
+        return placebos(self.edits, self.model.config, self.meant, before, after, self.seed)
+
+    def _instruments(self, edits: Sequence[Edit | Damage], batch: Batch) -> tuple[Instrument, ...]:
+        made: list[Instrument] = []
+        for edit in edits:
+            made += edit.instruments(batch) if isinstance(edit, Damage) else [edit]
+        return attached(made, self.planned.documents, batch.windows)
+
+    @torch.inference_mode()
+    def _batch(self, batch: Batch, runs: Runs) -> None:
+        hidden, calls = [], []
+        for run, edits in runs.items():
+            instruments, kept = self._instruments(edits, batch), _Kept()
+            out = self.model.model(batch.ids, instruments=(*instruments, kept), **BARE)
+            self._keep_routing(run, batch, kept.routing)
+            if run == 1:
+                self._keep_meant(instruments, batch, out.call)
+            hidden.append(out.last_hidden_state)
+            calls.append((out.call, instruments))
+        for start in range(0, batch.ids.shape[1], _LOGITS_AT_ONCE):
+            part = slice(start, start + _LOGITS_AT_ONCE)
+            logits = [
+                self.model.head(h[:, part], call, instruments).float()
+                for h, (call, instruments) in zip(hidden, calls, strict=True)
+            ]
+            for run, of_run in zip(runs, logits, strict=True):
+                self._score(run, batch, part, logits[0], of_run)
+            self._candidates(list(runs), batch, part, logits)
+
+    def _keep_routing(self, run: int, batch: Batch, seen: Sequence[Routing]) -> None:
+        for layer, routing in enumerate(seen):
+            whole = widened(routing, self.top_k)
+            self.expert_ids[run, layer, batch.rows] = whole.expert_ids[batch.flat].cpu().numpy()
+            self.weights[run, layer, batch.rows] = whole.weights[batch.flat].float().cpu().numpy()
+
+    def _keep_meant(self, instruments: Sequence[Instrument], batch: Batch, call: Call) -> None:
+        for number, edit in enumerate(instruments):
+            assert isinstance(edit, PlacedEdit)
+            self.meant[number, batch.rows] = edit.meant(call).cpu().numpy()[batch.flat.numpy()]
+
+    def _score(self, run: int, batch: Batch, part: slice, base: Tensor, logits: Tensor) -> None:
+        """Loss, best next token and divergence from the run without edits, at the positions of a part."""
+        log_p, log_q = base.log_softmax(-1), logits.log_softmax(-1)
+        bits = (log_p.exp() * (log_p - log_q)).nan_to_num(0).sum(-1).clamp(min=0) / np.log(2)
+        targets = batch.ids[:, part.start + 1 : part.start + logits.shape[1] + 1]
+        nll = -log_q[:, : targets.shape[1]].gather(2, targets[..., None])[..., 0]
+        for row, window in enumerate(batch.windows):
+            here = min(logits.shape[1], window.length - part.start)
+            if here <= 0:
+                continue
+            first = window.start + part.start
+            self.bits[run, first : first + here] = bits[row, :here].cpu().numpy()
+            self.predicted[run, first : first + here] = logits[row, :here].argmax(-1).cpu().numpy()
+            last = min(first + here + 1, window.start + window.length)
+            self.nll[run, first + 1 : last] = nll[row, : last - first - 1].cpu().numpy()
+
+    def _candidates(self, runs: Sequence[int], batch: Batch, part: slice, logits: Sequence[Tensor]) -> None:
+        """After the last token of each document: the best tokens of either side, how probable, and at which rank."""
+        for row, window in enumerate(batch.windows):
+            place = window.length - 1 - part.start
+            if not 0 <= place < logits[0].shape[1] or not self._ends(window):
+                continue
+            chosen = [side[row, place] for side in logits]
+            if 1 in runs:
+                best = torch.cat([side.topk(min(20, len(side))).indices for side in chosen]).tolist()
+                unique = list(dict.fromkeys(best))
+                self.candidates[window.document, : len(unique)] = unique
+            own = self.candidates[window.document]
+            own = torch.from_numpy(own[own >= 0].astype(np.int64))
+            for run, side in zip(runs, chosen, strict=True):
+                side = side.cpu()
+                self.probability[run, window.document, : len(own)] = side.softmax(-1)[own].numpy()
+                self.rank[run, window.document, : len(own)] = (side[None] > side[own, None]).sum(1).numpy()
+
+    def _ends(self, window: Window) -> bool:
+        tokens, after = self.planned.tokens["document"].to_numpy(), window.start + window.length
+        return after == len(tokens) or tokens[after] != window.document
+
+    def result(self, meta: dict[str, Any], tokenizer: Tokenizer) -> WhatIf:
+        """The numbers by name."""
+        ran = 3 if self.placebos else 2
+        tokens, ids = self.planned.tokens, np.where(self.candidates < 0, 0, self.candidates)
+        by_run: tuple[np.ndarray, ...] = (
+            self.expert_ids, self.weights, self.nll, self.bits, self.predicted, self.probability, self.rank,
+        )  # fmt: skip
+        axes = {"expert_ids": ("layer", "token", "choice"), "expert_weights": ("layer", "token", "choice"),
+                "nll": ("token",), "bits": ("token",), "predicted_id": ("token",),
+                "probability": ("document", "candidate"), "rank": ("document", "candidate")}  # fmt: skip
+        arrays: dict[str, Any] = {name: values[:ran] for name, values in zip(axes, by_run, strict=True)}
+        keys: dict[str, tuple[str, ...]] = {name: ("run", *own) for name, own in axes.items()}
+        for name in ("document", "chunk", "position", "token_id", "special"):
+            arrays[f"token_{name}" if name == "document" else name] = tokens[name].to_numpy()
+        keys |= dict.fromkeys(("token_document", "chunk", "position", "token_id", "special"), ("token",))
+        arrays["candidate_id"], keys["candidate_id"] = self.candidates, ("document", "candidate")
+        meta["candidates"] = [tokenizer.pieces(row) for row in ids]
+        meta["experts"] = self.model.config.num_local_experts
+        labels = {"run": RUNS[:ran], "token": tuple(map(str, tokens["piece"])),
+                  "document": tuple(map(str, self.planned.documents["id"]))}  # fmt: skip
+        return WhatIf("what_if", arrays, keys, labels, meta)
+
+
+def _check(edits: Sequence[Edit], model: MixtralForCausalLM) -> None:
+    if not edits:
+        raise InputError("a what-if needs at least one edit, but none came; see mixtral_probe.edits")
+    for edit in edits:
+        if not isinstance(edit, Edit):
+            raise InputError(
+                f"edits come from mixtral_probe.edits, but {edit!r} came; wrap a function in edits.Function"
+            )
+        edit.check(model.config)
+
+
+def _generated(
+    model: MixtralForCausalLM, tokenizer: Tokenizer, planned: Plan, edits: Sequence[Edit], count: int
+) -> dict[str, list[str]]:
+    """What the model says after each document, without and with the edits."""
+    found: dict[str, list[str]] = {RUNS[0]: [], RUNS[1]: []}
+    tokens = planned.tokens["document"].to_numpy()
+    for number in range(len(planned.documents)):
+        ids = planned.token_ids[tokens == number].tolist()
+        windows = [Window(number, 0, 0, len(ids))]
+        for name, chosen in ((RUNS[0], ()), (RUNS[1], tuple(edits))):
+            instruments: tuple[Instrument, ...] = attached(chosen, planned.documents, windows)
+            prompt = torch.tensor([ids], device=model.lm_head.weight.device)
+            made = model.generate(prompt, count, torch.ones_like(prompt), instruments=instruments)
+            assert isinstance(made, Tensor)
+            found[name].append(new_text(tokenizer, ids, made[0, len(ids) :].tolist()))
+    return found

@@ -1,0 +1,1 @@
+"""Every output of this model beside that of the installed transformers."""

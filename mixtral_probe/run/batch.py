@@ -1,0 +1,60 @@
+"""One batch of windows as the model takes it, and which of its positions are which tokens."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mixtral_probe.instruments import Window
+from mixtral_probe.run.plan import Plan
+
+BARE: dict[str, Any] = {
+    "use_cache": False, "output_attentions": False, "output_hidden_states": False, "output_router_logits": False,
+    "return_dict": True,
+}  # fmt: skip
+"""Whatever the model's config returns by default: instruments take what is needed, and no more."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows padded on the right, where causal attention keeps padding out of what tokens see, without a mask."""
+
+    windows: tuple[Window, ...]
+    ids: Tensor
+    """[B, S] int64."""
+    flat: Tensor
+    """[n] int64, the places among the B·S that hold tokens."""
+    rows: np.ndarray
+    """[n] int64, the plan's row of each."""
+
+    @classmethod
+    def of(cls, token_ids: np.ndarray, windows: Sequence[Window], device: torch.device) -> "Batch":
+        """The batch of some windows of the tokens [T]."""
+        longest = max(w.length for w in windows)
+        ids = torch.zeros(len(windows), longest, dtype=torch.int64)
+        for row, w in enumerate(windows):
+            ids[row, : w.length] = torch.from_numpy(token_ids[w.start : w.start + w.length].astype(np.int64))
+        inside = [np.arange(w.length) for w in windows]
+        flat = np.concatenate([row * longest + i for row, i in enumerate(inside)])
+        rows = np.concatenate([w.start + i for w, i in zip(windows, inside, strict=True)])
+        return cls(tuple(windows), ids.to(device), torch.from_numpy(flat), rows)
+
+    @property
+    def size(self) -> int:
+        """B·S, padding included."""
+        return self.ids.numel()
+
+    def spread(self, values: np.ndarray, padding: int) -> Tensor:
+        """[B·S] int64: the plan's value [T] at every token, and what stands for padding."""
+        placed = torch.full((self.size,), padding, dtype=torch.int64)
+        placed[self.flat] = torch.from_numpy(np.asarray(values)[self.rows].astype(np.int64))
+        return placed
+
+
+def counted_documents(planned: Plan) -> np.ndarray:
+    """[T] each token's document, and one more than the last where the token is special and so not counted."""
+    tokens = planned.tokens
+    return np.where(tokens["special"], len(planned.documents), tokens["document"]).astype(np.int64)

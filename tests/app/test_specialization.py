@@ -1,0 +1,146 @@
+"""The page about specialization shows what the tables say, and says what cannot be had."""
+
+import numpy as np
+import pytest
+
+from mixtral_probe import Trace, tables
+from mixtral_probe.figures.words import words_of
+from mixtral_probe.stats import routing_stats
+from tests.support.app_traces import bare_trace, clean, on_path, opened, routed_trace, texts
+from tests.support.routing import pick
+
+SECTIONS = [
+    *("domains", "topics", "relevance", "vocabulary", "information", "context", "together", "layers", "repetition"),
+]
+
+
+@pytest.fixture(scope="module")
+def trace():
+    """The tokens of `routed_trace` are of 20 types."""
+    made = routed_trace(length=80)
+    return Trace.from_arrays(
+        expert_ids=made.expert_ids,
+        num_experts=4,
+        token_ids=np.arange(320) * 7 % 20,
+        document=made.tokens["document"].to_numpy(),
+        documents=made.documents[["id", "domain"]].to_dict("records"),
+        piece=[f"<b>{i * 7 % 20}" for i in range(320)],
+    )
+
+
+@pytest.fixture(scope="module")
+def path(trace, tmp_path_factory):
+    return trace.save(tmp_path_factory.mktemp("special") / "types.trace")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_cached():
+    import streamlit as st
+
+    on_path()
+    yield
+    st.cache_resource.clear()
+
+
+def page(monkeypatch, path, section, *, query=None, **choices):
+    test = clean(opened(monkeypatch, path, page="specialization", query=query))
+    test.segmented_control(key="section").set_value(section)
+    clean(test.run())
+    for key, value in choices.items():
+        test.segmented_control(key=key).set_value(value)
+    return clean(test.run()) if choices else test
+
+
+def shown(test):
+    return {metric.label: metric.value for metric in test.metric}
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_section_stands_a_whole_trace_and_a_bare_one(monkeypatch, path, tmp_path, section):
+    assert page(monkeypatch, path, section).session_state["section"] == section
+    page(monkeypatch, bare_trace().save(tmp_path / "bare.trace"), section)
+
+
+def test_vocabulary_shows_value_and_null_of_the_table(monkeypatch, path, trace):
+    test = page(monkeypatch, path, "vocabulary", query={"layer": "1"}, min_count=10, weighting="token")
+    table = tables.vocabulary_specialization(routing_stats(trace))
+    own = pick(table, layer=1, group="all", target="input", min_count=10, weighting="token", expert=None)
+    for metric in ("vocabulary_specialization", "vocabulary_specialization_crossval"):
+        row = pick(own, metric=metric).iloc[0]
+        assert shown(test)[words_of(metric).name] == words_of(metric).text(row["value"])
+        assert f"routed by load alone: {row['null']:.1%}" in texts(test)
+
+
+def test_domains_show_the_information_of_the_table(monkeypatch, path, trace):
+    test = page(monkeypatch, path, "domains")
+    table = tables.mutual_information(routing_stats(trace))
+    row = pick(table, layer=0, variable="domain", metric="mutual_information_bits").iloc[0]
+    assert float(shown(test)["information, bits"]) == pytest.approx(row["value"], rel=5e-3)
+
+
+def test_repetition_and_layers_show_the_numbers_of_the_tables(monkeypatch, path, trace):
+    stats = routing_stats(trace)
+    test = page(monkeypatch, path, "repetition", query={"layer": "2"})
+    row = pick(tables.repetition(stats), layer=2, lag=1, group="all", metric="overlap").iloc[0]
+    assert shown(test)["share of experts in common, next token"] == f"{row['value']:.1%}"
+    # The last layer has none after it: the page begins at the one before.
+    test = page(monkeypatch, path, "layers", query={"layer": "2"})
+    row = pick(tables.transitions(stats), layer=1, group="all", expert=None, metric="cramers_v").iloc[0]
+    assert float(shown(test)["Cramér's V, layer 1 to 2"]) == pytest.approx(row["value"], rel=5e-3)
+    test = page(monkeypatch, path, "layers", query={"layer": "1", "choices": "all"})
+    row = pick(tables.transitions(stats), layer=1, group="all", expert=None, metric="cramers_v_all_choices").iloc[0]
+    assert float(shown(test)["Cramér's V, layer 1 to 2"]) == pytest.approx(row["value"], rel=5e-3)
+
+
+def test_without_domains_or_ids_the_page_says_so(monkeypatch, tmp_path):
+    path = bare_trace().save(tmp_path / "bare.trace")
+    assert "RoutingStats.from_trace(trace, by=…)" in page(monkeypatch, path, "domains").info[0].value
+    assert "oken ids were not recorded" in page(monkeypatch, path, "vocabulary").info[0].value
+    assert "no next layer" in page(monkeypatch, path, "layers").info[0].value
+
+
+def test_relevance_shows_the_table_of_a_domain_and_of_all(monkeypatch, path, trace):
+    query = {"layer": "1", "group": "code"}
+    test = page(monkeypatch, path, "relevance", query=query)
+    table = tables.expert_relevance(routing_stats(trace))
+    own = pick(table, group="code", layer=1)
+    clean(test.toggle(key="relevance_table").set_value(True).run())
+    np.testing.assert_array_equal(test.dataframe[0].value["value"].to_numpy(float), own["value"].to_numpy(float))
+    test.toggle(key="relevance_table").set_value(False)
+    test.toggle(key="relevance_by_domain").set_value(True)
+    clean(test.run())
+    clean(test.toggle(key="relevance_domains_table").set_value(True).run())
+    every = pick(table, metric="token_selection_ratio")
+    np.testing.assert_array_equal(test.dataframe[0].value["value"].to_numpy(float), every["value"].to_numpy(float))
+    # Its routing has no weights, so there is one score alone.
+    assert test.segmented_control(key="relevance_metric").options == ["token selection ratio"]
+
+
+def test_what_the_token_before_tells_is_the_number_of_the_table(monkeypatch, path, trace):
+    test = page(monkeypatch, path, "context", query={"layer": "2"}, context_metric="mutual_information_bits")
+    own = pick(tables.context_information(trace), layer=2, group="all", min_count=1, metric="mutual_information_bits")
+    named = {"token": "the token", "previous token": "the token before"}
+    named["previous token|token"] = "the token before, beyond the token itself"
+    for variable, label in named.items():
+        row = pick(own, variable=variable).iloc[0]
+        assert float(shown(test)[label]) == pytest.approx(row["value"], rel=5e-3)
+        assert f"chance alone: {row['null']:.3g}" in texts(test)
+
+
+def test_the_token_before_is_read_from_a_large_trace_when_asked(monkeypatch, path):
+    import settings
+
+    monkeypatch.setattr(settings, "WHOLE_TRACE_TOKENS", 10)
+    test = page(monkeypatch, path, "context")
+    assert "all 320 tokens" in test.info[0].value
+    clean(test.button(key="asked_context_information_given-0_button").click().run())
+    assert "the token before" in shown(test)
+
+
+def test_topics_show_what_shuffled_domains_leave(monkeypatch, path, trace):
+    test = page(monkeypatch, path, "topics", query={"layer": "2"}, topic_metric="shuffle_p_value")
+    rows = pick(tables.domain_information(trace), layer=2, metric="shuffle_p_value")
+    found = shown(test)
+    for variable, label in (("domain", "the domain"), ("domain|token", "beyond the token")):
+        own = pick(rows, variable=variable).iloc[0]
+        assert float(found[label]) == pytest.approx(own["value"], rel=5e-2)

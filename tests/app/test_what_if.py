@@ -1,0 +1,179 @@
+"""The page What-if shows what `Probe.what_if` finds, keeps the edit in the address, and mixes up nobody's edits."""
+
+import json
+
+import pytest
+
+from mixtral_probe import InputError, Probe, edits
+from tests.support.app_traces import clean, on_path, opened, routed_trace, texts
+from tests.support.browser import PATIENCE, chromium, dashboard, needs_chromium
+
+on_path()
+
+import what_ifs  # noqa: E402
+
+TEXT = "one two three\n"
+
+
+@pytest.fixture(scope="module")
+def probe():
+    return Probe.from_pretrained("mini")
+
+
+@pytest.fixture(scope="module")
+def trace_path(tmp_path_factory):
+    return routed_trace().save(tmp_path_factory.mktemp("traces") / "random.trace")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_cached():
+    import streamlit as st
+
+    yield
+    st.cache_resource.clear()
+
+
+def page(monkeypatch, trace_path, **query):
+    return opened(monkeypatch, trace_path, page="what_if", query={"text": TEXT, **query})
+
+
+def expected(probe, *typed, text=TEXT):
+    table = probe.what_if([text], [edits.parse(one) for one in typed]).table()
+    whole = table[table[["layer", "expert", "document"]].isna().all(axis=1) & (table["run"] == "edited")]
+    return whole.set_index("metric")
+
+
+def numbers(test):
+    return {metric.label: metric.value for metric in test.metric}
+
+
+def assert_shows(test, row):
+    shown = numbers(test)
+    assert shown["change of the loss, nats"] == f"{row.loc['loss_change', 'value']:+.3f}"
+    assert shown["share of tokens rerouted"] == f"{row.loc['rerouted', 'value']:.1%}"
+    assert f"placebo: {row.loc['rerouted', 'null']:.1%}" in texts(test)
+
+
+def test_the_address_says_the_edit_and_a_changed_slider_changes_it(monkeypatch, trace_path, probe):
+    test = clean(page(monkeypatch, trace_path, edit_expert="3", edit_layers="2..4"))
+    assert_shows(test, expected(probe, "mask_expert layer=2..4 expert=3"))
+    clean(test.select_slider(key="edit_expert").set_value(1).run())
+    assert_shows(test, expected(probe, "mask_expert layer=2..4 expert=1"))
+    assert test.query_params["edit_expert"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed"),
+    [
+        ("zero_expert", "zero_expert expert=0"),
+        ("bias_router", "bias_router expert=0 bias=2"),
+        ("swap_experts", "swap_experts expert=0,1"),
+        ("force_experts", "force_experts expert=0,1"),
+        ("top_k", "top_k experts=1"),
+        ("temperature", "temperature temperature=2"),
+        ("noise_router", "noise_router std=1"),
+        ("random_routing", "random_routing share=1"),
+        ("mask_head", "mask_head head=0"),
+        ("scale_head", "scale_head head=0 factor=0.5"),
+    ],
+)
+def test_every_kind_of_change_can_be_put_together(monkeypatch, trace_path, probe, kind, typed):
+    test = page(monkeypatch, trace_path, edit=kind)
+    row = expected(probe, f"{typed} layer=0..7")
+    assert not test.exception
+    assert numbers(test)["change of the loss, nats"] == f"{row.loc['loss_change', 'value']:+.3f}"
+
+
+def test_changes_are_added_saved_and_loaded(monkeypatch, trace_path, probe):
+    more = "top_k experts=1 layer=0\nmask_expert expert=2 layer=5 position=0..3"
+    test = clean(page(monkeypatch, trace_path, edit="none", more=more))
+    assert_shows(test, expected(probe, *more.splitlines()))
+    assert edits.from_json(what_ifs.file(more.splitlines())) == tuple(map(edits.parse, more.splitlines()))
+    assert list(map(edits.parse, what_ifs.lines(what_ifs.file(more.splitlines())).splitlines())) == list(
+        map(edits.parse, more.splitlines())
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"more": "mask_everything"}, "an edit must be one of"),
+        ({"more": "mask_expert expert=99"}, "99"),
+        ({"pinned_edit": "temperature temperature=0"}, "temperature"),
+    ],
+)
+def test_a_mistake_is_one_sentence(monkeypatch, trace_path, query, said):
+    test = page(monkeypatch, trace_path, **query)
+    assert not test.exception
+    assert said in " ".join(error.value for error in test.error)
+
+
+@pytest.mark.parametrize("key", ["more", "pinned_edit"])
+def test_an_address_opens_nothing_on_this_machine(monkeypatch, trace_path, tmp_path, key):
+    for path in (trace_path, tmp_path / "nothing.trace"):
+        typed = f"replay_routing trace={path}"
+        test = page(monkeypatch, trace_path, **{key: typed})
+        assert "which is not done here" in " ".join(error.value for error in test.error)
+        saved = json.dumps({"format": "mixtral-probe edits", "edits": [{"edit": "replay_routing", "trace": str(path)}]})
+        with pytest.raises(InputError, match="which is not done here"):
+            what_ifs.lines(saved)
+
+
+@pytest.mark.parametrize("query", [{"edit": "none"}, {"text": "\n"}])
+def test_without_a_change_or_a_text_the_page_says_what_to_do(monkeypatch, trace_path, query):
+    test = clean(page(monkeypatch, trace_path, **query))
+    assert [info.value for info in test.info] == ["Write a text and choose a change to see what it does."]
+
+
+def test_a_pinned_change_stands_beside(monkeypatch, trace_path, probe):
+    test = clean(page(monkeypatch, trace_path, edit_expert="3"))
+    clean(test.button(key="pin").click().run())
+    clean(test.select_slider(key="edit_expert").set_value(1).run())
+    both = [metric.value for metric in test.metric if metric.label == "change of the loss, nats"]
+    assert both == [
+        f"{expected(probe, f'mask_expert layer=0..7 expert={one}').loc['loss_change', 'value']:+.3f}" for one in (3, 1)
+    ]
+    assert test.query_params["pinned_edit"] == "mask_expert layer=0..7 expert=3"
+    clean(test.button(key="unpin").click().run())
+    assert "pinned_edit" not in test.query_params
+
+
+def test_what_is_pinned_here_is_no_trace_to_compare_with(monkeypatch, trace_path, tmp_path):
+    second = routed_trace(1).save(tmp_path / "second.trace")
+    query = {"pinned_edit": "top_k experts=1", "text": TEXT}
+    test = clean(opened(monkeypatch, trace_path, second, page="what_if", query=query))
+    test = clean(test.switch_page("app_pages/compare.py").run())
+    assert not test.warning
+    assert test.query_params["pinned_edit"] == "top_k experts=1"
+
+
+def test_the_text_offered_at_first_is_not_in_the_address(monkeypatch, trace_path):
+    test = clean(opened(monkeypatch, trace_path, page="what_if"))
+    assert test.text_area(key="text").value == what_ifs.TEXT
+    assert "text" not in test.query_params
+
+
+def test_the_text_is_continued_both_ways(monkeypatch, trace_path, probe):
+    test = clean(page(monkeypatch, trace_path, edit_expert="3"))
+    clean(test.button(key="edited_continue").click().run())
+    said = probe.what_if([TEXT], [edits.parse("mask_expert layer=0..7 expert=3")], generate=what_ifs.CONTINUED).meta[
+        "generated"
+    ]
+    assert [code.value for code in test.code] == [said["base"][0], said["edited"][0]]
+
+
+class TestInTwoBrowsers:
+    """Two readers with an edit each, at once."""
+
+    pytestmark = needs_chromium
+
+    def test_edits_do_not_mix(self, tmp_path, trace_path, probe):
+        with dashboard(tmp_path, trace_path) as address, chromium() as browser:
+            seen = {one: browser.new_context().new_page() for one in (1, 3)}
+            for one, reader in seen.items():
+                reader.set_default_timeout(PATIENCE)
+                reader.goto(f"{address}/what_if?text={TEXT.strip()}&edit_expert={one}", wait_until="commit")
+            for one, reader in seen.items():
+                value = reader.get_by_test_id("stMetric").filter(has_text="change of the loss").first
+                row = expected(probe, f"mask_expert layer=0..7 expert={one}", text=TEXT.strip()).loc["loss_change"]
+                assert f"{row['value']:+.3f}" in value.inner_text().replace("−", "-")

@@ -1,0 +1,132 @@
+"""`mixtral-probe whatif`: the numbers of `Probe.what_if`, edits as they are typed, and mistakes in one sentence."""
+
+import json
+
+import pytest
+
+import mixtral_probe as mp
+from mixtral_probe import InputError, Probe
+from mixtral_probe.run import CaptureStoppedError
+from tests.support.cli import refused, run, toy_folder
+
+edits = mp.edits
+TEXT = "a truth universally acknowledged, that a single man"
+TYPED = "mask_expert expert=3 layer=0..1"
+EDIT = edits.MaskExpert(layer=[0, 1], expert=3)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return toy_folder(tmp_path_factory.mktemp("models") / "toy")
+
+
+@pytest.fixture(scope="module")
+def known(model):
+    return Probe.from_pretrained(model).what_if([{"id": "text", "text": TEXT}], [EDIT], seed=5, generate=4)
+
+
+def test_whatif_prints_what_probe_finds(model, known):
+    asked = ("whatif", "--model", model, "--text", TEXT, "--edit", TYPED, "--seed", 5, "--generate", 4)
+    facts = json.loads(run(*asked, "--json").stdout)
+    assert facts["edits"] == [str(EDIT)]
+    assert facts["placebo"] == known.meta["placebo"]
+    assert facts["generated"] == known.meta["generated"]
+    table = known.table()
+    whole = table[table["layer"].isna() & table["document"].isna()]
+    assert [(row["run"], row["metric"]) for row in facts["rows"]] == list(
+        zip(whole["run"], whole["metric"], strict=True)
+    )
+    for name in ("value", "null"):
+        found = [float("nan") if row[name] is None else row[name] for row in facts["rows"]]
+        assert found == pytest.approx(list(whole[name]), nan_ok=True)
+    shown = run(*asked).stdout
+    change = whole[(whole["run"] == "edited") & (whole["metric"] == "loss_change")].iloc[0]
+    (line,) = [line for line in shown.splitlines() if line.startswith("loss, nats")]
+    assert line.split()[2:] == [f"{change['value']:.4f}", "–", f"{change['null']:.4f}"]
+    assert f"went on with it:            {known.meta['generated']['edited'][0]!r}" in shown
+    assert "–" in run(*asked, "--no-placebo").stdout
+
+
+def test_its_tables_are_written_whole_or_not_at_all(model, known, tmp_path):
+    saved = edits.save([EDIT], tmp_path / "edits.json")
+    asked = ("whatif", "--model", model, "--text", TEXT, "--edits", saved, "--seed", 5, "--out", tmp_path / "out")
+    for _ in range(2):  # the second replaces the first
+        assert run(*asked).exit_code == 0
+        names = ["what_if.csv", "what_if.json", "what_if_next_tokens.csv", "what_if_tokens.csv"]
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    for name in ("what_if", "what_if_tokens", "what_if_next_tokens"):
+        expected = mp.tables.write_csv(getattr(mp.tables, name)(known), tmp_path / f"{name}.csv")
+        assert (tmp_path / "out" / f"{name}.csv").read_text("utf-8") == expected.read_text("utf-8")
+    about = json.loads((tmp_path / "out" / "what_if.json").read_text("utf-8"))
+    assert about["sentences"] == [str(EDIT)]
+    (tmp_path / "out" / "own.txt").write_text("mine")
+    assert "holds other things than a what-if (own.txt): name another folder" in refused(*asked)
+    assert (tmp_path / "out" / "own.txt").read_text() == "mine"
+
+
+def test_stopping_is_said(model, monkeypatch):
+    def stop(*_, **__):
+        raise CaptureStoppedError
+
+    monkeypatch.setattr(Probe, "what_if", stop)
+    asked = ("whatif", "--model", model, "--text", TEXT, "--edit", TYPED)
+    assert refused(*asked, code=130) == "mixtral-probe: stopped; nothing was written"
+
+
+@pytest.mark.parametrize(
+    ("typed", "edit"),
+    [
+        ("mask_expert expert=3 layer=2..4", edits.MaskExpert(layer=[2, 3, 4], expert=3)),
+        ("zero_expert expert=1,2 renormalise=true", edits.ZeroExpert(expert=[1, 2], renormalise=True)),
+        ("force_experts expert=7,3 position=0..2,9", edits.ForceExperts(expert=[7, 3], position=[0, 1, 2, 9])),
+        ("bias_router expert=2 bias=-1.5 layer=all", edits.BiasRouter(expert=2, bias=-1.5)),
+        ("swap_experts layer=0 expert=4,2", edits.SwapExperts(layer=0, expert=(4, 2))),
+        ("top_k experts=1 document.domain=code,prose", edits.TopK(experts=1, document={"domain": ["code", "prose"]})),
+        (
+            'temperature temperature=2 phase=decode document.domain="a b"',
+            edits.Temperature(temperature=2, phase="decode", document={"domain": "a b"}),
+        ),
+        ("mean_expert expert=0 mean=0.5,-1", edits.MeanExpert(expert=0, mean=[0.5, -1.0])),
+        ("scale_head head=1 factor=0.5 token_id=4", edits.ScaleHead(head=1, factor=0.5, token_id=4)),
+    ],
+)
+def test_an_edit_is_read_as_it_is_typed(typed, edit):
+    assert edits.parse(typed) == edit
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("", "an edit begins with its name and closes its quotes, but '' came"),
+        ("mask_expert expert='3", "closes its quotes"),
+        ("forget expert=3", "an edit must be one of mask_expert, .*, but it is 'forget'"),
+        ("function site=logits function=print", "but it is 'function'"),
+        ("mask_expert 3", "its name and field=value, such as expert=3, but '3' came"),
+        ("mask_expert expert=__import__('os')", "expert must be numbers such as 3, 0,3 or 2..4"),
+        ("mask_expert expert=4..2", "a range of expert rises and holds at most 100,000 numbers, but '4..2' came"),
+        ("mask_expert expert=0..999999999", "a range of expert rises"),
+        ("mask_expert expert=1 expert=2", "each field of an edit is said once, but 'expert' came twice"),
+        ("mask_expert expert=1 edit=top_k", "each field of an edit is said once, but 'edit' came twice"),
+        ("mask_expert layer=1", "MaskExpert cannot be made: expert: Field required"),
+        ("mask_expert expert=1 bias=2", "bias: Extra inputs are not permitted"),
+        ("bias_router expert=1 bias=nan", "bias: Input should be a finite number"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_a_sentence(typed, sentence):
+    with pytest.raises(InputError, match=sentence):
+        edits.parse(typed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--text", TEXT), "a what-if needs a change, but none came: give --edit or --edits FILE"),
+        (("--edit", TYPED), "exactly one of --text, --file, --corpus says what to run, but none came"),
+        (("--text", TEXT, "--edit", "mask_expert"), "MaskExpert cannot be made: expert: Field required"),
+        (("--text", TEXT, "--edit", "mask_expert expert=9"), "expert 9 was asked for, but this model has 8 experts"),
+        (("--text", TEXT, "--edits", "nowhere.json"), "edits are read from a file, but there is none at nowhere.json"),
+        (("--text", TEXT, "--edit", TYPED, "--out", "pyproject.toml"), "pyproject.toml is a file, but a folder is to"),
+    ],
+)
+def test_mistakes_are_one_sentence(model, arguments, sentence):
+    assert sentence in refused("whatif", *arguments, "--model", model)

@@ -1,0 +1,116 @@
+"""Figures of specialization and structure hold the values of their tables."""
+
+import numpy as np
+import pytest
+
+from mixtral_probe import figures, tables
+from mixtral_probe.errors import InputError
+from mixtral_probe.report.drawings import draw
+from mixtral_probe.stats import RoutingStats
+from tests.support.routing import pick, random_trace
+
+
+@pytest.fixture(scope="module")
+def stats():
+    ids = np.random.default_rng(0).integers(0, 20, 400)
+    trace = random_trace(1, layers=3, tokens=400, token_ids=ids, predicted_id=ids[::-1], piece=[f"<i>{x}" for x in ids])
+    return RoutingStats.from_trace(trace, by="domain")
+
+
+def test_vocabulary_has_its_null_line(stats):
+    table = tables.vocabulary_specialization(stats)
+    figure = figures.vocabulary_specialization(table, min_count=10, group="law")
+    own = pick(table, target="input", min_count=10, weighting="type", group="law", expert=None)
+    nulls = [trace.y for trace in figure.data if trace.line.dash == "dot"]
+    lines = [trace.y for trace in figure.data if trace.name == "law"]
+    for number, metric in enumerate(("vocabulary_specialization", "vocabulary_specialization_crossval")):
+        np.testing.assert_array_equal(nulls[number], pick(own, metric=metric)["null"])
+        np.testing.assert_array_equal(lines[number], pick(own, metric=metric)["value"])
+    with pytest.raises(InputError, match="target 'x' was asked for, but the table holds input, next, predicted"):
+        figures.vocabulary_specialization(table, target="x")
+
+
+def test_tokens_of_an_expert_are_labels_and_escaped(stats):
+    table = tables.expert_tokens(stats)
+    own = pick(table, layer=1, expert=2, group="all", metric="token_lift")
+    figure = figures.expert_tokens(table, layer=1, expert=2)
+    np.testing.assert_array_equal(figure.data[0].x, own["value"].dropna())
+    assert all(text.startswith("&lt;i&gt;") for text in figure.layout.yaxis.ticktext)
+
+
+def test_distances_between_groups_are_symmetric(stats):
+    table = tables.group_divergence(stats)
+    z = figures.group_divergence(table, layer=2).data[0].z
+    np.testing.assert_array_equal(z, z.T)
+    np.testing.assert_array_equal(z[np.triu_indices(3, 1)], pick(table, layer=2, metric="js_divergence_bits")["value"])
+
+
+def test_maps_of_domains_and_pairs(stats):
+    table = tables.domain_specialization(stats)
+    own = pick(table, layer=1, metric="frequency_difference")
+    np.testing.assert_array_equal(figures.domain_specialization(table, layer=1).data[0].z.ravel(), own["value"])
+    table = tables.coactivation(stats)
+    z = figures.coactivation(table, layer=1).data[0].z
+    assert np.isnan(np.diag(z)).all()
+    own = pick(table, layer=1, group="all", metric="coactivation_preference")
+    np.testing.assert_array_equal(z[~np.eye(8, dtype=bool)], own["value"])
+
+
+def test_bands_carry_the_shares_of_tokens(stats):
+    table = tables.transitions(stats)
+    (sankey,) = figures.transitions(table, steps=2).data
+    own = pick(table, group="all", metric="joint_share")
+    own = own[own["value"] > 0]
+    np.testing.assert_array_equal(sankey.link.value, own["value"])
+    np.testing.assert_array_equal(sankey.link.source, own["layer"].to_numpy(int) * 8 + own["expert"].to_numpy(int))
+    np.testing.assert_array_equal(
+        sankey.link.target, own["other_layer"].to_numpy(int) * 8 + own["other_expert"].to_numpy(int)
+    )
+    grey = np.array(["128,139,150" in color for color in sankey.link.color])
+    np.testing.assert_array_equal(grey, own["value"] <= own["null"])
+    every = figures.transitions(table, steps=2, metric="joint_share_all_choices")
+    own = pick(table, group="all", metric="joint_share_all_choices")
+    np.testing.assert_array_equal(every.data[0].link.value, own[own["value"] > 0]["value"])
+    assert "All choices" in every.layout.title.text
+    with pytest.raises(InputError, match="but layer 2 came"):
+        figures.transitions(table, layer=2)
+
+
+def test_repetition_by_layer_and_by_lag(stats):
+    table = tables.repetition(stats)
+    by_layer = figures.repetition(table, lag=2)
+    own = pick(table, lag=2, group="all", metric="overlap")
+    assert any(np.array_equal(trace.y, own["value"]) for trace in by_layer.data)
+    by_lag = figures.repetition_lags(table, layer=1)
+    for name in ("overlap", "overlap_shuffled"):
+        own = pick(table, layer=1, group="all", metric=name)
+        assert any(np.array_equal(trace.y, own["value"]) for trace in by_lag.data)
+
+
+def test_information_has_a_panel_for_every_variable(stats):
+    table = tables.mutual_information(stats)
+    figure = figures.mutual_information(table)
+    for variable in ("domain", "domain|token", "position", "token"):
+        own = pick(table, variable=variable, group="all", metric="mutual_information_bits_corrected")
+        assert any(np.array_equal(trace.y, own["value"]) for trace in figure.data)
+
+
+def test_what_the_domain_tells_has_its_shuffles_beside_it():
+    rng = np.random.default_rng(2)
+    trace = random_trace(2, tokens=3000, documents=8, token_ids=rng.zipf(1.4, 3000) % 50)
+    table = tables.domain_information(trace, shuffles=4)
+    for metric in ("mutual_information_bits", "shuffle_p_value"):
+        figure = figures.domain_information(table, metric=metric)
+        titles = [note.text for note in figure.layout.annotations]
+        least = table["min_count"].max()
+        assert titles == [
+            "the domain",
+            "the domain, beyond the token",
+            f"the domain, beyond the token, types met {least} times",
+        ]
+        for number, keys in enumerate(({"variable": "domain"}, {"min_count": 1}, {"min_count": least})):
+            null, main = figure.data[2 * number : 2 * number + 2]
+            own = pick(table, metric=metric, **keys)
+            np.testing.assert_array_equal(main.y, own["value"])
+            np.testing.assert_array_equal(null.y, own["null"])
+    assert draw("domain_information", table)

@@ -1,0 +1,1 @@
+"""What tests share: models, traces, runs of the command line, the dashboard and a browser."""

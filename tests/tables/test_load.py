@@ -1,0 +1,104 @@
+"""Load, rank and balance tables: values, nulls, intervals, groups; the published table of real Mixtral."""
+
+import numpy as np
+import pytest
+
+from mixtral_probe import metrics, tables
+from mixtral_probe.stats import RoutingStats
+from tests.support.routing import collapsed, fixed_trace, pick, random_trace
+
+
+def test_expert_load_by_brute_force():
+    trace = random_trace(layers=2, tokens=90)
+    table = tables.expert_load(RoutingStats.from_trace(trace))
+    for layer in range(2):
+        counts = np.bincount(trace.expert_ids[layer].ravel(), minlength=8)
+        share = pick(table, layer=layer, metric="share")
+        assert share["expert"].tolist() == list(range(8))
+        np.testing.assert_allclose(share["value"], counts / 180, rtol=1e-15)
+        frequency = pick(table, layer=layer, metric="selection_frequency")
+        np.testing.assert_allclose(frequency["value"], counts / 90, rtol=1e-15)
+    assert set(table["n"]) == {90}
+    sums = table.groupby(["layer", "metric"])["value"].sum()
+    for metric, total in {"share": 1, "selection_frequency": 2, "gate_share": 1, "mean_probability": 1}.items():
+        np.testing.assert_allclose(sums.xs(metric, level="metric"), total, rtol=1e-12)
+        assert set(pick(table, metric=metric)["null"]) == {total / 8}
+
+
+def test_groups_and_their_sum():
+    trace = random_trace(documents=9)
+    grouped = tables.expert_load(RoutingStats.from_trace(trace, by="domain"))
+    plain = tables.expert_load(RoutingStats.from_trace(trace))
+    assert set(grouped["group"]) == {"all", "code", "law", "math"}
+    np.testing.assert_allclose(pick(grouped, group="all")["value"], plain["value"], rtol=1e-12)
+    np.testing.assert_allclose(pick(grouped, group="all")["low"], plain["low"], rtol=1e-9)
+
+
+def test_an_interval_is_the_jackknife_over_documents():
+    trace = random_trace(documents=6)
+    document = trace.tokens["document"].to_numpy()
+    hits = np.array([(trace.expert_ids[1, document == d] == 3).sum() for d in range(6)])
+    sizes = np.bincount(document)
+    total, tokens = hits.sum(), sizes.sum()
+    low, high = metrics.jackknife_interval(total / tokens / 2, (total - hits) / (tokens - sizes) / 2, sizes)
+    row = pick(tables.expert_load(RoutingStats.from_trace(trace)), layer=1, expert=3, metric="share")
+    assert (row["low"].item(), row["high"].item()) == pytest.approx((low, high), abs=1e-12)
+
+
+def test_one_document_has_no_interval_and_says_so():
+    table = tables.expert_load(RoutingStats.from_trace(random_trace(documents=1)))
+    assert table["low"].isna().all()
+    assert table["scope"].str.contains("one document: no interval").all()
+
+
+def test_load_by_rank():
+    trace = random_trace(layers=1, tokens=70)
+    table = tables.load_by_rank(RoutingStats.from_trace(trace))
+    for rank in range(2):
+        expected = np.bincount(trace.expert_ids[0, :, rank], minlength=8) / 70
+        np.testing.assert_allclose(pick(table, rank=rank)["value"], expected, rtol=1e-15)
+    assert set(table["null"]) == {1 / 8}
+
+
+def test_balance_of_all_tokens_on_two_experts():
+    table = tables.balance(RoutingStats.from_trace(fixed_trace(*collapsed([(0, 4)], 64))))
+    value = table.set_index("metric")["value"]
+    expected = {"max_violation": 3, "cv_squared": 3, "gini": 0.75, "normalized_entropy": 1 / 3, "dead_experts": 6}
+    for metric, known in expected.items():
+        assert value[metric] == pytest.approx(known, abs=1e-12), metric
+    null = table.set_index("metric")["null"]
+    assert null["cv_squared"] == pytest.approx(3 / 64)
+    assert null["dead_experts"] == pytest.approx(8 * 0.75**64)
+    assert 0 < null["max_violation"] < 1
+
+
+def test_intervals_are_claimed_for_smooth_metrics_only():
+    table = tables.balance(RoutingStats.from_trace(random_trace(documents=10)))
+    has = table.groupby("metric")["low"].apply(lambda low: low.notna().all())
+    assert set(has.index[has]) == {"cv_squared", "normalized_entropy", "effective_experts"}
+    rough = pick(table, metric="max_violation")
+    assert rough["scope"].str.contains("no interval: not smooth; 95 % of uniform routings <= ").all()
+
+
+def test_choosing_every_expert_is_balance():
+    table = tables.balance(RoutingStats.from_trace(random_trace(experts=4, chosen=4))).set_index("metric")
+    for metric in ("max_violation", "cv_squared", "gini", "dead_experts"):
+        assert (table.loc[metric, "value"] == 0).all()
+        assert (table.loc[metric, "null"] == 0).all()
+
+
+def test_real_mixtral_load():
+    table = tables.real_mixtral_load()
+    assert list(table.columns) == list(tables.TABLES["expert_load"].columns)
+    github = pick(table, layer=15, group="github", metric="selection_frequency")
+    percent = [28.75, 26.77, 20.55, 18.47, 21.27, 33.21, 27.38, 23.59]
+    np.testing.assert_allclose(100 * github["value"], percent, atol=0.005)
+    assert set(github["n"]) == {208896}
+    np.testing.assert_allclose(
+        table.query("metric == 'share'").groupby(["layer", "group"])["value"].sum(), 1, atol=1e-5
+    )
+    assert pick(table, group="mmlu", metric="share")["layer"].nunique() == 32
+    assert pick(table, group="mmlu")["n"].isna().all()
+    assert pick(table, group="all")["n"].unique().tolist() == [5 * 208896]
+    assert table["low"].isna().all()
+    assert table["scope"].str.contains("no interval").all()

@@ -1,0 +1,144 @@
+"""Paths, caches, placements and capacities of traces: known answers, closed forms, and what cannot be."""
+
+import numpy as np
+import pytest
+
+from mixtral_probe import metrics, tables
+from mixtral_probe.errors import InputError
+from mixtral_probe.stats import RoutingStats
+from mixtral_probe.trace import Trace
+from tests.support.routing import pick, random_trace
+
+
+def trace_of(ids, document=None, **more):
+    ids = np.asarray(ids)
+    document = np.zeros(ids.shape[1], int) if document is None else document
+    documents = [{"id": f"d{i}", "domain": "ab"[i % 2]} for i in range(int(np.max(document)) + 1)]
+    return Trace.from_arrays(expert_ids=ids, document=document, documents=documents, **{"num_experts": 8, **more})
+
+
+def uniform(tokens, documents=20, layers=2, seed=0):
+    ids = np.random.default_rng(seed).random((layers, tokens, 8)).argsort(-1)[..., :2]
+    return trace_of(ids, np.arange(tokens) * documents // tokens)
+
+
+@pytest.fixture(scope="module")
+def even():
+    return uniform(12_000)
+
+
+def test_uniform_routing_hits_the_cache_by_chance(even):
+    table = tables.cache_simulation(even, capacities=[2, 3, 4, 6])
+    for policy in ("lru", "lfu", "static"):
+        own = pick(table, policy=policy, metric="hit_rate", layer=None)
+        np.testing.assert_allclose(own["value"], np.array([2, 3, 4, 6]) / 8, atol=0.012)
+        np.testing.assert_allclose(own["value"], own["null"], atol=0.012)
+    sequential = pick(table, policy="lru", metric="hit_rate_sequential", layer=0)
+    np.testing.assert_allclose(sequential["value"], [0.1964, 0.3304, 0.4643, 0.7321], atol=0.012)
+    belady = pick(table, policy="belady", metric="hit_rate_sequential", layer=None)
+    assert (belady["value"].to_numpy() > sequential["value"].to_numpy() + 0.04).all()
+    np.testing.assert_allclose(belady["value"], belady["null"], atol=0.012)
+    assert pick(table, policy="lru", layer=0)["n"].eq(12_000).all()
+
+
+def test_caches_begin_empty_in_every_window():
+    ids = np.zeros((1, 30, 1), int)
+    table = tables.cache_simulation(trace_of(ids, np.repeat([0, 1, 2], [5, 10, 15])), capacities=[1], by="domain")
+    lru = pick(table, policy="lru", layer=0, metric="hit_rate").set_index("group")["value"]
+    assert lru.to_dict() == {"a": (4 + 14) / 20, "all": 27 / 30, "b": 9 / 10}
+    assert pick(table, policy="static", layer=0, group="all")["value"].eq(1).all()
+
+
+def test_a_cache_reads_only_so_many_tokens(even):
+    table = tables.cache_simulation(even, capacities=[4], most_tokens=900)
+    assert table["n"].eq(900).all()
+    assert table["scope"].str.contains("the first 900 tokens").all()
+    with pytest.raises(InputError, match="between 2 and 8 experts, but"):
+        tables.cache_simulation(even, capacities=[1, 4])
+
+
+def test_drops_by_hand():
+    ids = np.array([[[0, 1], [0, 2], [0, 1], [0, 3]]])
+    table = tables.capacity_simulation(trace_of(ids, num_experts=4), factors=[1.0, 2.0])
+    whole = pick(table, bin=None, layer=0).set_index("capacity_factor")["value"]
+    assert whole.to_dict() == {1.0: 2 / 8, 2.0: 0.0}  # two of the four tokens of expert 0
+    by_place = pick(table, capacity_factor=1.0, layer=0)
+    by_place = by_place[by_place["bin"].notna()]
+    assert by_place["value"].tolist() == [0, 0, 0.5]
+    assert by_place["left"].tolist() == [0, 1, 2]
+    assert by_place["right"].tolist() == [1, 2, 4]
+    assert by_place["n"].tolist() == [1, 1, 2]
+
+
+def test_drops_of_uniform_routing_are_those_of_a_binomial_load(even):
+    table = tables.capacity_simulation(even)
+    whole = pick(table, bin=None, layer=None)
+    np.testing.assert_allclose(whole["value"], whole["null"], atol=2e-3)
+    last = pick(table, capacity_factor=1.0, layer=0, bin=10)
+    assert last["value"].item() == pytest.approx(last["null"].item(), rel=0.25)
+    with pytest.raises(InputError, match="must be above 0"):
+        tables.capacity_simulation(even, factors=[0.0])
+
+
+def test_loads_of_ranks_by_hand():
+    ids = np.repeat(np.arange(4), [8, 4, 2, 2]).reshape(1, -1, 1)
+    table = tables.placement_simulation(RoutingStats.from_trace(trace_of(ids, num_experts=4)), spare=(0, 1))
+    found = pick(table, layer=0, group="all").set_index(["metric", "ranks", "replicas"])["value"]
+    assert found["rank_imbalance", 2, 4] == 12 / 8
+    assert found["rank_imbalance", 4, 4] == 8 / 4
+    assert found["rank_imbalance_eplb", 2, 4] == 10 / 8  # 8 + 2 and 4 + 2
+    # Copies of experts 0 and 1 or twice 0: replicas of 4, 4 (0), 4 (1), 2, 2 … two ranks of 3 at 8 each.
+    assert found["rank_imbalance_eplb", 2, 6] == pytest.approx(1, abs=0.26)
+    assert pick(table, metric="rank_imbalance_eplb_crossval")["scope"].str.contains("no tokens in one half").all()
+
+
+def test_the_table_places_as_the_formula_does():
+    stats = RoutingStats.from_trace(random_trace(documents=12), by="domain")
+    table = tables.placement_simulation(stats, ranks=[4], spare=[1])
+    load = stats.pooled().total().counts[:, 0]
+    where = metrics.eplb_placement(load, replicas=12, ranks=4)
+    own = pick(table, metric="rank_imbalance_eplb", group="all")
+    ranks = metrics.rank_load(load, where, 4)
+    np.testing.assert_allclose(own["value"][:3], ranks.max(-1) / ranks.mean(-1))
+    assert own["value"].iloc[3] == pytest.approx(ranks.max(-1).sum() / ranks.mean(-1).sum())
+    with pytest.raises(InputError, match="must divide the 8 experts of a layer, but 3 came"):
+        tables.placement_simulation(stats, ranks=[3])
+
+
+def test_even_loads_need_no_balancing():
+    table = tables.placement_simulation(RoutingStats.from_trace(uniform(8000)))
+    for metric in ("rank_imbalance", "rank_imbalance_eplb", "rank_imbalance_eplb_crossval"):
+        own = pick(table, metric=metric)
+        np.testing.assert_allclose(own["value"], own["null"], atol=0.06)
+
+
+def test_a_layer_that_renames_the_one_before_adds_no_path():
+    rng = np.random.default_rng(0)
+    first, renamed = rng.choice(8, 4000, p=np.arange(1, 9) / 36), rng.permutation(8)
+    table = tables.paths(trace_of(np.stack([first, renamed[first]])[..., None], np.arange(4000) // 400), top=3)
+    whole = pick(table, place=None).set_index("metric")
+    share = np.bincount(first, minlength=8) / 4000
+    assert whole.loc["distinct_paths", "value"] == 8
+    assert whole.loc["distinct_paths", "null"] == 64
+    entropy = -(share * np.log2(share)).sum()
+    assert whole.loc["path_entropy_bits", "value"] == pytest.approx(entropy)
+    assert whole.loc["path_entropy_bits", "null"] == pytest.approx(2 * entropy, abs=0.03)
+    top = pick(table, metric="path_share")
+    assert top["path"].iloc[0] == f"7-{renamed[7]}"
+    assert top["value"].iloc[0] == pytest.approx(share[7])
+    assert top["null"].iloc[0] == pytest.approx(share[7] ** 2)
+    assert (top["low"] < top["value"]).all()
+
+
+def test_paths_of_independent_layers_are_as_many_as_shuffled_ones(even):
+    table = tables.paths(even, by="domain")
+    whole = pick(table, metric="path_entropy_bits")
+    np.testing.assert_allclose(whole["value"], whole["null"], atol=0.02)
+    np.testing.assert_allclose(whole["value"], 6, atol=0.03)
+    assert pick(table, group="a", metric="path_share")["place"].tolist() == list(range(20))
+
+
+def test_layers_have_the_numbers_of_the_model():
+    trace = random_trace(layers=2, moe_layers=(3, 7))
+    for made in (tables.cache_simulation(trace), tables.capacity_simulation(trace)):
+        assert set(made["layer"].dropna()) == {3, 7}
