@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE, APP = ROOT / "mixtral_probe", ROOT / "app"
 FILES = sorted(file for file in [*PACKAGE.rglob("*.py"), *APP.rglob("*.py")] if "_bundled" not in file.parts)
+TESTS = sorted(file for file in Path(__file__).parent.rglob("*.py") if "app" not in file.parts)
 NAMES = [file.relative_to(ROOT).as_posix() for file in FILES]
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 40
 HEAVY = ("torch", "streamlit", "plotly", "pandas")
@@ -114,6 +115,12 @@ def test_the_dashboard_knows_no_formulas(file):
     imported = {name.split(".")[0] for name in imports(file)}
     assert imported <= allowed, f"{sorted(imported - allowed)} cannot be imported by the dashboard"
     assert not any(name.startswith("mixtral_probe.metrics") for name in imports(file))
+
+
+@pytest.mark.parametrize("file", TESTS, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_no_test_file_imports_another(file):
+    imported = [name for name in imports(file) if any(part.startswith("test_") for part in name.split(".")[:-1])]
+    assert not imported, "what tests share stands in tests/support or in a conftest.py"
 
 
 def imports(file):

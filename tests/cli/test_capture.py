@@ -1,11 +1,9 @@
 """`capture`: a thin shell over `Probe.trace`, which can be stopped and continued."""
 
 import json
-import os
 import re
 import signal
 import sys
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ from mixtral_probe import Probe, Trace
 from mixtral_probe.cli import progress
 from mixtral_probe.cli.progress import describe, show_progress
 from mixtral_probe.run import Progress
-from tests.support.cli import refused, run, toy_folder
+from tests.support.cli import interrupting, refused, run, toy_folder
 
 TEXT = "def add(a, b):\n    return a + b"
 
@@ -138,14 +136,6 @@ def test_a_folder_with_other_things_is_not_overwritten(tmp_path):
     # Said before the model is looked for: a large one takes minutes to load.
     assert "other things" in refused("capture", "--model", "nowhere", "--text", "x", "--out", tmp_path / "letters")
     assert [entry.name for entry in (tmp_path / "letters").iterdir()] == ["mine.txt"]
-
-
-@contextmanager
-def interrupting():
-    """A progress display during which, after the first batch, someone presses Ctrl-C."""
-    yield (
-        lambda progress: os.kill(os.getpid(), signal.SIGINT) if progress.documents < progress.total_documents else None
-    )
 
 
 def test_ctrl_c_stops_between_batches_and_the_same_command_continues(model, tmp_path, monkeypatch):

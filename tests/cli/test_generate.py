@@ -6,8 +6,7 @@ import pytest
 
 from mixtral_probe import Probe, Trace
 from mixtral_probe.cli import progress
-from tests.cli.test_capture import interrupting
-from tests.support.cli import refused, run, toy_folder
+from tests.support.cli import interrupting, refused, run, toy_folder
 
 
 @pytest.fixture(scope="module")

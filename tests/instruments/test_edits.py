@@ -12,17 +12,11 @@ import mixtral_probe as mp
 from mixtral_probe import InputError, Probe, Tokenizer
 from mixtral_probe.model import Site
 from mixtral_probe.resources import data_path
-from tests.instruments.test_instruments import Everything
+from tests.support.instruments import IDS, Everything, logits
 from tests.support.models import ours_like, reference_model, toy_model
 
 edits = mp.edits
-IDS = torch.randint(0, 50, (2, 9), generator=torch.Generator().manual_seed(0))
 E, K = 12, 3  # of the toy model; it has 2 layers and 4 heads
-
-
-def logits(model, *instruments, ids=IDS):
-    with torch.inference_mode():
-        return model(ids, instruments=instruments).logits
 
 
 def routing(model, *instruments):

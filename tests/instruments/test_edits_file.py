@@ -7,7 +7,7 @@ import pytest
 
 import mixtral_probe as mp
 from mixtral_probe import InputError
-from tests.instruments.test_edits import logits
+from tests.support.instruments import logits
 from tests.support.models import toy_model
 
 edits = mp.edits

@@ -10,40 +10,10 @@ from torch import Tensor
 
 from mixtral_probe.instruments import HostCopier, Recorder, Window
 from mixtral_probe.instruments.triangle import attention_sums, packed_triangle
-from mixtral_probe.model import AttentionSlice, Call, Routing, Site
+from mixtral_probe.model import AttentionSlice, Routing, Site
 from mixtral_probe.trace import AttentionPlan, TraceBuilder, TraceMeta, pack_triangle
+from tests.support.instruments import IDS, Edit, Everything
 from tests.support.models import toy_model
-
-IDS = torch.randint(0, 50, (2, 9), generator=torch.Generator().manual_seed(0))
-
-
-class Everything:
-    """Keeps what every site showed."""
-
-    def __init__(self, *sites: Site) -> None:
-        self.sites, self.seen = sites or tuple(Site), []
-
-    def wants(self, site: Site, layer: int) -> bool:
-        return site in self.sites
-
-    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
-        self.seen.append((site, layer, value))
-        return value
-
-
-class Edit:
-    """Changes one site by a function."""
-
-    edits_attention = True
-
-    def __init__(self, site: Site, change: Any) -> None:
-        self.site, self.change = site, change
-
-    def wants(self, site: Site, layer: int) -> bool:
-        return site is self.site
-
-    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
-        return self.change(value)
 
 
 def run(model: Any, *instruments: Any, **arguments: Any) -> Any:

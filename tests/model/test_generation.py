@@ -9,7 +9,7 @@ import torch
 from mixtral_probe import InputError, MixtralForCausalLM
 from mixtral_probe.model import KVCache, Site
 from mixtral_probe.resources import data_path
-from tests.instruments.test_instruments import Edit, Everything
+from tests.support.instruments import Edit, Everything
 from tests.support.models import ours_like, reference_model, toy_model
 
 IDS = torch.randint(3, 50, (3, 6), generator=torch.Generator().manual_seed(0))

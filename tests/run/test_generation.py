@@ -12,7 +12,7 @@ from mixtral_probe.resources import data_path
 from mixtral_probe.run import CaptureStoppedError
 from mixtral_probe.run.capture import run_batch
 from mixtral_probe.trace import TraceBuilder
-from tests.instruments.test_instruments import Edit
+from tests.support.instruments import Edit
 from tests.support.models import toy_model
 
 TEXTS = ["def add(a, b):\n    return a + b", "Привет", "a", "a truth universally acknowledged"]

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixtral_probe.selection import SelectionError, boxed, mask, parse, unboxed
-from tests.selection.test_language import trees
 from tests.support.routing import random_trace
+from tests.support.selections import trees
 
 
 @pytest.mark.parametrize(

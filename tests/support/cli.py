@@ -1,6 +1,10 @@
 """A tiny model folder, and the command line run on it in this process."""
 
+import os
 import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +38,14 @@ def refused(*arguments: Any, code: int = 2) -> str:
     assert sentence.startswith("mixtral-probe: ")
     assert "Traceback" not in result.stderr
     return sentence
+
+
+@contextmanager
+def interrupting() -> Iterator[Callable[[Any], None]]:
+    """A progress display that sends SIGINT, as Ctrl-C does, after the first batch."""
+
+    def interrupt(progress: Any) -> None:
+        if progress.documents < progress.total_documents:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    yield interrupt

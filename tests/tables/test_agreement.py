@@ -9,7 +9,7 @@ from mixtral_probe.stats import pair
 from mixtral_probe.tables import COMPARISONS
 from mixtral_probe.trace import Trace, training_traces
 from tests.support.routing import pick, random_trace
-from tests.tables.test_all import check_rows
+from tests.support.tables import check_rows
 
 
 def trace_of(ids, document=None, labels=None, **more):

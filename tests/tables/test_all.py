@@ -14,6 +14,7 @@ from mixtral_probe.stats import RoutingStats
 from mixtral_probe.tables.docs import tables_page
 from mixtral_probe.trace import Trace
 from tests.support.routing import fixed_trace, pick, random_trace
+from tests.support.tables import check_rows
 
 CASES = {
     "plain": lambda: random_trace(),
@@ -48,17 +49,6 @@ def test_every_table_keeps_its_contract(name, case, by):
     pd.testing.assert_frame_equal(table, table.sort_values(keys, kind="stable", ignore_index=True))
     for column in set(table.columns) & INTEGERS:
         assert table[column].dtype == "Int64"
-
-
-def check_rows(table):
-    assert table["scope"].notna().all()
-    gone = table["value"].isna()
-    assert table.loc[gone, "scope"].str.contains("not enough data").all()
-    assert (table.loc[gone, "n"] == 0).all()
-    without = table["low"].isna()
-    assert (without == table["high"].isna()).all()
-    assert table.loc[without, "scope"].astype("str").str.contains("no interval|not enough data").all()
-    assert np.isfinite(table.loc[~gone, "value"]).all()
 
 
 def test_metrics_of_the_registry_are_those_of_the_tables():
