@@ -14,11 +14,6 @@ _CELLS = 6_400
 """Tokens × layers of a face, so that its size stays below a megabyte."""
 
 
-def layers_of(trace: Trace) -> list[int]:
-    """[L] the model's own number of each layer."""
-    return list(range(trace.num_layers) if trace.meta.moe_layers is None else trace.meta.moe_layers)
-
-
 def one_document(trace: Trace, number: int) -> Trace:
     """A document as a trace of its own, without attention, which no strip shows."""
     return replace(trace, attention_record=None).select([number])
@@ -32,7 +27,7 @@ def strip(trace: Trace, number: int, identity: str) -> str:
         number: of the document.
         identity: of the element around it, for the style that shows the chosen layer.
     """
-    document, layers = one_document(trace, number), layers_of(trace)
+    document, layers = one_document(trace, number), trace.layers
     window = Window(0, min(len(document), TOKENS, max(50, _CELLS // len(layers))))
     table = routes(document)
     drawn = [by_expert(document, table, window, layer=layer, row=row, rank=0) for row, layer in enumerate(layers)]

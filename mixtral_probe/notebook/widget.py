@@ -5,7 +5,7 @@ from typing import Any
 from mixtral_probe import strip
 from mixtral_probe.errors import InputError
 from mixtral_probe.notebook.markup import asset
-from mixtral_probe.notebook.static import TOKENS, layers_of, one_document
+from mixtral_probe.notebook.static import TOKENS, one_document
 from mixtral_probe.tables import routes
 from mixtral_probe.trace import Trace
 
@@ -64,7 +64,7 @@ class TokenStrip(anywidget.AnyWidget):
         """
         if not len(trace):
             raise InputError("a token strip needs at least one token, but the trace has none")
-        layers = layers_of(trace)
+        layers = list(trace.layers)
         if layer is not None and layer not in layers:
             raise InputError(f"layer {layer} was asked for, but the trace holds layers {layers[0]}–{layers[-1]}")
         self._trace = trace

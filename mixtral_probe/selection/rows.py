@@ -56,8 +56,7 @@ class Rows:
     @cached_property
     def layers(self) -> Array:
         """[L] the model's own numbers."""
-        meta = self.trace.meta
-        return np.array(range(meta.num_layers) if meta.moe_layers is None else meta.moe_layers)
+        return np.array(self.trace.layers)
 
     @cached_property
     def ids(self) -> Array:

@@ -3,10 +3,11 @@
 from mixtral_probe.stats.accumulate import counted_rows, slices
 from mixtral_probe.stats.affinity import TARGETS, Affinity
 from mixtral_probe.stats.beside import LABEL, STATS_FILE, routing_stats, save_beside
-from mixtral_probe.stats.blocks import MAX_BLOCKS, block_positions, document_keys, union_blocks
+from mixtral_probe.stats.blocks import MAX_BLOCKS, Blocks, document_keys
+from mixtral_probe.stats.groups import ALL, groups_of, with_all
 from mixtral_probe.stats.pairing import PairedStats, pair
 from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, confidence_edges
-from mixtral_probe.stats.routing import ALL, RoutingStats, groups_of
+from mixtral_probe.stats.routing import RoutingStats
 from mixtral_probe.stats.structure import MAX_LAG, POSITION_BUCKETS, Structure, position_buckets
 from mixtral_probe.stats.sums import Sums
 
@@ -21,11 +22,11 @@ __all__ = [
     "STATS_FILE",
     "TARGETS",
     "Affinity",
+    "Blocks",
     "PairedStats",
     "RoutingStats",
     "Structure",
     "Sums",
-    "block_positions",
     "confidence_edges",
     "counted_rows",
     "document_keys",
@@ -35,5 +36,5 @@ __all__ = [
     "routing_stats",
     "save_beside",
     "slices",
-    "union_blocks",
+    "with_all",
 ]

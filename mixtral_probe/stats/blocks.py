@@ -8,6 +8,7 @@ Two documents with the same id count as one.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
@@ -15,6 +16,34 @@ from numpy.typing import NDArray
 
 MAX_BLOCKS = 64
 Keys = NDArray[np.uint64]
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """The blocks of some documents."""
+
+    keys: Keys
+    """[number] ascending: hashes of document ids, or numbers below 64 once folded."""
+    folded: bool
+    """Whether a block may hold several documents."""
+    of_document: NDArray[np.intp]
+    """[documents] the index of each document's block."""
+
+    @classmethod
+    def of(cls, ids: Iterable[str]) -> "Blocks":
+        """Assign documents to blocks by their ids."""
+        return cls.of_keys(document_keys(ids))
+
+    @classmethod
+    def of_keys(cls, keys: Keys) -> "Blocks":
+        """Assign documents to blocks by the hashes [documents] of their ids."""
+        blocks, folded = union_blocks((keys, False))
+        return cls(blocks, folded, block_positions(keys, blocks, folded))
+
+    @property
+    def number(self) -> int:
+        """How many blocks there are."""
+        return len(self.keys)
 
 
 def document_keys(ids: Iterable[str]) -> Keys:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from mixtral_probe.errors import InputError
 from mixtral_probe.metrics import chosen_mask
 from mixtral_probe.stats.accumulate import counted_rows, slices
-from mixtral_probe.stats.blocks import block_positions, document_keys, union_blocks
-from mixtral_probe.stats.routing import groups_of
+from mixtral_probe.stats.blocks import Blocks
+from mixtral_probe.stats.groups import groups_of
 from mixtral_probe.trace import Trace
 
 Integers = NDArray[np.int64]
@@ -51,10 +51,9 @@ def pair(a: Trace, b: Trace, by: str | None = None, *, include_special: bool = F
     """
     b = _aligned(a, b)
     groups, group = groups_of(a, by)
-    keys = document_keys(a.documents["id"])
-    blocks, folded = union_blocks((keys, False))
-    block = block_positions(keys, blocks, folded)
-    lead, chosen = (a.num_layers, len(groups), len(blocks)), a.num_experts_per_tok
+    blocks = Blocks.of(a.documents["id"])
+    block = blocks.of_document
+    lead, chosen = (a.num_layers, len(groups), blocks.number), a.num_experts_per_tok
     common = np.zeros((*lead, 2, chosen + 1), np.int64)
     load = np.zeros((2, *lead, a.num_experts), np.int64)
     differing = np.zeros((*lead[1:], 2), np.int64)
@@ -72,8 +71,7 @@ def pair(a: Trace, b: Trace, by: str | None = None, *, include_special: bool = F
         moved: Mask = np.any(other & active, axis=0)
         there: Mask = np.any(active, axis=0)
         _count(differing, g[there], k[there], moved[there].astype(np.intp))
-    layers = a.meta.moe_layers or tuple(range(a.num_layers))
-    return PairedStats(layers, groups, by, folded, common, load, differing)
+    return PairedStats(a.layers, groups, by, blocks.folded, common, load, differing)
 
 
 def _count(total: Integers, *index: NDArray[np.intp]) -> None:
@@ -91,7 +89,7 @@ def _both(a: Trace, b: Trace, include_special: bool) -> Iterator[tuple[NDArray[n
 
 def _aligned(a: Trace, b: Trace) -> Trace:
     """B with its documents in the order of A's."""
-    shapes = [(t.meta.moe_layers or tuple(range(t.num_layers)), t.num_experts, t.num_experts_per_tok) for t in (a, b)]
+    shapes = [(t.layers, t.num_experts, t.num_experts_per_tok) for t in (a, b)]
     if shapes[0] != shapes[1]:
         mine, theirs = (f"{len(layers)} layers × {e} experts, {k} per token" for layers, e, k in shapes)
         raise InputError(

@@ -14,17 +14,14 @@ from mixtral_probe.selection import select
 from mixtral_probe.stats import disk
 from mixtral_probe.stats.accumulate import accumulate, counted_rows
 from mixtral_probe.stats.affinity import Affinity, count_affinity
-from mixtral_probe.stats.blocks import block_positions, document_keys, union_blocks
+from mixtral_probe.stats.blocks import Blocks, block_positions, document_keys, union_blocks
 from mixtral_probe.stats.describe import describe
+from mixtral_probe.stats.groups import ALL, groups_of
 from mixtral_probe.stats.packed import Packed
 from mixtral_probe.stats.structure import Structure, count_structure
 from mixtral_probe.stats.sums import Sums, add_cells
 from mixtral_probe.trace import Trace
 
-ALL = "all"
-"""The group of every document."""
-UNLABELLED = "(none)"
-"""The group of documents that lack the label."""
 _NAMES = (
     *("layers", "layer_pairs", "num_experts", "num_experts_per_tok"),
     *("by", "include_special", "where", "groups", "folded"),
@@ -102,25 +99,24 @@ class RoutingStats(Shown):
         trace, counted = _meant(trace, include_special, where)
         # Where no token counts, every document has its block, so that the sums have a place: all are 0.
         present = np.unique(trace.tokens["document"].to_numpy()[counted if counted.any() else ...])
-        blocks, folded = union_blocks((keys[present], False))
+        blocks = Blocks.of_keys(keys[present])
         block = np.zeros(len(keys), np.intp)
-        block[present] = block_positions(keys[present], blocks, folded)
-        size = (len(groups), len(blocks))
+        block[present] = blocks.of_document
+        size = (len(groups), blocks.number)
         sums, histogram = accumulate(trace, group, block, size, include_special)
-        meta = trace.meta
-        layers = meta.moe_layers if meta.moe_layers is not None else tuple(range(meta.num_layers))
+        layers = trace.layers
         pairs = _layer_pairs(layers, layer_pairs)
         steps = np.array([[layers.index(layer) for layer in pair] for pair in pairs], np.intp).reshape(-1, 2).T
         return cls(
             layers=layers,
             layer_pairs=pairs,
-            num_experts=meta.num_experts,
-            num_experts_per_tok=meta.num_experts_per_tok,
+            num_experts=trace.num_experts,
+            num_experts_per_tok=trace.num_experts_per_tok,
             by=by,
             include_special=include_special,
             groups=groups,
-            block_keys=blocks,
-            folded=folded,
+            block_keys=blocks.keys,
+            folded=blocks.folded,
             sums=sums,
             histogram=histogram,
             structure=count_structure(trace, group, block, size, counted, steps),
@@ -232,21 +228,6 @@ class RoutingStats(Shown):
             histogram=arrays.pop("histogram", None),
             sums=Sums(**arrays),
         )
-
-
-def groups_of(trace: Trace, by: str | None) -> tuple[tuple[str, ...], NDArray[np.intp]]:
-    """The groups' names, ascending, and [documents] which of them each document belongs to."""
-    if by is None:
-        return (ALL,), np.zeros(len(trace.documents), np.intp)
-    if by not in trace.labels:
-        known = ", ".join(trace.labels) or "none"
-        raise InputError(f"by must be a label of the documents ({known}), but {by!r} came")
-    labels = trace.documents[by].astype(object)
-    names = labels.where(labels.notna(), UNLABELLED).map(str).to_numpy(dtype=object)
-    if ALL in names:
-        raise InputError(f'the label {by!r} has the value "all", which stands for every document: rename it')
-    groups = tuple(sorted(set(names)))
-    return groups, np.array([groups.index(name) for name in names], np.intp)
 
 
 def _layer_pairs(layers: tuple[int, ...], more: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mixtral_probe import metrics
 from mixtral_probe.errors import InputError
-from mixtral_probe.stats import ALL, PairedStats, pair
+from mixtral_probe.stats import ALL, PairedStats, pair, with_all
 from mixtral_probe.tables.frame import estimate, estimate_rows, tidy
 from mixtral_probe.trace import Trace
 
@@ -173,4 +173,4 @@ def _groups(paired: PairedStats) -> NDArray[np.object_]:
 
 def _with_all(paired: PairedStats, counts: Counts, axis: int) -> Counts:
     """The counts with the sum of the groups appended as a group of its own."""
-    return counts if paired.by is None else np.concatenate([counts, counts.sum(axis, keepdims=True)], axis=axis)
+    return with_all(counts, paired.by, axis)

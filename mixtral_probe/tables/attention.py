@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import ALL, block_positions, document_keys, union_blocks
+from mixtral_probe.stats import ALL, Blocks
 from mixtral_probe.tables.frame import VALUE_COLUMNS, estimate, estimate_rows, tidy, typed_frame
 from mixtral_probe.trace import Trace, windows_of
 
@@ -47,31 +47,23 @@ def attention_summary(trace: Trace) -> pd.DataFrame:
         empty = typed_frame(pd.DataFrame(columns=[*KEYS, *VALUE_COLUMNS]))
         empty.attrs["note"] = "not enough data: no attention was recorded"
         return empty
-    block, blocks, folded = document_blocks(trace)
-    layers = range(trace.num_layers) if trace.meta.moe_layers is None else trace.meta.moe_layers
+    blocks = Blocks.of(trace.documents["id"])
     even = _even_attention(trace)
     parts = []
     for index in trace.attention_layers:
         heads = list(trace.attention_heads(index))
-        tokens = np.bincount(block, sums["tokens"][index], blocks).astype(np.int64)  # [Bk]
+        tokens = np.bincount(blocks.of_document, sums["tokens"][index], blocks.number).astype(np.int64)  # [Bk]
         n = tokens.sum()
         for name, summary in SUMMARIES.items():
-            mass = np.zeros((blocks, len(heads)))  # [Bk, heads]
-            np.add.at(mass, block, sums[summary.sums][index][:, heads])
+            mass = np.zeros((blocks.number, len(heads)))  # [Bk, heads]
+            np.add.at(mass, blocks.of_document, sums[summary.sums][index][:, heads])
             value = metrics.ratio(mass.sum(0), n)
             deleted = metrics.ratio(mass.sum(0) - mass, (n - tokens)[:, None])
-            found = estimate(value, deleted, tokens, folded, (0, summary.high))
+            found = estimate(value, deleted, tokens, blocks.folded, (0, summary.high))
             null = metrics.ratio(even[summary.sums] @ sums["tokens"][index], n)
-            keys = {"layer": layers[index], "group": ALL, "head": np.array(heads)}
+            keys = {"layer": trace.layers[index], "group": ALL, "head": np.array(heads)}
             parts.append(estimate_rows(keys, name, found, null, n, f"one layer; all tokens; {summary.scope}"))
     return tidy(parts, KEYS)
-
-
-def document_blocks(trace: Trace) -> tuple[NDArray[np.intp], int, bool]:
-    """[documents] each document's block, how many there are, and whether a block may hold several documents."""
-    keys = document_keys(trace.documents["id"])
-    blocks, folded = union_blocks((keys, False))
-    return block_positions(keys, blocks, folded), len(blocks), folded
 
 
 def _even_attention(trace: Trace) -> dict[str, Floats]:

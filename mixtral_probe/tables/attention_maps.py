@@ -76,10 +76,11 @@ def attention_rollout(
         InputError: maps of a layer are missing, or the window or query is not there.
     """
     window = Window.of(trace, document, chunk)
-    numbers = layer_numbers(trace)
+    numbers = trace.layers
     last = numbers[-1] if layer is None else layer
     index = window.index(last)
-    if trace.attention_layers[: index + 1] != tuple(range(index + 1)) or numbers[: index + 1] != [*range(index + 1)]:
+    every = tuple(range(index + 1))
+    if trace.attention_layers[: index + 1] != every or numbers[: index + 1] != every:
         held = ", ".join(str(numbers[at]) for at in trace.attention_layers) or "none"
         raise InputError(
             f"a rollout to layer {last} needs the attention of every layer up to it, but the trace holds layers {held}"
@@ -120,11 +121,6 @@ def attended_experts(
     return _rows(found, _EXPERT_KEYS, "attended_share", value, even, n, scope)
 
 
-def layer_numbers(trace: Trace) -> list[int]:
-    """[L] the model's own number of each layer of a trace."""
-    return list(range(trace.num_layers) if trace.meta.moe_layers is None else trace.meta.moe_layers)
-
-
 @dataclass(frozen=True)
 class Window:
     """One window of one document, as its attention sees it."""
@@ -146,7 +142,7 @@ class Window:
 
     def index(self, layer: int) -> int:
         """Where a layer stands in the trace's arrays."""
-        numbers = layer_numbers(self.trace)
+        numbers = self.trace.layers
         if layer not in numbers:
             raise InputError(f"layer {layer} was asked for, but the trace holds layers {', '.join(map(str, numbers))}")
         return numbers.index(layer)

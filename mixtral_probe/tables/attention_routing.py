@@ -9,10 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import ALL, POSITION_BUCKETS, counted_rows
+from mixtral_probe.stats import ALL, POSITION_BUCKETS, Blocks, counted_rows
 from mixtral_probe.stats.structure import position_buckets
-from mixtral_probe.tables.attention import document_blocks
-from mixtral_probe.tables.attention_maps import layer_numbers
 from mixtral_probe.tables.frame import VALUE_COLUMNS, Estimate, estimate, estimate_rows, tidy, typed_frame
 from mixtral_probe.trace import Trace, windows_of
 
@@ -46,18 +44,17 @@ def attention_routing(trace: Trace) -> pd.DataFrame:
         empty = typed_frame(pd.DataFrame(columns=[*KEYS, *VALUE_COLUMNS]))
         empty.attrs["note"] = "not enough data: no maps of the attention were recorded"
         return empty
-    block, blocks, folded = document_blocks(trace)
-    numbers = layer_numbers(trace)
+    blocks = Blocks.of(trace.documents["id"])
     parts = []
     for index in trace.attention_layers:
-        sums = _sums(trace, index, block, blocks)
+        sums = _sums(trace, index, blocks.of_document, blocks.number)
         keys = {
-            "layer": numbers[index],
+            "layer": trace.layers[index],
             "group": ALL,
             "head": np.array(trace.attention_heads(index))[:, None],
             "expert": np.arange(trace.num_experts),
         }
-        parts += list(_of_layer(sums, keys, folded))
+        parts += list(_of_layer(sums, keys, blocks.folded))
     return tidy(parts, KEYS)
 
 

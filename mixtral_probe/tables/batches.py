@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import chdtrc
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import RoutingStats, Sums
+from mixtral_probe.stats import RoutingStats, Sums, with_all
 from mixtral_probe.tables.frame import View, estimate, estimate_rows, measure, missing_rows, rows, tidy
 from mixtral_probe.tables.load import NO_GATES, NO_LOGITS
 from mixtral_probe.tables.loss_parts import LossParts
@@ -118,10 +118,7 @@ def _chi_squared(view: View) -> pd.DataFrame:
 
 def _batches(view: View) -> Sums:
     """[L, G, Bk, ...] the sums of each batch, with the group "all" last where there are others."""
-    sums = view.stats.sums
-    if view.stats.by is None:
-        return sums
-    return sums.map(lambda array: np.concatenate([array, array.sum(1, keepdims=True)], axis=1))
+    return view.stats.sums.map(lambda array: with_all(array, view.stats.by))
 
 
 def _by_batch(

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.metrics import jackknife_interval
-from mixtral_probe.stats import ALL, block_positions, document_keys, union_blocks
+from mixtral_probe.stats import ALL, Blocks
 from mixtral_probe.tables.frame import Estimate, estimate_rows
 from mixtral_probe.trace import Result
 
@@ -49,10 +49,9 @@ class ByDocument:
             raise InputError(f"documents must have the label {by!r}, but theirs are {', '.join(labels) or 'none'}")
         values = np.array(labels.get(by, [""] * len(ids)), dtype=object)
         names = sorted(set(values)) if by in labels else []
-        keys = document_keys(ids)
-        blocks, folded = union_blocks((keys, False))
+        blocks = Blocks.of(ids)
         members = np.array([*(values == name for name in names), np.ones(len(ids), bool)])
-        return cls((*names, ALL), members, block_positions(keys, blocks, folded), len(blocks), folded)
+        return cls((*names, ALL), members, blocks.of_document, blocks.number, blocks.folded)
 
     def sums(self, values: ArrayLike) -> Floats:
         """[L, G, Bk, ...] of the values [L, documents, ...]."""

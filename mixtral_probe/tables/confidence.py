@@ -5,7 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import CONFIDENCE, NUM_BINS, RoutingStats, Sums, confidence_edges
+from mixtral_probe.stats import CONFIDENCE, NUM_BINS, RoutingStats, Sums, confidence_edges, with_all
 from mixtral_probe.tables.frame import View, estimate_rows, measure, missing_rows, rows, tidy
 from mixtral_probe.tables.load import NO_LOGITS
 
@@ -85,9 +85,7 @@ def _quantiles(view: View, index: int, name: str, null: float, n: NDArray[np.int
 def _histograms(stats: RoutingStats) -> NDArray[np.int64]:
     """[L, G, Q, bins] with the group "all" last, as in `View`."""
     assert stats.histogram is not None
-    if stats.by is None:
-        return stats.histogram
-    return np.concatenate([stats.histogram, stats.histogram.sum(1, keepdims=True)], axis=1)
+    return with_all(stats.histogram, stats.by)
 
 
 def router_confidence_histogram(stats: RoutingStats) -> pd.DataFrame:

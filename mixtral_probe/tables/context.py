@@ -113,7 +113,7 @@ def _of_tokens(trace: Trace, told: _Told, keys: dict[str, Any], about: str) -> l
     """The rows of a variable in all layers, with intervals where each value has enough tokens."""
     blocks, orders, made, least = Blocks.of(trace, told.at), _orders(told), [], keys["min_count"]
     about += f"; types with at least {least} tokens" if least > 1 else f"; {_RARE}"
-    for row, layer in enumerate(trace.meta.moe_layers or range(trace.num_layers)):
+    for row, layer in enumerate(trace.layers):
         own, ids = keys | {"layer": layer}, np.asarray(trace.expert_ids[row])[told.at]
         if not (ids >= 0).any():
             why = f"no type has {least} tokens" if least > 1 else _NONE

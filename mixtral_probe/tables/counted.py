@@ -8,16 +8,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe.metrics import jackknife_interval
-from mixtral_probe.stats import RoutingStats
 from mixtral_probe.tables.frame import Estimate, estimate_rows
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
-
-
-def with_all(counts: NDArray[Any], stats: RoutingStats) -> NDArray[Any]:
-    """[L, G + 1, ...] with the group "all" last, as in `View`."""
-    return counts if stats.by is None else np.concatenate([counts, counts.sum(1, keepdims=True)], axis=1)
 
 
 class Counted(NamedTuple):

@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.metrics import softmax
-from mixtral_probe.tables.attention_maps import layer_numbers
 from mixtral_probe.tables.frame import integers
 from mixtral_probe.trace import Trace
 
@@ -32,7 +31,7 @@ def expert_choices(
     Raises:
         InputError: there is no such expert or layer, or not at least one is to be kept.
     """
-    layers = layer_numbers(trace)
+    layers = trace.layers
     if not 0 <= expert < trace.num_experts:
         raise InputError(
             f"expert {expert} was asked for, but there are {trace.num_experts} (0–{trace.num_experts - 1})"
@@ -69,7 +68,7 @@ def _table(
         keys
         | {"row": token - np.searchsorted(document, document[token])}
         | {name: pd.Series(own, dtype=object) for name, own in zip(("before", "token", "after"), texts, strict=True)}
-        | {"layer": np.array(layer_numbers(trace))[at], "rank": rank, "weight": weight}
+        | {"layer": np.array(trace.layers)[at], "rank": rank, "weight": weight}
         | {"probability": _probabilities(trace, expert, at, token), "n": n}
     )
     return integers(table)

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mixtral_probe.metrics import jackknife_interval
-from mixtral_probe.stats import ALL, RoutingStats, Sums
+from mixtral_probe.stats import ALL, RoutingStats, Sums, with_all
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Sums], Floats]
@@ -64,10 +64,8 @@ class View:
 
 
 def _with_all(stats: RoutingStats) -> RoutingStats:
-    def append(array: NDArray[Any]) -> NDArray[Any]:
-        return np.concatenate([array, array.sum(1, keepdims=True)], axis=1)
-
-    return replace(stats, groups=(*stats.groups, ALL), sums=stats.sums.map(append), histogram=None)
+    sums = stats.sums.map(lambda array: with_all(array, stats.by))
+    return replace(stats, groups=(*stats.groups, ALL), sums=sums, histogram=None)
 
 
 @dataclass(frozen=True)

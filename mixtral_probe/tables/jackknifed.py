@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mixtral_probe.stats import block_positions, document_keys, union_blocks
+from mixtral_probe import stats
 from mixtral_probe.tables.frame import Estimate, estimate
 from mixtral_probe.trace import Trace
 
@@ -28,10 +28,9 @@ class Blocks(NamedTuple):
     @classmethod
     def of(cls, trace: Trace, rows: Places) -> "Blocks":
         """The blocks of these rows of a trace."""
-        keys = document_keys(trace.documents["id"])
-        blocks, folded = union_blocks((keys, False))
+        blocks = stats.Blocks.of(trace.documents["id"])
         document = trace.tokens["document"].to_numpy()[rows]
-        return cls(block_positions(keys, blocks, folded)[document], len(blocks), folded)
+        return cls(blocks.of_document[document], blocks.number, blocks.folded)
 
     @classmethod
     def of_groups(cls, trace: Trace, rows: Places, group: Places) -> "Blocks":

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from mixtral_probe import metrics
 from mixtral_probe.errors import InputError
-from mixtral_probe.stats import ALL, block_positions, document_keys, union_blocks
+from mixtral_probe.stats import ALL, Blocks
 from mixtral_probe.tables.frame import VALUE_COLUMNS, estimate, estimate_rows, tidy
 from mixtral_probe.trace import Result
 
@@ -49,18 +49,17 @@ def logit_lens(result: Result) -> pd.DataFrame:
     """
     check_kind(result)
     counted = ~result["special"]
-    keys = document_keys(result.meta["documents"])
-    blocks, folded = union_blocks((keys, False))
-    block = block_positions(keys, blocks, folded)[result["document"]]
+    blocks = Blocks.of(result.meta["documents"])
+    block = blocks.of_document[result["document"]]
     parts = []
     for name, (array, high) in _ARRAYS.items():
         values = result[array].astype(np.float64)  # [L, T]
         kept = counted & ~np.isnan(values[0])
-        tokens = np.bincount(block[kept], minlength=len(blocks)).astype(np.int64)
-        mass = np.stack([np.bincount(block[kept], layer[kept], len(blocks)) for layer in values], axis=1)  # [Bk, L]
+        tokens = np.bincount(block[kept], minlength=blocks.number).astype(np.int64)
+        mass = np.stack([np.bincount(block[kept], layer[kept], blocks.number) for layer in values], axis=1)  # [Bk, L]
         value = metrics.ratio(mass.sum(0), tokens.sum())
         deleted = metrics.ratio(mass.sum(0) - mass, (tokens.sum() - tokens)[:, None])
-        found = estimate(value, deleted, tokens, folded, (0.0, high))
+        found = estimate(value, deleted, tokens, blocks.folded, (0.0, high))
         n = np.full(len(values), tokens.sum())
         scope = "one layer; special tokens out; final norm and unembedding applied to the layer's residual stream"
         own = {"layer": np.arange(len(values)), "group": ALL}

@@ -24,7 +24,7 @@ def routes(trace: Trace) -> pd.DataFrame:
     that of the token's whole choice, z_(K) - z_(K+1), the same for all its ranks; it is missing when logits were not
     recorded or no other expert could be chosen. The weight is missing when weights were not recorded.
     """
-    meta, layers = trace.meta, _layers(trace)
+    meta, layers = trace.meta, np.array(trace.layers)
     ids = np.asarray(trace.expert_ids).transpose(1, 0, 2)  # [T, L, K]
     keys = _token_keys(trace, np.arange(len(trace)), ids.shape[1:])
     table = pd.DataFrame(
@@ -71,7 +71,7 @@ def balance_loss_tokens(trace: Trace, *, include_special: bool = False) -> pd.Da
     value = value[counted]
     table = pd.DataFrame(
         _token_keys(trace, counted, value.shape[1:])
-        | {"layer": _flat(_layers(trace), value.shape), "metric": _constant("token_balance_loss", value.size)}
+        | {"layer": _flat(np.array(trace.layers), value.shape), "metric": _constant("token_balance_loss", value.size)}
         | {"value": value.ravel(), "low": np.nan, "high": np.nan, "null": 1.0, "n": _flat(tokens, value.shape)}
         | {"scope": _constant(scope, value.size)}
     )
@@ -91,12 +91,6 @@ def _token_losses(trace: Trace, include_special: bool) -> tuple[NDArray[np.float
             loss = metrics.token_balance_loss(f, softmax(part.logits)[0])  # [L, n]
             value[part.rows] = np.where(part.ids[..., 0] >= 0, loss, np.nan).T
     return value, total.tokens[:, 0]
-
-
-def _layers(trace: Trace) -> NDArray[np.int64]:
-    """[L] the model's own layer numbers."""
-    meta = trace.meta
-    return np.array(range(meta.num_layers) if meta.moe_layers is None else meta.moe_layers)
 
 
 def _token_keys(trace: Trace, rows: NDArray[np.intp], tail: tuple[int, ...]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.errors import InputError
 from mixtral_probe.metrics import eplb_placement, rank_imbalance, rank_load
-from mixtral_probe.stats import RoutingStats
+from mixtral_probe.stats import RoutingStats, with_all
 from mixtral_probe.tables.frame import View, estimate_rows, measure, missing_rows, rows, tidy
 from mixtral_probe.tables.load import NO_LOGITS
 from mixtral_probe.tables.loss_parts import LossParts
@@ -91,7 +91,7 @@ def _halves(stats: RoutingStats) -> Integers:
     """[2, L, G, E] the load of every other block; the group "all" last where there are others."""
     counts = stats.sums.counts  # [L, G, Bk, E]
     both = np.stack([counts[:, :, half::2].sum(2) for half in (0, 1)])
-    return both if stats.by is None else np.concatenate([both, both.sum(2, keepdims=True)], axis=2)
+    return with_all(both, stats.by, axis=2)
 
 
 def _crossed(halves: Integers, replicas: int, ranks: int) -> Floats:

@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 
 from mixtral_probe import metrics
 from mixtral_probe.errors import InputError
-from mixtral_probe.tables.attention_maps import layer_numbers
 from mixtral_probe.tables.frame import rows, tidy
 from mixtral_probe.trace import Trace
 
@@ -38,7 +37,7 @@ def route_overlap(trace: Trace, a: int, b: int) -> pd.DataFrame:
     sets = [(set(own[own >= 0].tolist()), set(other[other >= 0].tolist())) for own, other in _choices(trace, a, b)]
     found = np.array([_layer(own, other, trace.num_experts) for own, other in sets])  # [L, shared, null, Jaccard, null]
     whole = ~np.isnan(found[:, 0])
-    layer = np.array(layer_numbers(trace), dtype=object)
+    layer = np.array(trace.layers, dtype=object)
     parts = []
     for name, (value, null), how in zip(OVERLAP, (found.T[:2], found.T[2:]), ("sum", "mean"), strict=True):
         n, scope = np.where(whole, 2, 0), np.where(whole, _ONE, _ONE + "; not enough data: one went to no expert")

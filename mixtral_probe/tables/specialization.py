@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import ALL, TARGETS, RoutingStats, Sums
+from mixtral_probe.stats import ALL, TARGETS, RoutingStats, Sums, with_all
 from mixtral_probe.tables.frame import VALUE_COLUMNS, View, estimate, estimate_rows, measure, rows, tidy, typed_frame
 from mixtral_probe.tables.vocabulary import NO_IDS
 
@@ -86,9 +86,7 @@ def mutual_information(stats: RoutingStats) -> pd.DataFrame:
 
 
 def _of_position(view: View) -> list[pd.DataFrame]:
-    joint = view.stats.structure.positions
-    if view.stats.by is not None:
-        joint = np.concatenate([joint, joint.sum(1, keepdims=True)], axis=1)
+    joint = with_all(view.stats.structure.positions, view.stats.by)
     deleted = joint.sum(2, keepdims=True) - joint  # [L, G, Bk, P, E]
     return _with_intervals(view, "position", view.keys(), joint.sum(2), deleted, view.sizes)
 

@@ -8,8 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import MAX_LAG, RoutingStats
-from mixtral_probe.tables.counted import Counted, with_all
+from mixtral_probe.stats import MAX_LAG, RoutingStats, with_all
+from mixtral_probe.tables.counted import Counted
 from mixtral_probe.tables.frame import View, rows, tidy
 
 Floats = NDArray[np.float64]
@@ -37,11 +37,11 @@ def repetition(stats: RoutingStats) -> pd.DataFrame:
     Columns: layer, group, lag, metric, value, low, high, null, n, scope. n counts pairs of tokens.
     """
     view = View.of(stats)
-    repeats = with_all(stats.structure.repeats, stats)  # [L, G, Bk, lag, 2, K + 1]
-    pairs = with_all(stats.structure.pairs, stats).sum(2)
+    repeats = with_all(stats.structure.repeats, stats.by)  # [L, G, Bk, lag, 2, K + 1]
+    pairs = with_all(stats.structure.pairs, stats.by).sum(2)
     sizes = repeats.sum((-1, -2))  # [L, G, Bk, lag]
     sets = _sets(stats)
-    whole = None if sets is None else with_all(sets, stats).sum(2)
+    whole = None if sets is None else with_all(sets, stats.by).sum(2)
     nulls = metrics.independent_repetition(view.total.load, pairs, view.total.tokens, shuffled=False, sets=whole)
     shuffled, keys = _shuffled(stats), view.keys(lag=np.arange(1, MAX_LAG + 1))
     parts = []
@@ -77,7 +77,7 @@ def _shuffled(stats: RoutingStats) -> dict[str, Floats]:
     sums, structure = stats.sums, stats.structure
     chance = metrics.independent_repetition(sums.load, structure.pairs, sums.tokens, shuffled=True, sets=_sets(stats))
     own = structure.repeats.sum((-1, -2))
-    return {name: with_all(own * np.nan_to_num(rate)[..., None], stats) for name, rate in chance.items()}
+    return {name: with_all(own * np.nan_to_num(rate)[..., None], stats.by) for name, rate in chance.items()}
 
 
 def coactivation(stats: RoutingStats) -> pd.DataFrame:
@@ -87,8 +87,8 @@ def coactivation(stats: RoutingStats) -> pd.DataFrame:
     same loads and no preference among pairs (`metrics.expected_pairs`).
     """
     view, experts = View.of(stats), np.arange(stats.num_experts)
-    pairs = with_all(stats.structure.pairs, stats)
-    counts, tokens = with_all(stats.sums.counts, stats), with_all(stats.sums.tokens, stats)
+    pairs = with_all(stats.structure.pairs, stats.by)
+    counts, tokens = with_all(stats.sums.counts, stats.by), with_all(stats.sums.tokens, stats.by)
     about = f"one layer; {view.tokens_scope}; null: same loads, no preference among pairs; "
     keys = view.keys(expert=experts, other_expert=experts)
     parts = (part.rows(keys, tokens[..., None, None], stats.folded) for part in _of_pairs(pairs, counts, tokens, about))

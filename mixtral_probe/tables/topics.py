@@ -89,7 +89,7 @@ def domain_information(
         ("domain|token", least, _texts(trace, often, token[often], group), among),
     ]
     parts = []
-    for row, layer in enumerate(trace.meta.moe_layers or range(trace.num_layers)):
+    for row, layer in enumerate(trace.layers):
         for variable, count, texts, scope in plan:
             keys = {"layer": layer, "group": ALL, "variable": variable, "min_count": count}
             parts += _of_layer(trace, row, texts, keys, shuffles, scope)

@@ -7,8 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import RoutingStats
-from mixtral_probe.tables.counted import Counted, with_all
+from mixtral_probe.stats import RoutingStats, with_all
+from mixtral_probe.tables.counted import Counted
 from mixtral_probe.tables.frame import View, rows, tidy
 
 Floats = NDArray[np.float64]
@@ -43,8 +43,8 @@ def transitions(stats: RoutingStats) -> pd.DataFrame:
     keys = view.keys() | {"layer": here.reshape(-1, 1), "other_layer": there.reshape(-1, 1)}
     cells = view.keys(expert=experts, other_expert=experts)
     cells |= {name: keys[name].reshape(-1, 1, 1, 1) for name in ("layer", "other_layer")}
-    first = with_all(stats.structure.transitions, stats)  # [pairs, G, Bk, E, E]
-    every, chosen = with_all(stats.structure.transitions_all, stats), stats.num_experts_per_tok
+    first = with_all(stats.structure.transitions, stats.by)  # [pairs, G, Bk, E, E]
+    every, chosen = with_all(stats.structure.transitions_all, stats.by), stats.num_experts_per_tok
     tokens, parts = first.sum((-1, -2)), []
     for joint, ranks in [(first, 1)] + [(every, chosen)] * (chosen > 1):
         about = (

@@ -37,7 +37,7 @@ def unit_routes(trace: Trace, *, unit: str) -> pd.DataFrame:
     table = pd.DataFrame(
         {name: trace.tokens[name].to_numpy()[first] for name in _TOKEN_KEYS}
         | {"place": place, "token": pd.Series([texts[at] for at in place.tolist()], dtype=object)}
-        | {"layer": _layers(trace)[layer], "expert": expert, "metric": "unit_share", "value": value}
+        | {"layer": np.array(trace.layers)[layer], "expert": expert, "metric": "unit_share", "value": value}
         | {"low": np.nan, "high": np.nan, "null": 1 / trace.num_experts, "n": counted[layer, place], "scope": scope}
     )
     return integers(table)[[*_UNIT_KEYS, *VALUE_COLUMNS]]
@@ -90,11 +90,5 @@ def token_logits(trace: Trace, *, document: int = 0, chunk: int = 0, position: i
     row = int(found.argmax())
     logits = np.zeros((0, 0)) if trace.router_logits is None else np.asarray(trace.router_logits[:, row], np.float64)
     layer, expert = (axis.ravel() for axis in np.indices(logits.shape))
-    table = pd.DataFrame({"layer": _layers(trace)[layer], "expert": expert, "logit": logits.ravel()}).assign(**here)
-    return integers(table)[[*_TOKEN_KEYS, "layer", "expert", "logit"]]
-
-
-def _layers(trace: Trace) -> NDArray[np.int64]:
-    """[L] the model's own layer numbers."""
-    meta = trace.meta
-    return np.array(range(meta.num_layers) if meta.moe_layers is None else meta.moe_layers)
+    table = pd.DataFrame({"layer": np.array(trace.layers)[layer], "expert": expert, "logit": logits.ravel()})
+    return integers(table.assign(**here))[[*_TOKEN_KEYS, "layer", "expert", "logit"]]

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import block_positions, document_keys, union_blocks
+from mixtral_probe.stats import Blocks
 from mixtral_probe.tables.by_document import require_kind
 from mixtral_probe.tables.frame import estimate, estimate_rows, integers, rows, tidy
 from mixtral_probe.trace import Result
@@ -130,10 +130,9 @@ class _Side:
     def __init__(self, result: Result, run: int) -> None:
         self.result, self.run = result, run
         self.counted = ~np.asarray(result["special"], bool)
-        keys = document_keys(result.axis("document"))
-        blocks, self.folded = union_blocks((keys, False))
-        self.block = block_positions(keys, blocks, self.folded)[result["token_document"]]
-        self.blocks = len(blocks)
+        blocks = Blocks.of(result.axis("document"))
+        self.block = blocks.of_document[result["token_document"]]
+        self.blocks, self.folded = blocks.number, blocks.folded
         self.name, self.sentences = result.axis("run")[run], result.meta["sentences" if run == 1 else "placebo"]
         self.about = f"{self.name}: {' + '.join(sentence.replace('; ', ', ') for sentence in self.sentences)}"
 

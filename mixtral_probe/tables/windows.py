@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import ALL, block_positions, counted_rows, document_keys, groups_of, union_blocks
+from mixtral_probe.stats import ALL, Blocks, counted_rows, groups_of, with_all
 from mixtral_probe.tables.frame import estimate, estimate_rows
 from mixtral_probe.trace import Trace
 
@@ -26,8 +26,8 @@ class Windows:
     """[L] the model's own number of each layer."""
     groups: tuple[str, ...]
     """[G] the groups asked for, then "all" where there are any."""
-    grouped: bool
-    """Whether a label was asked for."""
+    by: str | None
+    """The label the groups come from."""
     rows: tuple[Places, ...]
     """[W] the rows of each window's tokens in the trace."""
     group: Places
@@ -53,19 +53,18 @@ class Windows:
         cut = counted[:most_tokens]
         document, chunk = (trace.tokens[name].to_numpy()[cut] for name in ("document", "chunk"))
         starts = np.flatnonzero((np.diff(document, prepend=-1) != 0) | (np.diff(chunk, prepend=-1) != 0))
-        keys = document_keys(trace.documents["id"])
-        blocks, folded = union_blocks((keys, False))
+        blocks = Blocks.of(trace.documents["id"])
         owner = document[starts]
         words = "all tokens" if include_special else "special tokens out"
         return cls(
-            layers=trace.meta.moe_layers or tuple(range(trace.num_layers)),
+            layers=trace.layers,
             groups=names if by is None else (*names, ALL),
-            grouped=by is not None,
+            by=by,
             rows=tuple(np.split(cut, starts[1:])) if len(cut) else (),
             group=group[owner],
-            block=block_positions(keys, blocks, folded)[owner],
-            size=(len(names), len(blocks)),
-            folded=folded,
+            block=blocks.of_document[owner],
+            size=(len(names), blocks.number),
+            folded=blocks.folded,
             tokens_scope=words if len(cut) == len(counted) else f"{words}; the first {len(cut):,} tokens",
         )
 
@@ -79,7 +78,7 @@ class Windows:
         total = np.zeros((values.shape[0], *self.size, *values.shape[2:]), values.dtype)
         cells: Any = (slice(None), self.group, self.block)
         np.add.at(total, cells, values)
-        return np.concatenate([total, total.sum(1, keepdims=True)], axis=1) if self.grouped else total
+        return with_all(total, self.by)
 
 
 def ratio_rows(

@@ -42,6 +42,11 @@ class TraceMeta(BaseModel):
     created: str = ""
     """UTC time, ISO 8601; empty when not said."""
 
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """[L] the model's own number of each traced layer."""
+        return tuple(range(self.num_layers)) if self.moe_layers is None else self.moe_layers
+
     @field_validator("model", "tokenizer", "corpus", "software", "instruments")
     @classmethod
     def _as_json(cls, value: Any) -> Any:

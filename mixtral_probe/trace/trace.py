@@ -130,6 +130,11 @@ class Trace(Shown):
         return self.meta.num_layers
 
     @property
+    def layers(self) -> tuple[int, ...]:
+        """[L] the model's own number of each traced layer."""
+        return self.meta.layers
+
+    @property
     def num_experts(self) -> int:
         """E."""
         return self.meta.num_experts
