@@ -3,15 +3,15 @@
 import sys
 from pathlib import Path
 
-sys.path[:0] = [folder for folder in [str(Path(__file__).resolve().parent)] if folder not in sys.path]
+# Streamlit puts this folder on the path. Its parent is put there instead, and first, so that every module of the
+# dashboard has one name, `app.…`, and is loaded once, whichever other package may be called `app`.
+_APP = Path(__file__).resolve().parent
+sys.path[:] = [str(_APP.parent), *(entry for entry in sys.path if Path(entry).resolve() not in (_APP, _APP.parent))]
 
-import address  # noqa: E402
-import charts  # noqa: E402
-import controls  # noqa: E402
-import page_list  # noqa: E402
-import settings  # noqa: E402
 import streamlit as st  # noqa: E402
 
+from app.state import address, controls, page_list, settings  # noqa: E402
+from app.widgets import charts  # noqa: E402
 from mixtral_probe import InputError  # noqa: E402
 
 # A file, because icons by name and emoji are fetched from elsewhere.

@@ -110,8 +110,7 @@ def public(body):
 
 @pytest.mark.parametrize("file", sorted(APP.rglob("*.py")), ids=lambda file: file.relative_to(ROOT).as_posix())
 def test_the_dashboard_knows_no_formulas(file):
-    own = {page.stem for page in APP.rglob("*.py")} | {"app_pages"}
-    allowed = sys.stdlib_module_names | own | {"mixtral_probe", "streamlit", "pandas", "numpy", "plotly"}
+    allowed = sys.stdlib_module_names | {"app", "mixtral_probe", "streamlit", "pandas", "numpy", "plotly"}
     imported = {name.split(".")[0] for name in imports(file)}
     assert imported <= allowed, f"{sorted(imported - allowed)} cannot be imported by the dashboard"
     assert not any(name.startswith("mixtral_probe.metrics") for name in imports(file))

@@ -1,45 +1,45 @@
 """Balance loss: its variants, what each expert and token adds to it, and what pooling hides."""
 
-import charts
-import controls
-import documents
-import losses
 import streamlit as st
-import swatches
-import token_strip
-import words
 
+from app.sections import balance_loss
+from app.state import controls
+from app.widgets import charts, choices, documents, frames, legends, texts, token_strip, values
 from mixtral_probe import figures, strip
 
 chosen = controls.chosen()
 loss, parts = chosen.table("balance_loss"), chosen.table("balance_loss_breakdown")
-words.title(
+texts.title(
     "Balance loss",
     "The load-balancing loss in each of its forms, with its balanced value, and the exact parts it is made of.",
 )
-words.numbers(
-    losses.over_layers(loss, chosen.group),
+values.cards(
+    balance_loss.over_layers(loss, chosen.group),
     ("load_balancing_loss_pooled", "load_balancing_loss_mean", "router_z_loss"),
     scope=True,
 )
-words.numbers(
-    words.rows(loss, layer=chosen.layer, group=chosen.group),
+values.cards(
+    frames.rows(loss, layer=chosen.layer, group=chosen.group),
     ("load_balancing_loss", "load_balancing_loss_pooled_part", "router_z_loss"),
     suffix=f", layer {chosen.layer}",
     scope=True,
 )
 charts.show(chosen.figure("balance_loss", group=chosen.group), loss, "loss", "balance_loss")
-losses.other_forms(chosen)
+balance_loss.other_forms(chosen)
 
-metric = words.one_of(
-    "Part", losses.parts_offered(parts, chosen.group), "part", default="excess", named=losses.PARTS.__getitem__
+metric = choices.one_of(
+    "Part",
+    balance_loss.parts_offered(parts, chosen.group),
+    "part",
+    default="excess",
+    named=balance_loss.PARTS.__getitem__,
 )
-st.caption(losses.MEANING[metric])
+st.caption(balance_loss.MEANING[metric])
 left, right = st.columns([1, 1], gap="large")
 with left:
     cell = charts.navigator(
         chosen.figure("balance_loss_breakdown", metric=metric, group=chosen.group),
-        words.rows(parts, metric=metric, group=chosen.group),
+        frames.rows(parts, metric=metric, group=chosen.group),
         "loss_parts",
         f"balance_loss_{metric}",
     )
@@ -47,9 +47,9 @@ with left:
         controls.wish(layer=int(cell[0]))
         st.rerun()
 with right:
-    losses.hidden_by_pooling(loss, parts, chosen.group)
+    balance_loss.hidden_by_pooling(loss, parts, chosen.group)
 by_domain = chosen.stats.by is not None and metric != "pooling_gap_groups"
-if by_domain and words.switch("The same for every domain", "loss_by_domain"):
+if by_domain and choices.switch("The same for every domain", "loss_by_domain"):
     by_group = parts[((parts["metric"] == metric) & parts["layer"].notna()).to_numpy(dtype=bool)]
     charts.show(
         figures.balance_loss_breakdown(by_group, metric=metric, group=None),
@@ -60,14 +60,14 @@ if by_domain and words.switch("The same for every domain", "loss_by_domain"):
 
 st.header("Token by token", anchor=False)
 shown = documents.choose(chosen)
-table, counted = losses.of_document(chosen, shown)
+table, counted = balance_loss.of_document(chosen, shown)
 if table.empty:
     st.info(table.attrs.get("note", "No token of this document was counted."))
     st.stop()
 tokens, (low, high) = strip.by_loss(shown.trace, table, shown.window, layer=chosen.layer, dark=charts.dark())
-swatches.scale(low, high, "the token's part of the loss; 1 on average at balance", charts.dark())
+legends.scale(low, high, "the token's part of the loss; 1 on average at balance", charts.dark())
 with st.container(border=True):
     token_strip.show(tokens, "loss_strip", f"Text of document {shown.number} coloured by balance loss")
 st.caption(f"{shown.scope} · layer {chosen.layer} · {counted}")
-at_layer = words.rows(shown.window.rows_of(table, shown.trace).drop(columns="row"), layer=chosen.layer)
+at_layer = frames.rows(shown.window.rows_of(table, shown.trace).drop(columns="row"), layer=chosen.layer)
 charts.table_and_csv(shown.with_number(at_layer), "loss_tokens", f"balance_loss_tokens_document_{shown.number}")

@@ -1,15 +1,14 @@
 """Compare: two traces of the same texts, which experts gained and lost, and how routing settled over training."""
 
-import charts
-import comparisons
-import controls
 import streamlit as st
-import words
 
+from app.sections import comparisons
+from app.state import controls
+from app.widgets import charts, frames, texts, values
 from mixtral_probe import InputError, figures
 
 chosen = controls.chosen()
-words.title(
+texts.title(
     "Compare",
     "Two traces of the same texts, token by token: the trace chosen on the left (B) less the one pinned here (A).",
 )
@@ -24,12 +23,12 @@ else:
     else:
         group = chosen.group if chosen.group in set(table["group"]) else controls.ALL
         whole = table[table["layer"].isna().to_numpy(dtype=bool)]
-        words.numbers(words.rows(whole, group=group), ("any_layer_differs", "set_overlap", "first_agreement"))
-        of_group = words.rows(table, group=group)
+        values.cards(frames.rows(whole, group=group), ("any_layer_differs", "set_overlap", "first_agreement"))
+        of_group = frames.rows(table, group=group)
         charts.show(figures.agreement(table, group=group), of_group, "agreement", "agreement")
         charts.show(
             figures.agreement_experts(table, group=group),
-            words.rows(of_group, metric="share_change"),
+            frames.rows(of_group, metric="share_change"),
             "gained",
             "share_change",
         )

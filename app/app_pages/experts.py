@@ -1,15 +1,12 @@
 """Experts: a card for each, with how much it is used, for which tokens, with whom, and what it does to them."""
 
-import address
-import charts
-import controls
-import expert_runs
-import running
 import streamlit as st
-import words
-from jobs import Job
-from specialization_sections import tokens_of
 
+from app.jobs import expert_measurements
+from app.jobs.queue import Job
+from app.sections.specialization import tokens_of
+from app.state import address, controls
+from app.widgets import charts, choices, frames, job_list, texts, values
 from mixtral_probe import InputError, figures
 from mixtral_probe.figures.words import words_of
 from mixtral_probe.tables import TABLES
@@ -19,26 +16,26 @@ _ALIKE = ("linear_cka", "output_cosine", "aligned_cosine")
 
 chosen = controls.chosen()
 layer, group = chosen.layer, chosen.group
-words.title("Experts", "One expert at a time: its load, its tokens, its partners, and what it does to its tokens.")
+texts.title("Experts", "One expert at a time: its load, its tokens, its partners, and what it does to its tokens.")
 experts = list(range(chosen.stats.num_experts))
 address.keep("expert", experts)
 expert = st.selectbox("Expert", experts, key="expert", width=160)
 
 
 def _load() -> None:
-    own = words.rows(chosen.table("expert_load"), layer=layer, group=group, expert=expert)
-    words.numbers(own, [metric for metric in TABLES["expert_load"].metrics if metric in set(own["metric"])])
+    own = frames.rows(chosen.table("expert_load"), layer=layer, group=group, expert=expert)
+    values.cards(own, [metric for metric in TABLES["expert_load"].metrics if metric in set(own["metric"])])
 
 
 def _partners() -> None:
     st.subheader("Chosen together with", anchor=False)
-    metric = words.metric_choice("coactivation", key="pair_metric")
-    own = words.rows(chosen.table("coactivation"), layer=layer, group=group, expert=expert, metric=metric)
+    metric = choices.table_metric("coactivation", key="pair_metric")
+    own = frames.rows(chosen.table("coactivation"), layer=layer, group=group, expert=expert, metric=metric)
     own = own.sort_values("value", ascending=False)
     st.caption(f"{words_of(metric).name[:1].upper()}{words_of(metric).name[1:]}, the largest first")
     with st.container(horizontal=True, gap="small"):
         for _, row in own.head(_PARTNERS).iterrows():
-            words.number(row, metric, f"expert {row['other_expert']}")
+            values.card(row, metric, f"expert {row['other_expert']}")
     charts.table_and_csv(own, "partners", f"coactivation_layer_{layer}_expert_{expert}")
 
 
@@ -49,27 +46,27 @@ def _measure() -> None:
     )
     if st.button("Measure the experts", key="experts_measure", icon=":material/science:"):
         try:
-            expert_runs.measure()
+            expert_measurements.measure()
         except InputError as error:
             st.error(str(error))
-    running.watch(expert_runs.KIND, "Not measured yet.", _done)
+    job_list.watch(expert_measurements.KIND, "Not measured yet.", _done)
 
 
 def _done(job: Job) -> None:
     st.caption(":material/check_circle: Finished; shown below")
 
 
-def _found(found: expert_runs.Found) -> None:
-    own = words.rows(found.saliency, layer=layer, group="all", expert=expert)
-    words.numbers(own, ("activation_norm", "reap", "largest_output"))
+def _found(found: expert_measurements.Found) -> None:
+    own = frames.rows(found.saliency, layer=layer, group="all", expert=expert)
+    values.cards(own, ("activation_norm", "reap", "largest_output"))
     st.subheader("Tokens it promotes", anchor=False)
-    promoted = words.rows(found.promoted, layer=layer, expert=expert)
+    promoted = frames.rows(found.promoted, layer=layer, expert=expert)
     charts.table_and_csv(promoted, "promoted", f"promoted_tokens_layer_{layer}_expert_{expert}", opened=True)
     st.subheader("Where it adds most", anchor=False)
-    contexts = words.rows(found.contexts, layer=layer, expert=expert)
+    contexts = frames.rows(found.contexts, layer=layer, expert=expert)
     charts.table_and_csv(contexts, "contexts", f"expert_contexts_layer_{layer}_expert_{expert}", opened=True)
-    metric = words.choice("Likeness", _ALIKE, "alike")
-    alike = words.rows(found.similarity, layer=layer, expert=expert, metric=metric)
+    metric = choices.metric("Likeness", _ALIKE, "alike")
+    alike = frames.rows(found.similarity, layer=layer, expert=expert, metric=metric)
     figure = figures.expert_similarity(found.similarity, metric=metric, layer=layer)
     charts.show(figure, alike, "alike_map", f"expert_similarity_layer_{layer}_expert_{expert}")
 
@@ -78,7 +75,7 @@ _load()
 _partners()
 tokens_of(chosen, expert)
 _measure()
-for newest in expert_runs.finished()[:1]:
+for newest in expert_measurements.finished()[:1]:
     if newest.fits(chosen.trace):
         _found(newest)
     else:

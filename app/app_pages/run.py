@@ -2,23 +2,17 @@
 
 from pathlib import Path
 
-import address
-import captures
-import controls
-import exporting
-import models
-import roots
-import running
-import settings
-import sources
 import streamlit as st
-import words
-from jobs import Job
 
+from app.jobs import captures, models, registry
+from app.jobs.queue import Job
+from app.sections import export
+from app.state import address, controls, roots, settings, sources
+from app.widgets import job_list, texts
 from mixtral_probe import InputError
 from mixtral_probe.corpus import Document, read_corpus
 
-words.title(
+texts.title(
     "Run",
     "Send texts through a model and record what its routers do. What you run is yours alone unless you publish it, and "
     "is gone when this page is closed or loaded anew.",
@@ -117,8 +111,8 @@ def _offer(request: captures.Request) -> None:
         with st.spinner("Estimating; the first time the model is loaded …"):
             found = captures.estimate(request)
         st.info(
-            f"{found.tokens:,} tokens · {running.seconds(found.seconds)} · "
-            f"{running.size(found.memory_bytes)} of memory · {running.size(found.disk_bytes)} of disk"
+            f"{found.tokens:,} tokens · {job_list.seconds(found.seconds)} · "
+            f"{job_list.size(found.memory_bytes)} of memory · {job_list.size(found.disk_bytes)} of disk"
         )
         if started:
             captures.start(request)
@@ -146,7 +140,7 @@ def _finished(job: Job) -> None:
 
 
 def _publish(job_id: str) -> None:
-    captures.registry().publish(captures.session(), job_id, bool(st.session_state[f"publish_{job_id}"]))
+    registry.registry().publish(registry.session(), job_id, bool(st.session_state[f"publish_{job_id}"]))
 
 
 FROM = {"A text": _typed, "Bundled documents": _bundled, "Files": _uploaded}
@@ -157,12 +151,12 @@ with left:
         _offer(request)
 with right:
     st.subheader("Your captures", anchor=False)
-    running.watch(
+    job_list.watch(
         captures.KIND, "None yet. Choose what to run, then press Capture.", on_done=_finished, on_new=_remember
     )
 st.divider()
 left, right = st.columns([1, 1], gap="large")
 with left:
-    exporting.open_by_path()
+    export.open_by_path()
 with right:
-    exporting.export()
+    export.export()

@@ -1,17 +1,14 @@
 """Timing: where the time and the memory of the forward pass go."""
 
-import charts
-import controls
-import running
-import settings
 import streamlit as st
-import timings
-import words
-from jobs import Job
 
+from app.jobs import timings
+from app.jobs.queue import Job
+from app.state import controls, settings
+from app.widgets import charts, choices, job_list, texts, values
 from mixtral_probe import InputError, figures
 
-words.title(
+texts.title(
     "Timing",
     "Where the time and the memory of the forward pass go, by part, layer and expert, and what measuring itself costs.",
 )
@@ -44,7 +41,7 @@ with left:
     _ask()
 with right:
     st.subheader("Your measurements", anchor=False)
-    running.watch(timings.KIND, "None yet. Press Measure; the embedded model is timed on this machine.", _done)
+    job_list.watch(timings.KIND, "None yet. Press Measure; the embedded model is timed on this machine.", _done)
 
 held = timings.finished()
 if not held:
@@ -60,9 +57,9 @@ shown = held[
 ]
 table = timings.table(shown)
 whole = table[(table["layer"].isna() & table["site"].isna() & (table["part"] == "whole")).to_numpy(dtype=bool)]
-words.numbers(whole, ("milliseconds", "tokens_per_second", "instrument_cost", "peak_bytes"))
+values.cards(whole, ("milliseconds", "tokens_per_second", "instrument_cost", "peak_bytes"))
 
-metric = words.choice("Bars", STACKED, "timing_metric")
+metric = choices.metric("Bars", STACKED, "timing_metric")
 charts.show(figures.timing(table, metric=metric), table, "timing", "timing")
 with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
     st.download_button(
@@ -77,6 +74,6 @@ with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
     )
     st.caption("Open it in chrome://tracing or in Perfetto.")
 
-of_expert = words.choice("Map", OF_EXPERTS, "timing_experts_metric")
+of_expert = choices.metric("Map", OF_EXPERTS, "timing_experts_metric")
 experts = table[((table["metric"] == of_expert) & table["expert"].notna()).to_numpy(dtype=bool)]
 charts.show(figures.timing_experts(table, metric=of_expert), experts, "timing_experts", f"timing_experts_{of_expert}")

@@ -1,22 +1,16 @@
 """Token routing: a document's text coloured by the experts its tokens were sent to, and the way of one token."""
 
-import charts
-import controls
-import documents
-import found_tokens
 import pandas as pd
-import sources
 import streamlit as st
-import swatches
-import token_routes
-import token_strip
-import words
 
+from app.sections import expert_search, token_routes
+from app.state import controls, sources
+from app.widgets import charts, choices, documents, frames, legends, texts, token_strip
 from mixtral_probe import strip
 from mixtral_probe.trace import UNITS
 
 chosen = controls.chosen()
-words.title(
+texts.title(
     "Token routing",
     "Which expert every token of a text was sent to, in one layer; the stronger the colour, the larger its weight.",
 )
@@ -26,9 +20,9 @@ counted = sources.document_table(chosen.source, "routes", shown.number, chosen.w
 ranks = sources.document_table(chosen.source, "load_by_rank", shown.number, chosen.where)
 
 names = ["first choice", "second choice", *(f"choice {rank + 1}" for rank in range(2, 64))]
-rank = words.one_of("Colour by", range(chosen.stats.num_experts_per_tok), "rank", named=names.__getitem__)
+rank = choices.one_of("Colour by", range(chosen.stats.num_experts_per_tok), "rank", named=names.__getitem__)
 with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-    unit = words.one_of("Granularity", UNITS, "unit")
+    unit = choices.one_of("Granularity", UNITS, "unit")
     beside = documents.beside_layer(chosen)
 whole, units = routes, None
 if unit != UNITS[0]:
@@ -38,14 +32,14 @@ picked, pinned = documents.picked(shown), token_routes.pinned_token(chosen)
 
 def _coloured(layer: int, key: str) -> None:
     """The legend and the text of one layer."""
-    in_document = words.rows(ranks, layer=layer, rank=rank, group="all")
-    in_group = words.rows(chosen.table("load_by_rank"), layer=layer, rank=rank, group=chosen.group)
-    swatches.experts(in_document, in_group, chosen.group)
+    in_document = frames.rows(ranks, layer=layer, rank=rank, group="all")
+    in_group = frames.rows(chosen.table("load_by_rank"), layer=layer, rank=rank, group=chosen.group)
+    legends.experts(in_document, in_group, chosen.group)
     if units is None:
         row = chosen.stats.layers.index(layer)
         tokens = strip.by_expert(shown.trace, whole, shown.window, layer=layer, row=row, rank=rank)
         if chosen.where is not None:
-            kept = shown.window.rows_of(words.rows(counted, layer=layer), shown.trace)["row"]
+            kept = shown.window.rows_of(frames.rows(counted, layer=layer), shown.trace)["row"]
             tokens = strip.dimmed(tokens, set(kept.tolist()))
         coloured = names[rank]
     else:
@@ -77,15 +71,15 @@ row = picked if picked is not None else next((row for row in rows if not special
 if row is not None:
     token_routes.section(chosen, shown, row)
 
-found_tokens.section(chosen, shown, row)
+expert_search.section(chosen, shown, row)
 
 what = "tokens" if units is None else f"{unit}s"
 st.subheader(f"Routes of these {what}", anchor=False)
 if chosen.where is not None:
     st.caption("Only what **Where** selects.")
-every = words.switch("All layers", "routes_all_layers")
+every = choices.switch("All layers", "routes_all_layers")
 table: pd.DataFrame = shown.window.rows_of(counted if units is None else units, shown.trace).drop(columns="row")
 if not every:
-    table = words.rows(table, layer=chosen.layer)
+    table = frames.rows(table, layer=chosen.layer)
 name = "routes" if units is None else f"routes_by_{unit}"
 charts.table_and_csv(shown.with_number(table), "routes", f"{name}_document_{shown.number}", opened=True)

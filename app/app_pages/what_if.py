@@ -1,18 +1,15 @@
 """What-if: what changes when the router is edited, beside a placebo of the same size."""
 
-import address
-import charts
-import controls
-import edit_fields
-import models
 import streamlit as st
-import what_ifs
-import words
 
+from app.jobs import models, what_ifs
+from app.sections import edit_fields
+from app.state import address, controls
+from app.widgets import charts, frames, texts, values
 from mixtral_probe import InputError, figures, tables
 from mixtral_probe.experiments import WhatIf
 
-words.title(
+texts.title(
     "What-if",
     "A text run by the embedded model without and with a change, and with a placebo: the same done to as many "
     "assignments drawn at random. What the placebo does too is no effect of this expert.",
@@ -96,7 +93,7 @@ def _show(text: str, typed: list[str], key: str) -> None:
     for sentence in found.meta["sentences"]:
         st.text(sentence[:1].upper() + sentence[1:])
     table = found.table()
-    words.numbers(words.rows(found.overall(), run="edited"), METRICS)
+    values.cards(frames.rows(found.overall(), run="edited"), METRICS)
     by_token = tables.what_if_tokens(found)
     charts.show(figures.what_if_tokens(by_token), by_token, f"{key}_tokens", "what_if_tokens")
     following = tables.what_if_next_tokens(found)
@@ -107,7 +104,10 @@ def _show(text: str, typed: list[str], key: str) -> None:
     first: int = layers[0] if touched == "all" else touched[0]
     layer = int(st.select_slider("Use of the experts of layer", layers, value=first, key=f"{key}_layer"))
     charts.show(
-        figures.what_if_experts(table, layer=layer), words.rows(table, layer=layer), f"{key}_experts", "what_if_experts"
+        figures.what_if_experts(table, layer=layer),
+        frames.rows(table, layer=layer),
+        f"{key}_experts",
+        "what_if_experts",
     )
     _continuation(text, typed, key)
 

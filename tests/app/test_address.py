@@ -3,7 +3,7 @@
 import pytest
 
 from mixtral_probe import Selection
-from tests.support.app_traces import clean, on_path, opened, routed_trace
+from tests.support.app_traces import clean, opened, routed_trace
 
 PAGES = ["expert_load", "token_routing", "balance_loss", "specialization", "experts"]
 LINKS = [
@@ -37,7 +37,6 @@ def trace_path(tmp_path_factory):
 def _nothing_cached():
     import streamlit as st
 
-    on_path()
     yield
     st.cache_resource.clear()
 

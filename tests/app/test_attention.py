@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from app.jobs import models
 from mixtral_probe import Trace, tables
-from tests.support.app_traces import clean, on_path, opened, routed_trace, texts
+from tests.support.app_traces import clean, opened, routed_trace, texts
 from tests.support.attention_traces import SINK, attentive_trace
 from tests.support.routing import pick
 
@@ -25,7 +26,6 @@ def summaries(tmp_path_factory):
 def _nothing_cached():
     import streamlit as st
 
-    on_path()
     yield
     st.cache_resource.clear()
 
@@ -134,7 +134,7 @@ def test_heads_side_by_side_are_the_heads_maps(monkeypatch, whole):
 def test_without_maps_the_page_offers_to_compute_them_and_says_why_it_cannot(monkeypatch, summaries):
     test = page(monkeypatch, summaries)
     assert "keeps summaries of its attention heads" in texts(test)
-    monkeypatch.setattr(__import__("captures"), "probe", lambda: SimpleNamespace(retrace=refuse), raising=True)
+    monkeypatch.setattr(models, "embedded", lambda: SimpleNamespace(retrace=refuse))
     clean(test.button(key="attention_compute").click().run())
     assert test.warning[0].value == "made with other weights"
 
@@ -149,8 +149,8 @@ def test_attention_computed_now_is_that_of_the_run(monkeypatch, summaries):
     again = attentive_trace(documents=1)
     asked = {}
     monkeypatch.setattr(
-        __import__("captures"),
-        "probe",
+        models,
+        "embedded",
         lambda: SimpleNamespace(retrace=lambda trace, **how: asked.update(how) or again),
     )
     test = page(monkeypatch, summaries, layer="1", head="2")

@@ -6,7 +6,7 @@ from mixtral_probe import Selection, Trace, tables
 from mixtral_probe.selection import Numbers, unboxed
 from mixtral_probe.stats import RoutingStats
 from tests.app.test_pages import row, shown
-from tests.support.app_traces import clean, on_path, opened, routed_trace
+from tests.support.app_traces import clean, opened, routed_trace
 
 BOX = "layer in 1..2 and expert in 2..3"
 
@@ -20,7 +20,6 @@ def trace_path(tmp_path_factory):
 def _nothing_cached():
     import streamlit as st
 
-    on_path()
     yield
     st.cache_resource.clear()
 

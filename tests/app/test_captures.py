@@ -2,14 +2,9 @@
 
 import pytest
 
+from app.jobs import captures, limits
 from mixtral_probe import InputError
 from mixtral_probe.corpus import Document
-from tests.support.app_traces import on_path
-
-on_path()
-
-import captures  # noqa: E402
-import settings  # noqa: E402
 
 
 def test_an_uploaded_text_is_one_document():
@@ -33,12 +28,12 @@ def test_an_error_names_the_uploaded_file_and_not_where_it_lies(name):
 
 def test_too_much_text_is_refused():
     with pytest.raises(InputError, match="2,000,000 characters, but 1 and 2,000,001 came"):
-        captures.check([Document("a", "x" * (settings.CAPTURE_CHARACTERS + 1))])
+        captures.check([Document("a", "x" * (limits.CAPTURE_CHARACTERS + 1))])
 
 
 def test_too_many_documents_are_refused():
     with pytest.raises(InputError, match="at most 1,000 documents"):
-        captures.check([Document(str(i), "x") for i in range(settings.CAPTURE_DOCUMENTS + 1)])
+        captures.check([Document(str(i), "x") for i in range(limits.CAPTURE_DOCUMENTS + 1)])
 
 
 def test_a_capture_is_described_in_a_few_words():

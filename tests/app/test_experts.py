@@ -2,18 +2,13 @@
 
 import pytest
 
+from app.jobs import captures, expert_measurements, models, registry
 from mixtral_probe import InputError, Probe, Result, tables
 from mixtral_probe.figures.words import words_of
 from mixtral_probe.stats import routing_stats
-from tests.support.app_traces import clean, on_path, opened, routed_trace, texts
+from tests.support.app_traces import clean, opened, routed_trace, texts
 from tests.support.cli import toy_folder
 from tests.support.routing import pick
-
-on_path()
-
-import captures  # noqa: E402
-import expert_runs  # noqa: E402
-import models  # noqa: E402
 
 TEXTS = [
     {"id": "a", "text": "one two three four five", "domain": "x"},
@@ -33,7 +28,7 @@ def _own_model(monkeypatch, toy):
     import streamlit as st
 
     monkeypatch.setattr(models, "_embedded", lambda: toy)
-    monkeypatch.setattr(expert_runs, "read_corpus", lambda name: captures.read_corpus(TEXTS))
+    monkeypatch.setattr(expert_measurements, "read_corpus", lambda name: captures.read_corpus(TEXTS))
     yield
     st.cache_resource.clear()
 
@@ -45,8 +40,8 @@ def shown(test):
 def measured(test):
     """The page once the experts are measured, and where the results lie."""
     clean(test.button(key="experts_measure").click().run())
-    (job,) = captures.registry().of(test.session_state["session"], "experts")
-    job = captures.registry().wait(job.id, 60.0)
+    (job,) = registry.registry().of(test.session_state["session"], "experts")
+    job = registry.registry().wait(job.id, 60.0)
     clean(test.run())
     return job.result
 
@@ -96,7 +91,7 @@ def test_a_full_line_is_told_of_in_one_sentence(monkeypatch, tmp_path):
 
     path = routed_trace().save(tmp_path / "a.trace")
     test = clean(opened(monkeypatch, path, page="experts", query=QUERY))
-    monkeypatch.setattr(captures, "submit", full)
+    monkeypatch.setattr(registry, "submit", full)
     test.button(key="experts_measure").click().run()
     assert not test.exception
     assert [error.value for error in test.error] == ["the line is full"]

@@ -5,13 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from app.jobs import limits
+from app.jobs.queue import JobRegistry, State, StoppedError
 from mixtral_probe import InputError
-from tests.support.app_traces import on_path
-
-on_path()
-
-import settings  # noqa: E402
-from jobs import JobRegistry, State, StoppedError  # noqa: E402
 
 SOON = 20.0
 """Seconds after which a test gives up waiting."""
@@ -156,9 +152,9 @@ def test_a_session_cannot_fill_the_line(registry):
     gate = Gate()
     submit(registry, gate)
     assert gate.started.wait(SOON)
-    for _ in range(settings.JOBS_WAITING_EACH):
+    for _ in range(limits.JOBS_WAITING_EACH):
         submit(registry, writes)
-    with pytest.raises(InputError, match=f"at most {settings.JOBS_WAITING_EACH} jobs of yours"):
+    with pytest.raises(InputError, match=f"at most {limits.JOBS_WAITING_EACH} jobs of yours"):
         submit(registry, writes)
     submit(registry, writes, "somebody else")
     gate.go.set()

@@ -7,7 +7,7 @@ import pytest
 from mixtral_probe import Trace, tables
 from mixtral_probe.stats import RoutingStats
 from mixtral_probe.stats.beside import save_beside
-from tests.support.app_traces import APP, clean, on_path, opened, routed_trace
+from tests.support.app_traces import APP, clean, opened, routed_trace
 
 PAGES = [path.stem for path in sorted((APP / "app_pages").glob("[!_]*.py"))]
 
@@ -23,7 +23,6 @@ def trace_path(tmp_path_factory):
 def _nothing_cached():
     import streamlit as st
 
-    on_path()
     yield
     st.cache_resource.clear()
 
@@ -31,7 +30,7 @@ def _nothing_cached():
 @pytest.fixture
 def guarded(monkeypatch):
     """Every trace counts as large, and going through the rows of more than one document is an error."""
-    import settings
+    from app.state import settings
 
     def of_one_document(function):
         def checked(trace, *arguments, **options):

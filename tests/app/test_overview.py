@@ -6,14 +6,13 @@ import pytest
 
 from mixtral_probe import Trace, tables
 from mixtral_probe.stats import routing_stats
-from tests.support.app_traces import clean, on_path, opened, routed_trace, texts
+from tests.support.app_traces import clean, opened, routed_trace, texts
 
 
 @pytest.fixture(autouse=True)
 def _nothing_cached():
     import streamlit as st
 
-    on_path()
     yield
     st.cache_resource.clear()
 

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from mixtral_probe import Trace, tables
 from mixtral_probe.stats import RoutingStats, routing_stats
-from tests.support.app_traces import APP, ENTRY, bare_trace, clean, on_path, opened, routed_trace, texts
+from tests.support.app_traces import APP, ENTRY, bare_trace, clean, opened, routed_trace, texts
 from tests.support.routing import pick
 
 PAGES = [path.stem for path in sorted((APP / "app_pages").glob("[!_]*.py"))]
@@ -32,7 +32,6 @@ def bare_path(tmp_path_factory) -> Path:
 def _nothing_cached():
     import streamlit as st
 
-    on_path()
     yield
     st.cache_resource.clear()
 
@@ -82,8 +81,7 @@ def test_every_page_stands_an_address_that_names_what_is_not_there(monkeypatch, 
 
 
 def test_without_a_trace_the_page_says_what_to_do(monkeypatch):
-    on_path()
-    import settings
+    from app.state import settings
 
     monkeypatch.setattr(settings, "EXAMPLE", "no-such.trace")
     test = clean(opened(monkeypatch))
@@ -98,8 +96,7 @@ def test_a_trace_that_is_none_is_told_of_in_one_sentence(monkeypatch, tmp_path):
 
 
 def test_arguments_of_another_program_are_not_taken_for_traces(monkeypatch):
-    on_path()
-    import sources
+    from app.state import sources
 
     monkeypatch.setattr(sys, "argv", ["pytest", "something.trace"])
     assert [source for source in sources.available() if source.key.startswith("given")] == []
@@ -203,8 +200,7 @@ def test_every_part_of_the_loss_can_be_shown(monkeypatch, trace_path, metric):
 
 
 def test_a_csv_is_the_file_that_the_table_writes(tmp_path):
-    on_path()
-    import charts
+    from app.widgets import charts
 
     table = tables.routes(routed_trace(length=12))
     expected = tables.write_csv(table, tmp_path / "routes.csv").read_bytes()
@@ -213,7 +209,7 @@ def test_a_csv_is_the_file_that_the_table_writes(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["str", "category", object])
 def test_a_table_on_screen_shows_what_cannot_be_seen_of_a_token(dtype):
-    import charts
+    from app.widgets import charts
 
     table = pd.DataFrame({"token": [" the", "\n", None, "a\u202e"], "before": [" a b"] * 4}).astype({"token": dtype})
     shown = charts.visible(table)
@@ -223,7 +219,7 @@ def test_a_table_on_screen_shows_what_cannot_be_seen_of_a_token(dtype):
 
 
 def test_the_browser_can_fetch_what_draws_charts_before_the_first_one(monkeypatch, tmp_path):
-    import charts
+    from app.widgets import charts
 
     script = charts.drawing_script()
     assert script is not None, "this version of Streamlit calls it otherwise: charts come later, but they come"

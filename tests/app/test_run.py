@@ -8,17 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from app.jobs import exports, models, registry
+from app.jobs.queue import StoppedError
+from app.state import roots, sources
 from mixtral_probe import InputError, Probe, Trace, tables
-from tests.support.app_traces import clean, on_path, opened, routed_trace, texts
+from tests.support.app_traces import clean, opened, routed_trace, texts
 from tests.support.cli import toy_folder
-
-on_path()
-
-import captures  # noqa: E402
-import exports  # noqa: E402
-import models  # noqa: E402
-import roots  # noqa: E402
-import sources  # noqa: E402
 
 SOON = 60.0
 
@@ -51,8 +46,8 @@ def started(monkeypatch, folder, page="run"):
 
 def finished(test, kind):
     """The page once its newest job is over, and that job."""
-    (job, *_) = reversed(captures.registry().of(test.session_state["session"], kind))
-    job = captures.registry().wait(job.id, SOON)
+    (job, *_) = reversed(registry.registry().of(test.session_state["session"], kind))
+    job = registry.registry().wait(job.id, SOON)
     clean(test.run())
     return job
 
@@ -77,7 +72,7 @@ def test_the_estimate_comes_before_anything_runs(monkeypatch, folder):
     test = clean(started(monkeypatch, folder))
     clean(test.button(key="run_estimate").click().run())
     assert "of memory" in test.info[0].value
-    assert captures.registry().of(test.session_state["session"]) == []
+    assert registry.registry().of(test.session_state["session"]) == []
 
 
 def test_a_model_below_an_allowed_folder_can_be_chosen(monkeypatch, folder):
@@ -98,7 +93,7 @@ def test_what_attention_was_asked_for_is_recorded_or_refused_in_a_sentence(monke
     test.run()
     test.button(key="run_start").click().run()
     assert "layer 40" in test.error[0].value
-    assert len(captures.registry().of(test.session_state["session"])) == 1
+    assert len(registry.registry().of(test.session_state["session"])) == 1
 
 
 def test_only_what_is_published_is_seen_by_others(monkeypatch, folder):
@@ -191,21 +186,21 @@ def test_timing_measures_and_shows_its_table(monkeypatch, folder):
 
 def test_a_waiting_job_says_its_place_and_can_be_cancelled(monkeypatch, folder):
     test = clean(started(monkeypatch, folder))
-    registry = captures.registry()
+    jobs = registry.registry()
     going: list[bool] = []
 
     def slow(path, tell, stop):
         going.append(True)
         while not stop():
             time.sleep(0.01)
-        raise captures.StoppedError
+        raise StoppedError
 
-    first = registry.submit("somebody", "x", "y", slow)
+    first = jobs.submit("somebody", "x", "y", slow)
     clean(test.button(key="run_start").click().run())
     clean(test.run())
     assert "In line, 1 before it" in texts(test)
-    (job,) = registry.of(test.session_state["session"])
+    (job,) = jobs.of(test.session_state["session"])
     clean(test.button(key=f"cancel_{job.id}").click().run())
     assert "Cancelled" in texts(test)
-    registry.cancel("somebody", first)
-    assert registry.wait(first, SOON).over
+    jobs.cancel("somebody", first)
+    assert jobs.wait(first, SOON).over

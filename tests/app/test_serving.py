@@ -5,7 +5,7 @@ import pytest
 
 from mixtral_probe import tables
 from mixtral_probe.stats import routing_stats
-from tests.support.app_traces import bare_trace, clean, on_path, opened, routed_trace
+from tests.support.app_traces import bare_trace, clean, opened, routed_trace
 from tests.support.routing import pick
 
 OF_LAYERS = ["placement_simulation", "cache_simulation", "capacity_simulation", "skipping_simulation"]
@@ -15,7 +15,6 @@ OF_LAYERS = ["placement_simulation", "cache_simulation", "capacity_simulation", 
 def _nothing_cached():
     import streamlit as st
 
-    on_path()
     yield
     st.cache_resource.clear()
 
@@ -76,7 +75,7 @@ def test_what_needs_weights_says_so_without_them(monkeypatch, tmp_path):
 
 
 def test_large_traces_are_read_only_when_asked(monkeypatch, tmp_path):
-    import settings
+    from app.state import settings
 
     monkeypatch.setattr(settings, "WHOLE_TRACE_TOKENS", 10)
     path = routed_trace().save(tmp_path / "a.trace")

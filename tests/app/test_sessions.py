@@ -5,14 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from app.jobs import limits
+from app.jobs.queue import JobRegistry, State
 from mixtral_probe import InputError, Probe, Trace
-from tests.support.app_traces import on_path
 from tests.support.cli import toy_folder
-
-on_path()
-
-import settings  # noqa: E402
-from jobs import JobRegistry, State  # noqa: E402
 
 PEOPLE, ROUNDS, SOON = 8, 4, 120.0
 
@@ -83,7 +79,7 @@ def test_whoever_cancels_ends_its_own_jobs_alone_and_the_line_empties(tmp_path):
         path.mkdir()
 
     def submit_all(name: str, found: dict[str, list[str]]) -> None:
-        found[name] = [registry.submit(name, "x", name, work) for _ in range(settings.JOBS_WAITING_EACH - 1)]
+        found[name] = [registry.submit(name, "x", name, work) for _ in range(limits.JOBS_WAITING_EACH - 1)]
 
     found: dict[str, list[str]] = {}
     threads = [threading.Thread(target=submit_all, args=(f"person {n}", found)) for n in range(PEOPLE)]

@@ -6,7 +6,7 @@ import pytest
 from mixtral_probe import Trace, tables
 from mixtral_probe.figures.words import words_of
 from mixtral_probe.stats import routing_stats
-from tests.support.app_traces import bare_trace, clean, on_path, opened, routed_trace, texts
+from tests.support.app_traces import bare_trace, clean, opened, routed_trace, texts
 from tests.support.routing import pick
 
 SECTIONS = [
@@ -37,7 +37,6 @@ def path(trace, tmp_path_factory):
 def _nothing_cached():
     import streamlit as st
 
-    on_path()
     yield
     st.cache_resource.clear()
 
@@ -128,7 +127,7 @@ def test_what_the_token_before_tells_is_the_number_of_the_table(monkeypatch, pat
 
 
 def test_the_token_before_is_read_from_a_large_trace_when_asked(monkeypatch, path):
-    import settings
+    from app.state import settings
 
     monkeypatch.setattr(settings, "WHOLE_TRACE_TOKENS", 10)
     test = page(monkeypatch, path, "context")

@@ -3,7 +3,7 @@
 import pytest
 
 from mixtral_probe import Trace, strip, tables
-from tests.support.app_traces import clean, on_path, opened, routed_trace, texts
+from tests.support.app_traces import clean, opened, routed_trace, texts
 
 
 @pytest.fixture(scope="module")
@@ -15,8 +15,7 @@ def trace_path(tmp_path_factory):
 def _nothing_cached(monkeypatch):
     import streamlit as st
 
-    on_path()
-    import settings
+    from app.state import settings
 
     monkeypatch.setattr(settings, "TOKENS_SHOWN", 25)
     yield
@@ -160,8 +159,7 @@ def test_a_pinned_token_that_is_not_there_is_told_of_and_forgotten(monkeypatch, 
 
 def test_the_same_text_by_a_second_layer(monkeypatch, trace_path):
     drawn = {}
-    on_path()
-    import token_strip
+    from app.widgets import token_strip
 
     def kept(tokens, key, label, **_):
         drawn[key] = (label, [token.color for token in tokens])

@@ -4,13 +4,10 @@ import json
 
 import pytest
 
+from app.jobs import what_ifs
 from mixtral_probe import InputError, Probe, edits
-from tests.support.app_traces import clean, on_path, opened, routed_trace, texts
+from tests.support.app_traces import clean, opened, routed_trace, texts
 from tests.support.browser import PATIENCE, chromium, dashboard, needs_chromium
-
-on_path()
-
-import what_ifs  # noqa: E402
 
 TEXT = "one two three\n"
 

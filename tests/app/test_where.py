@@ -5,7 +5,7 @@ import pytest
 from mixtral_probe import Trace, tables
 from mixtral_probe.stats import RoutingStats
 from tests.app.test_pages import row, shown
-from tests.support.app_traces import clean, on_path, opened, routed_trace, texts
+from tests.support.app_traces import clean, opened, routed_trace, texts
 
 PAGES = ["expert_load", "token_routing", "balance_loss"]
 WHERE = "token.number in 5..40 and layer in {0, 2}"
@@ -20,7 +20,6 @@ def trace_path(tmp_path_factory):
 def _nothing_cached():
     import streamlit as st
 
-    on_path()
     yield
     st.cache_resource.clear()
 

@@ -16,12 +16,6 @@ HOSTILE = ["<script>window.hacked=1</script>", "\n", " the", "\u202eabc", "ðŸ‘©â
 """Tokens that must show as themselves and do nothing."""
 
 
-def on_path() -> None:
-    """Make the modules of app/ importable, as `streamlit run` does."""
-    if str(APP) not in sys.path:
-        sys.path.insert(0, str(APP))
-
-
 def routed_trace(seed: int = 0, *, layers: int = 3, experts: int = 4, documents: int = 4, length: int = 60) -> Trace:
     """A random trace of documents in two domains, consistent in itself: the experts are the largest logits."""
     generator = np.random.default_rng(seed)

@@ -1,0 +1,1 @@
+"""The dashboard: clicks become calls that a notebook user could make too."""

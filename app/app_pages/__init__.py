@@ -1,0 +1,1 @@
+"""The pages: a file each, run by Streamlit and imported by no other module."""

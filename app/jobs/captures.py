@@ -1,0 +1,104 @@
+"""Captures from the page: which ones are accepted, what they take, and the job that runs one."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.jobs import limits, models, registry
+from mixtral_probe import InputError
+from mixtral_probe.corpus import Document, read_corpus
+
+if TYPE_CHECKING:
+    from mixtral_probe.run import Estimate
+
+KIND = "capture"
+_POSITIONS = 2048
+"""Padded positions in a batch: small, because progress and cancelling wait for a batch."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody wants captured."""
+
+    documents: tuple[Document, ...]
+    attention: str = ""
+    """Layers whose attention is recorded, as `attention_plan` reads them."""
+    window: int | None = None
+    model: str = models.EMBEDDED
+    """Or a folder."""
+
+    @property
+    def about(self) -> str:
+        """What it is, in a few words."""
+        by = "" if self.model == models.EMBEDDED else f" · {Path(self.model).name}"
+        if len(self.documents) == 1:
+            return registry.quote(self.documents[0].text) + by
+        domains = sorted({str(document.labels.get("domain", "")) for document in self.documents} - {""})
+        return f"{len(self.documents)} documents" + (f" · {', '.join(domains)[:60]}" if domains else "") + by
+
+
+def check(documents: Sequence[Document]) -> tuple[Document, ...]:
+    """The documents, if a page may ask for as many.
+
+    Raises:
+        InputError: they are too many or too long.
+    """
+    characters = sum(len(document.text) for document in documents)
+    if len(documents) > limits.CAPTURE_DOCUMENTS or characters > limits.CAPTURE_CHARACTERS:
+        raise InputError(
+            f"a capture from the page takes at most {limits.CAPTURE_DOCUMENTS:,} documents and "
+            f"{limits.CAPTURE_CHARACTERS:,} characters, but {len(documents):,} and {characters:,} came; "
+            "choose fewer, or use `mixtral-probe capture`"
+        )
+    return tuple(documents)
+
+
+def uploaded(name: str, content: bytes) -> list[Document]:
+    """The documents of an uploaded file.
+
+    Raises:
+        InputError: it is not what its name says; the sentence names the file, not where it lies here.
+    """
+    with tempfile.TemporaryDirectory(prefix="mixtral-probe-upload-") as folder:
+        path = Path(folder) / Path(name).name
+        path.write_bytes(content)
+        try:
+            return read_corpus(path)
+        except InputError as error:
+            raise InputError(str(error).replace(f"{path.parent}/", "")) from None
+
+
+def estimate(request: Request) -> "Estimate":
+    """What a capture will take.
+
+    Raises:
+        InputError: the request breaks a rule, would take too much disk, or its model is at work.
+    """
+    with models.use(request.model, wait=False) as probe:
+        found = probe.estimate(request.documents, attention=request.attention, window=request.window)
+    if found.disk_bytes > limits.CAPTURE_BYTES:
+        raise InputError(
+            f"a capture from the page may take {limits.CAPTURE_BYTES / 1e9:.1f} GB of disk, but this one needs "
+            f"{found.disk_bytes / 1e9:.1f} GB; record the attention of fewer layers, or choose fewer texts"
+        )
+    return found
+
+
+def start(request: Request) -> str:
+    """Put a capture in line; returns its job's id."""
+
+    def work(path: Path, tell: Callable[[Any], None], stop: Callable[[], bool]) -> None:
+        with models.use_in_job(request.model) as probe:
+            probe.trace(
+                request.documents,
+                attention=request.attention,
+                window=request.window or probe.model.config.max_position_embeddings,
+                path=path,
+                on_progress=tell,
+                should_stop=stop,
+                positions_in_a_batch=_POSITIONS,
+            )
+
+    return registry.submit("Capture", request.about, work, KIND)

@@ -1,0 +1,75 @@
+"""Measuring the embedded model's experts from the page."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app.jobs import models, registry
+from mixtral_probe import Result, Trace, read_corpus, tables
+
+KIND = "experts"
+_SALIENCY, _SIMILARITY = "saliency", "similarity"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The tables of one measurement, under the names they have in `tables`."""
+
+    saliency: pd.DataFrame
+    promoted: pd.DataFrame
+    contexts: pd.DataFrame
+    similarity: pd.DataFrame
+    fingerprint: str
+    """Of the model measured."""
+
+    def fits(self, trace: Trace) -> bool:
+        """Whether a trace was made with the model measured."""
+        return trace.meta.model.get("fingerprint") == self.fingerprint
+
+
+def documents() -> list[Any]:
+    """The first bundled document of each domain."""
+    first: dict[str, Any] = {}
+    for document in read_corpus("bundled"):
+        first.setdefault(str(document.labels.get("domain", "")), document)
+    return list(first.values())
+
+
+def measure() -> str:
+    """Put saliency and similarity of the embedded model's experts in line; returns the job's id.
+
+    Raises:
+        InputError: the line is full.
+    """
+
+    def work(path: Path, tell: Callable[[Any], None], stop: Callable[[], bool]) -> None:
+        texts = documents()
+        with models.use_in_job(models.EMBEDDED) as probe:
+            saliency = probe.saliency(texts, on_progress=tell, should_stop=stop)
+            similarity = probe.similarity(texts, on_progress=tell, should_stop=stop)
+        saliency.save(path / _SALIENCY)
+        similarity.save(path / _SIMILARITY)
+
+    return registry.submit("Experts", "saliency and similarity, one text of each domain", work, KIND)
+
+
+def finished() -> list[Found]:
+    """This session's measurements, newest first."""
+    return [_opened(str(job.result)) for job in registry.finished(KIND)]
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _opened(path: str) -> Found:
+    saliency = Result.load(Path(path) / _SALIENCY)
+    similarity = Result.load(Path(path) / _SIMILARITY)
+    return Found(
+        tables.saliency(saliency),
+        tables.promoted_tokens(saliency),
+        tables.expert_contexts(saliency),
+        tables.expert_similarity(similarity),
+        saliency.meta["model"]["fingerprint"],
+    )

@@ -1,0 +1,80 @@
+"""The models that pages run: the embedded one, and one other at a time."""
+
+import functools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from app.jobs.queue import StoppedError
+from mixtral_probe import InputError
+
+if TYPE_CHECKING:
+    from mixtral_probe import Probe
+
+EMBEDDED = "mini"
+_loading, _other = threading.Lock(), threading.Lock()
+_kept: dict[str, "Probe"] = {}
+"""The one model besides the embedded one, by its folder; whoever holds `_other` may use and replace it."""
+
+
+@functools.cache
+def _embedded() -> "Probe":
+    from mixtral_probe import Probe
+
+    return Probe.from_pretrained(EMBEDDED)
+
+
+def embedded() -> "Probe":
+    """The embedded model, loaded by whoever needs it first, page or worker; nothing is ever attached to it.
+
+    Not through Streamlit's cache, which belongs to pages: the worker thread has none.
+    """
+    with _loading:
+        return _embedded()
+
+
+@contextmanager
+def use(model: str, *, wait: bool) -> Iterator["Probe"]:
+    """A model while it is needed.
+
+    Args:
+        model: "mini", or a folder.
+        wait: until the one model besides the embedded one is free; else it must be.
+
+    Raises:
+        InputError: it cannot be loaded, or is not free.
+    """
+    if model == EMBEDDED:
+        yield embedded()
+        return
+    if not _other.acquire(blocking=wait):
+        raise InputError(
+            "one model besides the embedded one is kept in memory, but a job is using it now; "
+            "try again when that has finished, or start without an estimate"
+        )
+    try:
+        yield _loaded(model)
+    finally:
+        _other.release()
+
+
+@contextmanager
+def use_in_job(model: str) -> Iterator["Probe"]:
+    """`use` for a job: wait for the model, and end the job as stopped when its run is stopped."""
+    from mixtral_probe.run import CaptureStoppedError
+
+    with use(model, wait=True) as probe:
+        try:
+            yield probe
+        except CaptureStoppedError:
+            raise StoppedError from None
+
+
+def _loaded(model: str) -> "Probe":
+    if model not in _kept:
+        from mixtral_probe import Probe
+
+        _kept.clear()
+        _kept[model] = Probe.from_pretrained(model)
+    return _kept[model]

@@ -1,0 +1,52 @@
+"""The one registry of jobs of this process, and this session's part of it."""
+
+import atexit
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+
+import streamlit as st
+
+from app.jobs.queue import Job, JobRegistry, State, Work
+
+
+@st.cache_resource(max_entries=1, show_spinner=False)
+def registry() -> JobRegistry:
+    """The jobs of this process; their folder is deleted when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="mixtral-probe-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return JobRegistry(folder)
+
+
+def session() -> str:
+    """The name of this session, known to no other one."""
+    return st.session_state.setdefault("session", uuid.uuid4().hex)
+
+
+def own(kind: str | None = None) -> list[Job]:
+    """List this session's jobs, of one kind or of any, oldest first."""
+    return registry().of(session(), kind)
+
+
+def finished(kind: str) -> list[Job]:
+    """List this session's finished jobs of a kind, newest first."""
+    return [job for job in reversed(own(kind)) if job.state is State.DONE]
+
+
+def submit(name: str, about: str, work: Work, kind: str) -> str:
+    """Put work of this session in the queue, under a name with the next number; returns its job's id.
+
+    Raises:
+        InputError: the queue is full.
+    """
+    number = st.session_state.get(f"{kind}_number", 0) + 1
+    job_id = registry().submit(session(), f"{name} {number}", about, work, kind=kind)
+    st.session_state[f"{kind}_number"] = number
+    return job_id
+
+
+def quote(text: str) -> str:
+    """Write the beginning of a text in quotation marks."""
+    words = " ".join(text.split())
+    return f"“{words[:40]}…”" if len(words) > 41 else f"“{words}”"

@@ -1,0 +1,132 @@
+"""Where the page about attention takes maps from: the open trace, or a window of it run again on request."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app.jobs import models
+from app.state import controls, settings, sources
+from app.widgets import documents
+from mixtral_probe import InputError, Trace, tables
+
+
+@dataclass(frozen=True)
+class Maps:
+    """One window of one document, with the attention of the chosen layer."""
+
+    key: tuple[Any, ...]
+    """Never the same for two of them."""
+    trace: Trace
+    """Of this document alone, as document 0."""
+    chunk: int
+    """The window, in `trace`."""
+    place: int
+    """The first row of the window in the shown document."""
+    size: int
+    """S, its tokens."""
+    layer: int
+    row: int
+    """Of the layer in the trace's arrays."""
+    again: bool
+    """Whether the window was run again for this page."""
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """The recorded heads of the layer."""
+        return self.trace.attention_heads(self.row)
+
+    def links(self, head: int | None, **which: Any) -> pd.DataFrame:
+        """`tables.attention_weights` of the window; kept, because pages ask again and again."""
+        return _links(self, self.key, self.chunk, self.layer, head, **which)
+
+    def rollout(self, query: int) -> pd.DataFrame:
+        """`tables.attention_rollout` of one query up to the chosen layer."""
+        return _rollout(self, self.key, self.chunk, self.layer, query)
+
+    def experts(self, head: int | None, query: int) -> pd.DataFrame:
+        """`tables.attended_experts` of one query."""
+        return tables.attended_experts(self.trace, layer=self.layer, query=query, head=head, chunk=self.chunk)
+
+
+@st.cache_resource(max_entries=settings.TABLES_KEPT, show_spinner=False)
+def _links(_maps: Maps, key: tuple[Any, ...], chunk: int, layer: int, head: int | None, **which: Any) -> pd.DataFrame:
+    return tables.attention_weights(_maps.trace, layer=layer, head=head, chunk=chunk, **which)
+
+
+@st.cache_resource(max_entries=settings.TABLES_KEPT, show_spinner="Rolling the attention out …")
+def _rollout(_maps: Maps, key: tuple[Any, ...], chunk: int, layer: int, query: int) -> pd.DataFrame:
+    return tables.attention_rollout(_maps.trace, query=query, layer=layer, chunk=chunk)
+
+
+def maps(chosen: controls.Chosen, shown: documents.Shown) -> Maps | None:
+    """The maps of the shown window at the chosen layer; where there are none, an offer to compute them."""
+    chunks = shown.trace.tokens["chunk"].to_numpy()
+    if not len(chunks):
+        st.info("This document has no token.")
+        return None
+    chunk = int(chunks[shown.window.start])
+    inside = (chunks == chunk).nonzero()[0]
+    source = (str(chosen.source.path), chosen.source.stamp, shown.number)
+    about = {"place": int(inside[0]), "size": len(inside), "layer": chosen.layer, "row": chosen.row}
+    record = shown.trace.attention_record
+    if record is not None and record.plan.maps and chosen.row in shown.trace.attention_layers:
+        return Maps(source, shown.trace, chunk, again=False, **about)
+    if not _wanted(chosen, len(inside)):
+        return None
+    layers = "all" if len(inside) <= settings.RETRACED_TOKENS else str(chosen.row)
+    try:
+        trace = _retraced(chosen.source, *source, chunk, layers)
+    except InputError as error:
+        st.warning(str(error))
+        return None
+    return Maps((*source, chunk, layers), trace, 0, again=True, **about)
+
+
+@st.cache_resource(max_entries=settings.RETRACED_KEPT, show_spinner="Running this text again for its attention …")
+def _retraced(_source: sources.Source, path: str, stamp: str, number: int, chunk: int, layers: str) -> Trace:
+    return models.embedded().retrace(sources.opened(_source), document=number, chunk=chunk, attention=layers)
+
+
+def _wanted(chosen: controls.Chosen, size: int) -> bool:
+    """Whether this session asked for attention to be computed; if not, why there is none and a button that asks."""
+    if st.session_state.get("attention_again"):
+        return True
+    held = [chosen.stats.layers[row] for row in chosen.trace.attention_layers]
+    record = chosen.trace.attention_record
+    if record is None:
+        why = "This trace holds no attention."
+    elif not record.plan.maps:
+        why = "This trace keeps summaries of its attention heads, above, but no maps: who looked at whom."
+    else:
+        why = f"This trace holds the attention of layers {', '.join(map(str, held))}, not of layer {chosen.layer}."
+    with st.container(border=True):
+        st.markdown(f":material/visibility_off: **{why}**")
+        layers = "every layer" if size <= settings.RETRACED_TOKENS else f"layer {chosen.layer}"
+        st.write(
+            f"The embedded model can run these {size:,} tokens once more and show the attention of {layers}; "
+            "nothing is written to the trace. Whole corpora with attention are captured on the page **Run**."
+        )
+        st.button(
+            "Compute the attention of this document",
+            key="attention_compute",
+            type="primary",
+            icon=":material/play_arrow:",
+            on_click=lambda: st.session_state.update(attention_again=True),
+        )
+    return False
+
+
+@st.cache_resource(max_entries=settings.RETRACED_KEPT, show_spinner="Reading every layer as a prediction …")
+def _lens(_source: sources.Source, path: str, stamp: str, number: int, chunk: int) -> Any:
+    return models.embedded().logit_lens_again(sources.opened(_source), document=number, chunk=chunk)
+
+
+def lens(chosen: controls.Chosen, number: int, chunk: int) -> Any:
+    """The logit lens of a window of the trace.
+
+    Raises:
+        InputError: the trace was made with another model.
+    """
+    return _lens(chosen.source, str(chosen.source.path), chosen.source.stamp, number, chunk)

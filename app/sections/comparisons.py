@@ -1,0 +1,49 @@
+"""What the page about two traces compares, kept while it is looked at."""
+
+import pandas as pd
+import streamlit as st
+
+from app.state import address, sources
+from mixtral_probe import InputError, tables, training_traces
+from mixtral_probe.tables import agreement
+
+
+def pinned(chosen: sources.Source) -> sources.Source | None:
+    """Draw the choice of the trace A that the chosen one, B, is compared with; None where there is no other."""
+    offered = {source.key: source for source in sources.available() if source.key != chosen.key}
+    if not offered:
+        return None
+    names = sources.names(list(offered.values()))
+    address.keep("pinned", list(offered), named=names.__getitem__)
+    key = st.selectbox(
+        "Compare with (A)",
+        list(offered),
+        format_func=names.__getitem__,
+        key="pinned",
+        width=360,
+    )
+    return offered[key]
+
+
+def agreement_of(first: sources.Source, second: sources.Source) -> pd.DataFrame:
+    """`tables.agreement` of two traces, by domain where the first has one.
+
+    Raises:
+        InputError: they are of different texts, or of models of different shape.
+    """
+    return _agreement(first, second, first.stamp, second.stamp)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Comparing …", hash_funcs={sources.Source: lambda source: source.key})
+def _agreement(first: sources.Source, second: sources.Source, *stamps: str) -> pd.DataFrame:
+    a, b = sources.opened(first), sources.opened(second)
+    return agreement(a, b, by="domain" if "domain" in a.labels else None)
+
+
+@st.cache_resource(max_entries=1, show_spinner="Reading the traces of training …")
+def saturation() -> pd.DataFrame | None:
+    """`tables.saturation` of the embedded model's training; None where its traces did not come along."""
+    try:
+        return tables.saturation(training_traces())
+    except InputError:
+        return None

@@ -1,0 +1,84 @@
+"""What the page Serving shows, a question at a time."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+import streamlit as st
+
+from app.state import controls
+from app.widgets import charts, frames, values
+
+
+@dataclass(frozen=True)
+class Section:
+    """A question about serving; its key is the name of a table and of its figure."""
+
+    title: str
+    about: str
+    """What the numbers mean, in Markdown."""
+
+
+SECTIONS = {
+    "placement_simulation": Section(
+        "Devices",
+        "Each device holds its part of a layer's experts, and all wait for the busiest. EPLB places experts by their "
+        "load; tried on the other half of the documents it shows what such a placement is worth on new texts.",
+    ),
+    "cache_simulation": Section(
+        "Expert cache",
+        "How often an expert is at hand when a token needs it, if only some of a layer's experts fit into fast memory. "
+        "Belady knows the future and is the best that any policy can do.",
+    ),
+    "capacity_simulation": Section(
+        "Capacity",
+        "An expert takes no more choices of a batch than the capacity factor times its even part; those above are "
+        "dropped. Each window of text is a batch here.",
+    ),
+    "skipping_simulation": Section(
+        "Skipping",
+        "A router could leave out a token's last expert where it weighs little against the first: below the threshold "
+        "the token does without it, which saves that computation. The more even the weights, the less can be skipped.",
+    ),
+    "paths": Section(
+        "Paths",
+        "The first choices of a token through all layers, 3-0-7 for expert 3, then 0, then 7; and how often they would "
+        "come together if the layers chose independently.",
+    ),
+}
+
+
+def show(chosen: controls.Chosen, name: str) -> None:
+    """The numbers of all layers together, and those of the chosen layer; or why there are none."""
+    table = chosen.table(name)
+    group = frames.group_of(table, chosen)
+    shown = frames.rows(table, group=group)
+    if frames.explain_missing(shown):
+        return
+    if name == "paths":
+        _paths(chosen, shown, group)
+    else:
+        _by_layer(chosen, name, shown, group)
+    if name == "skipping_simulation":
+        _ratio(chosen, shown, group)
+
+
+def _paths(chosen: controls.Chosen, shown: pd.DataFrame, group: str) -> None:
+    values.cards(shown[shown["path"].isna().to_numpy(dtype=bool)], ("distinct_paths", "path_entropy_bits"))
+    charts.show(chosen.figure("paths", group=group), frames.rows(shown, metric="path_share"), "paths", "paths")
+
+
+def _ratio(chosen: controls.Chosen, shown: pd.DataFrame, group: str) -> None:
+    shown = frames.rows(shown[shown["layer"].notna().to_numpy(dtype=bool)], metric="weight_ratio")
+    figure = chosen.figure("weight_ratio", "skipping_simulation", group=group)
+    charts.show(figure, shown, "weight_ratio", "weight_ratio")
+
+
+def _by_layer(chosen: controls.Chosen, name: str, shown: pd.DataFrame, group: str) -> None:
+    left, right = st.columns([1, 1], gap="large")
+    with left:
+        together = shown[shown["layer"].isna().to_numpy(dtype=bool)]
+        charts.show(chosen.figure(name, group=group), together, name, name)
+    with right:
+        own = frames.rows(shown, layer=chosen.layer)
+        figure = chosen.figure(name, layer=chosen.layer, group=group)
+        charts.show(figure, own, f"{name}_layer", f"{name}_layer_{chosen.layer}")

@@ -1,0 +1,42 @@
+"""The part of the page about specialization that tells topics from words and from single documents."""
+
+import pandas as pd
+import streamlit as st
+
+from app.state import controls
+from app.widgets import charts, choices, frames, large_tables, values
+from mixtral_probe.figures.words import words_of
+
+_METRICS = ("mutual_information_bits", "mutual_information_bits_above_shuffles", "shuffle_p_value")
+
+
+def topics(chosen: controls.Chosen) -> None:
+    """What the domain tells beyond the words, held against documents with shuffled domains."""
+    if not large_tables.ready(chosen, "domain_information"):
+        return
+    table = chosen.table("domain_information")
+    if table.empty:
+        st.info(table.attrs["note"])
+        return
+    frames.group_of(table, chosen)
+    named = {name: words_of(name).name for name in _METRICS}
+    metric = choices.one_of("Measure", _METRICS, "topic_metric", named=named.__getitem__, labelled=True)
+    held = frames.rows(table, metric=metric)
+    if frames.explain_missing(held):
+        return
+    with st.container(horizontal=True, gap="small"):
+        for _, row in frames.rows(held, layer=chosen.layer).iterrows():
+            values.card(row, metric, _name(row))
+    charts.show(chosen.figure("domain_information", metric=metric), held, "topics", "domain_information")
+    st.markdown(
+        "Documents of one domain share words, and any two documents differ. What the domain tells **beyond the token** "
+        "is topic rather than lexicon. Chance is what the same documents show when their domains are shuffled among "
+        "them: p is the share of the shuffles that tell as much. Most types of token are too rare for an interval, so "
+        "the frequent ones are shown apart, with theirs."
+    )
+
+
+def _name(row: pd.Series) -> str:
+    if row["variable"] == "domain":
+        return "the domain"
+    return "beyond the token" + ("" if row["min_count"] == 1 else f", types met {row['min_count']} times")

@@ -1,0 +1,232 @@
+"""The traces a person can choose, opened once and kept, with their statistics and tables."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from app.jobs import captures, registry
+from app.state import roots, settings
+from mixtral_probe import InputError, Trace, figures, tables
+from mixtral_probe.resources import data_path
+from mixtral_probe.selection import select
+from mixtral_probe.stats import RoutingStats, routing_stats
+
+
+@dataclass(frozen=True)
+class Source:
+    """One trace on disk."""
+
+    key: str
+    """Never the same for two of them."""
+    name: str
+    """What the page and the address bar call it."""
+    path: Path
+    about: str = ""
+    """What is in it; never in the address bar."""
+
+    @property
+    def stamp(self) -> str:
+        """Differs when the trace there is another one."""
+        return f"{(self.path / 'trace.json').stat().st_mtime_ns:x}"
+
+
+def available() -> list[Source]:
+    """What this session may open.
+
+    The traces given on the command line, the example, those it captured or opened by path, and those others published.
+    """
+    return [*_given(), *_example(), *captured(), *_opened_by_path(), *_published()]
+
+
+def names(offered: list[Source]) -> dict[str, str]:
+    """The name of each by its key, numbered where two are called alike: the address bar must tell them apart."""
+    found: dict[str, str] = {}
+    for source in offered:
+        alike = sum(source.name == other.name for other in offered if other.key in found)
+        found[source.key] = f"{source.name} ({alike + 1})" if alike else source.name
+    return found
+
+
+def add_capture(key: str, name: str, path: Path, about: str) -> None:
+    """Let this session, and no other, open a finished capture."""
+    st.session_state.setdefault("captures", {})[key] = Source(key, name, path, about)
+
+
+def captured() -> list[Source]:
+    """This session's captures that still lie on disk."""
+    held: dict[str, Source] = st.session_state.get("captures", {})
+    return [source for source in held.values() if _is_trace(source.path)]
+
+
+def open_path(text: str) -> Source:
+    """Let this session open a trace by its path.
+
+    Raises:
+        InputError: it does not lie below an allowed folder, or is no trace.
+    """
+    path = roots.inside(text)
+    if not _is_trace(path):
+        raise InputError(f"a trace is a folder with a trace.json, but {path} is none")
+    source = Source(f"path-{path}", path.name, path)
+    st.session_state.setdefault("opened_paths", {})[source.key] = source
+    return source
+
+
+def _opened_by_path() -> list[Source]:
+    held: dict[str, Source] = st.session_state.get("opened_paths", {})
+    return [source for source in held.values() if _is_trace(source.path)]
+
+
+def _published() -> list[Source]:
+    """Captures of other sessions that were published; whose they are is not told."""
+    jobs = registry.registry().published(captures.KIND)
+    others = [job for job in jobs if job.session != registry.session()]
+    found = [Source(job.id, f"{job.name}, published", job.result, job.about) for job in others if job.result]
+    return [source for source in found if _is_trace(source.path)]
+
+
+def _given() -> list[Source]:
+    named = [argument for argument in roots.arguments() if not argument.startswith(roots.OPTION)]
+    paths = [Path(argument).expanduser().resolve() for argument in named]
+    return [Source(f"given-{number}", path.name, path) for number, path in enumerate(paths)]
+
+
+def _example() -> list[Source]:
+    try:
+        path = data_path(settings.EXAMPLE)
+    except InputError:
+        return []
+    return [Source("example", "Example", path)]
+
+
+def _is_trace(path: Path) -> bool:
+    return (path / "trace.json").is_file()
+
+
+def opened(source: Source) -> Trace:
+    """The trace, memory-mapped.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    if not _is_trace(source.path):
+        raise InputError(f"a trace is a folder with a trace.json, but {source.path} is none; capture one first")
+    return _opened(str(source.path), source.stamp)
+
+
+@st.cache_resource(max_entries=settings.TRACES_OPEN, show_spinner="Opening the trace …")
+def _opened(path: str, stamp: str) -> Trace:
+    return Trace.load(path)
+
+
+@st.cache_resource(max_entries=2 * settings.TRACES_OPEN, show_spinner="Reading the statistics …")
+def _stats(path: str, stamp: str, where: str | None) -> RoutingStats:
+    return routing_stats(_opened(path, stamp), where)
+
+
+@st.cache_resource(max_entries=settings.TRACES_OPEN, show_spinner="Selecting …")
+def _selected(path: str, stamp: str, where: str) -> Trace:
+    return select(_opened(path, stamp), where)
+
+
+@st.cache_resource(max_entries=2 * settings.TRACES_OPEN, show_spinner=False)
+def _document(path: str, stamp: str, document: int) -> Trace:
+    return _opened(path, stamp).select([document])
+
+
+def stats(source: Source, where: str | None = None) -> RoutingStats:
+    """The statistics beside the trace, by domain where its documents have one; or those of what is selected.
+
+    Raises:
+        SelectionError: the expression names what the trace lacks.
+    """
+    return _stats(str(source.path), source.stamp, where)
+
+
+def document(source: Source, number: int) -> Trace:
+    """One document as a trace of its own, in which it is document 0."""
+    return _document(str(source.path), source.stamp, number)
+
+
+def table(source: Source, name: str, where: str | None = None) -> pd.DataFrame:
+    """A table of the whole trace, or of what is selected, by its name in `tables.TABLES`.
+
+    What was summed over all tokens while running cannot be narrowed, and is of the whole trace always.
+    """
+    spec = tables.TABLES[name]
+    summed = spec.source == "trace" and not spec.per_token
+    return _table(str(source.path), source.stamp, name, None, None if summed else where)
+
+
+def document_table(source: Source, name: str, number: int, where: str | None = None) -> pd.DataFrame:
+    """A table of one document alone, which in it is document 0, or of what is selected in it."""
+    return _table(str(source.path), source.stamp, name, number, where)
+
+
+@st.cache_resource(max_entries=settings.TABLES_KEPT, show_spinner="Computing …")
+def _units(path: str, stamp: str, number: int, unit: str, where: str | None) -> pd.DataFrame:
+    return tables.unit_routes(_part(path, stamp, number, where), unit=unit)
+
+
+def unit_table(source: Source, number: int, unit: str, where: str | None = None) -> pd.DataFrame:
+    """`tables.unit_routes` of one document alone, which in it is document 0, or of what is selected in it."""
+    return _units(str(source.path), source.stamp, number, unit, where)
+
+
+@st.cache_resource(max_entries=settings.TABLES_KEPT, show_spinner="Searching …")
+def _expert_choices(path: str, stamp: str, number: int | None, where: str | None, **options: Any) -> pd.DataFrame:
+    return tables.expert_choices(_part(path, stamp, number, where), **options)
+
+
+def expert_choices(source: Source, number: int | None, where: str | None = None, **options: Any) -> pd.DataFrame:
+    """`tables.expert_choices` of the whole trace, or of one document, which in it is document 0."""
+    return _expert_choices(str(source.path), source.stamp, number, where, **options)
+
+
+def _part(path: str, stamp: str, number: int | None, where: str | None) -> Trace:
+    """The trace or one document of it, or what is selected there."""
+    if where is None:
+        return _opened(path, stamp) if number is None else _document(path, stamp, number)
+    # An expression may name documents by number, so it is read before one of them is taken out.
+    whole = _selected(path, stamp, where)
+    return whole if number is None else whole.select([number])
+
+
+@st.cache_resource(max_entries=settings.TABLES_KEPT, show_spinner="Computing …")
+def _table(path: str, stamp: str, name: str, number: int | None, where: str | None) -> pd.DataFrame:
+    """Kept as it is, not copied: nobody changes a table."""
+    spec = tables.TABLES[name]
+    if spec.source == "stats" and number is None:
+        return spec.function(_stats(path, stamp, where))
+    of = _part(path, stamp, number, where)
+    return spec.function(of if spec.source == "trace" else RoutingStats.from_trace(of))
+
+
+def figure(source: Source, name: str, of: str, where: str | None = None, **options: Any) -> go.Figure:
+    """A figure of a `table`, by its name in `figures`; it is kept, so only copies may be changed."""
+    return _figure(source, source.stamp, name, of, where, **options)
+
+
+@st.cache_resource(
+    max_entries=settings.TABLES_KEPT, show_spinner=False, hash_funcs={Source: lambda source: str(source.path)}
+)
+def _figure(source: Source, stamp: str, name: str, of: str, where: str | None, **options: Any) -> go.Figure:
+    drawn: go.Figure = getattr(figures, name)(table(source, of, where), **options)
+    return drawn
+
+
+@st.cache_resource(max_entries=settings.TABLES_KEPT, show_spinner=False)
+def real_figure(name: str, **options: Any) -> go.Figure:
+    """A figure of `real_mixtral`, kept like those of `figure`."""
+    drawn: go.Figure = getattr(figures, name)(real_mixtral(), **options)
+    return drawn
+
+
+@st.cache_resource(max_entries=1)
+def real_mixtral() -> pd.DataFrame:
+    """Published counts of the real Mixtral-8x7B."""
+    return tables.real_mixtral_load()

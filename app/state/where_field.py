@@ -1,0 +1,138 @@
+"""The field in which somebody writes what every page is about, and the slices that were given names."""
+
+from collections.abc import Iterable
+
+import streamlit as st
+
+from app.state import address, sources
+from mixtral_probe import InputError, Selection
+from mixtral_probe.selection import SLICES, SelectionError, boxed, unboxed
+from mixtral_probe.stats import RoutingStats
+
+_HELP = (
+    "Which tokens count in which layer, on every page.\n\n"
+    '- `token.is_digit and layer in 2..5`\n- `domain == "code" and not @words`\n- `expert == 3 and weight[3] > 0.7`\n'
+    '- `choice[0] in {1, 4..6}`\n- `margin < 0.1 or nll > 5`\n- `token contains "ing"`\n\n'
+    "Further names: position, document, id, entropy, probability, logit, token.word, token.length, token.is_special, …"
+)
+
+
+def choose(source: sources.Source, whole: RoutingStats) -> tuple[str | None, RoutingStats]:
+    """Draw the field; the expression that is in force, or None, and the statistics of what it says."""
+    slices = _slices()
+    address.keep_text("where")
+    text = st.text_input(
+        "Where",
+        key="where",
+        placeholder="token.is_digit and layer in 2..5",
+        help=_HELP,
+        max_chars=2_000,
+    )
+    selection = _read(text, slices)
+    where = selection.expression or None
+    try:
+        stats = sources.stats(source, where)
+    except SelectionError as error:
+        _mistake(error)
+        where, stats = None, whole
+    if where is not None:
+        _counted(stats, whole)
+    _named(selection, slices)
+    return where, stats
+
+
+def boxed_in(layers: Iterable[int], experts: Iterable[int]) -> str:
+    """What the field says, in a box of layers and experts alone; a mistake in the field is not in force, and goes."""
+    try:
+        return boxed(st.session_state["where"], layers, experts, slices=_slices())
+    except SelectionError:
+        return boxed("", layers, experts)
+
+
+def way_back() -> bool:
+    """Draw a button that takes the box away with which the field begins; whether it begins with one."""
+    try:
+        rest = unboxed(st.session_state["where"], slices=_slices())
+    except SelectionError:
+        return False
+    if rest is None:
+        return False
+    st.button("Show all again", key="show_all", icon=":material/select_all:", on_click=_say, args=(rest,))
+    return True
+
+
+def _say(text: str) -> None:
+    st.session_state["where"] = text
+
+
+def _read(text: str, slices: dict[str, str]) -> Selection:
+    try:
+        return Selection(where=text, slices=tuple(slices.items()))
+    except SelectionError as error:
+        _mistake(error)
+        return Selection(slices=tuple(slices.items()))
+
+
+def _mistake(error: SelectionError) -> None:
+    """The sentence, and the place below it; both are somebody's text, so neither may become markup."""
+    st.error("This is not in force:", icon=":material/error:")
+    st.text(error.sentence)
+    st.code(error.pointer, language=None, wrap_lines=False)
+
+
+def _counted(stats: RoutingStats, whole: RoutingStats) -> None:
+    """How much of the trace is left, over all layers."""
+    kept, of = int(stats.sums.tokens.sum()), int(whole.sums.tokens.sum())
+    share = f"{kept / of:.1%}" if of else "none"
+    st.caption(f"In force: {kept:,} of {of:,} tokens × layers ({share}).")
+
+
+def _slices() -> dict[str, str]:
+    """Name and expression of this session's own slices; those in the address at first."""
+    if "slices" not in st.session_state:
+        st.session_state["slices"] = _of_the_address()
+    held: dict[str, str] = st.session_state["slices"]
+    if held:
+        address.put("slice", [f"{name}:{text}" for name, text in held.items()])
+    return held
+
+
+def _of_the_address() -> dict[str, str]:
+    try:
+        return dict(Selection.from_query({"slice": address.several("slice")}).slices)
+    except InputError:
+        return {}
+
+
+def _named(selection: Selection, slices: dict[str, str]) -> None:
+    """Slices to take, and a name for what is written."""
+    with st.popover("Slices", icon=":material/bookmark:", width="stretch"):
+        st.caption("A slice is an expression with a name; write `@name`, or choose one here.")
+        known = SLICES | slices
+        st.selectbox(
+            "Use a slice",
+            list(known),
+            index=None,
+            format_func=lambda name: f"@{name}: {known[name]}",
+            key="slice_taken",
+            on_change=_take,
+            placeholder="Choose",
+        )
+        name = st.text_input("Name for what is written", key="slice_name", placeholder="late_digits", max_chars=40)
+        usable = bool(selection.where) and name.isidentifier() and name not in known
+        st.button("Keep it", disabled=not usable, key="slice_keep", on_click=_keep, args=(name, selection.where))
+        if name and not name.isidentifier():
+            st.caption("A name is one word of letters, digits and _.")
+
+
+def _take() -> None:
+    name, held = st.session_state["slice_taken"], st.session_state.get("where", "").strip()
+    if name is not None:
+        st.session_state["where"] = f"({held}) and @{name}" if held else f"@{name}"
+        st.session_state["slice_taken"] = None
+
+
+def _keep(name: str, where: str) -> None:
+    st.session_state["slices"] = {**st.session_state["slices"], name: where}
+    st.session_state["where"] = f"@{name}"
+    st.session_state["slice_name"] = ""

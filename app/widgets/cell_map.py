@@ -1,0 +1,28 @@
+"""A map of layers and experts that leads the page: a click chooses a cell, and a box narrows the field *Where*."""
+
+import streamlit as st
+
+from app.state import controls, where_field
+from app.widgets import charts
+
+
+def follow(chosen: controls.Chosen, key: str) -> None:
+    """Do what was asked for since the last run by a click or a drag over the `charts.brush` of this key."""
+    cell, cells = charts.picked(key), charts.boxed(key)
+    if cell is not None:
+        controls.wish(layer=int(cell[0]), expert=int(cell[1]))
+        st.rerun()
+    if cells:
+        layers, experts = (sorted({int(cell[side]) for cell in cells}) for side in (0, 1))
+        layer = chosen.layer if chosen.layer in layers else layers[0]
+        controls.wish(where=where_field.boxed_in(layers, experts), layer=layer)
+        st.rerun()
+
+
+def explain() -> None:
+    """What can be done with the map, and the way back from a box."""
+    st.caption(
+        "Click a cell to choose its layer and expert. Drag over several to look at these alone, on every page: "
+        "`expert in 2..3` keeps every token that chose one of these experts, with its other choices."
+    )
+    where_field.way_back()

@@ -1,0 +1,92 @@
+"""Watching this session's jobs: place in line, progress, cancel."""
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from app.jobs import registry
+from app.jobs.queue import Job, State
+from app.state import settings
+
+OnDone = Callable[[Job], None]
+
+
+def watch(kind: str, empty: str, on_done: OnDone, on_new: OnDone | None = None) -> None:
+    """This session's jobs of one kind, newest first; looked at again and again while one is under way.
+
+    Args:
+        kind: of the jobs.
+        empty: what is said while there is none.
+        on_done: draws what can be done with a finished one.
+        on_new: told once of each that has finished.
+    """
+    active = any(not job.over for job in registry.own(kind))
+    every = settings.POLL_SECONDS if active else None
+    st.fragment(_jobs, run_every=every)(kind, empty, on_done, on_new)
+
+
+def _jobs(kind: str, empty: str, on_done: OnDone, on_new: OnDone | None) -> None:
+    held = registry.own(kind)
+    told: set[str] = st.session_state.setdefault("told_of_jobs", set())
+    new = [job for job in held if job.state is State.DONE and job.id not in told]
+    for job in new:
+        told.add(job.id)
+        if on_new is not None:
+            on_new(job)
+    if empty and not held:
+        st.caption(empty)
+    for job in reversed(held):
+        with st.container(border=True):
+            _job(job, on_done)
+    under_way = any(not job.over for job in held)
+    before, st.session_state[f"{kind}_under_way"] = st.session_state.get(f"{kind}_under_way"), under_way
+    if new or (before and not under_way):
+        st.rerun()
+
+
+def _job(job: Job, on_done: OnDone) -> None:
+    st.markdown(f"**{job.name}**")
+    st.text(job.about)
+    if job.state is State.WAITING:
+        st.caption(f":material/hourglass_empty: In line, {registry.registry().place(job.id)} before it")
+    elif job.state is State.RUNNING:
+        _progress(job.progress)
+    elif job.state is State.FAILED:
+        st.error(job.error)
+    elif job.state is State.STOPPED:
+        st.caption(":material/cancel: Cancelled")
+    else:
+        on_done(job)
+    if not job.over:
+        st.button("Cancel", key=f"cancel_{job.id}", on_click=_cancel, args=(job.id,))
+
+
+def _progress(told: Any) -> None:
+    """A bar: of a capture's `Progress`, or of (done, total) runs."""
+    if told is None:
+        st.progress(0.0, "Loading the model and cutting the text into tokens …")
+    elif isinstance(told, tuple):
+        st.progress(told[0] / told[1], f"{told[0]} of {told[1]} runs")
+    else:
+        left = "" if told.seconds_left is None else f" · {seconds(told.seconds_left)} left"
+        st.progress(
+            told.tokens / told.total_tokens,
+            f"{told.documents:,} of {told.total_documents:,} documents · {told.tokens_per_second:,.0f} tokens/s{left}",
+        )
+
+
+def _cancel(job_id: str) -> None:
+    registry.registry().cancel(registry.session(), job_id)
+
+
+def seconds(count: float) -> str:
+    """A duration as people say it."""
+    return "under a second" if count < 1 else f"{count:.0f} s" if count < 90 else f"{count / 60:.0f} min"
+
+
+def size(count: int) -> str:
+    """Bytes as people say them."""
+    if count < 1e6:
+        return f"{count / 1e3:,.0f} kB"
+    return f"{count / 1e6:,.0f} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"

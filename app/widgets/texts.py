@@ -1,0 +1,27 @@
+"""Texts at the head of pages."""
+
+import streamlit as st
+
+
+def title(name: str, about: str) -> None:
+    """A page's name and what it is about."""
+    st.title(name, anchor=False)
+    st.caption(about)
+
+
+def welcome() -> None:
+    """Three sentences for somebody who is here for the first time, until closed."""
+    if st.session_state.get("welcomed"):
+        return
+    with st.container(border=True):
+        st.markdown(
+            "**Welcome.** In every layer of a Mixtral model a router sends each token to a few of the layer's experts; "
+            "this dashboard shows what the routers of one recorded run did. "
+            "Choose the trace, the layer and a domain on the left: every page follows, and the address bar remembers. "
+            "Every number comes with what was counted and how often, every chart has its table and its CSV."
+        )
+        st.button("Got it", key="welcome_close", on_click=_close_welcome)
+
+
+def _close_welcome() -> None:
+    st.session_state["welcomed"] = True

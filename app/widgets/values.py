@@ -1,0 +1,43 @@
+"""Values as large numbers, with interval, null and n."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from app.state import controls
+from app.widgets import choices, frames
+from mixtral_probe.figures.words import words_of
+from mixtral_probe.tables import TABLES
+
+
+def cards(table: pd.DataFrame, metrics: Sequence[str], suffix: str = "", *, scope: bool = False) -> None:
+    """Metrics of one row each as large numbers; interval, null and n below them, scope there too or in their help."""
+    held = table.set_index("metric")
+    with st.container(horizontal=True, gap="small"):
+        for metric in metrics:
+            card(held.loc[metric], metric, words_of(metric).name + suffix, scope=scope)
+
+
+def card(row: pd.Series, metric: str, label: str | None = None, *, scope: bool = False) -> None:
+    """One metric as a large number, with its interval, null and n below it, and its scope there or as help."""
+    words = words_of(metric)
+    interval = "no interval" if pd.isna(row["low"]) else f"95 %: {words.text(row['low'])} – {words.text(row['high'])}"
+    null = "" if pd.isna(row["null"]) else f"  \n{words.null}: {words.text(row['null'])}"
+    with st.container(border=True, gap=None):
+        st.metric(label or words.name, words.text(row["value"]), help=str(row["scope"]))
+        of = f"  \n{row['scope']}" if scope else ""
+        st.caption(f"{interval}{null}  \nn = {_count(row['n'])} tokens{of}")
+
+
+def _count(n: object) -> str:
+    return "not given" if pd.isna(n) else f"{int(n):,}"  # type: ignore[call-overload]
+
+
+def expert_cards(load: pd.DataFrame, chosen: controls.Chosen) -> None:
+    """What the chosen expert does at the chosen layer."""
+    expert = choices.expert(chosen.stats.num_experts)
+    if expert is None:
+        return
+    own = frames.rows(load, layer=chosen.layer, group=chosen.group, expert=expert)
+    cards(own, [metric for metric in TABLES["expert_load"].metrics if metric in set(own["metric"])])
