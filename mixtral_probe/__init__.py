@@ -13,6 +13,7 @@ _HOME = {
     "AttentionPlan": "trace",
     "Checkpoint": "checkpoint",
     "InputError": "errors",
+    "Instrument": "model",
     "MixtralConfig": "config",
     "MixtralForCausalLM": "checkpoint",
     "MixtralForQuestionAnswering": "checkpoint",

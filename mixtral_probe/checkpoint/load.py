@@ -14,8 +14,8 @@ from mixtral_probe.checkpoint.options import as_dtype
 from mixtral_probe.checkpoint.placement import DeviceMap, Placement, place, place_on, require_room
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
-from mixtral_probe.model.attention import Numerics
-from mixtral_probe.model.pruning import PRUNED, decoder, prune_heads
+from mixtral_probe.model import Numerics
+from mixtral_probe.model.resizing.pruning import PRUNED, decoder, prune_heads
 
 M = TypeVar("M", bound=nn.Module)
 _SHAPES = {

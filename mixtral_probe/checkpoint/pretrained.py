@@ -13,9 +13,9 @@ from mixtral_probe.checkpoint.names import Layout
 from mixtral_probe.checkpoint.placement import DeviceMap
 from mixtral_probe.checkpoint.save import save_model
 from mixtral_probe.config import MixtralConfig
-from mixtral_probe.model.attention import Numerics
-from mixtral_probe.model.pruning import PRUNED, decoder, prune_heads
-from mixtral_probe.model.vocabulary import resize_token_embeddings
+from mixtral_probe.model import Numerics
+from mixtral_probe.model.resizing.pruning import PRUNED, decoder, prune_heads
+from mixtral_probe.model.resizing.vocabulary import resize_token_embeddings
 
 
 class Pretrained:
@@ -79,11 +79,11 @@ class Pretrained:
         save_model(self, folder, layout, max_shard_size, dtype)  # type: ignore[arg-type]
 
     def resize_token_embeddings(self, size: int, mean_resizing: bool = True) -> nn.Embedding:
-        """Grow or shrink the vocabulary; see ``mixtral_probe.model.vocabulary.resize_token_embeddings``."""
+        """Grow or shrink the vocabulary; see ``mixtral_probe.model.resizing.vocabulary.resize_token_embeddings``."""
         return resize_token_embeddings(self, size, mean_resizing)  # type: ignore[arg-type]
 
     def prune_heads(self, heads: Mapping[int, Iterable[int]]) -> None:
-        """Take attention heads out, {layer: heads}; see ``mixtral_probe.model.pruning.prune_heads``."""
+        """Take attention heads out, {layer: heads}; see ``mixtral_probe.model.resizing.pruning.prune_heads``."""
         prune_heads(self, heads)  # type: ignore[arg-type]
 
     def gradient_checkpointing_enable(self) -> None:

@@ -18,7 +18,7 @@ from mixtral_probe.checkpoint.options import as_bytes, as_dtype
 from mixtral_probe.checkpoint.writer import write_safetensors
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
-from mixtral_probe.model.pruning import with_every_head
+from mixtral_probe.model.resizing.pruning import with_every_head
 
 Shard = dict[str, Tensor]
 

@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from mixtral_probe.metrics import is_massive
-from mixtral_probe.model import MixtralForCausalLM
-from mixtral_probe.model.sites import MODEL, Call, ExpertSlice, Routing, Site
+from mixtral_probe.model import Call, ExpertSlice, Instrument, MixtralForCausalLM, Routing, Site
+from mixtral_probe.model.sites import MODEL
 from mixtral_probe.run.batch import Batch
 
 SUMS = ("counts", "norms", "gated_norms", "gates")
@@ -58,7 +58,7 @@ class TopRows:
         self.scores, self.rows = scores[best], rows[best]
 
 
-class ExpertMeter:
+class ExpertMeter(Instrument):
     """Adds what the experts of one forward call put out to the sums.
 
     Args:

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixtral_probe.model import Instrument, MixtralForCausalLM
-from mixtral_probe.model.sites import Call, Site
+from mixtral_probe.model import Call, Instrument, MixtralForCausalLM, Site
 from mixtral_probe.run.batch import BARE, Batch
 from mixtral_probe.run.scoring import next_token_scores
 
@@ -70,7 +69,7 @@ class Restart:
         return np.bincount(self.place, chose, len(self.documents) + 1)[:-1]
 
 
-class _Keeper:
+class _Keeper(Instrument):
     def __init__(self, layers: frozenset[int]) -> None:
         self._layers = layers
         self.hidden: dict[int, Tensor] = {}
@@ -108,15 +107,13 @@ def output_sums(model: MixtralForCausalLM, batches: Sequence[Batch]) -> np.ndarr
     return meter.sums
 
 
-class _Means:
+class _Means(Instrument):
     """Sums outputs [L, E, C] and, last, counts."""
+
+    sites = (Site.EXPERT_OUTPUT,)
 
     def __init__(self, sums: np.ndarray) -> None:
         self.sums, self.valid = sums, torch.empty(0)
-
-    def wants(self, site: Site, layer: int) -> bool:
-        """What the experts put out."""
-        return site is Site.EXPERT_OUTPUT
 
     def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
         """Add, and return the value unchanged."""

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.model import MixtralForCausalLM
+from mixtral_probe.model import Call, Instrument, MixtralForCausalLM, Site
 from mixtral_probe.model.layer import DecoderLayer
 from mixtral_probe.model.moe import MixtureOfExperts
-from mixtral_probe.model.sites import Call, Site
 from mixtral_probe.run.batch import BARE, Batch
 from mixtral_probe.run.plan import Plan, batches
 from mixtral_probe.run.progress import CaptureStoppedError, OnProgress, ShouldStop, Tracker
@@ -62,17 +61,15 @@ def sample(
     return kept
 
 
-class _Keeper:
+class _Keeper(Instrument):
     """Copies the router inputs and logits of the sampled tokens of one call."""
+
+    sites = (Site.ROUTER_INPUT, Site.ROUTER_LOGITS)
 
     def __init__(self, kept: Sample, batch: Batch) -> None:
         place = np.searchsorted(kept.rows, batch.rows)
         mine = kept.rows[np.minimum(place, len(kept.rows) - 1)] == batch.rows
         self._kept, self._place, self._flat = kept, place[mine], batch.flat[torch.from_numpy(mine)]
-
-    def wants(self, site: Site, layer: int) -> bool:
-        """What the router sees and says."""
-        return site in (Site.ROUTER_INPUT, Site.ROUTER_LOGITS)
 
     def visit(self, site: Site, layer: int, value: Tensor, call: Call) -> Any:
         """Copy, and return the value unchanged."""
@@ -94,4 +91,4 @@ def all_outputs(model: MixtralForCausalLM, layer: int, inputs: np.ndarray) -> np
     """[E, n, C] float32: what every expert of a layer makes of the rows [n, C], chosen for them or not."""
     block = mixture(model, layer).experts
     x = torch.from_numpy(inputs).to(block.down_proj.device, block.down_proj.dtype)
-    return np.stack([block.one(expert, x).float().cpu().numpy() for expert in range(len(block.down_proj))])
+    return np.stack([block.expert_forward(expert, x).float().cpu().numpy() for expert in range(len(block.down_proj))])

@@ -75,14 +75,13 @@ def what_if(
     return run.result(meta, tokenizer)
 
 
-class _Kept:
+class _Kept(Instrument):
     """Keeps the routing of every layer of a call."""
+
+    sites = (Site.ROUTING,)
 
     def __init__(self) -> None:
         self.routing: list[Routing] = []
-
-    def wants(self, site: Site, layer: int) -> bool:
-        return site is Site.ROUTING
 
     def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
         self.routing.append(value)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mixtral_probe.instruments.copier import Copier, HostCopier
 from mixtral_probe.instruments.triangle import attention_sums, packed_triangle
-from mixtral_probe.model.sites import AttentionSlice, Call, Routing, Site
+from mixtral_probe.model import AttentionSlice, Call, Instrument, Routing, Site
 from mixtral_probe.trace import AttentionPlan
 
 
@@ -31,7 +31,7 @@ class SeenCall:
     """By layer and row, each slice's [heads, …] float16: what each query can see, one query after the other."""
 
 
-class GrowingRecorder:
+class GrowingRecorder(Instrument):
     """Keeps router logits, routing and planned attention of each call; ``finish`` comes after the last.
 
     Args:

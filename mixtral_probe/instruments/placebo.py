@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from mixtral_probe.instruments.recorder import Window
-from mixtral_probe.model.sites import Call, ExpertSlice, Routing, Site
+from mixtral_probe.model import Call, ExpertSlice, Instrument, Routing, Site
 
 Semantics = Literal["mask", "zero", "zero_renorm", "mean"]
 _SITES = {"mask": Site.ROUTER_LOGITS, "zero": Site.ROUTING, "zero_renorm": Site.ROUTING, "mean": Site.EXPERT_OUTPUT}
 
 
 @dataclass(frozen=True)
-class DamageAssignments:
+class DamageAssignments(Instrument):
     """What an ablation does to all assignments of one expert, done to any set of assignments of a layer."""
 
     layer: int
@@ -52,7 +52,7 @@ class DamageAssignments:
 
 
 @dataclass(frozen=True)
-class ExchangeWeights:
+class ExchangeWeights(Instrument):
     """Weights of other tokens in place of their own, in one layer; everyone keeps the experts."""
 
     layer: int

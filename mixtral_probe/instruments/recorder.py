@@ -13,7 +13,7 @@ from torch import Tensor
 from mixtral_probe.errors import InputError
 from mixtral_probe.instruments.copier import Copier, HostCopier
 from mixtral_probe.instruments.triangle import attention_sums, packed_triangle
-from mixtral_probe.model.sites import AttentionSlice, Call, Routing, Site
+from mixtral_probe.model import AttentionSlice, Call, Instrument, Routing, Site
 from mixtral_probe.trace import AttentionPlan, TraceBuilder
 
 
@@ -28,7 +28,7 @@ class Window:
     length: int
 
 
-class Recorder:
+class Recorder(Instrument):
     """Writes what one forward call did into a ``TraceBuilder``; call ``finish`` after the forward.
 
     Args:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.instruments.clocks import Clock
-from mixtral_probe.model.sites import MODEL, Call, Routing, Site
+from mixtral_probe.model import Call, Instrument, Routing, Site
+from mixtral_probe.model.sites import MODEL
 
 FORWARD = "forward"
 """The place of a whole pass, beside those named by sites."""
@@ -31,7 +32,7 @@ class Span:
     """Number of the span it lies in, −1 for none."""
 
 
-class Spans:
+class Spans(Instrument):
     """Notes the spans of forward calls in the order they open; what is measured at both ends is up to ``mark``."""
 
     def __init__(self, mark: Callable[[], Any]) -> None:
@@ -41,14 +42,6 @@ class Spans:
         self.closed: list[Any] = []
         self._mark = mark
         self._open = [-1]
-
-    def wants(self, site: Site, layer: int) -> bool:
-        """No values."""
-        return False
-
-    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
-        """Return the value unchanged."""
-        return value
 
     def span(self, site: Site | str, layer: int = MODEL, expert: int | None = None) -> AbstractContextManager[Any]:
         """A context to be open during the work."""
@@ -89,14 +82,12 @@ class Timer(Spans):
         clock: where the time is read.
     """
 
+    sites = (Site.ROUTING,)
+
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock.mark)
         self._clock = clock
         self._routed: list[tuple[int, Tensor]] = []
-
-    def wants(self, site: Site, layer: int) -> bool:
-        """The routing of every layer."""
-        return site is Site.ROUTING
 
     def visit(self, site: Site, layer: int, value: Routing, call: Call) -> Routing:
         """Note who takes the rows, and return the routing unchanged."""

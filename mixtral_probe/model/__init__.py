@@ -5,19 +5,18 @@ T = B·S rows, L layers, E experts, K experts chosen per token, H attention head
 I expert intermediate size, V vocabulary. Everything counts from 0.
 """
 
-from mixtral_probe.model.cache import KVCache
+from mixtral_probe.model.attention.attention import Numerics
+from mixtral_probe.model.attention.cache import KVCache
 from mixtral_probe.model.causal_lm import MixtralForCausalLM
-from mixtral_probe.model.heads import (
-    ClassifierOutput,
-    MixtralForQuestionAnswering,
-    MixtralForSequenceClassification,
-    MixtralForTokenClassification,
-    QuestionAnsweringOutput,
-)
+from mixtral_probe.model.context import Call
+from mixtral_probe.model.heads.outputs import ClassifierOutput, QuestionAnsweringOutput
+from mixtral_probe.model.heads.question_answering import MixtralForQuestionAnswering
+from mixtral_probe.model.heads.sequence_classification import MixtralForSequenceClassification
+from mixtral_probe.model.heads.token_classification import MixtralForTokenClassification
 from mixtral_probe.model.losses import load_balancing_loss, load_balancing_loss_pooled, router_z_loss
 from mixtral_probe.model.model import MixtralModel
 from mixtral_probe.model.outputs import CausalLMOutput, ModelOutput
-from mixtral_probe.model.sites import AttentionSlice, Call, ExpertSlice, Instrument, Routing, Site
+from mixtral_probe.model.sites import AttentionSlice, ExpertSlice, Instrument, Routing, Site
 
 __all__ = [
     "AttentionSlice",
@@ -33,6 +32,7 @@ __all__ = [
     "MixtralForTokenClassification",
     "MixtralModel",
     "ModelOutput",
+    "Numerics",
     "QuestionAnsweringOutput",
     "Routing",
     "Site",

@@ -6,15 +6,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from mixtral_probe.config import MixtralConfig
-from mixtral_probe.model.attention import Numerics
-from mixtral_probe.model.cache import KVCache
-from mixtral_probe.model.collect import LayerChoice
+from mixtral_probe.model.attention.attention import Numerics
+from mixtral_probe.model.attention.cache import KVCache
+from mixtral_probe.model.collector import LayerChoice
+from mixtral_probe.model.context import Call
 from mixtral_probe.model.generation import Generates
+from mixtral_probe.model.hooks import Visitors
 from mixtral_probe.model.inputs import kept_positions, require_labels
 from mixtral_probe.model.losses import load_balancing_loss_pooled, next_token_loss
 from mixtral_probe.model.model import MixtralModel, initialise
 from mixtral_probe.model.outputs import CausalLMOutput
-from mixtral_probe.model.sites import MODEL, Call, Instrument, Site, Visitors
+from mixtral_probe.model.sites import MODEL, Instrument, Site
 
 
 class MixtralForCausalLM(Generates):

@@ -3,10 +3,12 @@
 from torch import Tensor, nn
 
 from mixtral_probe.config import MixtralConfig
-from mixtral_probe.model.attention import Attention, Numerics
+from mixtral_probe.model.attention.attention import Attention, Numerics
+from mixtral_probe.model.context import Call
+from mixtral_probe.model.hooks import Visitors
 from mixtral_probe.model.moe import MixtureOfExperts
 from mixtral_probe.model.norm import RMSNorm
-from mixtral_probe.model.sites import Call, Site, Visitors
+from mixtral_probe.model.sites import Site
 
 
 class DecoderLayer(nn.Module):

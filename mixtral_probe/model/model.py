@@ -8,17 +8,19 @@ from torch import Tensor, nn
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
-from mixtral_probe.model.attention import Numerics
-from mixtral_probe.model.cache import KVCache, as_cache
-from mixtral_probe.model.collect import Collector, LayerChoice
+from mixtral_probe.model.attention.attention import Numerics
+from mixtral_probe.model.attention.cache import KVCache, past_length
+from mixtral_probe.model.attention.mask import Grid, additive_mask, packed_sequences, valid_tokens
+from mixtral_probe.model.attention.rope import Rope
+from mixtral_probe.model.collector import Collector, LayerChoice
+from mixtral_probe.model.context import Call
+from mixtral_probe.model.gradient_checkpointing import recomputed, refuse_cache
+from mixtral_probe.model.hooks import Visitors, require_fit, span, timers
 from mixtral_probe.model.inputs import require_embeddings, require_ids, require_positions
 from mixtral_probe.model.layer import DecoderLayer
-from mixtral_probe.model.mask import Grid, additive_mask, packed_sequences, valid_tokens
 from mixtral_probe.model.norm import RMSNorm
 from mixtral_probe.model.outputs import ModelOutput
-from mixtral_probe.model.recompute import recomputed, refuse_cache
-from mixtral_probe.model.rope import Rope
-from mixtral_probe.model.sites import MODEL, Call, Instrument, Site, Visitors, require_fit, span, timers
+from mixtral_probe.model.sites import MODEL, Instrument, Site
 
 
 class MixtralModel(nn.Module):
@@ -80,27 +82,20 @@ class MixtralModel(nn.Module):
         Raises:
             InputError: an argument breaks a rule; the sentence says which.
         """
-        config = self.config
-        collector = Collector(
-            config.num_hidden_layers,
-            config.output_hidden_states if output_hidden_states is None else output_hidden_states,
-            config.output_attentions if output_attentions is None else output_attentions,
-            config.output_router_logits if output_router_logits is None else output_router_logits,
-        )
-        listeners = (*instruments, collector) if collector.busy else tuple(instruments)
-        require_fit(listeners, config)
-        with span(timers(listeners), Site.EMBEDDING, MODEL):
-            hidden = self._embed(input_ids, inputs_embeds)
-        call = self._call(hidden, attention_mask, position_ids, past_key_values, use_cache)
-        call.input_ids = None if input_ids is None else input_ids.to(hidden.device, torch.int64)
+        collector = Collector.of(self.config, output_hidden_states, output_attentions, output_router_logits)
+        instruments = (*instruments, collector) if collector.busy else tuple(instruments)
+        require_fit(instruments, self.config)
 
-        hidden = Visitors(listeners, MODEL, call)(Site.EMBEDDING, hidden)
-        hidden, call = self.run_layers(hidden, call, listeners)
+        with span(timers(instruments), Site.EMBEDDING, MODEL):
+            hidden = self._embed(input_ids, inputs_embeds)  # [B, S, C]
+        call = self._call(hidden, input_ids, attention_mask, position_ids, past_key_values, use_cache)
+        hidden = Visitors(instruments, MODEL, call)(Site.EMBEDDING, hidden)
+        hidden, call = self.run_layers(hidden, call, instruments)
 
         if call.cache is not None:
             call.cache.calls += 1
         out = ModelOutput(hidden, call, call.cache, **collector.outputs(hidden))
-        return out if (config.return_dict if return_dict is None else return_dict) else out.to_tuple()
+        return out if (self.config.return_dict if return_dict is None else return_dict) else out.to_tuple()
 
     def run_layers(
         self, hidden: Tensor, call: Call, instruments: Sequence[Instrument] = (), first: int = 0
@@ -135,52 +130,60 @@ class MixtralModel(nn.Module):
         return self.embed_tokens(input_ids.to(self.embed_tokens.weight.device, torch.int64))
 
     def _call(
-        self, hidden: Tensor, mask: Tensor | None, positions: Tensor | None, given: KVCache | None,
-        use_cache: bool | None,
+        self, hidden: Tensor, input_ids: Tensor | None, attention_mask: Tensor | None, position_ids: Tensor | None,
+        past_key_values: KVCache | None, use_cache: bool | None,
     ) -> Call:  # fmt: skip
+        """What the layers need to know beside the hidden states [B, S, C]."""
         batch, length, _ = hidden.shape
-        if given is not None:
-            as_cache(given).require_fit(batch, self.config.num_hidden_layers)
-        past, sequences = 0 if given is None else len(given), None
-        if positions is None:
-            positions = torch.arange(past, past + length, device=hidden.device)[None]
-        else:
-            require_positions(positions, batch, length)
-            positions = positions.to(hidden.device, torch.int64)
-            sequences = packed_sequences(positions) if mask is None and not past else None
+        past = past_length(past_key_values, batch, self.config.num_hidden_layers)
+        positions = self._positions(position_ids, past, hidden)
+        alone = attention_mask is not None or position_ids is None or past > 0
+        sequences = None if alone else packed_sequences(positions)
         grid = Grid(batch, self.config.num_attention_heads, length, past + length)
-        cache = self._cache(given, use_cache, packed=sequences is not None)
+        cache = self._cache(past_key_values, use_cache, packed=sequences is not None)
         return Call(
             positions=positions,
             rotary=self.rope.tables(positions, hidden.dtype),
-            mask=self._mask(mask, grid, sequences, hidden),
-            valid=valid_tokens(mask, grid),
+            mask=self._mask(attention_mask, grid, sequences, hidden),
+            valid=valid_tokens(attention_mask, grid),
+            input_ids=None if input_ids is None else input_ids.to(hidden.device, torch.int64),
             cache=cache,
             phase="decode" if past else "prefill",
             step=cache.calls if cache is not None else 0,
         )
 
-    def _cache(self, given: KVCache | None, use_cache: bool | None, packed: bool) -> KVCache | None:
-        """The cache of a call: one that was given or asked for, or by default as far as one makes sense."""
-        if packed and (given is not None or use_cache):
+    def _positions(self, position_ids: Tensor | None, past: int, hidden: Tensor) -> Tensor:
+        """[B or 1, S]; by default those after the ``past`` ones."""
+        batch, length, _ = hidden.shape
+        if position_ids is None:
+            return torch.arange(past, past + length, device=hidden.device)[None]
+        require_positions(position_ids, batch, length)
+        return position_ids.to(hidden.device, torch.int64)
+
+    def _cache(self, cache: KVCache | None, use_cache: bool | None, packed: bool) -> KVCache | None:
+        """The cache that was passed or requested, or by default a new one where one can be used."""
+        if packed and (cache is not None or use_cache):
             raise InputError(
                 "position_ids must count on by 1 for a cache, but they hold several packed sequences; "
                 "use use_cache=False, or give an attention_mask if they are one sequence"
             )
-        if given is None:
+        if cache is None:
             by_default = self.config.use_cache and not packed and not self._recomputes()
-            given = KVCache() if (by_default if use_cache is None else use_cache) else None
+            cache = KVCache() if (by_default if use_cache is None else use_cache) else None
         if self._recomputes():
-            refuse_cache(given)
-        return given
+            refuse_cache(cache)
+        return cache
 
-    def _mask(self, mask: Tensor | None, grid: Grid, sequences: Tensor | None, hidden: Tensor) -> Tensor | None:
+    def _mask(
+        self, attention_mask: Tensor | None, grid: Grid, sequences: Tensor | None, hidden: Tensor
+    ) -> Tensor | None:
+        """The additive mask; None where the fused kernel's own causality is enough."""
         window = self.config.sliding_window
         narrow = window is not None and window < grid.keys
-        alone = grid.queries == 1 or grid.queries == grid.keys
-        if self.numerics == "fast" and mask is None and sequences is None and not narrow and alone:
+        causal = grid.queries in (1, grid.keys) and attention_mask is None and sequences is None and not narrow
+        if self.numerics == "fast" and causal:
             return None
-        return additive_mask(mask, grid, window, hidden, sequences)
+        return additive_mask(attention_mask, grid, window, hidden, sequences)
 
 
 def _beside(weight: Tensor, hidden: Tensor, call: Call) -> tuple[Tensor, Call]:

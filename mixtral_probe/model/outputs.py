@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from mixtral_probe.model.cache import KVCache
-from mixtral_probe.model.sites import Call
+from mixtral_probe.model.attention.cache import KVCache
+from mixtral_probe.model.context import Call
 
 ByLayer = tuple[Tensor | None, ...]
 """One entry per layer; None where a list of layers was asked for and this one is not on it."""

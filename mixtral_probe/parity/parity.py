@@ -14,7 +14,7 @@ from mixtral_probe.checkpoint import MixtralForCausalLM
 from mixtral_probe.checkpoint.checkpoint import model_folder
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
-from mixtral_probe.model.attention import Numerics
+from mixtral_probe.model import Numerics
 from mixtral_probe.parity.awkward import awkward_config, awkward_input, randomise, reference_library
 
 LIMITS: dict[Numerics, float] = {"reference": 0.0, "fast": 1e-4}

@@ -14,8 +14,7 @@ from mixtral_probe.corpus import Source, corpus_name, read_corpus
 from mixtral_probe.errors import InputError
 from mixtral_probe.experiments import OnRun, WhatIf, time_forward, what_if
 from mixtral_probe.instruments.edits import Edit
-from mixtral_probe.model import Instrument
-from mixtral_probe.model.attention import Numerics
+from mixtral_probe.model import Instrument, Numerics
 from mixtral_probe.model.generation import Generated, GenerationOptions
 from mixtral_probe.probe.expert_methods import ExpertMethods
 from mixtral_probe.probe.lens_methods import LensMethods

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
-from mixtral_probe.model.pruning import PRUNED
+from mixtral_probe.model.resizing.pruning import PRUNED
 from mixtral_probe.trace import AttentionPlan
 
 AttentionChoice = str | Iterable[int] | Mapping[int, Iterable[int]] | None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from mixtral_probe.model import MixtralForCausalLM
-from mixtral_probe.model.attention import SLICE_ELEMENTS
+from mixtral_probe.model.attention.weights import SLICE_ELEMENTS
 from mixtral_probe.run.plan import Plan, batches, longer
 from mixtral_probe.run.scoring import POSITIONS_AT_ONCE
 from mixtral_probe.trace import AttentionPlan, TraceMeta, estimate_bytes

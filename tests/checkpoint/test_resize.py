@@ -7,7 +7,7 @@ import torch
 import transformers
 
 from mixtral_probe import InputError, MixtralConfig, MixtralForCausalLM, MixtralForSequenceClassification, MixtralModel
-from mixtral_probe.model import Site
+from mixtral_probe.model import Instrument, Site
 from mixtral_probe.run import attention_plan
 from tests.support.models import everything, reference_model, toy_model
 
@@ -36,7 +36,7 @@ def test_old_rows_stay_and_new_ones_are_near_the_mean(tied, size):
 
 def test_new_rows_have_the_moments_that_transformers_gives_them(monkeypatch):
     """Its covariance is told by drawing many rows from both; at a billionth of it, float32 would show only rounding."""
-    from mixtral_probe.model import vocabulary
+    from mixtral_probe.model.resizing import vocabulary
 
     monkeypatch.setattr(vocabulary, "SPREAD", 1.0)
     torch.manual_seed(0)
@@ -100,7 +100,7 @@ def test_sizes_that_cannot_be(size, message):
         toy_model(pad_token_id=45).resize_token_embeddings(size)
 
 
-class Silence:
+class Silence(Instrument):
     """Sets the output of some heads to zero."""
 
     def __init__(self, heads):
@@ -137,7 +137,7 @@ def test_heads_keep_their_numbers(numerics):
     expected, found = everything(whole, IDS), everything(pruned, IDS)
     assert torch.allclose(found.attentions[0], expected.attentions[0][:, [0, 2, 3]], atol=1e-6)
 
-    class Look:
+    class Look(Instrument):
         def __init__(self):
             self.seen = {}
 

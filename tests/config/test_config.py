@@ -9,7 +9,7 @@ from transformers.models.mixtral.modeling_mixtral import MixtralRotaryEmbedding
 from mixtral_probe import InputError, MixtralConfig
 from mixtral_probe.config import ACTIVATIONS, ROPE_TYPES
 from mixtral_probe.model.activations import ACTIVATION
-from mixtral_probe.model.rope import Rope
+from mixtral_probe.model.attention.rope import Rope
 from tests.support.rope import ROPES, rope_of
 
 MIXTRAL_8X7B = {

@@ -8,7 +8,7 @@ import transformers
 
 import mixtral_probe as mp
 from mixtral_probe import InputError, MixtralConfig
-from mixtral_probe.model import KVCache, Site, load_balancing_loss
+from mixtral_probe.model import Instrument, KVCache, Site, load_balancing_loss
 from tests.support.models import TOY, mask_of, ours_like, reference_model, toy_model
 
 IDS = torch.arange(27).reshape(3, 9).mul(7).remainder(50)
@@ -115,7 +115,7 @@ def test_losses_of_ones_own_see_router_logits_of_checkpointed_layers():
     assert plain["model.layers.0.block_sparse_moe.gate.weight"].any()
 
 
-class Watcher:
+class Watcher(Instrument):
     """Counts visits, and draws nothing."""
 
     def __init__(self):
@@ -129,7 +129,7 @@ class Watcher:
         return value
 
 
-class Halve:
+class Halve(Instrument):
     """An edit of each kind: a tensor, routing weights, an expert's rows, attention, and one written in place."""
 
     edits_attention = True
@@ -208,7 +208,7 @@ def test_jitter_reaches_router_and_experts_and_only_in_training():
     model, noisy = toy_model(), toy_model(router_jitter_noise=0.3)
     assert torch.equal(model(IDS).logits, noisy(IDS).logits)
 
-    class Inputs:
+    class Inputs(Instrument):
         def __init__(self):
             self.seen = {}
 

@@ -9,7 +9,7 @@ import torch
 from mixtral_probe import InputError, Probe, Result, tables, write_chrome_trace
 from mixtral_probe.experiments.span_sums import by_place, own
 from mixtral_probe.instruments import DeviceClock, HostClock, MemoryMeter, NvtxRanges, Timer, clock_for
-from mixtral_probe.model import Site
+from mixtral_probe.model import Instrument, Site
 from mixtral_probe.run import CaptureStoppedError
 from mixtral_probe.trace import chrome_trace
 from tests.support.cli import toy_folder
@@ -35,7 +35,7 @@ class Ticks:
         return np.array(marks, float) - marks[0]
 
 
-class Slow:
+class Slow(Instrument):
     """Takes its time over one expert."""
 
     def __init__(self, clock: Ticks, layer: int, expert: int) -> None:

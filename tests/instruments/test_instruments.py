@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from mixtral_probe.errors import InputError
 from mixtral_probe.instruments import HostCopier, Recorder, Window
 from mixtral_probe.instruments.triangle import attention_sums, packed_triangle
-from mixtral_probe.model import AttentionSlice, Routing, Site
+from mixtral_probe.model import AttentionSlice, Instrument, Routing, Site
 from mixtral_probe.trace import AttentionPlan, TraceBuilder, TraceMeta, pack_triangle
 from tests.support.instruments import IDS, Edit, Everything
 from tests.support.models import toy_model
@@ -105,7 +106,7 @@ def test_edited_attention_weights_make_the_output():
 def test_attention_in_slices_equals_attention_at_once(monkeypatch):
     model = toy_model()
     whole = run(model, output_attentions=True).attentions
-    monkeypatch.setattr("mixtral_probe.model.attention.SLICE_ELEMENTS", 1)
+    monkeypatch.setattr("mixtral_probe.model.attention.weights.SLICE_ELEMENTS", 1)
     sliced = run(model, output_attentions=True).attentions
     assert all(torch.equal(a, b) for a, b in zip(whole, sliced, strict=True))
     eager = run(toy_model(numerics="reference"), output_attentions=True).attentions
@@ -217,3 +218,34 @@ def test_an_instrument_is_asked_once_per_call_and_nothing_stays_on_the_model():
     run(model)
     assert len(everything.seen) == seen
     assert (dict(model.__dict__), len(model._forward_hooks)) == before
+
+
+def test_an_instrument_that_overrides_nothing_changes_nothing():
+    model, plain = toy_model(), Instrument()
+    assert torch.equal(run(model, plain).logits, run(model).logits)
+    assert not any(plain.wants(site, layer) for site in Site for layer in (-1, 0))
+    assert plain.heads(0) is None
+    with plain.span(Site.RESIDUAL, 0):
+        pass
+
+
+def test_declared_sites_are_visited_in_every_layer():
+    class Residuals(Instrument):
+        sites = (Site.RESIDUAL,)
+
+        def visit(self, site, layer, value, call):
+            seen.append((site, layer))
+            return value
+
+    seen = []
+    run(toy_model(), Residuals())
+    assert seen == [(Site.RESIDUAL, 0), (Site.RESIDUAL, 1)]
+
+
+def test_what_only_looks_like_an_instrument_is_refused():
+    class Duck:
+        def wants(self, site, layer):
+            return False
+
+    with pytest.raises(InputError, match=r"must be a subclass of mixtral_probe.Instrument, got a Duck; derive its"):
+        run(toy_model(), Duck())

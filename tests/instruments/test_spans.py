@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from mixtral_probe.model import Call, Site
+from mixtral_probe.model import Call, Instrument, Site
 from tests.support.models import toy_model
 
 IDS = torch.randint(0, 50, (2, 9), generator=torch.Generator().manual_seed(0))
@@ -16,15 +16,12 @@ IN_A_LAYER = [
 ]  # fmt: skip
 
 
-class Spans:
+class Spans(Instrument):
     """Notes what opens and closes."""
 
     def __init__(self) -> None:
         self.root: list[Any] = []
         self._open = [self.root]
-
-    def wants(self, site: Site, layer: int) -> bool:
-        return False
 
     def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
         raise AssertionError("nothing was wanted")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mixtral_probe import InputError
-from mixtral_probe.model import KVCache
+from mixtral_probe.model import Instrument, KVCache
 from tests.support.models import everything, mask_of, ours_like, reference_model, toy_model
 from tests.support.rope import rope_of
 
@@ -214,7 +214,7 @@ def test_mistakes_are_named():
 
 
 def test_a_call_that_failed_half_way_is_noticed():
-    class Stop:
+    class Stop(Instrument):
         def wants(self, site, layer):
             return site == "residual" and layer == 0
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from mixtral_probe import Instrument
 from tests.support.models import different, everything, mask_of, ours_like, reference_model, toy_model, unpadded
 
 IDS = torch.arange(27).reshape(3, 9).mul(7).remainder(50)
@@ -62,7 +63,7 @@ def test_heads_may_have_masks_of_their_own(numerics):
     visible[:, 1] = torch.eye(9, dtype=torch.bool)
     model = toy_model(numerics=numerics)
 
-    class Head:
+    class Head(Instrument):
         def wants(self, site, layer):
             return site == "attention_weights"
 

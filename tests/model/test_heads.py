@@ -8,7 +8,7 @@ import transformers
 
 import mixtral_probe as mp
 from mixtral_probe import InputError, MixtralConfig
-from mixtral_probe.model import load_balancing_loss_pooled
+from mixtral_probe.model import Instrument, load_balancing_loss_pooled
 from tests.support.models import TOY, mask_of, randomise, toy_model
 
 IDS = torch.arange(27).reshape(3, 9).mul(7).remainder(49) + 1  # no padding among them
@@ -181,7 +181,7 @@ def test_tuples_begin_as_those_of_transformers(kind):
     assert all(torch.equal(a, b) for a, b in zip(found[-3], expected[-1], strict=True))
 
 
-class Seen:
+class Seen(Instrument):
     def __init__(self):
         self.sites = []
 

@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from mixtral_probe import MixtralConfig, MixtralForCausalLM
+from mixtral_probe.model import Call, Instrument
+from mixtral_probe.model.hooks import Visitors
 from mixtral_probe.model.moe import MixtureOfExperts, choose_experts
-from mixtral_probe.model.sites import Call, Visitors
 from tests.support.models import (
     TOY,
     different,
@@ -82,7 +83,7 @@ def test_decoding_is_equal_to_the_bit(dtype):
             assert torch.equal(found.logits, expected.logits), position
 
 
-class Shown:
+class Shown(Instrument):
     """Keeps what each expert made, and sums it by the formula."""
 
     def __init__(self):

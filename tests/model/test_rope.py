@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers.models.mixtral.modeling_mixtral import MixtralRotaryEmbedding
 
 from mixtral_probe import MixtralConfig
-from mixtral_probe.model.rope import Rope, rotate
+from mixtral_probe.model.attention.rope import Rope, rotate
 from tests.support.models import different, everything, lowered, ours_like, reference_model, toy_model, unpadded
 from tests.support.rope import ROPES, rope_of
 

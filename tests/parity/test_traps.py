@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from mixtral_probe import MixtralModel
+from mixtral_probe import Instrument, MixtralModel
 from tests.support.models import everything, mask_of, toy_model
 
 IDS = torch.arange(18).reshape(2, 9).mul(11).remainder(50)
 BOTH = pytest.mark.parametrize("numerics", ["reference", "fast"])
 
 
-class Choices:
+class Choices(Instrument):
     """Keeps which experts each layer used."""
 
     def __init__(self):

@@ -4,13 +4,13 @@ from typing import Any
 
 import torch
 
-from mixtral_probe.model import Call, Site
+from mixtral_probe.model import Call, Instrument, Site
 
 IDS = torch.randint(0, 50, (2, 9), generator=torch.Generator().manual_seed(0))
 """[B, S] token ids of the toy model."""
 
 
-class Everything:
+class Everything(Instrument):
     """Keeps what every site showed."""
 
     def __init__(self, *sites: Site) -> None:
@@ -24,7 +24,7 @@ class Everything:
         return value
 
 
-class Edit:
+class Edit(Instrument):
     """Changes one site by a function."""
 
     edits_attention = True

@@ -11,7 +11,7 @@ from torch import Tensor
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
 from mixtral_probe.instruments.edits.rows import BatchRow, Rows
-from mixtral_probe.model import Call, Site
+from mixtral_probe.model import Call, Instrument, Site
 
 
 def _as_tuple(value: Any) -> Any:
@@ -40,7 +40,7 @@ else:
     Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
 
 
-class Edit(BaseModel):
+class Edit(Instrument, BaseModel):
     """A change of the forward pass: frozen plain data, and an instrument that can be attached to any call.
 
     Every edit says in one sentence what it does (``semantics``), and ``print`` writes that sentence with its layers
@@ -161,7 +161,7 @@ class Edit(BaseModel):
 
 
 @dataclass(frozen=True)
-class PlacedEdit:
+class PlacedEdit(Instrument):
     """An edit for one batch whose rows are known."""
 
     edit: Edit
@@ -184,7 +184,7 @@ class PlacedEdit:
     @property
     def edits_attention(self) -> bool:
         """As the edit."""
-        return getattr(self.edit, "edits_attention", False)
+        return self.edit.edits_attention
 
     def check(self, config: MixtralConfig) -> None:
         """As the edit."""

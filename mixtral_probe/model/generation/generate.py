@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
-from mixtral_probe.model.cache import KVCache
+from mixtral_probe.model.attention.cache import KVCache
 from mixtral_probe.model.generation.beam import beam_search
 from mixtral_probe.model.generation.feed import Feed
 from mixtral_probe.model.generation.options import GenerationOptions

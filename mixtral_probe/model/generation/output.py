@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mixtral_probe.model.cache import KVCache
+from mixtral_probe.model.attention.cache import KVCache
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.model.cache import KVCache
+from mixtral_probe.model.attention.cache import KVCache
 from mixtral_probe.model.generation.options import GenerationOptions
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.model.pruning import decoder, set_config
+from mixtral_probe.model.resizing.pruning import decoder, set_config
 
 SPREAD = 1e-9
 """Share of the old rows' covariance that new rows are drawn with."""

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
-from mixtral_probe.model.attention import Attention
+from mixtral_probe.model.attention.attention import Attention
+from mixtral_probe.model.attention.pruned import PrunedAttention
 from mixtral_probe.model.model import MixtralModel
 
 PRUNED = "heads_pruned"
@@ -38,10 +39,11 @@ def prune_heads(model: nn.Module, heads: Mapping[int, Iterable[int]]) -> None:
         if len(gone.setdefault(layer, set()) | set(some)) == total:
             raise InputError(f"a layer must keep a head, but all {total} of layer {layer} would go")
         gone[layer] |= set(some)
-    for layer in heads:
-        attention = body.layers[layer].self_attn
-        assert isinstance(attention, Attention)
-        attention.keep_heads([head for head in range(total) if head not in gone[layer]])
+    for layer in filter(gone.get, heads):
+        whole = body.layers[layer].self_attn
+        assert isinstance(whole, Attention)
+        rest = [head for head in range(total) if head not in gone[layer]]
+        body.layers[layer].self_attn = PrunedAttention(whole, body.config, rest)
     known = {layer: sorted(some) for layer, some in sorted(gone.items()) if some}
     set_config(model, body.config.replace(**{PRUNED: known}))
 
@@ -62,7 +64,7 @@ def with_every_head(model: nn.Module, name: str, weight: Tensor) -> Tensor:
     """A parameter as it was before pruning, with zeros for heads that are gone; others come back as they are."""
     match = _PROJECTION.fullmatch(name)
     attention = decoder(model).layers[int(match[1])].self_attn if match else None
-    if match is None or not isinstance(attention, Attention) or not attention.pruned:
+    if match is None or not isinstance(attention, PrunedAttention):
         return weight
     axis = 0 if match[2] == "q" else 1
     shape = list(weight.shape)

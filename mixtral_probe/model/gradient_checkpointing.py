@@ -13,7 +13,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.model.sites import Call, Site, Visitors
+from mixtral_probe.model.context import Call
+from mixtral_probe.model.hooks import Visitors, WrappedVisitors
+from mixtral_probe.model.sites import Site
 
 _UNCHANGED = object()
 
@@ -39,14 +41,13 @@ class _Passes:
         return _Repeating(self._visit, self._answers)
 
 
-class _Noting(Visitors):
+class _Noting(WrappedVisitors):
     """Visits, and notes what instruments changed."""
 
     __slots__ = ("_answers",)
 
     def __init__(self, visit: Visitors, answers: list[Any]) -> None:
-        self.layer, self.call = visit.layer, visit.call
-        self._by_site, self._timers = visit._by_site, visit._timers
+        super().__init__(visit)
         self._answers = answers
 
     def __call__(self, site: Site, value: Any) -> Any:
@@ -60,14 +61,14 @@ class _Noting(Visitors):
         return found
 
 
-class _Repeating(Visitors):
+class _Repeating(WrappedVisitors):
     """Gives the noted answers in their order, without visiting anyone."""
 
     __slots__ = ("_answers",)
 
     def __init__(self, visit: Visitors, answers: list[Any]) -> None:
-        self.layer, self.call = visit.layer, visit.call
-        self._by_site, self._timers = visit._by_site, ()
+        super().__init__(visit)
+        self._timers = ()
         self._answers = iter(answers)
 
     def __call__(self, site: Site, value: Any) -> Any:

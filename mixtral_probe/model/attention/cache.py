@@ -86,8 +86,11 @@ class KVCache:
             )
 
 
-def as_cache(given: Any) -> KVCache:
-    """The argument ``past_key_values``, which must be one of ours."""
-    if not isinstance(given, KVCache):
-        raise InputError(f"past_key_values must be a KVCache of mixtral_probe, but it is a {type(given).__name__}")
-    return given
+def past_length(cache: Any, batch: int, num_layers: int) -> int:
+    """Positions in the argument ``past_key_values``, which must be None or a ``KVCache`` that fits the call."""
+    if cache is None:
+        return 0
+    if not isinstance(cache, KVCache):
+        raise InputError(f"past_key_values must be a KVCache of mixtral_probe, but it is a {type(cache).__name__}")
+    cache.require_fit(batch, num_layers)
+    return len(cache)

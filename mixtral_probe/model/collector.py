@@ -7,14 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
-from mixtral_probe.model.sites import Call, Site
+from mixtral_probe.model.context import Call
+from mixtral_probe.model.sites import Instrument, Site
 
 LayerChoice = bool | int | Sequence[int]
 """All (True), none (False), or some, counted from 0 or with −1 for the last."""
 
 
-class Collector:
+class Collector(Instrument):
     """Keeps what the caller of ``forward`` asked to be returned.
 
     Args:
@@ -37,6 +39,22 @@ class Collector:
         self._hidden_states: dict[int, Tensor] = {}
         self._attentions: dict[int, list[Tensor]] = {}
         self._router_logits: list[Tensor] = []
+
+    @classmethod
+    def of(
+        cls,
+        config: MixtralConfig,
+        hidden_states: LayerChoice | None,
+        attentions: LayerChoice | None,
+        router_logits: bool | None,
+    ) -> "Collector":
+        """The collector of a call; the config decides what is None."""
+        return cls(
+            config.num_hidden_layers,
+            config.output_hidden_states if hidden_states is None else hidden_states,
+            config.output_attentions if attentions is None else attentions,
+            config.output_router_logits if router_logits is None else router_logits,
+        )
 
     @property
     def busy(self) -> bool:

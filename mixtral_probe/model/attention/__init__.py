@@ -1,0 +1,1 @@
+"""Attention and what belongs to it: rotary positions, the mask, the key and value cache, explicit weights, pruning."""

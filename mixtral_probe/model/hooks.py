@@ -1,0 +1,105 @@
+"""The instruments of one forward call, resolved by layer and site."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import Any
+
+from mixtral_probe.config import MixtralConfig
+from mixtral_probe.errors import InputError
+from mixtral_probe.model.context import Call
+from mixtral_probe.model.sites import Instrument, Site
+
+_UNTIMED = nullcontext()
+
+
+def require_fit(instruments: Iterable[Instrument], config: MixtralConfig) -> None:
+    """Raise InputError unless all are instruments and fit a model of this config."""
+    for instrument in instruments:
+        if not isinstance(instrument, Instrument):
+            raise InputError(
+                f"an instrument must be a subclass of mixtral_probe.Instrument, got a {type(instrument).__name__}; "
+                "derive its class from it"
+            )
+        instrument.check(config)
+
+
+def timers(instruments: Iterable[Instrument]) -> tuple[Instrument, ...]:
+    """Those of the instruments that override ``span``."""
+    return tuple(instrument for instrument in instruments if type(instrument).span is not Instrument.span)
+
+
+def span(
+    timed_by: Sequence[Instrument], site: Site, layer: int, expert: int | None = None
+) -> AbstractContextManager[Any]:
+    """The spans of all timers at a site; nothing where there is no timer."""
+    if not timed_by:
+        return _UNTIMED
+    if len(timed_by) == 1:
+        return timed_by[0].span(site, layer, expert)
+    stack = ExitStack()
+    for timer in timed_by:
+        stack.enter_context(timer.span(site, layer, expert))
+    return stack
+
+
+class Visitors:
+    """The instruments of one layer in one call, by site."""
+
+    __slots__ = ("_by_site", "_timers", "call", "layer")
+
+    def __init__(self, instruments: Iterable[Instrument], layer: int, call: Call) -> None:
+        instruments = tuple(instruments)
+        self.layer, self.call, self._timers = layer, call, timers(instruments)
+        self._by_site: dict[Site, list[Instrument]] = {}
+        for instrument in instruments:
+            for site in Site:
+                if instrument.wants(site, layer):
+                    self._by_site.setdefault(site, []).append(instrument)
+
+    def __call__(self, site: Site, value: Any) -> Any:
+        """Pass a value through the instruments that want its site, in the order given; returns what they made of it."""
+        for instrument in self._by_site.get(site, ()):
+            value = instrument.visit(site, self.layer, value, self.call)
+        return value
+
+    def make(self, site: Site, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Compute the value of a site, ``function(*arguments)``, inside its span, and visit it."""
+        if not self._timers:
+            return self(site, function(*arguments))
+        with self.span(site):
+            value = function(*arguments)
+        return self(site, value)
+
+    def span(self, site: Site, expert: int | None = None) -> AbstractContextManager[Any]:
+        """A context to be open while the value of this site is computed."""
+        return span(self._timers, site, self.layer, expert)
+
+    def wants(self, site: Site) -> bool:
+        """Whether any instrument wants this site."""
+        return site in self._by_site
+
+    def edits_attention(self) -> bool:
+        """Whether an instrument may change the attention weights, so that the output must be computed from them."""
+        return any(instrument.edits_attention for instrument in self._by_site.get(Site.ATTENTION_WEIGHTS, ()))
+
+    def heads(self, num_heads: int) -> Sequence[int]:
+        """The heads whose attention weights any instrument wants, ascending."""
+        wanted: set[int] = set()
+        for instrument in self._by_site.get(Site.ATTENTION_WEIGHTS, ()):
+            heads = instrument.heads(self.layer)
+            wanted.update(range(num_heads) if heads is None else heads)
+        return sorted(wanted)
+
+
+class WrappedVisitors(Visitors):
+    """Other hooks, with another way to visit; to be derived from."""
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: Visitors) -> None:
+        self._inner, self.layer, self.call = inner, inner.layer, inner.call
+        self._by_site, self._timers = inner._by_site, inner._timers
+
+    def __call__(self, site: Site, value: Any) -> Any:
+        """Visit as the inner hooks do."""
+        return self._inner(site, value)

@@ -1,0 +1,1 @@
+"""Changes of a model's size in place: fewer attention heads, another vocabulary."""
