@@ -1,5 +1,6 @@
 """Documents with labels, from texts, dicts, files or folders."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,11 +56,28 @@ def read_corpus(source: Source) -> list[Document]:
     return documents
 
 
-def corpus_name(source: Source) -> str:
-    """What a corpus is called: the last part of its path, "bundled", or "text"."""
-    if isinstance(source, Path):
-        return source.name
-    return "bundled" if isinstance(source, str) and source == "bundled" else "text"
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Documents and the name they go by in a trace or a result."""
+
+    name: str
+    documents: tuple[Document, ...]
+
+    @classmethod
+    def read(cls, source: Source) -> "Corpus":
+        """Read a source as ``read_corpus`` does; its name is the last part of a path, "bundled", or "text"."""
+        documents = tuple(read_corpus(source))
+        if isinstance(source, Path):
+            return cls(source.name, documents)
+        return cls("bundled" if isinstance(source, str) and source == "bundled" else "text", documents)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the documents' texts."""
+        digest = hashlib.sha256()
+        for document in self.documents:
+            digest.update(hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).digest())
+        return digest.hexdigest()
 
 
 def _documents(source: Source) -> Iterator[Document]:

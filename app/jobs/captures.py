@@ -11,7 +11,7 @@ from mixtral_probe import InputError
 from mixtral_probe.corpus import Document, read_corpus
 
 if TYPE_CHECKING:
-    from mixtral_probe.run import Estimate
+    from mixtral_probe.run import ResourceEstimate
 
 KIND = "capture"
 _POSITIONS = 2048
@@ -70,7 +70,7 @@ def uploaded(name: str, content: bytes) -> list[Document]:
             raise InputError(str(error).replace(f"{path.parent}/", "")) from None
 
 
-def estimate(request: Request) -> "Estimate":
+def estimate(request: Request) -> "ResourceEstimate":
     """What a capture will take.
 
     Raises:

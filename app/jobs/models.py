@@ -62,12 +62,12 @@ def use(model: str, *, wait: bool) -> Iterator["Probe"]:
 @contextmanager
 def use_in_job(model: str) -> Iterator["Probe"]:
     """`use` for a job: wait for the model, and end the job as stopped when its run is stopped."""
-    from mixtral_probe.run import CaptureStoppedError
+    from mixtral_probe.run import RunStoppedError
 
     with use(model, wait=True) as probe:
         try:
             yield probe
-        except CaptureStoppedError:
+        except RunStoppedError:
             raise StoppedError from None
 
 

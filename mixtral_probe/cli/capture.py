@@ -12,9 +12,8 @@ from mixtral_probe.cli.shell import print_json
 from mixtral_probe.errors import InputError
 
 if TYPE_CHECKING:
-    from mixtral_probe.corpus import Source
     from mixtral_probe.probe import Probe
-    from mixtral_probe.run import Estimate
+    from mixtral_probe.run import Plan, ResourceEstimate
     from mixtral_probe.trace import Trace
 
 
@@ -50,11 +49,12 @@ def capture(
     source = chosen_source(text, file, corpus)
     _check_out(out)
     probe = opened_probe(model, device, dtype)
-    chosen: dict[str, Any] = {"attention": attention, "attention_maps": attention_maps, "window": window}
+    planned = probe.plan(source, window=window, cut=generate is None)
+    chosen: dict[str, Any] = {"attention": attention, "attention_maps": attention_maps}
     chosen |= {} if generate is None else {"generate": generate}
-    expected = probe.estimate(source, **chosen)
+    expected = probe.estimate(planned, **chosen)
     typer.echo(_estimate_sentence(expected, most=generate is not None), err=as_json)
-    trace = _run(probe, source, out, chosen | _drawing(generate, temperature, top_p, seed))
+    trace = _run(probe, planned, out, chosen | _drawing(generate, temperature, top_p, seed))
     if as_json:
         print_json(_facts(trace, expected))
     else:
@@ -83,13 +83,13 @@ def _check_out(out: Path) -> None:
             typer.echo(f"continuing the unfinished run in {unfinished}", err=True)
 
 
-def _run(probe: "Probe", source: "Source", out: Path, chosen: dict[str, Any]) -> "Trace":
+def _run(probe: "Probe", planned: "Plan", out: Path, chosen: dict[str, Any]) -> "Trace":
     folder = f"{out}.parts" if "generate" in chosen else f"{out}.partial"
     kept = f"what is done is kept in {folder}, and the same command continues there"
-    return run_or_stop(probe.trace, kept=kept, source=source, path=out, **chosen)
+    return run_or_stop(probe.trace, kept=kept, source=planned, path=out, **chosen)
 
 
-def _estimate_sentence(expected: "Estimate", most: bool) -> str:
+def _estimate_sentence(expected: "ResourceEstimate", most: bool) -> str:
     tokens = f"{'at most ' if most else ''}{words.counted(expected.tokens, 'token')}"
     return (
         f"{words.counted(expected.documents, 'document')}, {tokens}: about "
@@ -102,7 +102,7 @@ def _trace_words(trace: "Trace") -> str:
     return f"{words.counted(trace.num_tokens, 'token')} through {words.counted(trace.num_layers, 'layer')}"
 
 
-def _facts(trace: "Trace", expected: "Estimate") -> dict[str, Any]:
+def _facts(trace: "Trace", expected: "ResourceEstimate") -> dict[str, Any]:
     from dataclasses import asdict
 
     return {

@@ -88,11 +88,11 @@ def stop_between_batches() -> Iterator[Callable[[], bool]]:
 
 def run_or_stop(run: Callable[..., T], *, kept: str, **how: Any) -> T:
     """What ``run`` returns, with progress shown; where Ctrl-C stopped it, leave and say what is ``kept``."""
-    from mixtral_probe.run import CaptureStoppedError
+    from mixtral_probe.run import RunStoppedError
 
     with stop_between_batches() as stopped, show_progress() as progress:
         try:
             return run(on_progress=progress, should_stop=stopped, **how)
-        except CaptureStoppedError:
+        except RunStoppedError:
             pass
     fail(f"stopped; {kept}", STOPPED)

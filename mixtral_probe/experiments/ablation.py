@@ -5,8 +5,8 @@ Each run begins with the stored hidden state before the layer it changes, since 
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
@@ -14,19 +14,17 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
-from mixtral_probe.corpus import Document
 from mixtral_probe.errors import InputError
-from mixtral_probe.experiments.restart import Restart, mean_outputs
+from mixtral_probe.experiments.layer_rerun import LayerRerun
+from mixtral_probe.experiments.mean_outputs import mean_outputs
 from mixtral_probe.experiments.result_parts import ResultParts
 from mixtral_probe.instruments.edits import MaskExpert, MeanExpert, ZeroExpert
 from mixtral_probe.instruments.placebo import DamageAssignments, Semantics, matched_assignments
 from mixtral_probe.model import Instrument, MixtralForCausalLM
-from mixtral_probe.run.allocator import keep_freed_memory
-from mixtral_probe.run.batch import Batch, counted_documents
-from mixtral_probe.run.plan import Plan, batches, plan
-from mixtral_probe.run.progress import CaptureStoppedError, OnProgress, ShouldStop, Tracker
+from mixtral_probe.run import Passes, Plan, RunOptions, Subject
+from mixtral_probe.run.batch import counted_documents
+from mixtral_probe.run.passes import model_batches
 from mixtral_probe.run.provenance import experiment_meta
-from mixtral_probe.tokenizer import Tokenizer
 from mixtral_probe.trace import Result
 
 ABLATION_POSITIONS = 2048
@@ -34,9 +32,9 @@ ABLATION_POSITIONS = 2048
 
 
 def ablation(
-    model: MixtralForCausalLM,
-    tokenizer: Tokenizer,
-    documents: Sequence[Document],
+    subject: Subject,
+    planned: Plan,
+    options: RunOptions,
     *,
     semantics: Semantics = "mask",
     layers: Sequence[int] | None = None,
@@ -44,41 +42,17 @@ def ablation(
     placebo: bool = True,
     seed: int = 0,
     path: str | PathLike[str] | None = None,
-    window: int | None = None,
-    model_name: str = "",
-    corpus_name: str = "",
-    on_progress: OnProgress | None = None,
-    should_stop: ShouldStop | None = None,
-    positions_in_a_batch: int = ABLATION_POSITIONS,
 ) -> Result:
-    """Take away every expert, one at a time, and measure the loss of every document.
+    """Ablate every expert, one at a time, and measure the loss of every document; see ``Probe.ablation``.
 
-    Args:
-        semantics: "mask": it cannot be chosen, the next best takes over, weights sum to 1. "zero": its output is 0,
-            weights are kept. "zero_renorm": its output is 0, the other weights of the token are made to sum to 1.
-            "mean": its output is its mean over these documents.
-        layers, experts: only these; None for all.
-        placebo: beside each ablation, do the same to as many assignments of tokens to experts drawn at random, rank by
-            rank and document by document.
-        seed: of the placebo.
-        path: a folder to write the result to; an interrupted run with the same arguments continues.
-        on_progress: is told of tokens once for every run over them.
-
-    Returns:
-        a `Result` of the kind "ablation", for `tables.ablation`.
-
-    Raises:
-        InputError: the input breaks a rule.
-        CaptureStoppedError: ``should_stop`` said so.
+    Progress counts a token once for every run over it.
     """
-    sweep = Sweep.of(model, semantics, layers, experts, placebo, seed)
-    keep_freed_memory()
-    planned = plan(documents, tokenizer, model.config.max_position_embeddings if window is None else window)
-    meta = experiment_meta(model, tokenizer, documents, (model_name, corpus_name), planned)
-    meta |= {"semantics": semantics, "placebo": placebo, "seed": seed, "experts": model.config.num_local_experts}
-    named = [meta["model"], meta["corpus"], sweep.named(), window, positions_in_a_batch]
-    parts = ResultParts(None if path is None else Path(path), hashlib.sha256(json.dumps(named).encode()).hexdigest())
-    _fill(parts, model, planned, sweep, positions_in_a_batch, on_progress, should_stop)
+    sweep = Sweep.of(subject.model, semantics, layers, experts, placebo, seed)
+    meta = experiment_meta(subject, planned)
+    meta |= {"semantics": semantics, "placebo": placebo, "seed": seed, "experts": subject.config.num_local_experts}
+    name = [meta["model"], meta["corpus"], sweep.name(), planned.window, options.positions_in_a_batch]
+    parts = ResultParts(None if path is None else Path(path), hashlib.sha256(json.dumps(name).encode()).hexdigest())
+    _fill(parts, subject, planned, sweep, options)
     result = _joined(parts, planned, sweep, meta)
     if path is not None:
         result.save(path)
@@ -119,8 +93,8 @@ class Sweep:
         """Runs over every token, the one without ablation counted."""
         return 1 + len(self.layers) * len(self.experts) * (2 if self.placebo else 1)
 
-    def named(self) -> list[Any]:
-        """What tells it from others."""
+    def name(self) -> list[Any]:
+        """The same for two sweeps with the same runs."""
         return [self.semantics, self.layers, self.experts, self.placebo, self.seed]
 
     def edit(self, layer: int, expert: int, means: np.ndarray | None) -> Instrument:
@@ -133,70 +107,58 @@ class Sweep:
         return ZeroExpert(layer=layer, expert=expert, renormalise=self.semantics == "zero_renorm")
 
 
-def _fill(
-    parts: ResultParts, model: MixtralForCausalLM, planned: Plan, sweep: Sweep, positions: int,
-    on_progress: OnProgress | None, should_stop: ShouldStop | None,
-) -> None:  # fmt: skip
-    """Make the parts that are missing: one for each batch and layer."""
-    device, counted = model.lm_head.weight.device, counted_documents(planned)
-    all_batches = [Batch.of(planned.token_ids, w, device) for w in batches(planned.windows, positions)]
-    means = mean_outputs(model, all_batches) if sweep.semantics == "mean" else None
-    tracker = Tracker(len(planned.documents), len(planned.token_ids) * sweep.runs, 0, on_progress)
-    done: set[int] = set()
-    for number, batch in enumerate(all_batches):
+def _fill(parts: ResultParts, subject: Subject, planned: Plan, sweep: Sweep, options: RunOptions) -> None:
+    """Complete the parts that are missing: one for each batch and layer."""
+    means = None
+    if sweep.semantics == "mean":
+        means = mean_outputs(subject, planned, replace(options, on_progress=None))
+    passes, counted = Passes.of(planned, options, times=sweep.runs), counted_documents(planned)
+    for number, batch in enumerate(model_batches(planned, subject.device, options)):
         missing = [layer for layer in sweep.layers if parts.get(_name(number, layer)) is None]
-        kept = Restart.of(model, batch, counted, missing) if missing else None
-        told = len(sweep.layers) - len(missing)
-        tracker.add(len(batch.rows) * (1 + told * (sweep.runs - 1) // len(sweep.layers)), len(done))
+        complete = len(sweep.layers) - len(missing)
+        with passes.step(len(batch.rows) * (1 + complete * (sweep.runs - 1) // len(sweep.layers))):
+            rerun = LayerRerun.of(subject.model, batch, counted, missing) if missing else None
         for layer in missing:
-            assert kept is not None
-
-            def tell(runs: int, batch: Batch = batch) -> None:
-                if should_stop is not None and should_stop():
-                    raise CaptureStoppedError
-                tracker.add(runs * len(batch.rows), len(done))
-
-            parts.put(_name(number, layer), _part(kept, sweep, layer, means, tell))
-        done.update(w.document for w in batch.windows)
+            assert rerun is not None
+            parts.put(_name(number, layer), _part(rerun, sweep, layer, means, passes))
+        passes.complete(len(batch.completes))
 
 
 def _name(batch: int, layer: int) -> str:
     return f"{batch:06d}-{layer:04d}"
 
 
-@torch.inference_mode()
-def _part(
-    kept: Restart, sweep: Sweep, layer: int, means: np.ndarray | None, tell: Callable[[int], None]
-) -> Result:  # fmt: skip
-    """One layer on one batch: sums of nll per document without ablation, with each, and with each placebo."""
-    arrays: dict[str, np.ndarray] = {"nll": kept.sums(kept.nll), "tokens": kept.tokens(), "documents": kept.documents}
-    for name, run in _runs(kept, sweep, layer, means):
-        arrays[name] = np.stack(list(_told(run, tell)))
-    arrays["routed"] = np.stack([kept.routed(layer, expert) for expert in sweep.experts])
+def _part(rerun: LayerRerun, sweep: Sweep, layer: int, means: np.ndarray | None, passes: Passes) -> Result:
+    """One layer of one batch: sums of nll per document without ablation, with each, and with each placebo."""
+    arrays: dict[str, np.ndarray] = {
+        "nll": rerun.sums(rerun.nll), "tokens": rerun.tokens(), "documents": rerun.documents,
+    }  # fmt: skip
+    for name, instruments in _instruments(rerun, sweep, layer, means):
+        sums = []
+        for instrument in instruments:
+            with passes.step(len(rerun.batch.rows)):
+                sums.append(rerun.run(layer, instrument))
+        arrays[name] = np.stack(sums)
+    arrays["routed"] = np.stack([rerun.routed(layer, expert) for expert in sweep.experts])
     keys = {name: ("expert", "place") if array.ndim == 2 else ("place",) for name, array in arrays.items()}
     return Result("ablation part", arrays, keys)
 
 
-def _told(runs: Iterator[np.ndarray], tell: Callable[[int], None]) -> Iterator[np.ndarray]:
-    for found in runs:
-        tell(1)
-        yield found
-
-
-def _runs(
-    kept: Restart, sweep: Sweep, layer: int, means: np.ndarray | None
-) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
-    yield "ablated", (kept.run(layer, sweep.edit(layer, expert, means)) for expert in sweep.experts)
+def _instruments(
+    rerun: LayerRerun, sweep: Sweep, layer: int, means: np.ndarray | None
+) -> Iterator[tuple[str, Iterator[Instrument]]]:
+    """The runs of one layer: name, and for each expert the instrument."""
+    yield "ablated", (sweep.edit(layer, expert, means) for expert in sweep.experts)
     if sweep.placebo:
-        yield "placebo", (kept.run(layer, _placebo(kept, sweep, layer, expert, means)) for expert in sweep.experts)
+        yield "placebo", (_placebo(rerun, sweep, layer, expert, means) for expert in sweep.experts)
 
 
-def _placebo(kept: Restart, sweep: Sweep, layer: int, expert: int, means: np.ndarray | None) -> Instrument:
-    batch, experts, ids = kept.batch, kept.model.config.num_local_experts, kept.choices[layer].cpu().numpy()
+def _placebo(rerun: LayerRerun, sweep: Sweep, layer: int, expert: int, means: np.ndarray | None) -> Instrument:
+    batch, experts, ids = rerun.batch, rerun.model.config.num_local_experts, rerun.choices[layer].cpu().numpy()
     damaged = matched_assignments(
         ids, ids == expert, batch.windows, batch.ids.shape[1], num_experts=experts, seed=(sweep.seed, layer, expert)
     )  # fmt: skip
-    device = kept.choices[layer].device
+    device = rerun.choices[layer].device
     own = None if means is None else torch.from_numpy(means[layer]).to(device)
     return DamageAssignments(layer, torch.from_numpy(damaged).to(device), sweep.semantics, own)
 

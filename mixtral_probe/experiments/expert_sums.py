@@ -69,8 +69,8 @@ class ExpertMeter(Instrument):
 
     def __init__(self, totals: ExpertSums, batch: Batch, counted: np.ndarray) -> None:
         self._totals = totals
-        self._document = batch.spread(counted, totals.sums["counts"].shape[1])
-        self._row = batch.spread(np.arange(len(counted)), -1)
+        self._document = batch.scatter(counted, totals.sums["counts"].shape[1])
+        self._row = batch.scatter(np.arange(len(counted)), -1)
         self._routing: Routing | None = None
         self._slices: list[ExpertSlice] = []
 

@@ -1,19 +1,19 @@
 """What each layer would predict: the final norm and the unembedding applied to every layer's residual stream."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from mixtral_probe import metrics
 from mixtral_probe.errors import InputError
 from mixtral_probe.model import MixtralForCausalLM
+from mixtral_probe.run import Passes, Plan, RunOptions, Subject
+from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
 from mixtral_probe.run.scoring import POSITIONS_AT_ONCE
-from mixtral_probe.tokenizer import Tokenizer
-from mixtral_probe.trace import Result, windows_of
+from mixtral_probe.trace import Result
 
 _BY_TOKEN = ("layer", "token")
 _KEYS = {
@@ -30,17 +30,11 @@ _KEYS = {
 }
 
 
-def logit_lens(
-    model: MixtralForCausalLM, tokenizer: Tokenizer, tokens: pd.DataFrame, *, documents: Sequence[str], top: int = 5
-) -> Result:
-    """Read every layer's residual stream as a prediction (logit lens: nostalgebraist 2020).
+def logit_lens(subject: Subject, planned: Plan, options: RunOptions, *, top: int = 5) -> Result:
+    """Read every layer's residual stream as a prediction (logit lens: nostalgebraist 2020); see ``Probe.logit_lens``.
 
-    `logits_l = lm_head(norm(h_l))`, h_l the output of layer l; the last layer's are the model's own.
-
-    Args:
-        tokens: rows as of `Trace.tokens`: document, chunk, position, token_id, piece, special.
-        documents: the documents' ids.
-        top: predictions kept of each layer and token.
+    `logits_l = lm_head(norm(h_l))`, h_l the output of layer l; the last layer's are the model's own. Windows run one
+    by one, since the logits of all layers are large.
 
     Returns:
         A result of kind "logit_lens": entropy_bits [L, T] of the prediction; divergence_bits [L, T], KL from the last
@@ -48,40 +42,37 @@ def logit_lens(
         agrees [L, T], whether its best token is the last layer's; predicted_id and probability [L, T, top].
 
     Raises:
-        InputError: `top` is no count of tokens, or token ids are missing.
+        InputError: `top` is no count of tokens.
     """
-    if not 1 <= top <= model.config.vocab_size:
-        raise InputError(f"top must lie between 1 and the vocabulary's {model.config.vocab_size}, but it is {top}")
-    ids = tokens["token_id"].to_numpy(np.int64)
-    if (ids < 0).any():
-        raise InputError("a logit lens needs token ids, but some are missing; capture the text with a Probe")
-    parts, start = [], 0
-    for _, _, length in windows_of(tokens):
-        parts.append(_of_window(model, torch.from_numpy(ids[start : start + length]), top))
-        start += length
-    arrays = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+    config, tokens = subject.config, planned.tokens
+    if not 1 <= top <= config.vocab_size:
+        raise InputError(f"top must lie in 1–{config.vocab_size}, the vocabulary, got {top}")
+    parts: dict[int, dict[str, np.ndarray]] = {}
+
+    def forward(batch: Batch) -> None:
+        parts[batch.windows[0].start] = _of_window(subject.model, batch.ids, top)
+
+    options = replace(options, positions_in_a_batch=1)
+    Passes.of(planned, options).over(planned, subject.device, forward)
+    by_row = [parts[start] for start in sorted(parts)]
+    arrays = {name: np.concatenate([part[name] for part in by_row], axis=1) for name in by_row[0]}
     places = {name: tokens[name].to_numpy() for name in ("document", "chunk", "position", "special")}
-    held = np.unique(arrays["predicted_id"])
+    ids = np.unique(arrays["predicted_id"])
     meta = {
-        "documents": list(documents),
-        "vocab_size": model.config.vocab_size,
-        "pieces": dict(zip(map(str, held.tolist()), tokenizer.pieces(held.tolist()), strict=True)),
+        "documents": [str(name) for name in planned.documents["id"]],
+        "vocab_size": config.vocab_size,
+        "pieces": dict(zip(map(str, ids.tolist()), subject.tokenizer.pieces(ids.tolist()), strict=True)),
     }
     labels = {"token": tuple(str(piece) for piece in tokens["piece"])}
     return Result("logit_lens", places | arrays, _KEYS, labels, meta)
 
 
-@torch.inference_mode()
-def _of_window(model: MixtralForCausalLM, ids: Tensor, top: int) -> dict[str, np.ndarray]:
-    """The arrays [L, S, …] of one window of token ids [S]."""
-    given = ids[None].to(model.lm_head.weight.device)
-    out = model.model(
-        given, use_cache=False, output_attentions=False, output_hidden_states=True, output_router_logits=False,
-        return_dict=True,
-    )  # fmt: skip
+def _of_window(model: MixtralForCausalLM, given: Tensor, top: int) -> dict[str, np.ndarray]:
+    """The arrays [L, S, …] of one window of token ids [1, S]."""
+    out = model.model(given, instruments=(), **NO_EXTRA_OUTPUTS | {"output_hidden_states": True})
     assert out.hidden_states is not None
     assert out.last_layer_output is not None
-    residuals = [*out.hidden_states[1:-1], out.last_layer_output]  # L of [1, S, C]
+    residuals, ids = [*out.hidden_states[1:-1], out.last_layer_output], given[0].cpu()  # L of [1, S, C]
     parts = []
     for start in range(0, len(ids), POSITIONS_AT_ONCE):
         rows = slice(start, start + POSITIONS_AT_ONCE)

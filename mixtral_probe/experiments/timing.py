@@ -10,22 +10,19 @@ import numpy as np
 import torch
 
 from mixtral_probe.config import MixtralConfig
-from mixtral_probe.corpus import Document
 from mixtral_probe.errors import InputError
 from mixtral_probe.experiments.span_sums import LAYER_SITES, MODEL_SITES, by_place, own
 from mixtral_probe.instruments import FORWARD, Clock, MemoryMeter, NvtxRanges, Spans, Timer, clock_for
 from mixtral_probe.model import Instrument, MixtralForCausalLM, Site
-from mixtral_probe.run.allocator import keep_freed_memory
-from mixtral_probe.run.batch import BARE, Batch
-from mixtral_probe.run.plan import Plan, batches, plan
-from mixtral_probe.run.progress import CaptureStoppedError, ShouldStop
+from mixtral_probe.run import Passes, Plan, RunOptions, Subject
+from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
+from mixtral_probe.run.passes import model_batches
 from mixtral_probe.run.provenance import run_meta
 from mixtral_probe.run.scoring import POSITIONS_AT_ONCE
-from mixtral_probe.tokenizer import Tokenizer
 from mixtral_probe.trace import Result, TraceMeta
 
 OnRun = Callable[[int, int], None]
-"""Told after every run how many are done, of how many."""
+"""Called after every run with how many are done, and of how many."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,6 @@ class Bench:
             self._forward(batch, timers)
         return float(self.clock.seconds([begin, self.clock.mark()])[1])
 
-    @torch.inference_mode()
     def _forward(self, batch: Batch, timers: Sequence[Spans]) -> None:
         """One call as capture makes it: the head takes some positions at a time, because logits are large."""
         listening = (*self.instruments, *timers)
@@ -52,70 +48,62 @@ class Bench:
         with ExitStack() as whole:
             for timer in timers:
                 whole.enter_context(timer.span(FORWARD))
-            out = self.model.model(batch.ids, instruments=listening, **BARE)
+            out = self.model.model(batch.ids, instruments=listening, **NO_EXTRA_OUTPUTS)
             for start in range(0, batch.ids.shape[1], step):
                 self.model.head(out.last_hidden_state[:, start : start + step], out.call, listening)
 
 
 def time_forward(
-    model: MixtralForCausalLM,
-    tokenizer: Tokenizer,
-    documents: Sequence[Document],
+    subject: Subject,
+    planned: Plan,
+    options: RunOptions,
     *,
-    repeats: int,
-    warmup: int,
-    positions_in_a_batch: int,
-    window: int | None = None,
+    repeats: int = 9,
+    warmup: int = 2,
     memory: bool = True,
     nvtx: bool = False,
-    model_name: str = "",
-    corpus_name: str = "",
     instruments: Sequence[Instrument] = (),
     clock: Clock | None = None,
     on_run: OnRun | None = None,
-    should_stop: ShouldStop | None = None,
 ) -> Result:
-    """Run documents through a model again and again, with timers and without; arguments as in ``Probe.time``.
+    """Run documents through a model again and again, with timers and without; see ``Probe.time``.
 
     Args:
         clock: by default that of the model's device.
 
     Raises:
         InputError: the input breaks a rule, or the model lies on several devices.
-        CaptureStoppedError: ``should_stop`` said so.
     """
-    _require(model, repeats, warmup)
-    keep_freed_memory()
-    device, config = model.lm_head.weight.device, model.config
-    planned = plan(documents, tokenizer, window or config.max_position_embeddings)
-    pieces = [Batch.of(planned.token_ids, some, device) for some in batches(planned.windows, positions_in_a_batch)]
-    bench = Bench(model, pieces, instruments, clock or clock_for(device))
+    _require(subject.model, repeats, warmup)
+    batches = list(model_batches(planned, subject.device, options))
+    bench = Bench(subject.model, batches, instruments, clock or clock_for(subject.device))
     ranges = [NvtxRanges()] if nvtx else []
-    steps = chain(_warm(bench, warmup), _measure(bench, repeats, ranges), _weigh(bench) if memory else ())
-    total = warmup + 2 * repeats + memory
-    found = list(_told(steps, total, on_run, should_stop))
-    meta = run_meta(model, tokenizer, documents, (model_name, corpus_name), [type(edit) for edit in instruments])
-    return _result(found, config, _settings(bench, planned, meta, warmup, nvtx))
+    runs = chain(_warm(bench, warmup), _measure(bench, repeats, ranges), _weigh(bench) if memory else ())
+    measured = _run_all(runs, warmup + 2 * repeats + memory, options, on_run)
+    meta = run_meta(subject, planned.corpus, [type(edit).__name__ for edit in instruments])
+    return _result(measured, subject.config, _settings(bench, planned, meta, warmup, nvtx))
 
 
 def _require(model: MixtralForCausalLM, repeats: int, warmup: int) -> None:
     if repeats < 1 or warmup < 0:
         raise InputError(
-            f"timing needs at least 1 repeat and no fewer than 0 runs to warm up, but {repeats} and {warmup} came"
+            f"timing needs repeats >= 1 and warmup >= 0, got repeats={repeats} and warmup={warmup}; give more"
         )
     if model.model.spread:
         raise InputError("timing needs a model on one device, but this one lies on several; open it without device_map")
 
 
-def _told(
-    steps: Iterator[tuple[str, Any]], total: int, on_run: OnRun | None, should_stop: ShouldStop | None
-) -> Iterator[tuple[str, Any]]:
+def _run_all(
+    runs: Iterator[tuple[str, Any]], total: int, options: RunOptions, on_run: OnRun | None
+) -> list[tuple[str, Any]]:
+    """Every run, one step each."""
+    passes, measured = Passes(options), list[tuple[str, Any]]()
     for done in range(total):
-        if should_stop is not None and should_stop():
-            raise CaptureStoppedError
-        yield next(steps)
+        with passes.step():
+            measured.append(next(runs))
         if on_run is not None:
             on_run(done + 1, total)
+    return measured
 
 
 def _warm(bench: Bench, times: int) -> Iterator[tuple[str, Any]]:

@@ -1,30 +1,25 @@
 """What would happen with other routing: the same text run without edits, with them, and with a placebo."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mixtral_probe.corpus import Document
 from mixtral_probe.errors import InputError
-from mixtral_probe.experiments.placebo_edits import Before, Damage, placebos
+from mixtral_probe.experiments.matched_placebo import Damage, RecordedRouting, matched_placebos
 from mixtral_probe.experiments.what_if_result import CANDIDATES, RUNS, WhatIf
 from mixtral_probe.instruments import Window
 from mixtral_probe.instruments.edits import Edit
 from mixtral_probe.instruments.edits.edit import PlacedEdit
 from mixtral_probe.instruments.recorder import widened
-from mixtral_probe.model import Call, Instrument, MixtralForCausalLM, Routing, Site
-from mixtral_probe.run.allocator import keep_freed_memory
-from mixtral_probe.run.attached import attached
-from mixtral_probe.run.batch import BARE, Batch
-from mixtral_probe.run.plan import Plan, batches, plan
-from mixtral_probe.run.progress import CaptureStoppedError, OnProgress, ShouldStop, Tracker
+from mixtral_probe.model import Call, Instrument, Routing, Site
+from mixtral_probe.run import Passes, Plan, RunOptions, Subject, new_text
+from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
+from mixtral_probe.run.edit_binding import bind_edits
 from mixtral_probe.run.provenance import experiment_meta
-from mixtral_probe.run.streaming import new_text
-from mixtral_probe.tokenizer import Tokenizer
 
 WHAT_IF_POSITIONS = 2048
 """Padded positions in a batch: three runs of it are held side by side."""
@@ -34,48 +29,28 @@ Runs = Mapping[int, Sequence[Edit | Damage]]
 
 
 def what_if(
-    model: MixtralForCausalLM,
-    tokenizer: Tokenizer,
-    documents: Sequence[Document],
+    subject: Subject,
+    planned: Plan,
+    options: RunOptions,
     edits: Sequence[Edit],
     *,
     placebo: bool = True,
     seed: int = 0,
     generate: int | None = None,
-    window: int | None = None,
-    model_name: str = "",
-    corpus_name: str = "",
-    on_progress: OnProgress | None = None,
-    should_stop: ShouldStop | None = None,
-    positions_in_a_batch: int = WHAT_IF_POSITIONS,
 ) -> WhatIf:
-    """Run documents without edits, with them, and with a placebo of the same size.
-
-    Args:
-        edits: applied in the order given.
-        placebo: run it too; see ``placebos``.
-        seed: of the placebo.
-        generate: continue every document by at most this many tokens, the best each time, without and with the edits.
-        window: cut longer documents into pieces of this many tokens; by default the model's maximum.
-
-    Raises:
-        InputError: an edit does not fit the model, or the input breaks a rule.
-        CaptureStoppedError: ``should_stop`` said so.
-    """
-    _check(edits, model)
-    keep_freed_memory()
-    planned = plan(documents, tokenizer, model.config.max_position_embeddings if window is None else window)
-    run = _Run(model, planned, tuple(edits), placebo, seed, positions_in_a_batch)
-    run.all(on_progress, should_stop)
-    meta = experiment_meta(model, tokenizer, documents, (model_name, corpus_name), planned)
+    """Run documents without edits, with them, and with a placebo of the same size; see ``Probe.what_if``."""
+    _check(edits, subject)
+    run = _Run(subject, planned, options, tuple(edits), placebo, seed)
+    run.all()
+    meta = experiment_meta(subject, planned)
     meta |= {"edits": [edit.settings() for edit in edits], "sentences": [str(edit) for edit in edits]}
     meta |= {"placebo": [str(made) for made in run.placebos], "seed": seed}
     if generate is not None:
-        meta["generated"] = _generated(model, tokenizer, planned, edits, generate)
-    return run.result(meta, tokenizer)
+        meta["generated"] = _generated(subject, planned, options, edits, generate)
+    return run.result(meta)
 
 
-class _Kept(Instrument):
+class _RoutingRecorder(Instrument):
     """Keeps the routing of every layer of a call."""
 
     sites = (Site.ROUTING,)
@@ -92,15 +67,15 @@ class _Kept(Instrument):
 class _Run:
     """Everything that is measured, in the rows of the plan."""
 
-    model: MixtralForCausalLM
+    subject: Subject
     planned: Plan
+    options: RunOptions
     edits: tuple[Edit, ...]
     placebo: bool
     seed: int
-    positions: int
 
     def __post_init__(self) -> None:
-        config, tokens = self.model.config, len(self.planned.token_ids)
+        config, tokens = self.subject.config, len(self.planned.token_ids)
         top_k = config.num_experts_per_tok
         self.top_k = max([top_k, *(edit.most_experts(top_k) for edit in self.edits)])
         shape = (len(RUNS), config.num_hidden_layers, tokens, self.top_k)
@@ -114,45 +89,32 @@ class _Run:
         self.placebos: tuple[Edit | Damage, ...] = ()
         self.meant = np.zeros((len(self.edits), tokens), bool)
 
-    def all(self, on_progress: OnProgress | None, should_stop: ShouldStop | None) -> None:
-        """First without and with the edits, of everything, since the placebo is made to their measure."""
-        device = self.model.lm_head.weight.device
-        made = [
-            Batch.of(self.planned.token_ids, some, device) for some in batches(self.planned.windows, self.positions)
-        ]
-        rounds = 2 if self.placebo else 1
-        tracker = Tracker(rounds * len(self.planned.documents), rounds * len(self.planned.token_ids), 0, on_progress)
-
-        def run(runs: Runs, before: int) -> None:
-            done: set[int] = set()
-            for batch in made:
-                if should_stop is not None and should_stop():
-                    raise CaptureStoppedError
-                self._batch(batch, runs)
-                done.update(window.document for window in batch.windows)
-                tracker.add(len(batch.rows), before + len(done))
-
-        run({0: (), 1: self.edits}, 0)
+    def all(self) -> None:
+        """First without and with the edits, over all documents, since the placebo matches what the edits touch."""
+        passes = Passes.of(self.planned, self.options, times=2 if self.placebo else 1)
+        self._over(passes, {0: (), 1: self.edits})
         self.placebos = self._matched() if self.placebo else ()
         if self.placebos:
-            run({0: (), 2: self.placebos}, len(self.planned.documents))
+            self._over(passes, {0: (), 2: self.placebos})
+
+    def _over(self, passes: Passes, runs: Runs) -> None:
+        passes.over(self.planned, self.subject.device, lambda batch: self._batch(batch, runs))
 
     def _matched(self) -> tuple[Edit | Damage, ...]:
-        before, after = (Before(self.expert_ids[run], self.weights[run]) for run in (0, 1))
-        return placebos(self.edits, self.model.config, self.meant, before, after, self.seed)
+        before, after = (RecordedRouting(self.expert_ids[run], self.weights[run]) for run in (0, 1))
+        return matched_placebos(self.edits, self.subject.config, self.meant, before, after, self.seed)
 
     def _instruments(self, edits: Sequence[Edit | Damage], batch: Batch) -> tuple[Instrument, ...]:
         made: list[Instrument] = []
         for edit in edits:
             made += edit.instruments(batch) if isinstance(edit, Damage) else [edit]
-        return attached(made, self.planned.documents, batch.windows)
+        return bind_edits(made, self.planned.documents, batch.windows)
 
-    @torch.inference_mode()
     def _batch(self, batch: Batch, runs: Runs) -> None:
         hidden, calls = [], []
         for run, edits in runs.items():
-            instruments, kept = self._instruments(edits, batch), _Kept()
-            out = self.model.model(batch.ids, instruments=(*instruments, kept), **BARE)
+            instruments, kept = self._instruments(edits, batch), _RoutingRecorder()
+            out = self.subject.model.model(batch.ids, instruments=(*instruments, kept), **NO_EXTRA_OUTPUTS)
             self._keep_routing(run, batch, kept.routing)
             if run == 1:
                 self._keep_meant(instruments, batch, out.call)
@@ -161,7 +123,7 @@ class _Run:
         for start in range(0, batch.ids.shape[1], _LOGITS_AT_ONCE):
             part = slice(start, start + _LOGITS_AT_ONCE)
             logits = [
-                self.model.head(h[:, part], call, instruments).float()
+                self.subject.model.head(h[:, part], call, instruments).float()
                 for h, (call, instruments) in zip(hidden, calls, strict=True)
             ]
             for run, of_run in zip(runs, logits, strict=True):
@@ -217,7 +179,7 @@ class _Run:
         tokens, after = self.planned.tokens["document"].to_numpy(), window.start + window.length
         return after == len(tokens) or tokens[after] != window.document
 
-    def result(self, meta: dict[str, Any], tokenizer: Tokenizer) -> WhatIf:
+    def result(self, meta: dict[str, Any]) -> WhatIf:
         """The numbers by name."""
         ran = 3 if self.placebos else 2
         tokens, ids = self.planned.tokens, np.where(self.candidates < 0, 0, self.candidates)
@@ -233,37 +195,39 @@ class _Run:
             arrays[f"token_{name}" if name == "document" else name] = tokens[name].to_numpy()
         keys |= dict.fromkeys(("token_document", "chunk", "position", "token_id", "special"), ("token",))
         arrays["candidate_id"], keys["candidate_id"] = self.candidates, ("document", "candidate")
-        meta["candidates"] = [tokenizer.pieces(row) for row in ids]
-        meta["experts"] = self.model.config.num_local_experts
+        meta["candidates"] = [self.subject.tokenizer.pieces(row) for row in ids]
+        meta["experts"] = self.subject.config.num_local_experts
         labels = {"run": RUNS[:ran], "token": tuple(map(str, tokens["piece"])),
                   "document": tuple(map(str, self.planned.documents["id"]))}  # fmt: skip
         return WhatIf("what_if", arrays, keys, labels, meta)
 
 
-def _check(edits: Sequence[Edit], model: MixtralForCausalLM) -> None:
+def _check(edits: Sequence[Edit], subject: Subject) -> None:
     if not edits:
-        raise InputError("a what-if needs at least one edit, but none came; see mixtral_probe.edits")
+        raise InputError("a what-if needs at least one edit, got none; see mixtral_probe.edits")
     for edit in edits:
         if not isinstance(edit, Edit):
-            raise InputError(
-                f"edits come from mixtral_probe.edits, but {edit!r} came; wrap a function in edits.Function"
-            )
-        edit.check(model.config)
+            raise InputError(f"edits come from mixtral_probe.edits, got {edit!r}; wrap a function in edits.Function")
+        edit.check(subject.config)
 
 
 def _generated(
-    model: MixtralForCausalLM, tokenizer: Tokenizer, planned: Plan, edits: Sequence[Edit], count: int
+    subject: Subject, planned: Plan, options: RunOptions, edits: Sequence[Edit], count: int
 ) -> dict[str, list[str]]:
-    """What the model says after each document, without and with the edits."""
-    found: dict[str, list[str]] = {RUNS[0]: [], RUNS[1]: []}
-    tokens = planned.tokens["document"].to_numpy()
+    """The new text after each document, without and with the edits."""
+    texts: dict[str, list[str]] = {RUNS[0]: [], RUNS[1]: []}
+    passes = Passes(replace(options, on_progress=None))
     for number in range(len(planned.documents)):
-        ids = planned.token_ids[tokens == number].tolist()
-        windows = [Window(number, 0, 0, len(ids))]
+        ids = planned.token_ids[planned.tokens["document"].to_numpy() == number].tolist()
         for name, chosen in ((RUNS[0], ()), (RUNS[1], tuple(edits))):
-            instruments: tuple[Instrument, ...] = attached(chosen, planned.documents, windows)
-            prompt = torch.tensor([ids], device=model.lm_head.weight.device)
-            made = model.generate(prompt, count, torch.ones_like(prompt), instruments=instruments)
-            assert isinstance(made, Tensor)
-            found[name].append(new_text(tokenizer, ids, made[0, len(ids) :].tolist()))
-    return found
+            instruments = bind_edits(chosen, planned.documents, [Window(number, 0, 0, len(ids))])
+            with passes.step():
+                texts[name].append(_continuation(subject, ids, count, instruments))
+    return texts
+
+
+def _continuation(subject: Subject, ids: list[int], count: int, instruments: Sequence[Instrument]) -> str:
+    prompt = torch.tensor([ids], device=subject.device)
+    sequences = subject.model.generate(prompt, count, torch.ones_like(prompt), instruments=instruments)
+    assert isinstance(sequences, Tensor)
+    return new_text(subject.tokenizer, ids, sequences[0, len(ids) :].tolist())

@@ -11,11 +11,11 @@ from torch import Tensor
 from mixtral_probe.instruments import Window
 from mixtral_probe.run.plan import Plan
 
-BARE: dict[str, Any] = {
+NO_EXTRA_OUTPUTS: dict[str, Any] = {
     "use_cache": False, "output_attentions": False, "output_hidden_states": False, "output_router_logits": False,
     "return_dict": True,
 }  # fmt: skip
-"""Whatever the model's config returns by default: instruments take what is needed, and no more."""
+"""Arguments of a forward call that returns hidden states alone, whatever the model's config says."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,14 @@ class Batch:
     """[n] int64, the places among the B·S that hold tokens."""
     rows: np.ndarray
     """[n] int64, the plan's row of each."""
+    completes: tuple[int, ...] = ()
+    """The documents whose last windows these are."""
 
     @classmethod
-    def of(cls, token_ids: np.ndarray, windows: Sequence[Window], device: torch.device) -> "Batch":
-        """The batch of some windows of the tokens [T]."""
+    def of(
+        cls, token_ids: np.ndarray, windows: Sequence[Window], device: torch.device, completes: tuple[int, ...] = ()
+    ) -> "Batch":
+        """Pad some windows of the tokens [T] to one length."""
         longest = max(w.length for w in windows)
         ids = torch.zeros(len(windows), longest, dtype=torch.int64)
         for row, w in enumerate(windows):
@@ -40,15 +44,15 @@ class Batch:
         inside = [np.arange(w.length) for w in windows]
         flat = np.concatenate([row * longest + i for row, i in enumerate(inside)])
         rows = np.concatenate([w.start + i for w, i in zip(windows, inside, strict=True)])
-        return cls(tuple(windows), ids.to(device), torch.from_numpy(flat), rows)
+        return cls(tuple(windows), ids.to(device), torch.from_numpy(flat), rows, completes)
 
     @property
     def size(self) -> int:
         """B·S, padding included."""
         return self.ids.numel()
 
-    def spread(self, values: np.ndarray, padding: int) -> Tensor:
-        """[B·S] int64: the plan's value [T] at every token, and what stands for padding."""
+    def scatter(self, values: np.ndarray, padding: int) -> Tensor:
+        """[B·S] int64: the plan's value [T] at every token, and ``padding`` elsewhere."""
         placed = torch.full((self.size,), padding, dtype=torch.int64)
         placed[self.flat] = torch.from_numpy(np.asarray(values)[self.rows].astype(np.int64))
         return placed

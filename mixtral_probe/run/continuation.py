@@ -1,4 +1,4 @@
-"""One batch of prompts continued, and what happened on the way as rows of a trace."""
+"""One batch of prompts continued, and its forward calls as rows of a trace."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from mixtral_probe.instruments import GrowingRecorder, SeenCall, copier_for
-from mixtral_probe.model import Instrument, MixtralForCausalLM
+from mixtral_probe.model import Instrument
 from mixtral_probe.model.generation import Feed, GenerationOptions, Prompt, continue_prompt
 from mixtral_probe.model.generation.prompt import padded_left
 from mixtral_probe.model.outputs import ModelOutput
 from mixtral_probe.run.scoring import next_token_scores
-from mixtral_probe.tokenizer import Tokenizer
+from mixtral_probe.run.subject import Subject
 from mixtral_probe.trace import AttentionPlan, TraceBuilder
 
 
 class ScoringFeed(Feed):
-    """A feed that also keeps how well each token was predicted, and what was predicted.
+    """A feed that also keeps the loss of each token, and the most probable next token after it.
 
     Args:
         before_step: called before each step; what it raises ends the generation.
@@ -60,7 +60,7 @@ class ScoringFeed(Feed):
 
 @dataclass(frozen=True)
 class Continuation:
-    """One prompt with its new tokens, and which rows of the calls made it."""
+    """One prompt with its new tokens, and the rows of the forward calls that belong to it."""
 
     prompt: list[int]
     new: list[int]
@@ -76,13 +76,13 @@ class Continuation:
 
     @property
     def calls(self) -> list[tuple[int, int, slice]]:
-        """(call, row in it, its tokens there) of every call that fed tokens of this one."""
+        """(call, row in it, its tokens there) of every call that fed tokens of this prompt."""
         first = (0, self.rows[0], slice(self.padding, None))
         return [first, *((call, row, slice(0, 1)) for call, row in enumerate(self.rows) if call)]
 
 
 @dataclass(frozen=True)
-class Batch:
+class ContinuedBatch:
     """Prompts continued together."""
 
     continuations: list[Continuation]
@@ -120,9 +120,8 @@ class Batch:
                 builder.attention_block(number, 0, layer)[...] = np.concatenate(lines, axis=1)
 
 
-def continued(
-    model: MixtralForCausalLM,
-    tokenizer: Tokenizer,
+def continue_prompts(
+    subject: Subject,
     prompts: Sequence[list[int]],
     options: GenerationOptions,
     generators: Sequence[torch.Generator] | None,
@@ -130,9 +129,9 @@ def continued(
     router_logits: bool,
     instruments: Sequence[Instrument],
     before_step: Callable[[], None],
-) -> Batch:
-    """Continue a batch of prompts with everything recorded; ``generators`` are the source of draws of each."""
-    device = model.lm_head.weight.device
+) -> ContinuedBatch:
+    """Continue a batch of prompts and record every call; ``generators`` are the sources of draws, one a prompt."""
+    device = subject.device
     pad = 0 if options.pad_token_id is None else options.pad_token_id
     ids, mask = padded_left(list(prompts), pad, device)
     if mask is None:  # an id that pads elsewhere may begin a text
@@ -140,13 +139,13 @@ def continued(
     prompt = Prompt.of(ids, mask, options)
     padding = [ids.shape[1] - len(tokens) for tokens in prompts]
     recorder = GrowingRecorder(attention, padding, router_logits, copier_for(device))
-    feed = ScoringFeed(model, prompt, (*instruments, recorder), before_step=before_step)
-    made = continue_prompt(feed, prompt, options, tokenizer, generators)
+    feed = ScoringFeed(subject.model, prompt, (*instruments, recorder), before_step=before_step)
+    made = continue_prompt(feed, prompt, options, subject.tokenizer, generators)
     counts = made.new_tokens.tolist()
     beams = made.beam_rows
     rows = [[row] * n for row, n in enumerate(counts)] if beams is None else beams.tolist()
     new = made.sequences[:, ids.shape[1] :].tolist()
-    return Batch(
+    return ContinuedBatch(
         [
             Continuation(list(prompts[i]), new[i][:n], _rows(rows[i][:n], i, beams is not None), padding[i])
             for i, n in enumerate(counts)

@@ -1,4 +1,4 @@
-"""What a capture will take, said before it starts."""
+"""The memory, disk and time of a capture, estimated before it starts."""
 
 import time
 from dataclasses import dataclass
@@ -7,19 +7,21 @@ import torch
 
 from mixtral_probe.model import MixtralForCausalLM
 from mixtral_probe.model.attention.weights import SLICE_ELEMENTS
+from mixtral_probe.run.options import RunOptions
 from mixtral_probe.run.plan import Plan, batches, longer
 from mixtral_probe.run.scoring import POSITIONS_AT_ONCE
+from mixtral_probe.run.subject import Subject
 from mixtral_probe.trace import AttentionPlan, TraceMeta, estimate_bytes
 
 ATTAINED = 0.35
 """Share of the speed of one large matrix product that a whole forward pass reaches (measured on a CPU: 0.3–0.5)."""
 STEP_SECONDS, READ_BYTES = 4e-4, 8e9
-"""Of one layer in one step of generation at least, and weights read in a second: roughly, on a CPU."""
+"""The least time of one layer in one step of generation, and bytes of weights read in a second: roughly, on a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """Of one capture. Memory and time are rough, disk is exact to a few percent."""
+class ResourceEstimate:
+    """Resources of one capture. Memory and time are rough, disk is exact to a few percent."""
 
     documents: int
     tokens: int
@@ -31,10 +33,10 @@ class Estimate:
 
 
 def estimate(
-    model: MixtralForCausalLM, planned: Plan, attention: AttentionPlan | None, positions: int, new_tokens: int = 0
-) -> Estimate:
-    """Estimate a capture of ``planned`` and of new tokens after each, ``positions`` padded positions in a batch."""
-    config = model.config
+    subject: Subject, planned: Plan, options: RunOptions, *, attention: AttentionPlan | None = None, new_tokens: int = 0
+) -> ResourceEstimate:
+    """Estimate a capture of a plan, each document continued by some new tokens."""
+    config, model, positions = subject.config, subject.model, options.positions_in_a_batch
     meta = TraceMeta(
         num_layers=config.num_hidden_layers,
         num_experts=config.num_local_experts,
@@ -45,7 +47,7 @@ def estimate(
     lengths = [window.length for window in windows]
     places = [(w.document, w.chunk, w.length) for w in windows]
     steps = new_tokens * sum(1 for _ in batches(windows, positions)) if new_tokens else 0
-    return Estimate(
+    return ResourceEstimate(
         documents=len(planned.documents),
         tokens=sum(lengths),
         memory_bytes=_memory(model, max(positions, *lengths, 1), attention),
@@ -73,8 +75,8 @@ def _operations(model: MixtralForCausalLM, lengths: list[int], attention: Attent
     """Floating point operations: two per active weight and token, and four per query, key and attention channel."""
     config = model.config
     squares = sum(length**2 for length in lengths) * config.num_attention_heads * config.head_size
-    shown = 0 if attention is None else sum(len(heads) for heads in attention.layers.values())
-    extra = shown * config.head_size * sum(length**2 for length in lengths) * 4
+    heads = 0 if attention is None else sum(len(own) for own in attention.layers.values())
+    extra = heads * config.head_size * sum(length**2 for length in lengths) * 4
     return 2.0 * config.num_active_parameters() * sum(lengths) + 2.0 * squares * config.num_hidden_layers + extra
 
 

@@ -1,9 +1,9 @@
-"""Capture while generating: the trace of prompts and of what the model said to them, recorded as it was said."""
+"""Capture while generating: the trace of prompts and of their continuations, recorded as they are generated."""
 
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,72 +12,61 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mixtral_probe.corpus import Document
 from mixtral_probe.errors import InputError
-from mixtral_probe.instruments import GrowingRecorder, Window
-from mixtral_probe.model import Instrument, MixtralForCausalLM
+from mixtral_probe.instruments import Window
+from mixtral_probe.model import Instrument
 from mixtral_probe.model.generation import GenerationOptions
-from mixtral_probe.run.allocator import keep_freed_memory
-from mixtral_probe.run.attached import attached, with_edits
-from mixtral_probe.run.continuation import Continuation, continued
-from mixtral_probe.run.parts import Part, Parts
-from mixtral_probe.run.plan import Plan, batches, longer, plan
-from mixtral_probe.run.progress import CaptureStoppedError, OnProgress, ShouldStop, Tracker
+from mixtral_probe.run.continuation import Continuation, continue_prompts
+from mixtral_probe.run.edit_binding import bind_edits, with_edits
+from mixtral_probe.run.options import RunOptions
+from mixtral_probe.run.passes import Passes
+from mixtral_probe.run.plan import Plan, batches, longer
 from mixtral_probe.run.provenance import run_meta
 from mixtral_probe.run.streaming import new_text
+from mixtral_probe.run.subject import Subject
+from mixtral_probe.run.trace_parts import TracePart, TraceParts
 from mixtral_probe.stats import save_beside
 from mixtral_probe.tokenizer import Tokenizer
 from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder, TraceMeta, run_name
 
+RECORDER = "GrowingRecorder"
+"""The recorder's name in the meta of traces. It is part of a run's name, by which an unfinished run is recognised."""
 LABEL = "generated"
-"""The label of a document that holds the new text."""
-UNCUT = 2**31 - 1
+"""The label of a document whose value is the new text."""
 
 
 def capture_generation(
-    model: MixtralForCausalLM,
-    tokenizer: Tokenizer,
-    documents: Sequence[Document],
-    options: GenerationOptions,
+    subject: Subject,
+    prompts: Plan,
+    options: RunOptions,
+    choice: GenerationOptions,
     *,
     seed: int = 0,
-    add_special_tokens: bool = True,
     attention: AttentionPlan | None = None,
     router_logits: bool = True,
     path: str | PathLike[str] | None = None,
-    model_name: str = "",
-    corpus_name: str = "",
     instruments: Sequence[Instrument] = (),
-    on_progress: OnProgress | None = None,
-    should_stop: ShouldStop | None = None,
-    positions_in_a_batch: int,
 ) -> Trace:
-    """Continue documents and record what the routers did with them and with every new token that was fed forward.
+    """Continue documents, and record the routing of them and of every new token that is fed forward.
 
     The trace has the schema of ``capture``; new tokens have the phase "decode", and the label "generated" is the new
     text of a document, whose last token has no row. Draws depend on ``seed`` and the document's id alone, not on how
-    documents share batches.
+    documents share batches. Complete batches are kept beside ``path``, and the same run continues after them; it can
+    be stopped before every step. Other arguments and errors as in ``Probe.trace``.
 
     Args:
-        add_special_tokens: as in ``Tokenizer.encode``.
-        path: write the trace here. Finished batches are kept beside it, and the same run continues after them.
-        should_stop: looked at before every step.
-
-    The other arguments are those of ``capture``, and so are the errors.
+        prompts: planned with the window ``UNCUT``.
+        choice: how each next token is chosen.
     """
-    tokenizer.check_fits(model.config)
-    keep_freed_memory()
-    prompts = plan(documents, tokenizer, UNCUT, add_special_tokens)
-    _check(prompts, options, model.config.max_position_embeddings)
-    meta = run_meta(model, tokenizer, documents, (model_name, corpus_name), (*map(type, instruments), GrowingRecorder))
-    meta = with_edits(meta, instruments)
-    settings = json.loads(json.dumps(asdict(options) | {"seed": seed}))
+    _check(prompts, choice, subject.config.max_position_embeddings)
+    names = [*(type(instrument).__name__ for instrument in instruments), RECORDER]
+    meta = with_edits(run_meta(subject, prompts.corpus, names), instruments)
+    settings = json.loads(json.dumps(asdict(choice) | {"seed": seed}))
     meta = meta.model_copy(update={"corpus": meta.corpus | {"generation": settings}})
-    run = _Run(model, tokenizer, documents, prompts, options, seed, meta, attention, router_logits, instruments)
-    todo = list(batches(longer(prompts.windows, options.max_new_tokens), positions_in_a_batch))
-    named = run_name(prompts.documents, prompts.tokens, meta, attention, router_logits)
-    parts = Parts(None if path is None else Path(path), f"{named} {positions_in_a_batch}")
-    run.all(todo, parts, on_progress, should_stop or (lambda: False))
+    run = _Run(subject, prompts, options, choice, seed, meta, attention, router_logits, instruments)
+    name = run_name(prompts.documents, prompts.tokens, meta, attention, router_logits)
+    parts = TraceParts(None if path is None else Path(path), f"{name} {options.positions_in_a_batch}")
+    run.fill(parts)
     trace = parts.joined(meta, attention, router_logits)
     parts.remove()
     save_beside(trace)
@@ -86,52 +75,49 @@ def capture_generation(
 
 @dataclass(frozen=True)
 class _Run:
-    model: MixtralForCausalLM
-    tokenizer: Tokenizer
-    documents: Sequence[Document]
+    subject: Subject
     prompts: Plan
-    options: GenerationOptions
+    options: RunOptions
+    choice: GenerationOptions
     seed: int
     meta: TraceMeta
     attention: AttentionPlan | None
     router_logits: bool
     instruments: Sequence[Instrument]
 
-    def all(
-        self, todo: Sequence[Sequence[Window]], parts: Parts, on_progress: OnProgress | None, should_stop: ShouldStop
-    ) -> None:
+    def fill(self, parts: TraceParts) -> None:
         """Run every batch that is not among the parts yet."""
-        pending = [batch for number, batch in enumerate(todo) if parts.get(number) is None]
-        ready = sum(len(part.trace) for part in parts.ready)
-        planned = sum(window.length for batch in pending for window in batch)
-        tracker = Tracker(len(self.documents), ready + planned, ready, on_progress)
-        for number, batch in enumerate(todo):
-            if parts.get(number) is None:
-                chosen = sorted(window.document for window in batch)
-                trace = self.one(chosen, should_stop)
-                parts.put(number, Part(chosen, trace))
-                fewer = sum(window.length for window in batch) - len(trace)
-                tracker.add(len(trace), sum(len(part.documents) for part in parts.ready), fewer)
-
-    def one(self, chosen: Sequence[int], should_stop: ShouldStop) -> Trace:
-        """The trace of some documents that are continued together."""
-
-        def before_step() -> None:
-            if should_stop():
-                raise CaptureStoppedError
-
-        before_step()
-        own = [self.prompts.tokens["document"] == number for number in chosen]
-        ids = [self.prompts.token_ids[rows].tolist() for rows in own]
-        generators = [_generator(self.model, f"{self.seed} {self.documents[number].id}") for number in chosen]
-        windows = [Window(number, 0, 0, len(tokens)) for number, tokens in zip(chosen, ids, strict=True)]
-        batch = continued(
-            self.model, self.tokenizer, ids, self.options, generators if self.options.do_sample else None,
-            self.attention, self.router_logits, attached(self.instruments, self.prompts.documents, windows),
-            before_step,
+        windows = longer(self.prompts.windows, self.choice.max_new_tokens)
+        pending = {
+            number: batch
+            for number, batch in enumerate(batches(windows, self.options.positions_in_a_batch))
+            if parts.get(number) is None
+        }
+        tokens = sum(len(part.trace) for part in parts.ready)
+        passes = Passes(
+            self.options, documents=len(self.prompts.documents), tokens_done=tokens,
+            tokens=tokens + sum(window.length for batch in pending.values() for window in batch),
+            documents_done=sum(len(part.documents) for part in parts.ready),
         )  # fmt: skip
-        documents = _document_frame(self.prompts, chosen, batch.continuations, self.tokenizer)
-        tokens = _token_frame(self.prompts.tokens, own, batch.continuations, self.tokenizer)
+        for number, batch in pending.items():
+            chosen = sorted(window.document for window in batch)
+            with passes.step(sum(window.length for window in batch), len(batch)) as step:
+                trace = self.continued(chosen, passes.check_stop)
+                parts.put(number, TracePart(chosen, trace))
+                step.tokens = len(trace)
+
+    def continued(self, chosen: Sequence[int], before_step: Callable[[], None]) -> Trace:
+        """The trace of some documents that are continued together."""
+        rows = [self.prompts.tokens["document"] == number for number in chosen]
+        ids = [self.prompts.token_ids[some].tolist() for some in rows]
+        windows = [Window(number, 0, 0, len(tokens)) for number, tokens in zip(chosen, ids, strict=True)]
+        batch = continue_prompts(
+            self.subject, ids, self.choice, self._generators(chosen), self.attention, self.router_logits,
+            bind_edits(self.instruments, self.prompts.documents, windows), before_step,
+        )  # fmt: skip
+        tokenizer = self.subject.tokenizer
+        documents = _document_frame(self.prompts, chosen, batch.continuations, tokenizer)
+        tokens = _token_frame(self.prompts.tokens, rows, batch.continuations, tokenizer)
         builder = TraceBuilder(documents, tokens, self.meta, attention=self.attention, record_logits=self.router_logits)
         start = 0
         for number, continuation in enumerate(batch.continuations):
@@ -140,10 +126,16 @@ class _Run:
         builder.mark_done(range(len(chosen)))
         return builder.finish()
 
+    def _generators(self, chosen: Sequence[int]) -> list[torch.Generator] | None:
+        if not self.choice.do_sample:
+            return None
+        ids = self.prompts.documents["id"]
+        return [_generator(self.subject.device, f"{self.seed} {ids[number]}") for number in chosen]
 
-def _generator(model: MixtralForCausalLM, text: str) -> torch.Generator:
+
+def _generator(device: torch.device, text: str) -> torch.Generator:
     seed = int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "little")
-    return torch.Generator(model.lm_head.weight.device).manual_seed(seed)
+    return torch.Generator(device).manual_seed(seed)
 
 
 def _document_frame(
@@ -172,10 +164,10 @@ def _token_frame(
 
 def _check(prompts: Plan, options: GenerationOptions, limit: int) -> None:
     if LABEL in prompts.documents:
-        raise InputError(f"the label {LABEL!r} is to hold the new text, but the documents have one; rename theirs")
+        raise InputError(f"the label {LABEL!r} is reserved for the new text, got documents that have it; rename theirs")
     longest = max(window.length for window in longer(prompts.windows, options.max_new_tokens))
     if longest > limit:
         warnings.warn(
             f"prompt and new tokens, {longest} of them, go beyond the model's {limit} positions; "
-            "what it does there it never learned", stacklevel=4,
+            "what it does there it never learned", stacklevel=5,
         )  # fmt: skip

@@ -7,22 +7,27 @@ from itertools import groupby
 import numpy as np
 import pandas as pd
 
-from mixtral_probe.corpus import Document
+from mixtral_probe.corpus import Corpus
 from mixtral_probe.errors import InputError
 from mixtral_probe.instruments import Window
+from mixtral_probe.run.options import RunOptions
+from mixtral_probe.run.subject import Subject
 from mixtral_probe.tokenizer import Encoding, Tokenizer
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Tokenised documents, cut into windows."""
+    """Tokenised documents, cut into windows: made once, and estimated, captured or measured as often as needed."""
 
+    corpus: Corpus
     documents: pd.DataFrame
     """document, id, labels."""
     tokens: pd.DataFrame
     """document, chunk, position, token_id, piece, start, end, phase, special: one row per token."""
     windows: tuple[Window, ...]
     """In the order of the rows."""
+    window: int | None = None
+    """The largest window that was asked for; None: the model's maximum."""
 
     @property
     def token_ids(self) -> np.ndarray:
@@ -30,23 +35,25 @@ class Plan:
         return self.tokens["token_id"].to_numpy()
 
 
-def plan(documents: Sequence[Document], tokenizer: Tokenizer, window: int, add_special_tokens: bool = True) -> Plan:
-    """Tokenise, and cut what is longer than ``window`` tokens; positions start again in each window.
+def plan(subject: Subject, corpus: Corpus, options: RunOptions) -> Plan:
+    """Tokenise, and cut what is longer than the window of the options; positions start again in each window.
 
     Raises:
         InputError: no documents, a document without tokens, or a window below 1.
     """
+    window = subject.config.max_position_embeddings if options.window is None else options.window
     if window < 1:
-        raise InputError(f"a window must hold at least 1 token, but window={window} was asked for")
+        raise InputError(f"a window must hold at least 1 token, got window={window}; give 1 or more")
+    documents, tokenizer = corpus.documents, subject.tokenizer
     if not documents:
-        raise InputError("there must be at least one document to run, but none came")
-    encodings = [tokenizer.encode(document.text, add_special_tokens=add_special_tokens) for document in documents]
+        raise InputError("a run needs at least one document, got none; give a text")
+    encodings = [tokenizer.encode(d.text, add_special_tokens=options.add_special_tokens) for d in documents]
     for document, encoding in zip(documents, encodings, strict=True):
         if not len(encoding.ids):
-            raise InputError(f"a document needs text, but document {document.id!r} has no token")
+            raise InputError(f"a document must have a token, got none in {document.id!r}; leave it out")
     frame = pd.DataFrame([{"document": i, "id": d.id, **d.labels} for i, d in enumerate(documents)])
     tokens = _token_frame(encodings, tokenizer, window)
-    return Plan(frame, tokens, tuple(_windows([len(e.ids) for e in encodings], window)))
+    return Plan(corpus, frame, tokens, tuple(_windows([len(e.ids) for e in encodings], window)), options.window)
 
 
 def _token_frame(encodings: Sequence[Encoding], tokenizer: Tokenizer, window: int) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What a trace says about where it comes from."""
+"""The provenance of traces and results: model, tokenizer, corpus, software."""
 
 import hashlib
 import json
@@ -9,55 +9,46 @@ from typing import Any
 import numpy as np
 import torch
 
-from mixtral_probe.corpus import Document
+from mixtral_probe.corpus import Corpus
 from mixtral_probe.model import MixtralForCausalLM
 from mixtral_probe.run.plan import Plan
-from mixtral_probe.tokenizer import Tokenizer
+from mixtral_probe.run.subject import Subject
 from mixtral_probe.trace import TraceMeta
 
 SAMPLED = 4096
 
 
-def run_meta(
-    model: MixtralForCausalLM,
-    tokenizer: Tokenizer,
-    documents: Sequence[Document],
-    names: tuple[str, str],
-    instruments: Sequence[type],
-) -> TraceMeta:
-    """What a trace says about its run; ``names`` are those of the model and the corpus."""
-    config, weight = model.config, model.lm_head.weight
+def run_meta(subject: Subject, corpus: Corpus, instruments: Sequence[str] = ()) -> TraceMeta:
+    """The meta of a trace: model, tokenizer, corpus, software, and the names of the instruments."""
+    model, tokenizer, config = subject.model, subject.tokenizer, subject.config
     size = {"parameters": config.num_parameters(), "active_parameters": config.num_active_parameters()}
     parts = {"parameters_by_part": config.parameters_by_part()}
     settings = config.model_dump(include={"hidden_size", "intermediate_size", "vocab_size", "max_position_embeddings"})
-    texts = [document.text for document in documents]
     return TraceMeta(
         num_layers=config.num_hidden_layers,
         num_experts=config.num_local_experts,
         num_experts_per_tok=config.num_experts_per_tok,
         num_heads=config.num_attention_heads,
-        model={"name": names[0], "fingerprint": model_fingerprint(model), "numerics": model.numerics}
+        model={"name": subject.name, "fingerprint": model_fingerprint(model), "numerics": model.numerics}
         | size
         | parts
         | settings,
         tokenizer={"fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size},
-        corpus={"name": names[1], "fingerprint": texts_fingerprint(texts), "documents": len(documents)},
-        dtype=str(weight.dtype).removeprefix("torch."),
-        device=str(weight.device),
+        corpus={"name": corpus.name, "fingerprint": corpus.fingerprint, "documents": len(corpus.documents)},
+        dtype=str(model.lm_head.weight.dtype).removeprefix("torch."),
+        device=str(subject.device),
         software=software(),
-        instruments=[{"name": kind.__name__} for kind in instruments],
+        instruments=[{"name": name} for name in instruments],
     )
 
 
-def experiment_meta(
-    model: MixtralForCausalLM, tokenizer: Tokenizer, documents: Sequence[Document], names: tuple[str, str],
-    planned: Plan | None,
-) -> dict[str, Any]:  # fmt: skip
-    """What a result says about its run: as the meta of a trace, and the labels of the documents."""
-    meta = run_meta(model, tokenizer, documents, names, ()).model_dump(
+def experiment_meta(subject: Subject, planned: Plan | None) -> dict[str, Any]:
+    """The meta of a result: as that of a trace, with the labels of the documents; without a plan, of weights alone."""
+    corpus = Corpus("text", ()) if planned is None else planned.corpus
+    meta = run_meta(subject, corpus).model_dump(
         mode="json", include={"model", "tokenizer", "corpus", "dtype", "device", "software", "created"}
     )
-    meta["experts_per_token"] = model.config.num_experts_per_tok
+    meta["experts_per_token"] = subject.config.num_experts_per_tok
     if planned is not None:
         frame = planned.documents.drop(columns=["document", "id"])
         meta["documents"] = {str(name): frame[name].astype(str).tolist() for name in frame}
@@ -75,17 +66,9 @@ def model_fingerprint(model: MixtralForCausalLM) -> str:
 
 
 def software() -> dict[str, Any]:
-    """Versions of what computes a trace."""
+    """Versions of the programs that compute a trace."""
     try:
-        own = version("mixtral-probe")
+        package = version("mixtral-probe")
     except PackageNotFoundError:  # run from a checkout that was never installed
-        own = "unknown"
-    return {"mixtral_probe": own, "torch": torch.__version__}
-
-
-def texts_fingerprint(texts: list[str]) -> str:
-    """SHA-256 over the documents' texts."""
-    digest = hashlib.sha256()
-    for text in texts:
-        digest.update(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())
-    return digest.hexdigest()
+        package = "unknown"
+    return {"mixtral_probe": package, "torch": torch.__version__}

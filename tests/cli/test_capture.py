@@ -110,7 +110,7 @@ def test_exactly_one_source(tmp_path):
         (["--text", ""], "'text' is empty"),
         (["--text", "x", "--attention", "7"], "this model has|layer 7"),
         (["--text", "x", "--attention", "one"], "'one' came"),
-        (["--text", "x", "--window", "0"], "at least 1 token, but window=0"),
+        (["--text", "x", "--window", "0"], "at least 1 token, got window=0"),
         (["--text", "x", "--dtype", "int8"], "dtype must be one of"),
         (["--text", "x", "--device", "abacus"], "device 'abacus'"),
         (["--file", "nowhere.txt"], "--file must name a file, but nowhere.txt is none"),

@@ -49,7 +49,7 @@ def test_json(model, tmp_path):
         (["--top-p", 1], "--top-p says how tokens are drawn"),
         (["--generate", 0], "max_new_tokens must be a whole number of at least 1, but it is 0"),
         (["--generate", 3, "--temperature", 0], "temperature must be above 0"),
-        (["--generate", 3, "--window", 8], "both window and generate came"),
+        (["--generate", 3, "--window", 8], "a text to be continued is not cut, got window=8 and generate"),
     ],
 )
 def test_mistakes(model, tmp_path, arguments, sentence):

@@ -6,7 +6,7 @@ import pytest
 
 import mixtral_probe as mp
 from mixtral_probe import InputError, Probe
-from mixtral_probe.run import CaptureStoppedError
+from mixtral_probe.run import RunStoppedError
 from tests.support.cli import refused, run, toy_folder
 
 edits = mp.edits
@@ -66,7 +66,7 @@ def test_its_tables_are_written_whole_or_not_at_all(model, known, tmp_path):
 
 def test_stopping_is_said(model, monkeypatch):
     def stop(*_, **__):
-        raise CaptureStoppedError
+        raise RunStoppedError
 
     monkeypatch.setattr(Probe, "what_if", stop)
     asked = ("whatif", "--model", model, "--text", TEXT, "--edit", TYPED)

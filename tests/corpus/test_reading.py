@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import pandas as pd
 import pytest
 
 from mixtral_probe import InputError
-from mixtral_probe.corpus import Document, read_corpus
+from mixtral_probe.corpus import Corpus, Document, read_corpus
 
 
 def write_rows(path: Path, rows: list[dict]) -> Path:
@@ -115,3 +116,13 @@ def test_folders_and_files_without_documents(tmp_path):
     (tmp_path / "a.pdf").write_bytes(b"")
     with pytest.raises(InputError, match=r"must be one of .* but it is 'a\.pdf'"):
         read_corpus(tmp_path / "a.pdf")
+
+
+def test_a_corpus_has_the_name_of_its_source_and_the_fingerprint_of_its_texts(tmp_path):
+    (tmp_path / "novel.txt").write_text("Call me Ishmael.")
+    corpus = Corpus.read(tmp_path / "novel.txt")
+    assert (corpus.name, [document.id for document in corpus.documents]) == ("novel.txt", ["novel"])
+    each = hashlib.sha256(b"Call me Ishmael.").digest()
+    assert corpus.fingerprint == hashlib.sha256(each).hexdigest()
+    assert Corpus.read("a text").name == "text"
+    assert Corpus.read("bundled").name == "bundled"

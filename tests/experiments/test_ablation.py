@@ -10,7 +10,7 @@ from mixtral_probe.instruments import Window
 from mixtral_probe.instruments.edits import MaskExpert, ZeroExpert
 from mixtral_probe.instruments.placebo import DamageAssignments, matched_assignments
 from mixtral_probe.resources import data_path
-from mixtral_probe.run import CaptureStoppedError
+from mixtral_probe.run import RunStoppedError
 from tests.support.models import ours_like, reference_model, toy_model
 from tests.support.routing import pick
 
@@ -162,7 +162,7 @@ def test_an_interrupted_sweep_continues(both, tmp_path):
     whole = probe.ablation(DOCUMENTS, on_progress=told.append, **how)
     assert told[-1].tokens == told[-1].total_tokens == (1 + 2 * 2 * 2) * sum(len_of(probe, d) for d in DOCUMENTS)
     calls = iter(range(1000))
-    with pytest.raises(CaptureStoppedError):
+    with pytest.raises(RunStoppedError):
         probe.ablation(DOCUMENTS, path=tmp_path / "a.result", should_stop=lambda: next(calls) > 6, **how)
     assert not (tmp_path / "a.result").exists()
     with pytest.raises(InputError, match="holds an unfinished run with another model, text or settings"):

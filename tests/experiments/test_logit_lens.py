@@ -116,7 +116,7 @@ def test_windows_are_read_apart(probe, lens):
 
 
 def test_a_lens_needs_a_sensible_top_and_its_tables_a_lens(probe):
-    with pytest.raises(InputError, match="top must lie between 1 and the vocabulary's 8192, but it is 0"):
+    with pytest.raises(InputError, match="top must lie in 1–8192, the vocabulary, got 0"):
         probe.logit_lens("a", top=0)
     other = Result("timing", {"a": np.zeros(1)}, {"a": ("x",)})
     with pytest.raises(InputError, match="made of a result of kind 'logit_lens', but 'timing' came"):

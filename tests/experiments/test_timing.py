@@ -10,7 +10,7 @@ from mixtral_probe import InputError, Probe, Result, tables, write_chrome_trace
 from mixtral_probe.experiments.span_sums import by_place, own
 from mixtral_probe.instruments import DeviceClock, HostClock, MemoryMeter, NvtxRanges, Timer, clock_for
 from mixtral_probe.model import Instrument, Site
-from mixtral_probe.run import CaptureStoppedError
+from mixtral_probe.run import RunStoppedError
 from mixtral_probe.trace import chrome_trace
 from tests.support.cli import toy_folder
 from tests.support.models import ours_like, reference_model, toy_model
@@ -249,13 +249,13 @@ def test_runs_are_told_and_can_be_stopped(probe):
     told = []
     probe.time(TEXT, repeats=2, warmup=1, on_run=lambda done, total: told.append((done, total)))
     assert told == [(n, 6) for n in range(1, 7)]
-    with pytest.raises(CaptureStoppedError):
+    with pytest.raises(RunStoppedError):
         probe.time(TEXT, should_stop=lambda: True)
 
 
 @pytest.mark.parametrize("how", [{"repeats": 0}, {"warmup": -1}])
 def test_runs_that_cannot_be_counted_are_refused(probe, how):
-    with pytest.raises(InputError, match="at least 1 repeat and no fewer than 0 runs to warm up"):
+    with pytest.raises(InputError, match="timing needs repeats >= 1 and warmup >= 0, got repeats="):
         probe.time(TEXT, **how)
 
 

@@ -7,10 +7,9 @@ import torch
 
 import mixtral_probe as mp
 from mixtral_probe import InputError, Probe, Tokenizer
-from mixtral_probe.experiments import WhatIf, what_if
-from mixtral_probe.experiments.placebo_edits import Before, Damage
+from mixtral_probe.experiments import WhatIf
+from mixtral_probe.experiments.matched_placebo import Damage, RecordedRouting
 from mixtral_probe.resources import data_path
-from mixtral_probe.run import plan
 from mixtral_probe.run.batch import Batch
 from mixtral_probe.run.scoring import next_token_scores
 from tests.support.models import toy_model
@@ -130,9 +129,9 @@ def test_edits_and_ablation_have_one_placebo(probe, semantics):
     )  # fmt: skip
     result = probe.what_if(TEXTS, [edit], seed=2)
     base = result["expert_ids"][0]
-    damage = Damage(edit, Before(base, result["expert_weights"][0]), base == 3, semantics, 8, 2)
+    damage = Damage(edit, RecordedRouting(base, result["expert_weights"][0]), base == 3, semantics, 8, 2)
     assert f"{(base[1] == 3).sum()} assignments" in result.meta["placebo"][0]
-    planned = plan(mp.read_corpus(TEXTS), probe.tokenizer, 64)
+    planned = probe.plan(TEXTS, window=64)
     batch = Batch.of(planned.token_ids, planned.windows, torch.device("cpu"))
     (instrument,) = [one for one in damage.instruments(batch) if one.layer == 1]
     with torch.inference_mode():
@@ -178,9 +177,7 @@ def test_edits_without_effect_change_nothing_to_the_bit(probe):
 
 
 def test_documents_in_windows_and_batches_give_the_same(probe):
-    documents = mp.read_corpus(TEXTS)
-    sides = [probe.model, probe.tokenizer, documents, [FORCED]]
-    whole, batch_of_one = (what_if(*sides, window=4, positions_in_a_batch=size) for size in (2048, 1))
+    whole, batch_of_one = (probe.what_if(TEXTS, [FORCED], window=4, positions_in_a_batch=size) for size in (2048, 1))
     np.testing.assert_allclose(whole["nll"], batch_of_one["nll"], atol=1e-5)
     assert np.array_equal(whole["expert_ids"], batch_of_one["expert_ids"])
 

@@ -219,5 +219,5 @@ def test_tables_refuse_results_of_another_kind(measured):
 
 
 def test_too_few_tokens(tokenizer):
-    with pytest.raises(InputError, match="at least 2 tokens, but 1 are there"):
+    with pytest.raises(InputError, match="at least 2 tokens, got 1; give more"):
         toy(tokenizer).similarity(DOCUMENTS, tokens=1)

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from mixtral_probe import InputError, MixtralConfig, Probe, RoutingStats, Tokenizer, Trace
-from mixtral_probe.corpus import Document
+from mixtral_probe.corpus import Corpus, Document
 from mixtral_probe.instruments import Window
 from mixtral_probe.resources import data_path
-from mixtral_probe.run import CaptureStoppedError, attention_plan, plan
+from mixtral_probe.run import RunOptions, RunStoppedError, Subject, attention_plan, plan
 from mixtral_probe.run.plan import batches
 from mixtral_probe.run.scoring import next_token_scores
 from tests.support.models import toy_model
@@ -117,7 +117,7 @@ def test_an_interrupted_capture_continues_where_it_stopped(probe, tmp_path):
         ran.append(progress.tokens)
 
     arguments = {"path": tmp_path / "t.trace", "positions_in_a_batch": 1, "attention": "all"}
-    with pytest.raises(CaptureStoppedError):
+    with pytest.raises(RunStoppedError):
         probe.trace(TEXTS, on_progress=note, should_stop=stop, **arguments)
     assert not (tmp_path / "t.trace").exists()
     again: list[int] = []
@@ -198,8 +198,8 @@ def test_nothing_to_run(probe, source, message):
 
 
 def test_a_window_must_hold_a_token(probe):
-    with pytest.raises(InputError, match="at least 1 token, but window=0"):
-        plan([Document("a", "text")], probe.tokenizer, 0)
+    with pytest.raises(InputError, match="at least 1 token, got window=0"):
+        plan(Subject(probe.model, probe.tokenizer), Corpus("", (Document("a", "text"),)), RunOptions(window=0))
 
 
 def test_a_tokenizer_larger_than_the_model_is_refused(tokenizer):

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from mixtral_probe import InputError, Probe, RoutingStats, Tokenizer, Trace
-from mixtral_probe.instruments import HostCopier, Window
+from mixtral_probe.corpus import Corpus
+from mixtral_probe.instruments import Window
 from mixtral_probe.model import Site
 from mixtral_probe.resources import data_path
-from mixtral_probe.run import CaptureStoppedError
-from mixtral_probe.run.capture import run_batch
+from mixtral_probe.run import Plan, RunOptions, RunStoppedError, Subject
+from mixtral_probe.run.capture import record
 from mixtral_probe.trace import TraceBuilder
 from tests.support.instruments import Edit
 from tests.support.models import toy_model
@@ -31,11 +32,11 @@ def full_pass(probe, trace, instruments=()):
     plan = None if trace.attention_record is None else trace.attention_record.plan
     bare = trace.tokens.drop(columns=["nll", "predicted_id"])
     builder = TraceBuilder(trace.documents, bare, trace.meta, attention=plan)
-    for document in range(trace.num_documents):
-        rows = trace.rows(document)
-        window = Window(document, 0, rows.start, rows.stop - rows.start)
-        run_batch(probe.model, builder, bare["token_id"].to_numpy(), [window], instruments, HostCopier())
-    builder.mark_done(builder.pending)
+    rows = [trace.rows(document) for document in range(trace.num_documents)]
+    windows = tuple(Window(document, 0, own.start, own.stop - own.start) for document, own in enumerate(rows))
+    planned = Plan(Corpus("", ()), trace.documents, bare, windows)
+    one_by_one = RunOptions(positions_in_a_batch=1)
+    record(builder, Subject(probe.model, probe.tokenizer), planned, one_by_one, instruments)
     return builder.finish()
 
 
@@ -140,7 +141,7 @@ def test_only_choices_and_only_summaries(probe):
 def test_a_broken_off_run_continues_and_ends_as_one_trace(probe, tmp_path):
     ran = []
     arguments = {"generate": 4, "positions_in_a_batch": 1, "attention": "1", "do_sample": True, **NEVER}
-    with pytest.raises(CaptureStoppedError):
+    with pytest.raises(RunStoppedError):
         probe.trace(TEXTS, path=tmp_path / "t", on_progress=ran.append, should_stop=lambda: len(ran) >= 2, **arguments)
     assert [entry.name for entry in tmp_path.iterdir()] == ["t.parts"]
     with pytest.raises(InputError, match="holds an unfinished run with another model, text or settings"):
@@ -168,7 +169,7 @@ def test_a_run_can_be_stopped_between_two_tokens(probe):
         asked.append(True)
         return len(asked) > 3
 
-    with pytest.raises(CaptureStoppedError):
+    with pytest.raises(RunStoppedError):
         probe.trace("a", generate=50, should_stop=stop, **NEVER)
     assert len(asked) == 4
 
@@ -182,7 +183,7 @@ def test_long_texts_are_continued_beyond_the_model_with_a_warning(probe):
     ("arguments", "message"),
     [
         ({"generate": 0}, "max_new_tokens must be a whole number of at least 1"),
-        ({"generate": 3, "window": 8}, "both window and generate came"),
+        ({"generate": 3, "window": 8}, "is not cut, got window=8 and generate; leave one out"),
         ({"temperature": 2.0}, "temperature says how tokens are generated, so it needs generate=N"),
         ({"generate": 3, "temprature": 2.0}, "did you mean 'temperature'"),
     ],
@@ -193,7 +194,7 @@ def test_wrong_arguments(probe, arguments, message):
 
 
 def test_a_label_that_is_taken(probe):
-    with pytest.raises(InputError, match="the label 'generated' is to hold the new text"):
+    with pytest.raises(InputError, match="the label 'generated' is reserved for the new text"):
         probe.trace([{"id": "x", "text": "a", "generated": "b"}], generate=2)
 
 
@@ -201,7 +202,7 @@ def test_the_estimate_counts_new_tokens(probe):
     guess, plain = probe.estimate(TEXTS, generate=10), probe.estimate(TEXTS)
     assert guess.tokens == plain.tokens + 9 * len(TEXTS)
     assert guess.disk_bytes > plain.disk_bytes
-    with pytest.raises(InputError, match="both window and generate came"):
+    with pytest.raises(InputError, match="is not cut, got window=8 and generate; leave one out"):
         probe.estimate(TEXTS, generate=10, window=8)
 
 
@@ -236,5 +237,5 @@ def test_control_tokens_are_not_added_twice(probe):
     plain = probe.trace("<s>a", add_special_tokens=False)
     assert plain.tokens["special"].tolist()[0]
     assert plain.tokens["token_id"].tolist() == probe.tokenizer.encode("a").ids.tolist()
-    with pytest.raises(InputError, match="at least one token to go on from"):
+    with pytest.raises(InputError, match="generation continues at least one token, got a text without"):
         probe.generate("", add_special_tokens=False)

@@ -1,21 +1,20 @@
-"""A batch that was run once and can be run again from any layer, with the layers below as they were."""
+"""A batch that can be run again from any layer on, from the stored hidden state before it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mixtral_probe.model import Call, Instrument, MixtralForCausalLM, Site
-from mixtral_probe.run.batch import BARE, Batch
+from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
 from mixtral_probe.run.scoring import next_token_scores
 
 
 @dataclass(frozen=True)
-class Restart:
-    """What a run from the middle needs, and how it is scored."""
+class LayerRerun:
+    """The stored hidden states and choices of a batch, and the loss of a run from one of its layers on."""
 
     model: MixtralForCausalLM
     batch: Batch
@@ -32,21 +31,20 @@ class Restart:
     """[B·S] where in `documents` each token counts; d for those that do not: padding, special, nothing before them."""
 
     @classmethod
-    @torch.inference_mode()
-    def of(cls, model: MixtralForCausalLM, batch: Batch, counted: np.ndarray, layers: Sequence[int]) -> "Restart":
-        """Run a batch, and keep what is needed to begin again at these layers.
+    def of(cls, model: MixtralForCausalLM, batch: Batch, counted: np.ndarray, layers: Sequence[int]) -> "LayerRerun":
+        """Run a batch, and store the hidden state before each of some layers, and the choices there.
 
         Args:
             counted: [T] each token's document, or the number of documents where it is not counted.
         """
-        keeper = _Keeper(frozenset(layers))
-        out = model.model(batch.ids, instruments=[keeper], **BARE)
+        store = _Store(frozenset(layers))
+        out = model.model(batch.ids, instruments=[store], **NO_EXTRA_OUTPUTS)
         nll, _ = next_token_scores(model, out.last_hidden_state, batch.ids, out.call)
         documents = np.unique([w.document for w in batch.windows])
-        owner = batch.spread(counted, -1).numpy()
+        owner = batch.scatter(counted, -1).numpy()
         place = np.where(np.isin(owner, documents), np.searchsorted(documents, owner), len(documents))
         place[nll.isnan().reshape(-1).cpu().numpy()] = len(documents)
-        return cls(model, batch, out.call, keeper.hidden, keeper.choices, nll, documents, place)
+        return cls(model, batch, out.call, store.hidden, store.choices, nll, documents, place)
 
     def run(self, layer: int, instrument: Instrument) -> np.ndarray:
         """[d] sums of nll of the documents, nats, when the layers from this one on run with an instrument."""
@@ -69,7 +67,7 @@ class Restart:
         return np.bincount(self.place, chose, len(self.documents) + 1)[:-1]
 
 
-class _Keeper(Instrument):
+class _Store(Instrument):
     def __init__(self, layers: frozenset[int]) -> None:
         self._layers = layers
         self.hidden: dict[int, Tensor] = {}
@@ -87,37 +85,4 @@ class _Keeper(Instrument):
             self.choices[layer] = value.expert_ids
         else:
             self.hidden[layer + 1] = value
-        return value
-
-
-def mean_outputs(model: MixtralForCausalLM, batches: Sequence[Batch]) -> np.ndarray:
-    """[L, E, C] mean output of each expert over the tokens routed to it; 0 where there is none."""
-    sums = output_sums(model, batches)
-    return sums[..., :-1] / np.maximum(sums[..., -1:], 1)
-
-
-@torch.inference_mode()
-def output_sums(model: MixtralForCausalLM, batches: Sequence[Batch]) -> np.ndarray:
-    """[L, E, C + 1] sum of each expert's outputs over the tokens routed to it and, last, their number."""
-    config = model.config
-    meter = _Means(np.zeros((config.num_hidden_layers, config.num_local_experts, config.hidden_size + 1)))
-    for batch in batches:
-        meter.valid = batch.spread(np.ones(int(batch.rows.max()) + 1), 0).bool()
-        model.model(batch.ids, instruments=[meter], **BARE)
-    return meter.sums
-
-
-class _Means(Instrument):
-    """Sums outputs [L, E, C] and, last, counts."""
-
-    sites = (Site.EXPERT_OUTPUT,)
-
-    def __init__(self, sums: np.ndarray) -> None:
-        self.sums, self.valid = sums, torch.empty(0)
-
-    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
-        """Add, and return the value unchanged."""
-        values = value.values[self.valid.to(value.rows.device)[value.rows]].double().cpu().numpy()
-        self.sums[layer, value.expert, :-1] += values.sum(0)
-        self.sums[layer, value.expert, -1] += len(values)
         return value

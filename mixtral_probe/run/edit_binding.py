@@ -1,4 +1,4 @@
-"""Instruments attached to a run: edits are told what a batch holds, and the record tells of the edits."""
+"""Edits in a run: bound to the rows of each batch, and recorded in the meta of the trace."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,15 @@ from mixtral_probe.model import Instrument
 from mixtral_probe.trace import TraceMeta
 
 
-def attached(
+def bind_edits(
     instruments: Sequence[Instrument], documents: pd.DataFrame, windows: Sequence[Window]
 ) -> tuple[Instrument, ...]:
-    """The instruments for one batch, in order; ``documents`` holds the labels of all, ``windows`` a window a row."""
+    """Instruments for one batch, in order, edits bound to its rows.
+
+    Args:
+        documents: the labels of all documents.
+        windows: one for each row of the batch.
+    """
     if not any(isinstance(instrument, Edit) for instrument in instruments):
         return tuple(instruments)
     labels = documents.drop(columns=["document", "id"])
@@ -25,7 +30,7 @@ def attached(
 
 
 def with_edits(meta: TraceMeta, instruments: Sequence[Instrument]) -> TraceMeta:
-    """What a trace says about itself, with the settings of the edits, and room for the experts they may choose."""
+    """The meta of a trace with the settings of the edits, and as many experts per token as they may choose."""
     edits = [instrument for instrument in instruments if isinstance(instrument, Edit)]
     most = max([meta.num_experts_per_tok, *(edit.most_experts(meta.num_experts_per_tok) for edit in edits)])
     settings = [edit.settings() for edit in edits]

@@ -25,8 +25,8 @@ _DONE = {
 
 
 @dataclass(frozen=True)
-class Before:
-    """The run without edits, in the rows of the plan."""
+class RecordedRouting:
+    """The routing of one run, in the rows of the plan."""
 
     expert_ids: np.ndarray
     """[L, T, K]"""
@@ -39,7 +39,7 @@ class Damage:
     """What one edit of routing or experts has as placebo."""
 
     edit: Edit
-    before: Before
+    before: RecordedRouting
     touched: np.ndarray
     """[L, T, K] bool, the assignments that the edit touches."""
     semantics: Semantics | Literal["weights"]
@@ -80,8 +80,13 @@ class Damage:
         )
 
 
-def placebos(
-    edits: Sequence[Edit], config: MixtralConfig, meant: np.ndarray, before: Before, after: Before, seed: int
+def matched_placebos(
+    edits: Sequence[Edit],
+    config: MixtralConfig,
+    meant: np.ndarray,
+    before: RecordedRouting,
+    after: RecordedRouting,
+    seed: int,
 ) -> tuple[Edit | Damage, ...]:
     """What is done beside edits, to tell what they do from what as much damage to no expert in particular does.
 
@@ -113,7 +118,9 @@ def _other_heads(edit: HeadEdit, config: MixtralConfig, seed: int) -> list[Edit]
     return [edit.model_copy(update={"head": tuple(sorted(chosen))})] if chosen else []
 
 
-def _touched(edit: Edit, before: Before, after: Before) -> tuple[Semantics | Literal["weights"], np.ndarray]:
+def _touched(
+    edit: Edit, before: RecordedRouting, after: RecordedRouting
+) -> tuple[Semantics | Literal["weights"], np.ndarray]:
     """How, and [L, T, K] which assignments the edit touches if its conditions hold everywhere."""
     if isinstance(edit, MaskExpert):
         return "mask", np.isin(before.expert_ids, edit.expert)

@@ -1,4 +1,4 @@
-"""Traces of some documents each, kept until every document has one, and then made into one trace."""
+"""Traces of some documents each, kept until every document has one, then joined into one trace."""
 
 import json
 import shutil
@@ -18,26 +18,26 @@ PLAN = "plan.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class TracePart:
     """The trace of some documents, in ascending order of their numbers in the whole."""
 
     documents: Sequence[int]
     trace: Trace
 
 
-class Parts:
+class TraceParts:
     """Parts by number: in memory, or in ``<path>.parts``, where the same run finds them again.
 
     Args:
-        path: of the trace to be.
-        name: the same for two runs that must make the same parts.
+        path: of the final trace.
+        name: the same for two runs with the same parts.
 
     Raises:
         InputError: the path is taken, or the folder holds parts of another run.
     """
 
     def __init__(self, path: Path | None, name: str) -> None:
-        self.path, self._held = path, dict[int, Part]()
+        self.path, self._parts = path, dict[int, TracePart]()
         self.folder = None if path is None else parts_folder(path)
         if path is not None and self.folder is not None:
             check_target(path, MARKER)
@@ -45,26 +45,26 @@ class Parts:
                 self._open(self.folder, name)
 
     @property
-    def ready(self) -> list[Part]:
-        """What is there so far."""
-        return list(self._held.values())
+    def ready(self) -> list[TracePart]:
+        """The complete parts."""
+        return list(self._parts.values())
 
-    def get(self, number: int) -> Part | None:
-        """A part, or None while it is not made."""
-        return self._held.get(number)
+    def get(self, number: int) -> TracePart | None:
+        """A part, or None where it is not complete."""
+        return self._parts.get(number)
 
-    def put(self, number: int, part: Part) -> None:
-        """Keep a part; on disk it survives the process."""
+    def put(self, number: int, part: TracePart) -> None:
+        """Keep a part, on disk where the parts have a folder."""
         if self.folder is not None:
             place = self.folder / f"{number:06d}.trace"
             part.trace.save(place)
             write_bytes(self.folder / f"{number:06d}.json", json.dumps([int(d) for d in part.documents]).encode())
-            part = Part(part.documents, Trace.load(place))
-        self._held[number] = part
+            part = TracePart(part.documents, Trace.load(place))
+        self._parts[number] = part
 
     def joined(self, meta: TraceMeta, attention: AttentionPlan | None, router_logits: bool) -> Trace:
         """One trace of all the documents, in the order of their numbers."""
-        if self.path is None and len(self._held) == 1:
+        if self.path is None and len(self._parts) == 1:
             return self.ready[0].trace
         places = sorted(
             ((d, own, part.trace) for part in self.ready for own, d in enumerate(part.documents)), key=lambda p: p[0]
@@ -83,8 +83,8 @@ class Parts:
         return builder.finish()
 
     def remove(self) -> None:
-        """Forget everything, also on disk."""
-        self._held.clear()
+        """Delete all parts, also on disk."""
+        self._parts.clear()
         if self.folder is not None:
             shutil.rmtree(self.folder)
 
@@ -92,16 +92,18 @@ class Parts:
         open_parts(folder, name)
         for file in sorted(folder.glob("*.json")):
             if file.name != PLAN:
-                self._held[int(file.stem)] = Part(json.loads(file.read_text()), Trace.load(file.with_suffix(".trace")))
+                self._parts[int(file.stem)] = TracePart(
+                    json.loads(file.read_text()), Trace.load(file.with_suffix(".trace"))
+                )
 
 
 def parts_folder(path: Path) -> Path:
-    """Where the parts of an unfinished trace lie."""
+    """The folder of the parts of an unfinished trace or result."""
     return path.with_name(f"{path.name}.parts")
 
 
 def open_parts(folder: Path, name: str) -> None:
-    """Make the folder of a run's parts, or make sure that it is that of the same run, or raise InputError."""
+    """Create the folder of a run's parts, or raise InputError where it holds those of another run."""
     if not folder.exists():
         folder.mkdir(parents=True)
         write_bytes(folder / PLAN, json.dumps({"name": name}).encode())

@@ -1,0 +1,68 @@
+"""What every method of a probe starts from: the model, its tokenizer, and text that is tokenised once."""
+
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from mixtral_probe.checkpoint import MixtralForCausalLM
+from mixtral_probe.checkpoint.checkpoint import model_folder
+from mixtral_probe.checkpoint.placement import DeviceMap
+from mixtral_probe.corpus import Corpus, Source
+from mixtral_probe.errors import InputError
+from mixtral_probe.model import Numerics
+from mixtral_probe.run import UNCUT, Plan, RunOptions, Subject, plan
+from mixtral_probe.tokenizer import Tokenizer
+
+
+class ProbeBase:
+    """A model, its tokenizer and its name."""
+
+    def __init__(self, model: MixtralForCausalLM, tokenizer: Tokenizer, name: str = "") -> None:
+        tokenizer.check_fits(model.config)
+        self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path = "mini",
+        dtype: str | torch.dtype | None = None,
+        device: str | torch.device = "cpu",
+        numerics: Numerics = "fast",
+        device_map: DeviceMap | None = None,
+    ) -> Self:
+        """Open a model folder; "mini" is the embedded model. Arguments as in ``MixtralForCausalLM.from_pretrained``."""
+        tokenizer = Tokenizer.from_folder(model_folder(folder))
+        name = "mixtral-mini" if str(folder) == "mini" else Path(folder).name
+        return cls(MixtralForCausalLM.from_pretrained(folder, dtype, device, numerics, device_map), tokenizer, name)
+
+    def plan(
+        self, source: Source, *, window: int | None = None, add_special_tokens: bool = True, cut: bool = True
+    ) -> Plan:
+        """Tokenise text once, for ``estimate``, ``trace`` and every experiment, which take the plan as their source.
+
+        Args:
+            source: as in ``trace``.
+            window: tokens after which a document is cut; by default the model's maximum.
+            add_special_tokens: False for a text that has its control tokens, such as that of a chat template.
+            cut: False for ``trace`` and ``estimate`` with ``generate``, which continue whole documents.
+
+        Raises:
+            InputError: the source breaks a rule; the sentence says what to do.
+        """
+        if not cut and window is not None:
+            raise InputError(f"a text to be continued is not cut, got window={window} and generate; leave one out")
+        options = RunOptions(window=window if cut else UNCUT, add_special_tokens=add_special_tokens)
+        return plan(self._subject, Corpus.read(source), options)
+
+    @property
+    def _subject(self) -> Subject:
+        return Subject(self.model, self.tokenizer, self.name)
+
+    def _planned(self, source: Source | Plan, options: RunOptions) -> Plan:
+        """The plan of a source, or the plan that is given in its place."""
+        if not isinstance(source, Plan):
+            return plan(self._subject, Corpus.read(source), options)
+        if options.window is not None:
+            raise InputError(f"a plan is cut already, got window={options.window} too; give window to Probe.plan")
+        return source

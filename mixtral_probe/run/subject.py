@@ -1,0 +1,35 @@
+"""The subject of a run: a model with its tokenizer and its name."""
+
+from dataclasses import dataclass
+
+import torch
+
+from mixtral_probe.config import MixtralConfig
+from mixtral_probe.model import MixtralForCausalLM
+from mixtral_probe.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The subject model of a run, as every capture and experiment takes it.
+
+    Raises:
+        InputError: the tokenizer has more tokens than the model.
+    """
+
+    model: MixtralForCausalLM
+    tokenizer: Tokenizer
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        self.tokenizer.check_fits(self.model.config)
+
+    @property
+    def config(self) -> MixtralConfig:
+        """Of the model."""
+        return self.model.config
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the unembedding, where ids go in and logits come out."""
+        return self.model.lm_head.weight.device
