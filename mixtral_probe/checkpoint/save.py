@@ -1,16 +1,14 @@
 """A model → a Hugging Face model folder."""
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
+from mixtral_probe import files
 from mixtral_probe import model as base
 from mixtral_probe.checkpoint.files import INDEX, SHARD, WEIGHTS
 from mixtral_probe.checkpoint.names import HEAD, Layout, pieces, stored_name
@@ -52,7 +50,7 @@ def save_model(
     if folder.is_file():
         raise InputError(f"a model is saved as a folder, but {folder} is a file; choose another name")
     folder.mkdir(parents=True, exist_ok=True)
-    _require_disk(shards, kind, folder)
+    files.require_space(folder, _size(shards, kind))
     _write(model, shards, kind, folder)
 
 
@@ -88,31 +86,20 @@ def _size(shards: dict[str, Shard], dtype: torch.dtype) -> int:
     return sum(weight.numel() for shard in shards.values() for weight in shard.values()) * dtype.itemsize
 
 
-def _require_disk(shards: dict[str, Shard], dtype: torch.dtype, folder: Path) -> None:
-    needed, free = _size(shards, dtype), shutil.disk_usage(folder).free
-    if needed > free:
-        raise InputError(
-            f"the weights take {needed / 1e9:.2f} GB, but the disk of {folder} has {free / 1e9:.2f} GB free; "
-            "make room or choose another folder"
-        )
-
-
 def _write(model: nn.Module, shards: dict[str, Shard], dtype: torch.dtype, folder: Path) -> None:
-    """Write beside the final names, then rename; the index comes last, and files of an earlier save go."""
-    workshop = Path(mkdtemp(prefix=".saving-", dir=folder))
-    try:
+    """Write every file under a temporary name, then rename, the index last; remove files of an earlier save."""
+    names = [*shards, "config.json", *([INDEX] if len(shards) > 1 else [])]
+
+    def fill(part: Path) -> list[str]:
         for name, shard in shards.items():
-            write_safetensors(workshop / name, shard, dtype)
-        _write_json(workshop / "config.json", _config_fields(model, dtype))
-        names = [*shards, "config.json"]
-        if len(shards) > 1:
+            write_safetensors(part / name, shard, dtype)
+        _write_json(part / "config.json", _config_fields(model, dtype))
+        if INDEX in names:
             weight_map = {tensor: file for file, shard in shards.items() for tensor in shard}
-            _write_json(workshop / INDEX, {"metadata": {"total_size": _size(shards, dtype)}, "weight_map": weight_map})
-            names.append(INDEX)
-        for name in names:
-            os.replace(workshop / name, folder / name)
-    finally:
-        shutil.rmtree(workshop)
+            _write_json(part / INDEX, {"metadata": {"total_size": _size(shards, dtype)}, "weight_map": weight_map})
+        return names
+
+    files.write_into(folder, fill)
     for path in folder.iterdir():
         if (path.name in (WEIGHTS, INDEX) or SHARD.fullmatch(path.name)) and path.name not in names:
             path.unlink()

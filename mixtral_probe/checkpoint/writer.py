@@ -5,7 +5,6 @@ The format (https://huggingface.co/docs/safetensors): eight bytes with the lengt
 """
 
 import json
-import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ _ALIGNMENT = 64
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:
-    """Write the tensors, cast to ``dtype`` one at a time, and wait until they are on the disk."""
+    """Write the tensors, cast to ``dtype`` one at a time."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, tensor in tensors.items():
@@ -35,5 +34,3 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dt
         for tensor in tensors.values():
             plain = tensor.detach().to(device="cpu", dtype=dtype).contiguous()
             file.write(plain.reshape(-1).view(torch.uint8).numpy().data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
+from mixtral_probe.files import check_target, plain_errors
 from mixtral_probe.run.trace_parts import open_parts, parts_folder
 from mixtral_probe.trace import Result
-from mixtral_probe.trace.disk import check_target, plain_errors
 from mixtral_probe.trace.result import MARKER
 
 ENDING = ".result"

@@ -8,8 +8,8 @@ from typing import Any
 
 from mixtral_probe import tables
 from mixtral_probe.errors import InputError
+from mixtral_probe.files import check_target, write_folder
 from mixtral_probe.trace import Result
-from mixtral_probe.trace.disk import check_target, write_folder
 
 MARKER = "what_if.json"
 """The file by which a folder is known as the tables of a what-if: its edits, its placebo, and what was said."""

@@ -9,12 +9,12 @@ import plotly.graph_objects as go
 import plotly.io as pio
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.files import write_folder
 from mixtral_probe.report.drawings import draw
 from mixtral_probe.report.sources import sources_of
 from mixtral_probe.report.write import MARKER
 from mixtral_probe.tables import TABLES
 from mixtral_probe.trace import Trace
-from mixtral_probe.trace.disk import write_folder
 
 WIDTH, SCALE = 1100, 2
 """Pixels of a figure, and how many times finer it is drawn."""

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import pandas as pd
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.files import write_folder
 from mixtral_probe.report.page import Page, Section
 from mixtral_probe.report.sources import Source, sources_of
 from mixtral_probe.tables import TABLES, TableSpec, write_csv, write_parquet
 from mixtral_probe.trace import Trace
-from mixtral_probe.trace.disk import write_folder
 from mixtral_probe.trace.meta import utc_now
 
 PER_TOKEN_LIMIT = 1_000_000

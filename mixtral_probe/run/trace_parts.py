@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.files import check_target, plain_errors, write_bytes
 from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder, TraceMeta
-from mixtral_probe.trace.disk import check_target, plain_errors, write_bytes
 from mixtral_probe.trace.storage import MARKER
 
 PLAN = "plan.json"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mixtral_probe.errors import InputError
 from mixtral_probe.faces import Shown
 from mixtral_probe.selection import select
-from mixtral_probe.stats import disk
+from mixtral_probe.stats import storage
 from mixtral_probe.stats.accumulate import accumulate, counted_rows
 from mixtral_probe.stats.affinity import Affinity, count_affinity
 from mixtral_probe.stats.blocks import Blocks, block_positions, document_keys, union_blocks
@@ -203,9 +203,10 @@ class RoutingStats(Shown):
         if self.histogram is not None:
             arrays["histogram"] = self.histogram
         counts = {f"{_STRUCTURE}{name}": array for name, array in self.structure.arrays().items()}
-        arrays |= {name: disk.narrow(array) for name, array in (counts | {"affinity.keys": self.affinity.keys}).items()}
+        counts |= {"affinity.keys": self.affinity.keys}
+        arrays |= {name: storage.narrow(array) for name, array in counts.items()}
         arrays["affinity.counts"] = np.moveaxis(self.affinity.packed.narrow(), 1, 0)
-        disk.write(path, {name: getattr(self, name) for name in _NAMES} | {"pieces": self.affinity.pieces}, arrays)
+        storage.write(path, {name: getattr(self, name) for name in _NAMES} | {"pieces": self.affinity.pieces}, arrays)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "RoutingStats":
@@ -214,7 +215,7 @@ class RoutingStats(Shown):
         Raises:
             InputError: there is no such file, it is something else, or an earlier version wrote it.
         """
-        names, arrays = disk.read(path)
+        names, arrays = storage.read(path)
         names |= {"layers": tuple(names["layers"]), "groups": tuple(names["groups"])}
         names["layer_pairs"] = tuple((first, second) for first, second in names["layer_pairs"])
         pieces = {int(token): text for token, text in names.pop("pieces").items()}

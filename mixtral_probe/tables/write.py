@@ -1,13 +1,13 @@
 """Tables as files, written whole or not at all."""
 
 import json
-import os
-from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from mixtral_probe.files import write_file
 
 TOKEN_TEXT = ("token", "piece", "other_token")
 """Columns that hold pieces of text as the tokenizer cut them."""
@@ -26,7 +26,7 @@ def csv_form(table: pd.DataFrame) -> pd.DataFrame:
 def write_csv(table: pd.DataFrame, path: str | PathLike[str]) -> Path:
     """Write a table as CSV (UTF-8, see `csv_form`); returns the path."""
     form = csv_form(table)
-    return _whole(path, lambda part: form.to_csv(part, index=False, lineterminator="\n", errors="backslashreplace"))
+    return write_file(path, lambda part: form.to_csv(part, index=False, lineterminator="\n", errors="backslashreplace"))
 
 
 def write_parquet(table: pd.DataFrame, path: str | PathLike[str]) -> Path:
@@ -35,18 +35,7 @@ def write_parquet(table: pd.DataFrame, path: str | PathLike[str]) -> Path:
     Parquet holds valid UTF-8 only.
     """
     form = table.assign(**{name: _storable(table[name]) for name in table.columns if _is_text(table[name])})
-    return _whole(path, lambda part: form.to_parquet(part, index=False))
-
-
-def _whole(path: str | PathLike[str], write: Callable[[Path], Any]) -> Path:
-    target = Path(path)
-    part = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
-        write(part)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-    return target
+    return write_file(path, lambda part: form.to_parquet(part, index=False))
 
 
 def _storable(column: pd.Series) -> pd.Series:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mixtral_probe import files
 from mixtral_probe.errors import InputError
-from mixtral_probe.trace import disk, storage, workspace
+from mixtral_probe.trace import storage, workspace
 from mixtral_probe.trace.attention import AttentionPlan, AttentionRecord, clear_sums, map_name
 from mixtral_probe.trace.meta import TraceMeta, utc_now
 from mixtral_probe.trace.plan import RunPlan
@@ -139,11 +140,11 @@ class TraceBuilder:
 
     def _publish(self, trace: Trace, path: Path) -> Trace:
         folder = workspace.partial_folder(path)
-        with disk.plain_errors(path):
+        with files.plain_errors(path):
             self._space.flush()
             storage.write_tables(folder, trace.documents, trace.tokens)
             storage.write_about(folder, trace.meta, len(trace.tokens), len(trace.documents))
-            disk.publish(folder, path, storage.MARKER)
+            files.publish(folder, path, storage.MARKER)
             shutil.rmtree(path / workspace.RUN)
         return Trace.load(path)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.trace.disk import plain_errors, write_bytes
+from mixtral_probe.files import write_bytes
 from mixtral_probe.trace.result import Result
 
 
@@ -29,10 +29,7 @@ def chrome_trace(result: Result) -> dict[str, Any]:
 
 def write_chrome_trace(result: Result, path: str | PathLike[str]) -> Path:
     """Write ``chrome_trace`` as a JSON file, whole or not at all; returns the path."""
-    target = Path(path)
-    with plain_errors(target):
-        write_bytes(target, json.dumps(chrome_trace(result)).encode())
-    return target
+    return write_bytes(path, json.dumps(chrome_trace(result)).encode())
 
 
 def _named(what: str, name: str) -> dict[str, Any]:

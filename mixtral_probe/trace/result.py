@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.faces import Shown
-from mixtral_probe.trace.disk import write_folder
+from mixtral_probe.files import write_folder
 from mixtral_probe.trace.storage import read_json
 from mixtral_probe.trace.tensorfile import NAMES
 

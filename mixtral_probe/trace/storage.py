@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
+from mixtral_probe import files
 from mixtral_probe.errors import InputError
-from mixtral_probe.trace import disk, parquet, tensorfile
+from mixtral_probe.trace import parquet, tensorfile
 from mixtral_probe.trace.attention import AttentionPlan, AttentionRecord, attention_metadata
 from mixtral_probe.trace.meta import SCHEMA_VERSION, TraceMeta
 
@@ -131,7 +132,7 @@ def create_array(path: Path, code: str, shape: tuple[int, ...]) -> None:
     """Make one `.npy` file of zeros at its full size, its blocks really reserved."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": code, "fortran_order": False, "shape": shape})
-    disk.allocate(path, len(header.getvalue()) + prod(shape) * np.dtype(code).itemsize)
+    files.allocate(path, len(header.getvalue()) + prod(shape) * np.dtype(code).itemsize)
     with path.open("r+b") as file:
         file.write(header.getvalue())
 

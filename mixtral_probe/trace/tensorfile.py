@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.trace.disk import allocate
+from mixtral_probe.files import allocate
 
 DTYPES = {"BOOL": "?", "U8": "u1", "I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "F16": "<f2"}
 DTYPES |= {"U16": "<u2", "U32": "<u4", "U64": "<u8", "F32": "<f4", "F64": "<f8"}

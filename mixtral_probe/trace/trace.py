@@ -11,9 +11,9 @@ import pandas as pd
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.faces import Shown
+from mixtral_probe.files import write_folder
 from mixtral_probe.trace import assemble, checks, storage, views
 from mixtral_probe.trace.attention import AttentionRecord, unpack_triangle
-from mixtral_probe.trace.disk import write_folder
 from mixtral_probe.trace.meta import TraceMeta
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mixtral_probe import files
 from mixtral_probe.errors import InputError
-from mixtral_probe.trace import disk, storage, tensorfile
+from mixtral_probe.trace import storage, tensorfile
 from mixtral_probe.trace.attention import attention_metadata
 from mixtral_probe.trace.plan import RunPlan
 
@@ -63,7 +64,8 @@ def on_disk(plan: RunPlan, path: Path) -> Workspace:
     Raises InputError when `path` is taken by something else, the disk is too full or cannot be written, or
     the folder holds another run.
     """
-    disk.check_target(path, storage.MARKER)
+    files.remove_stale(path)
+    files.check_target(path, storage.MARKER)
     folder = partial_folder(path)
     if not (folder / RUN / PLAN).is_file():
         _start(plan, folder)
@@ -87,9 +89,9 @@ def partial_folder(path: Path) -> Path:
 
 def _start(plan: RunPlan, folder: Path) -> None:
     needed = plan.num_bytes()
-    with disk.plain_errors(folder, needed):
+    with files.plain_errors(folder, needed):
         _remove_unstarted(folder)
-        disk.require_space(folder, needed)
+        files.require_space(folder, needed)
         (folder / RUN).mkdir(parents=True)
     try:
         _preallocate(plan, folder)
@@ -114,4 +116,4 @@ def _preallocate(plan: RunPlan, folder: Path) -> None:
     if plan.attention is not None and (layout := plan.attention_layout) is not None:
         tensorfile.create(folder / storage.ATTENTION, layout, attention_metadata(plan.attention))
     about = {"format": FORMAT, "fingerprint": plan.name(), "created": plan.meta.created}
-    disk.write_bytes(folder / RUN / PLAN, json.dumps(about).encode())
+    files.write_bytes(folder / RUN / PLAN, json.dumps(about).encode())

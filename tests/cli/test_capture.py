@@ -134,7 +134,7 @@ def test_a_folder_with_other_things_is_not_overwritten(tmp_path):
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "mine.txt").write_text("dear")
     # Said before the model is looked for: a large one takes minutes to load.
-    assert "other things" in refused("capture", "--model", "nowhere", "--text", "x", "--out", tmp_path / "letters")
+    assert "other contents" in refused("capture", "--model", "nowhere", "--text", "x", "--out", tmp_path / "letters")
     assert [entry.name for entry in (tmp_path / "letters").iterdir()] == ["mine.txt"]
 
 

@@ -125,7 +125,7 @@ def test_what_cannot_be_read_is_said_in_a_sentence(typed, sentence):
         (("--text", TEXT, "--edit", "mask_expert"), "MaskExpert cannot be made: expert: Field required"),
         (("--text", TEXT, "--edit", "mask_expert expert=9"), "expert 9 was asked for, but this model has 8 experts"),
         (("--text", TEXT, "--edits", "nowhere.json"), "edits are read from a file, but there is none at nowhere.json"),
-        (("--text", TEXT, "--edit", TYPED, "--out", "pyproject.toml"), "pyproject.toml is a file, but a folder is to"),
+        (("--text", TEXT, "--edit", TYPED, "--out", "pyproject.toml"), "pyproject.toml must be a folder, got a file"),
     ],
 )
 def test_mistakes_are_one_sentence(model, arguments, sentence):

@@ -174,10 +174,10 @@ def test_an_earlier_report_is_replaced_whole_and_anything_else_refused(tmp_path)
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("")
-    with pytest.raises(InputError, match="is a folder with other things in it"):
+    with pytest.raises(InputError, match="got a folder with other contents"):
         write_report([trace], other)
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="is a file"):
+    with pytest.raises(InputError, match="must be a folder, got a file"):
         write_report([trace], tmp_path / "file")
 
 
@@ -199,13 +199,13 @@ def test_a_failure_leaves_the_old_report_and_nothing_half_written(tmp_path, monk
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "shut").mkdir(mode=0o500)
-    with pytest.raises(InputError, match="must be writable, but"):
+    with pytest.raises(InputError, match="must be writable, got"):
         write_report([random_trace(0)], tmp_path / "shut" / "r", tables=["balance"])
 
 
 def test_a_parent_that_is_a_file_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="must be writable, but"):
+    with pytest.raises(InputError, match="must be writable, got"):
         write_report([random_trace(0)], tmp_path / "file" / "r", tables=["balance"])
 
 

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from mixtral_probe import metrics
 from mixtral_probe.errors import InputError
-from mixtral_probe.stats import MAX_LAG, TARGETS, RoutingStats, disk, document_keys, structure
+from mixtral_probe.stats import MAX_LAG, TARGETS, RoutingStats, document_keys, storage, structure
 from tests.support.routing import random_trace
 
 
@@ -128,6 +128,6 @@ def test_files_keep_small_integers_small(tmp_path):
 
 
 def test_files_of_an_earlier_version_say_what_to_do(tmp_path):
-    save_file({"a": np.zeros(1)}, tmp_path / "old", {disk.FORMAT: '{"version": 1}'})
+    save_file({"a": np.zeros(1)}, tmp_path / "old", {storage.FORMAT: '{"version": 1}'})
     with pytest.raises(InputError, match="but it is of version 1: make the statistics from the trace"):
         RoutingStats.load(tmp_path / "old")

@@ -101,19 +101,19 @@ def test_a_finished_trace_is_replaced_and_other_things_are_refused(tmp_path):
     assert_same(finished(tmp_path / "a.trace"), finished(tmp_path / "a.trace"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "x").touch()
-    with pytest.raises(InputError, match="is a folder with other things in it"):
+    with pytest.raises(InputError, match="got a folder with other contents"):
         build(tmp_path / "mine")
     (tmp_path / "b.partial").mkdir()
     with pytest.raises(InputError, match=r"b\.partial is in the way"):
         build(tmp_path / "b")
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"b\.partial must be writable, but"):
+    with pytest.raises(InputError, match=r"b\.partial must be writable, got 'not a directory'"):
         build(tmp_path / "file" / "b")
 
 
 def test_a_full_disk_shows_before_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr("mixtral_probe.trace.disk.free_bytes", lambda path: 100)
-    with pytest.raises(InputError, match=r"needs .* GB, but only 1e-07 GB are free: write elsewhere"):
+    monkeypatch.setattr("mixtral_probe.files.free_bytes", lambda path: 100)
+    with pytest.raises(InputError, match=r"needs .* GB of free disk space, got 1e-07 GB; name another place"):
         build(tmp_path / "a.trace")
     assert list(tmp_path.iterdir()) == []
 
@@ -123,7 +123,7 @@ def test_a_disk_that_fills_while_space_is_reserved_leaves_nothing(tmp_path, monk
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(InputError, match=r"needs .* GB, but only .* GB are free"):
+    with pytest.raises(InputError, match=r"needs .* GB of free disk space, got .* GB"):
         build(tmp_path / "a.trace")
     assert list(tmp_path.iterdir()) == []
 

@@ -189,16 +189,16 @@ def test_saving_replaces_a_trace_and_nothing_else(saved, tmp_path):
     trace.save(tmp_path / "empty")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
-    with pytest.raises(InputError, match=r"mine is a folder with other things in it \(no trace\.json\)"):
+    with pytest.raises(InputError, match=r"or one with trace\.json in it, got a folder with other contents"):
         trace.save(tmp_path / "mine")
-    with pytest.raises(InputError, match="is a file, but a folder is to be written there"):
+    with pytest.raises(InputError, match="must be a folder, got a file"):
         trace.save(tmp_path / "mine" / "thesis.txt")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.trace", "empty", "mine"]
 
 
 def test_an_unwritable_place_is_one_sentence(saved, tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match=r"file/b\.trace must be writable, but"):
+    with pytest.raises(InputError, match=r"file/b\.trace must be writable, got"):
         Trace.load(saved).save(tmp_path / "file" / "b.trace")
 
 

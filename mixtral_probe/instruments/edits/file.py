@@ -1,7 +1,6 @@
 """Edits as a small file: JSON that says its format and version, checked when read."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.files import write_bytes
 from mixtral_probe.instruments.edits.choices import ForceExperts, RandomRouting, SwapExperts, TopK
 from mixtral_probe.instruments.edits.edit import Edit
 from mixtral_probe.instruments.edits.logits import BiasRouter, MaskExpert, NoiseRouter, Temperature
@@ -72,14 +72,7 @@ def from_json(text: str, *, replay: bool = True) -> tuple[Edit, ...]:
 
 def save(edits: Sequence[Edit], path: str | PathLike[str]) -> Path:
     """Write edits to a small JSON file, whole or not at all; returns its path."""
-    target = Path(path)
-    part = target.with_name(f".{target.name}.partial")
-    try:
-        part.write_text(to_json(edits), encoding="utf-8")
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-    return target
+    return write_bytes(path, to_json(edits).encode())
 
 
 def load(path: str | PathLike[str]) -> tuple[Edit, ...]:

@@ -4,7 +4,6 @@ A version is a set of sums. What an earlier version wrote lacks some, so it is r
 """
 
 import json
-import os
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.files import write_bytes
 
 FORMAT = "mixtral-probe routing stats"
 VERSION = 4
 
 
 def write(path: str | PathLike[str], names: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-    """Write under a temporary name beside `path`, then rename; `names` must be what JSON can hold."""
+    """Write one file, whole or not at all; `names` must be what JSON can hold."""
     header = {FORMAT: json.dumps(names | {"version": VERSION})}
-    data = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, header)
-    target = Path(path)
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, header))
 
 
 def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

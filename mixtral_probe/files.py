@@ -1,0 +1,241 @@
+"""Atomic writing of files and folders: a final name always stands for whole content that has reached the disk.
+
+Content is written under a temporary name beside its target, `.NAME.PID-TOKEN.partial`, synchronized with the disk and
+renamed; then the folder around it is synchronized. The writing process keeps a lock on the temporary. The operating
+system releases that lock when the process ends, even if it is killed, so the next writer of the same target can tell
+what a killed process left from what a living one is writing, and removes the former.
+"""
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from mixtral_probe.errors import InputError
+
+GB = 1e9
+PARTIAL, REPLACED = "partial", "replaced"
+"""Endings of temporary names: of what is being written, and of a folder while a new one takes its name."""
+
+
+@contextmanager
+def plain_errors(path: Path, needed: int = 0) -> Iterator[None]:
+    """Turn what the operating system refuses into one sentence that names the path and the reason.
+
+    Args:
+        path: of the file or folder to be written.
+        needed: bytes it takes, 0 where unknown.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise InputError(_space_sentence(path, needed)) from None
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"{path} must be writable, got {reason!r}; name another place") from None
+
+
+def _space_sentence(path: Path, needed: int) -> str:
+    need = f"{needed / GB:.3g} GB of" if needed else "more"
+    return f"writing {path} needs {need} free disk space, got {free_bytes(path) / GB:.3g} GB; name another place"
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes free on the disk that holds `path`, which need not exist yet."""
+    folder = path.absolute()
+    while not folder.is_dir():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def require_space(path: Path, needed: int) -> None:
+    """Raise InputError when the disk that will hold `path` has less than `needed` bytes free."""
+    if needed > free_bytes(path):
+        raise InputError(_space_sentence(path, needed))
+
+
+def allocate(path: Path, size: int) -> None:
+    """Create a file of `size` zero bytes whose blocks are reserved, so that a full disk is an error now."""
+    with plain_errors(path, size), path.open("wb") as file:
+        if size and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+
+
+def check_target(path: Path, marker: str) -> None:
+    """Raise InputError unless `path` is free, an empty folder, or a folder with the file `marker` in it."""
+    if path.is_dir() and any(path.iterdir()) and not (path / marker).is_file():
+        raise InputError(
+            f"{path} must be a new or empty folder, or one with {marker} in it, got a folder with other contents; "
+            "name another place"
+        )
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} must be a folder, got a file; name another place")
+
+
+def write_file(path: str | PathLike[str], write: Callable[[Path], Any]) -> Path:
+    """Write one file whole or not at all; returns its path.
+
+    Args:
+        path: of the file; an older one is replaced.
+        write: writes the content to the path it is given.
+
+    Raises:
+        InputError: the file cannot be written there.
+    """
+    target = Path(path)
+    with plain_errors(target), _temporary(target, Path.touch) as part:
+        write(part)
+        sync(part)
+        part.replace(target)
+        sync(target.parent)
+    return target
+
+
+def write_bytes(path: str | PathLike[str], content: bytes) -> Path:
+    """Write a small file whole or not at all; returns its path."""
+    return write_file(path, lambda part: part.write_bytes(content))
+
+
+def write_folder(path: Path, marker: str, fill: Callable[[Path], None]) -> None:
+    """Write a folder whole or not at all.
+
+    Args:
+        path: of the folder; an older one of the same kind is replaced.
+        marker: the file by which a folder of this kind is known.
+        fill: writes the content into the folder it is given.
+
+    Raises:
+        InputError: something else has that name, or the folder cannot be written there.
+    """
+    check_target(path, marker)
+    with plain_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _temporary(path, Path.mkdir) as folder:
+            fill(folder)
+            publish(folder, path, marker)
+
+
+def write_into(folder: Path, fill: Callable[[Path], Sequence[str]]) -> None:
+    """Write several files into a folder whose other files stay: each of them whole or not at all.
+
+    Args:
+        folder: exists.
+        fill: writes files into the folder it is given and returns their names in the order in which they shall appear.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    with plain_errors(folder), _temporary(folder / "files", Path.mkdir) as part:
+        names = fill(part)
+        for name in names:
+            sync(part / name)
+        for name in names:
+            (part / name).replace(folder / name)
+        sync(folder)
+
+
+def publish(folder: Path, path: Path, marker: str) -> None:
+    """Rename a finished folder to `path` after its content has reached the disk; an older one is replaced."""
+    check_target(path, marker)
+    for entry in [*folder.rglob("*"), folder]:
+        sync(entry)
+    if path.is_dir() and any(path.iterdir()):
+        _replace_folder(folder, path)
+    else:
+        folder.rename(path)
+    sync(path.parent)
+
+
+def _replace_folder(folder: Path, path: Path) -> None:
+    # A full folder cannot be renamed over; were the process killed in between, `remove_stale` renames the old one back.
+    handle = _lock(path)
+    old = path.rename(_temporary_name(path, REPLACED))
+    folder.rename(path)
+    shutil.rmtree(old)
+    os.close(handle)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the list of names in a folder, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_stale(target: Path) -> None:
+    """Remove the temporaries of a target whose writing process ended, and restore a folder that it had renamed."""
+    name = re.compile(rf"\.{re.escape(target.name)}\.\d+-[0-9a-f]+\.({PARTIAL}|{REPLACED})")
+    entries = list(target.parent.iterdir()) if target.parent.is_dir() else []
+    for entry in entries:
+        if name.fullmatch(entry.name):
+            _settle(entry, target)
+
+
+def _settle(entry: Path, target: Path) -> None:
+    with suppress(OSError):  # a living process has the lock, there are no locks, or another user owns the temporary
+        handle = os.open(entry, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _finish(entry, target)
+        finally:
+            os.close(handle)
+
+
+def _finish(entry: Path, target: Path) -> None:
+    if entry.suffix == f".{REPLACED}" and not target.exists():
+        entry.rename(target)
+    else:
+        _remove(entry)
+
+
+@contextmanager
+def _temporary(target: Path, create: Callable[[Path], Any]) -> Iterator[Path]:
+    """A new, locked file or folder beside `target`; removed at the end unless it was renamed."""
+    remove_stale(target)
+    part, handle = _create(target, create)
+    try:
+        yield part
+    finally:
+        _remove(part)
+        os.close(handle)
+
+
+def _create(target: Path, create: Callable[[Path], Any]) -> tuple[Path, int]:
+    while True:
+        part = _temporary_name(target, PARTIAL)
+        create(part)
+        with suppress(FileNotFoundError):  # another process may remove it before the lock is ours
+            handle = _lock(part)
+            if part.exists():
+                return part, handle
+            os.close(handle)
+
+
+def _lock(path: Path) -> int:
+    """Lock a file or folder for as long as the returned handle is open; without effect where there are no locks."""
+    handle = os.open(path, os.O_RDONLY)
+    with suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
+
+
+def _temporary_name(target: Path, ending: str) -> Path:
+    return target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.{ending}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
