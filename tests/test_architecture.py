@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE, APP = ROOT / "mixtral_probe", ROOT / "app"
 FILES = sorted(file for file in [*PACKAGE.rglob("*.py"), *APP.rglob("*.py")] if "_bundled" not in file.parts)
-TESTS = sorted(file for file in Path(__file__).parent.rglob("*.py") if "app" not in file.parts)
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
 NAMES = [file.relative_to(ROOT).as_posix() for file in FILES]
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 40
 HEAVY = ("torch", "streamlit", "plotly", "pandas")

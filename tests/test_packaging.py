@@ -1,6 +1,8 @@
 """The wheel has all that a user needs to start from an empty folder, and nothing of the workshop."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import tomllib
@@ -9,8 +11,31 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.browser import free_port, wait_for
+from tests.support.sessions import headings, visit
+
 ROOT = Path(__file__).parents[1]
 BUNDLED = "mixtral_probe/_bundled/"
+
+
+SERVE = """
+import atexit, gc, json, pathlib, sys, threading
+
+_, port, target = sys.argv
+
+def report():
+    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    registries = [one for one in gc.get_objects() if type(one).__name__ == "JobRegistry"]
+    workers = [thread for thread in threading.enumerate() if thread.name == "jobs"]
+    found = {"files": files, "registries": len(registries), "workers": len(workers), "path": sys.path}
+    pathlib.Path(target).write_text(json.dumps(found))
+
+atexit.register(report)
+from mixtral_probe.cli import main
+sys.argv[1:] = ["dashboard", "--port", port]
+main()
+"""
+"""Serve the dashboard on a port, and at the end write what the process has loaded to a file."""
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +116,35 @@ def test_an_unpacked_wheel_finds_its_app_and_its_model(wheel, tmp_path):
     app, corpus = map(Path, done.stdout.split())
     assert app == site / BUNDLED / "app"
     assert corpus == site / BUNDLED / "data" / "corpus"
+
+
+def test_a_dashboard_from_an_unpacked_wheel_has_each_module_and_the_registry_of_jobs_once(wheel, tmp_path):
+    site, empty, report = tmp_path / "site", tmp_path / "empty", tmp_path / "report.json"
+    empty.mkdir()
+    wheel.extractall(site)
+    (site / "app").mkdir()  # another package of this name, which must not be imported instead
+    (site / "app" / "__init__.py").write_text("raise ImportError('this is not the dashboard')")
+    port = free_port()
+    environment = os.environ | {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", SERVE, str(port), str(report)]
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(command, cwd=empty, env=environment, stdout=log, stderr=log)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/_stcore/health", server, tmp_path / "log")
+        drawn = {page: headings(visit(port, page)) for page in ("", "run", "experts", "timing")}
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(60)
+    assert [drawn[page][0] for page in drawn] == ["Overview", "Run", "Experts", "Timing"]
+    found = json.loads(report.read_text())
+    app = site / BUNDLED / "app"
+    own = {name: file for name, file in found["files"].items() if file and Path(file).is_relative_to(app)}
+    assert all(name == "app" or name.startswith("app.") for name in own if name != "__main__"), own
+    assert len(set(own.values())) == len(own)
+    assert {"app.jobs.queue", "app.jobs.registry", "app.state.sources"} <= set(own)
+    assert (found["registries"], found["workers"]) == (1, 1)
+    assert found["path"][0] == str(app.parent)
+    assert str(app) not in found["path"]
 
 
 def test_every_dependency_is_pinned_to_what_was_tested():

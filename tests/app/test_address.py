@@ -28,19 +28,6 @@ LINKS = [
 """Page, address, key of a widget, and what it must show."""
 
 
-@pytest.fixture(scope="module")
-def trace_path(tmp_path_factory):
-    return routed_trace().save(tmp_path_factory.mktemp("traces") / "random.trace")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_cached():
-    import streamlit as st
-
-    yield
-    st.cache_resource.clear()
-
-
 def warnings(test) -> list[str]:
     return [warning.value for warning in test.warning]
 

@@ -7,7 +7,7 @@ import pytest
 
 from app.jobs import models
 from mixtral_probe import Trace, tables
-from tests.support.app_traces import clean, opened, routed_trace, texts
+from tests.support.app_traces import card_values, clean, opened, routed_trace, texts
 from tests.support.attention_traces import SINK, attentive_trace
 from tests.support.routing import pick
 
@@ -22,24 +22,12 @@ def summaries(tmp_path_factory):
     return attentive_trace(maps=False).save(tmp_path_factory.mktemp("traces") / "summaries.trace")
 
 
-@pytest.fixture(autouse=True)
-def _nothing_cached():
-    import streamlit as st
-
-    yield
-    st.cache_resource.clear()
-
-
 def page(monkeypatch, path, **query):
     return clean(opened(monkeypatch, path, page="attention", query=query))
 
 
 def document(test, number):
     return clean(test.selectbox(key="document").set_value(number).run())
-
-
-def shown(test):
-    return {metric.label: metric.value for metric in test.metric}
 
 
 def with_table(test, key):
@@ -64,7 +52,7 @@ def test_a_click_on_the_overview_chooses_layer_and_head(monkeypatch, whole):
     assert test.session_state["head"] == 2
     summary = tables.attention_summary(Trace.load(whole))
     share = pick(summary, layer=1, head=2, metric="sink_share")["value"].item()
-    assert shown(test)["share on position 0"] == f"{share:.1%}"
+    assert card_values(test)["share on position 0"] == f"{share:.1%}"
 
 
 def test_the_sink_head_is_one_button_away(monkeypatch, whole):

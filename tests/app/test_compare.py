@@ -1,17 +1,7 @@
 """The page Compare shows the numbers of the table, and says why where two traces cannot be compared."""
 
-import pytest
-
 from mixtral_probe import Trace, tables
-from tests.support.app_traces import clean, opened, routed_trace, texts
-
-
-@pytest.fixture(autouse=True)
-def _nothing_cached():
-    import streamlit as st
-
-    yield
-    st.cache_resource.clear()
+from tests.support.app_traces import card_values, clean, opened, routed_trace, texts
 
 
 def moved(trace: Trace) -> Trace:
@@ -34,7 +24,7 @@ def test_two_traces_of_the_same_texts(monkeypatch, tmp_path):
     clean(test.selectbox(key="pinned").set_value("given-1").run())
     table = tables.agreement(a, b, by="domain")
     own = table[table["layer"].isna() & (table["group"] == "all")].set_index("metric")["value"]
-    shown = {metric.label: metric.value for metric in test.metric}
+    shown = card_values(test)
     assert shown["tokens that differ in any layer"] == f"{own['any_layer_differs']:.1%}"
     assert shown["experts in common"] == f"{own['set_overlap']:.1%}"
 

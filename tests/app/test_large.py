@@ -19,14 +19,6 @@ def trace_path(tmp_path_factory):
     return path
 
 
-@pytest.fixture(autouse=True)
-def _nothing_cached():
-    import streamlit as st
-
-    yield
-    st.cache_resource.clear()
-
-
 @pytest.fixture
 def guarded(monkeypatch):
     """Every trace counts as large, and going through the rows of more than one document is an error."""

@@ -2,19 +2,9 @@
 
 import dataclasses
 
-import pytest
-
 from mixtral_probe import Trace, tables
 from mixtral_probe.stats import routing_stats
 from tests.support.app_traces import clean, opened, routed_trace, texts
-
-
-@pytest.fixture(autouse=True)
-def _nothing_cached():
-    import streamlit as st
-
-    yield
-    st.cache_resource.clear()
 
 
 def test_the_sentences_name_the_extreme_rows_and_lead_to_them(monkeypatch, tmp_path):

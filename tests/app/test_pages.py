@@ -3,47 +3,17 @@
 import ast
 import sys
 from decimal import Decimal
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from mixtral_probe import Trace, tables
 from mixtral_probe.stats import RoutingStats, routing_stats
-from tests.support.app_traces import APP, ENTRY, bare_trace, clean, opened, routed_trace, texts
+from tests.support.app_traces import APP, ENTRY, card_values, clean, opened, routed_trace, row, texts
 from tests.support.routing import pick
 
 PAGES = [path.stem for path in sorted((APP / "app_pages").glob("[!_]*.py"))]
-
-
-@pytest.fixture(scope="module")
-def trace_path(tmp_path_factory) -> Path:
-    return routed_trace().save(tmp_path_factory.mktemp("traces") / "random.trace")
-
-
-@pytest.fixture(scope="module")
-def bare_path(tmp_path_factory) -> Path:
-    return bare_trace().save(tmp_path_factory.mktemp("traces") / "bare.trace")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_cached():
-    import streamlit as st
-
-    yield
-    st.cache_resource.clear()
-
-
-def row(table, metric, **keys):
-    for name, value in keys.items():
-        table = table[(table[name] == value).fillna(False).to_numpy(dtype=bool)]
-    return table[(table["metric"] == metric).to_numpy(dtype=bool)].iloc[0]
-
-
-def shown(test: AppTest) -> dict[str, str]:
-    return {metric.label: metric.value for metric in test.metric}
 
 
 @pytest.mark.parametrize("path", sorted((APP / "app_pages").glob("*.py")), ids=lambda path: path.stem)
@@ -108,7 +78,7 @@ def test_arguments_of_another_program_are_not_taken_for_traces(monkeypatch):
 def test_expert_load_shows_the_numbers_of_the_table(monkeypatch, trace_path):
     test = clean(opened(monkeypatch, trace_path, page="expert_load", query={"layer": "2", "group": "code"}))
     expected = row(tables.balance(routing_stats(Trace.load(trace_path))), "cv_squared", layer=2, group="code")
-    assert float(shown(test)["CV²"]) == pytest.approx(expected["value"], rel=5e-3)
+    assert float(card_values(test)["CV²"]) == pytest.approx(expected["value"], rel=5e-3)
     assert f"n = {expected['n']:,} tokens" in texts(test)
 
 
@@ -122,7 +92,7 @@ def test_a_click_on_the_map_chooses_layer_and_expert(monkeypatch, trace_path):
     assert test.session_state["layer"] == 1
     assert test.session_state["expert"] == 3
     expected = row(tables.expert_load(routing_stats(Trace.load(trace_path))), "share", layer=1, group="all", expert=3)
-    assert shown(test)["share of assignments"] == f"{expected['value']:.1%}"
+    assert card_values(test)["share of assignments"] == f"{expected['value']:.1%}"
 
 
 def test_the_legend_of_token_routing_shows_the_documents_own_shares(monkeypatch, trace_path):
@@ -155,8 +125,8 @@ def test_balance_loss_shows_the_numbers_of_the_table(monkeypatch, trace_path):
     table = tables.balance_loss(routing_stats(Trace.load(trace_path)))
     pooled = row(table, "load_balancing_loss_pooled", group="all")
     layer = row(table, "load_balancing_loss", group="all", layer=0)
-    assert float(shown(test)["pooled loss (transformers)"]) == pytest.approx(pooled["value"], rel=1e-3)
-    assert float(shown(test)["loss of one layer, layer 0"]) == pytest.approx(layer["value"], rel=1e-3)
+    assert float(card_values(test)["pooled loss (transformers)"]) == pytest.approx(pooled["value"], rel=1e-3)
+    assert float(card_values(test)["loss of one layer, layer 0"]) == pytest.approx(layer["value"], rel=1e-3)
     assert pooled["null"] == 2
     assert layer["null"] == 1
 

@@ -12,7 +12,7 @@ from app.jobs import exports, models, registry
 from app.jobs.queue import StoppedError
 from app.state import roots, sources
 from mixtral_probe import InputError, Probe, Trace, tables
-from tests.support.app_traces import clean, opened, routed_trace, texts
+from tests.support.app_traces import card_values, clean, opened, routed_trace, texts
 from tests.support.cli import toy_folder
 
 SOON = 60.0
@@ -31,13 +31,9 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_model(monkeypatch, folder):
-    """The toy stands in for the embedded model, and nothing is kept between tests."""
-    import streamlit as st
-
+    """The toy stands in for the embedded model."""
     toy = Probe.from_pretrained(folder / "allowed" / "models" / "toy")
     monkeypatch.setattr(models, "_embedded", lambda: toy)
-    yield
-    st.cache_resource.clear()
 
 
 def started(monkeypatch, folder, page="run"):
@@ -175,7 +171,7 @@ def test_timing_measures_and_shows_its_table(monkeypatch, folder):
     whole = table[(table["layer"].isna() & (table["part"] == "whole")).to_numpy(dtype=bool)].set_index("metric")[
         "value"
     ]
-    shown = {metric.label: metric.value for metric in test.metric}
+    shown = card_values(test)
     assert float(shown["time, ms"]) == pytest.approx(whole["milliseconds"], rel=5e-3)
     assert shown["cost of timing"] == f"{whole['instrument_cost']:+.1%}"
     for metric in ("milliseconds", "rows", "peak_bytes"):

@@ -5,18 +5,10 @@ import pytest
 
 from mixtral_probe import tables
 from mixtral_probe.stats import routing_stats
-from tests.support.app_traces import bare_trace, clean, opened, routed_trace
+from tests.support.app_traces import bare_trace, card_values, clean, opened, routed_trace
 from tests.support.routing import pick
 
 OF_LAYERS = ["placement_simulation", "cache_simulation", "capacity_simulation", "skipping_simulation"]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_cached():
-    import streamlit as st
-
-    yield
-    st.cache_resource.clear()
 
 
 def page(monkeypatch, path, section):
@@ -54,7 +46,7 @@ def test_paths_are_counted(monkeypatch, tmp_path):
     trace = routed_trace()
     test = page(monkeypatch, trace.save(tmp_path / "a.trace"), "paths")
     ways, counts = np.unique(np.asarray(trace.expert_ids)[:, :, 0].T, axis=0, return_counts=True)
-    assert int({metric.label: metric.value for metric in test.metric}["different ways"]) == len(ways)
+    assert int(card_values(test)["different ways"]) == len(ways)
     largest = np.sort(counts / counts.sum())[::-1]
     found = tabled(test, "paths")
     np.testing.assert_allclose(found, largest[: len(found)])

@@ -6,7 +6,7 @@ import pytest
 from mixtral_probe import Trace, tables
 from mixtral_probe.figures.words import words_of
 from mixtral_probe.stats import routing_stats
-from tests.support.app_traces import bare_trace, clean, opened, routed_trace, texts
+from tests.support.app_traces import bare_trace, card_values, clean, opened, routed_trace, texts
 from tests.support.routing import pick
 
 SECTIONS = [
@@ -33,14 +33,6 @@ def path(trace, tmp_path_factory):
     return trace.save(tmp_path_factory.mktemp("special") / "types.trace")
 
 
-@pytest.fixture(autouse=True)
-def _nothing_cached():
-    import streamlit as st
-
-    yield
-    st.cache_resource.clear()
-
-
 def page(monkeypatch, path, section, *, query=None, **choices):
     test = clean(opened(monkeypatch, path, page="specialization", query=query))
     test.segmented_control(key="section").set_value(section)
@@ -48,10 +40,6 @@ def page(monkeypatch, path, section, *, query=None, **choices):
     for key, value in choices.items():
         test.segmented_control(key=key).set_value(value)
     return clean(test.run()) if choices else test
-
-
-def shown(test):
-    return {metric.label: metric.value for metric in test.metric}
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -66,7 +54,7 @@ def test_vocabulary_shows_value_and_null_of_the_table(monkeypatch, path, trace):
     own = pick(table, layer=1, group="all", target="input", min_count=10, weighting="token", expert=None)
     for metric in ("vocabulary_specialization", "vocabulary_specialization_crossval"):
         row = pick(own, metric=metric).iloc[0]
-        assert shown(test)[words_of(metric).name] == words_of(metric).text(row["value"])
+        assert card_values(test)[words_of(metric).name] == words_of(metric).text(row["value"])
         assert f"routed by load alone: {row['null']:.1%}" in texts(test)
 
 
@@ -74,21 +62,21 @@ def test_domains_show_the_information_of_the_table(monkeypatch, path, trace):
     test = page(monkeypatch, path, "domains")
     table = tables.mutual_information(routing_stats(trace))
     row = pick(table, layer=0, variable="domain", metric="mutual_information_bits").iloc[0]
-    assert float(shown(test)["information, bits"]) == pytest.approx(row["value"], rel=5e-3)
+    assert float(card_values(test)["information, bits"]) == pytest.approx(row["value"], rel=5e-3)
 
 
 def test_repetition_and_layers_show_the_numbers_of_the_tables(monkeypatch, path, trace):
     stats = routing_stats(trace)
     test = page(monkeypatch, path, "repetition", query={"layer": "2"})
     row = pick(tables.repetition(stats), layer=2, lag=1, group="all", metric="overlap").iloc[0]
-    assert shown(test)["share of experts in common, next token"] == f"{row['value']:.1%}"
+    assert card_values(test)["share of experts in common, next token"] == f"{row['value']:.1%}"
     # The last layer has none after it: the page begins at the one before.
     test = page(monkeypatch, path, "layers", query={"layer": "2"})
     row = pick(tables.transitions(stats), layer=1, group="all", expert=None, metric="cramers_v").iloc[0]
-    assert float(shown(test)["Cramér's V, layer 1 to 2"]) == pytest.approx(row["value"], rel=5e-3)
+    assert float(card_values(test)["Cramér's V, layer 1 to 2"]) == pytest.approx(row["value"], rel=5e-3)
     test = page(monkeypatch, path, "layers", query={"layer": "1", "choices": "all"})
     row = pick(tables.transitions(stats), layer=1, group="all", expert=None, metric="cramers_v_all_choices").iloc[0]
-    assert float(shown(test)["Cramér's V, layer 1 to 2"]) == pytest.approx(row["value"], rel=5e-3)
+    assert float(card_values(test)["Cramér's V, layer 1 to 2"]) == pytest.approx(row["value"], rel=5e-3)
 
 
 def test_without_domains_or_ids_the_page_says_so(monkeypatch, tmp_path):
@@ -122,7 +110,7 @@ def test_what_the_token_before_tells_is_the_number_of_the_table(monkeypatch, pat
     named["previous token|token"] = "the token before, beyond the token itself"
     for variable, label in named.items():
         row = pick(own, variable=variable).iloc[0]
-        assert float(shown(test)[label]) == pytest.approx(row["value"], rel=5e-3)
+        assert float(card_values(test)[label]) == pytest.approx(row["value"], rel=5e-3)
         assert f"chance alone: {row['null']:.3g}" in texts(test)
 
 
@@ -133,13 +121,13 @@ def test_the_token_before_is_read_from_a_large_trace_when_asked(monkeypatch, pat
     test = page(monkeypatch, path, "context")
     assert "all 320 tokens" in test.info[0].value
     clean(test.button(key="asked_context_information_given-0_button").click().run())
-    assert "the token before" in shown(test)
+    assert "the token before" in card_values(test)
 
 
 def test_topics_show_what_shuffled_domains_leave(monkeypatch, path, trace):
     test = page(monkeypatch, path, "topics", query={"layer": "2"}, topic_metric="shuffle_p_value")
     rows = pick(tables.domain_information(trace), layer=2, metric="shuffle_p_value")
-    found = shown(test)
+    found = card_values(test)
     for variable, label in (("domain", "the domain"), ("domain|token", "beyond the token")):
         own = pick(rows, variable=variable).iloc[0]
         assert float(found[label]) == pytest.approx(own["value"], rel=5e-2)

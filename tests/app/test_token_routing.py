@@ -2,24 +2,15 @@
 
 import pytest
 
+from app.state import settings
+from app.widgets import token_strip
 from mixtral_probe import Trace, strip, tables
 from tests.support.app_traces import clean, opened, routed_trace, texts
 
 
-@pytest.fixture(scope="module")
-def trace_path(tmp_path_factory):
-    return routed_trace().save(tmp_path_factory.mktemp("traces") / "random.trace")
-
-
 @pytest.fixture(autouse=True)
-def _nothing_cached(monkeypatch):
-    import streamlit as st
-
-    from app.state import settings
-
+def _short_windows(monkeypatch):
     monkeypatch.setattr(settings, "TOKENS_SHOWN", 25)
-    yield
-    st.cache_resource.clear()
 
 
 def found(test):
@@ -159,7 +150,6 @@ def test_a_pinned_token_that_is_not_there_is_told_of_and_forgotten(monkeypatch, 
 
 def test_the_same_text_by_a_second_layer(monkeypatch, trace_path):
     drawn = {}
-    from app.widgets import token_strip
 
     def kept(tokens, key, label, **_):
         drawn[key] = (label, [token.color for token in tokens])

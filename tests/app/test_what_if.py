@@ -6,8 +6,8 @@ import pytest
 
 from app.jobs import what_ifs
 from mixtral_probe import InputError, Probe, edits
-from tests.support.app_traces import clean, opened, routed_trace, texts
-from tests.support.browser import PATIENCE, chromium, dashboard, needs_chromium
+from tests.support.app_traces import card_values, clean, opened, routed_trace, texts
+from tests.support.what_ifs import edited_totals
 
 TEXT = "one two three\n"
 
@@ -17,35 +17,12 @@ def probe():
     return Probe.from_pretrained("mini")
 
 
-@pytest.fixture(scope="module")
-def trace_path(tmp_path_factory):
-    return routed_trace().save(tmp_path_factory.mktemp("traces") / "random.trace")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_cached():
-    import streamlit as st
-
-    yield
-    st.cache_resource.clear()
-
-
 def page(monkeypatch, trace_path, **query):
     return opened(monkeypatch, trace_path, page="what_if", query={"text": TEXT, **query})
 
 
-def expected(probe, *typed, text=TEXT):
-    table = probe.what_if([text], [edits.parse(one) for one in typed]).table()
-    whole = table[table[["layer", "expert", "document"]].isna().all(axis=1) & (table["run"] == "edited")]
-    return whole.set_index("metric")
-
-
-def numbers(test):
-    return {metric.label: metric.value for metric in test.metric}
-
-
 def assert_shows(test, row):
-    shown = numbers(test)
+    shown = card_values(test)
     assert shown["change of the loss, nats"] == f"{row.loc['loss_change', 'value']:+.3f}"
     assert shown["share of tokens rerouted"] == f"{row.loc['rerouted', 'value']:.1%}"
     assert f"placebo: {row.loc['rerouted', 'null']:.1%}" in texts(test)
@@ -53,9 +30,9 @@ def assert_shows(test, row):
 
 def test_the_address_says_the_edit_and_a_changed_slider_changes_it(monkeypatch, trace_path, probe):
     test = clean(page(monkeypatch, trace_path, edit_expert="3", edit_layers="2..4"))
-    assert_shows(test, expected(probe, "mask_expert layer=2..4 expert=3"))
+    assert_shows(test, edited_totals(probe, TEXT, "mask_expert layer=2..4 expert=3"))
     clean(test.select_slider(key="edit_expert").set_value(1).run())
-    assert_shows(test, expected(probe, "mask_expert layer=2..4 expert=1"))
+    assert_shows(test, edited_totals(probe, TEXT, "mask_expert layer=2..4 expert=1"))
     assert test.query_params["edit_expert"] == "1"
 
 
@@ -76,15 +53,15 @@ def test_the_address_says_the_edit_and_a_changed_slider_changes_it(monkeypatch, 
 )
 def test_every_kind_of_change_can_be_put_together(monkeypatch, trace_path, probe, kind, typed):
     test = page(monkeypatch, trace_path, edit=kind)
-    row = expected(probe, f"{typed} layer=0..7")
+    row = edited_totals(probe, TEXT, f"{typed} layer=0..7")
     assert not test.exception
-    assert numbers(test)["change of the loss, nats"] == f"{row.loc['loss_change', 'value']:+.3f}"
+    assert card_values(test)["change of the loss, nats"] == f"{row.loc['loss_change', 'value']:+.3f}"
 
 
 def test_changes_are_added_saved_and_loaded(monkeypatch, trace_path, probe):
     more = "top_k experts=1 layer=0\nmask_expert expert=2 layer=5 position=0..3"
     test = clean(page(monkeypatch, trace_path, edit="none", more=more))
-    assert_shows(test, expected(probe, *more.splitlines()))
+    assert_shows(test, edited_totals(probe, TEXT, *more.splitlines()))
     assert edits.from_json(what_ifs.file(more.splitlines())) == tuple(map(edits.parse, more.splitlines()))
     assert list(map(edits.parse, what_ifs.lines(what_ifs.file(more.splitlines())).splitlines())) == list(
         map(edits.parse, more.splitlines())
@@ -128,7 +105,8 @@ def test_a_pinned_change_stands_beside(monkeypatch, trace_path, probe):
     clean(test.select_slider(key="edit_expert").set_value(1).run())
     both = [metric.value for metric in test.metric if metric.label == "change of the loss, nats"]
     assert both == [
-        f"{expected(probe, f'mask_expert layer=0..7 expert={one}').loc['loss_change', 'value']:+.3f}" for one in (3, 1)
+        f"{edited_totals(probe, TEXT, f'mask_expert layer=0..7 expert={one}').loc['loss_change', 'value']:+.3f}"
+        for one in (3, 1)
     ]
     assert test.query_params["pinned_edit"] == "mask_expert layer=0..7 expert=3"
     clean(test.button(key="unpin").click().run())
@@ -157,20 +135,3 @@ def test_the_text_is_continued_both_ways(monkeypatch, trace_path, probe):
         "generated"
     ]
     assert [code.value for code in test.code] == [said["base"][0], said["edited"][0]]
-
-
-class TestInTwoBrowsers:
-    """Two readers with an edit each, at once."""
-
-    pytestmark = needs_chromium
-
-    def test_edits_do_not_mix(self, tmp_path, trace_path, probe):
-        with dashboard(tmp_path, trace_path) as address, chromium() as browser:
-            seen = {one: browser.new_context().new_page() for one in (1, 3)}
-            for one, reader in seen.items():
-                reader.set_default_timeout(PATIENCE)
-                reader.goto(f"{address}/what_if?text={TEXT.strip()}&edit_expert={one}", wait_until="commit")
-            for one, reader in seen.items():
-                value = reader.get_by_test_id("stMetric").filter(has_text="change of the loss").first
-                row = expected(probe, f"mask_expert layer=0..7 expert={one}", text=TEXT.strip()).loc["loss_change"]
-                assert f"{row['value']:+.3f}" in value.inner_text().replace("−", "-")

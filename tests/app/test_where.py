@@ -4,31 +4,17 @@ import pytest
 
 from mixtral_probe import Trace, tables
 from mixtral_probe.stats import RoutingStats
-from tests.app.test_pages import row, shown
-from tests.support.app_traces import clean, opened, routed_trace, texts
+from tests.support.app_traces import card_values, clean, opened, row, texts
 
 PAGES = ["expert_load", "token_routing", "balance_loss"]
 WHERE = "token.number in 5..40 and layer in {0, 2}"
-
-
-@pytest.fixture(scope="module")
-def trace_path(tmp_path_factory):
-    return routed_trace().save(tmp_path_factory.mktemp("traces") / "random.trace")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_cached():
-    import streamlit as st
-
-    yield
-    st.cache_resource.clear()
 
 
 def test_a_page_shows_what_the_expression_says(monkeypatch, trace_path):
     test = clean(opened(monkeypatch, trace_path, page="expert_load", query={"where": WHERE}))
     stats = RoutingStats.from_trace(Trace.load(trace_path), by="domain", where=WHERE)
     expected = row(tables.balance(stats), "cv_squared", layer=0, group="all")
-    assert float(shown(test)["CV²"]) == pytest.approx(expected["value"], rel=5e-3)
+    assert float(card_values(test)["CV²"]) == pytest.approx(expected["value"], rel=5e-3)
     assert expected["n"] == 4 * 36
     assert "n = 144 tokens" in texts(test)
     assert "In force: 288 of 720 tokens × layers (40.0%)." in texts(test)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -68,3 +69,15 @@ def texts(test: AppTest) -> str:
     """Every caption, text and HTML on the page."""
     parts: list[Any] = [*test.caption, *test.markdown, *test.get("html")]
     return "\n".join(str(getattr(part, "value", None) or getattr(part.proto, "body", "")) for part in parts)
+
+
+def row(table: pd.DataFrame, metric: str, **keys: object) -> pd.Series:
+    """The first row of a metric with these values."""
+    for name, value in {**keys, "metric": metric}.items():
+        table = table[(table[name] == value).fillna(False).to_numpy(dtype=bool)]
+    return table.iloc[0]
+
+
+def card_values(test: AppTest) -> dict[str, str]:
+    """The large numbers on the page by their names."""
+    return {metric.label: metric.value for metric in test.metric}

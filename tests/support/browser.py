@@ -13,6 +13,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from mixtral_probe.resources import data_path
 from tests.support.app_traces import ENTRY
 
 CHROMIUM = next(
@@ -24,6 +25,8 @@ FLAGS = (
 )
 PATIENCE = 60_000
 """Milliseconds; the machine may be busy."""
+MODEL = data_path("mixtral-mini") / "model.safetensors"
+needs_model = pytest.mark.skipif(not MODEL.exists(), reason="the embedded model has no weights here")
 needs_chromium = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed"),
     # Closing a browser leaves its sockets to the garbage collector.

@@ -5,9 +5,10 @@ import subprocess
 
 import pytest
 
-from tests.app.browser.test_pages import PATIENCE, address, browser, pytestmark, trace  # noqa: F401
 from tests.support.app_traces import APP
+from tests.support.browser import PATIENCE, needs_chromium
 
+pytestmark = needs_chromium
 PAGES = sorted(path.stem for path in (APP / "app_pages").glob("[!_]*.py"))
 TRIES = 4
 AXE = "axe-core@4"
@@ -37,7 +38,7 @@ def axe(tmp_path_factory) -> str:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("page", PAGES)
-def test_axe_finds_no_serious_fault(browser, address, axe, page, theme):  # noqa: F811
+def test_axe_finds_no_serious_fault(browser, address, axe, page, theme):
     seen = browser.new_page(viewport={"width": 1400, "height": 1000}, color_scheme=theme)
     try:
         seen.set_default_timeout(PATIENCE)
@@ -55,7 +56,7 @@ def test_axe_finds_no_serious_fault(browser, address, axe, page, theme):  # noqa
         seen.close()
 
 
-def test_embedded_a_page_has_no_menu_of_streamlit(browser, address):  # noqa: F811
+def test_embedded_a_page_has_no_menu_of_streamlit(browser, address):
     seen = browser.new_page()
     try:
         seen.set_default_timeout(PATIENCE)
@@ -66,7 +67,7 @@ def test_embedded_a_page_has_no_menu_of_streamlit(browser, address):  # noqa: F8
         seen.close()
 
 
-def test_every_chart_is_named_for_those_who_cannot_see_it(browser, address):  # noqa: F811
+def test_every_chart_is_named_for_those_who_cannot_see_it(browser, address):
     seen = browser.new_page()
     try:
         seen.set_default_timeout(PATIENCE)

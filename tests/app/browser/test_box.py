@@ -5,23 +5,10 @@ import pytest
 from mixtral_probe import tables
 from mixtral_probe.figures.words import words_of
 from mixtral_probe.stats import RoutingStats
-from tests.support.app_traces import routed_trace
-from tests.support.browser import PATIENCE, chromium, dashboard, needs_chromium, settled
+from tests.support.browser import PATIENCE, chromium, needs_chromium, settled
 
 pytestmark = needs_chromium
 LAYERS, EXPERTS = 3, 4
-
-
-@pytest.fixture(scope="module")
-def trace():
-    return routed_trace(layers=LAYERS, experts=EXPERTS)
-
-
-@pytest.fixture(scope="module")
-def address(trace, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("box")
-    with dashboard(folder, trace.save(folder / "random.trace")) as address:
-        yield address
 
 
 @pytest.fixture

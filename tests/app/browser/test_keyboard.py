@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.app.browser.test_pages import PATIENCE, address, browser, settled, trace  # noqa: F401
-from tests.support.browser import needs_chromium
+from tests.support.browser import PATIENCE, needs_chromium, settled
 
 pytestmark = needs_chromium
 FOCUS = """
@@ -24,7 +23,7 @@ STEPS = 60
 
 
 @pytest.mark.parametrize("query", ["", "?embed=true"])
-def test_tab_reaches_navigation_where_and_the_text(browser, address, query):  # noqa: F811
+def test_tab_reaches_navigation_where_and_the_text(browser, address, query):
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     try:
         page.set_default_timeout(PATIENCE)

@@ -1,55 +1,11 @@
 """The dashboard in a real browser, which may talk to nobody but the dashboard."""
 
-from urllib.parse import urlparse
-
-import pytest
-
 from mixtral_probe import tables
-from mixtral_probe.resources import data_path
 from mixtral_probe.stats import routing_stats
-from tests.support.app_traces import HOSTILE, routed_trace
-from tests.support.browser import PATIENCE, chromium, dashboard, needs_chromium, settled
+from tests.support.app_traces import HOSTILE
+from tests.support.browser import PATIENCE, needs_chromium, needs_model, settled
 
 pytestmark = needs_chromium
-MODEL = (
-    data_path("mixtral-mini") / "model.safetensors"
-    if (data_path("mixtral-mini") / "model.safetensors").exists()
-    else None
-)
-
-
-@pytest.fixture(scope="module")
-def trace(tmp_path_factory):
-    return routed_trace()
-
-
-@pytest.fixture(scope="module")
-def address(trace, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("browser")
-    with dashboard(folder, trace.save(folder / "random.trace")) as address:
-        yield address
-    assert list(folder.glob("mixtral-probe-*")) == [], "the captures of a process go with it"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser, address):
-    """A page that fails the test when it asks anybody else for anything, or when its script breaks."""
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.set_default_timeout(PATIENCE)
-    asked, broken = [], []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: broken.append(str(error)))
-    yield page
-    page.close()
-    outside = [url for url in asked if urlparse(url).hostname not in (None, "127.0.0.1")]
-    assert outside == []
-    assert broken == []
 
 
 def colours(page) -> list[str]:
@@ -141,7 +97,7 @@ def test_a_csv_is_the_table(page, address, trace, tmp_path):
     assert download.value.path().read_text().splitlines() == expected.decode().splitlines()
 
 
-@pytest.mark.skipif(MODEL is None, reason="the embedded model has no weights here")
+@needs_model
 def test_a_capture_started_from_the_page_finishes_and_is_shown(page, address):
     page.goto(f"{address}/run")
     page.get_by_role("textbox", name="Text").fill("Two and two is four.")

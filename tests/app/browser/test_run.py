@@ -2,26 +2,26 @@
 
 import pytest
 
-from tests.app.browser.test_pages import MODEL, PATIENCE, address, browser, page, pytestmark, settled, trace  # noqa: F401
+from tests.support.browser import PATIENCE, needs_chromium, needs_model, settled
 
-pytestmark = [*pytestmark, pytest.mark.skipif(MODEL is None, reason="the embedded model has no weights here")]
+pytestmark = [*needs_chromium, needs_model]
 PEOPLE = 8
 
 
-def text_of(page) -> str:  # noqa: F811
+def text_of(page) -> str:
     """The text of the token strip, as it was typed."""
     tokens = page.locator(".token:not(.special)")
     return "".join(tokens.evaluate_all("spans => spans.map(span => span.textContent)")).replace("␣", " ").strip()
 
 
-def capture(page, text: str) -> None:  # noqa: F811
+def capture(page, text: str) -> None:
     page.get_by_role("textbox", name="Text").fill(text)
     page.get_by_role("textbox", name="Text").press("Control+Enter")
     page.get_by_text(f"{len(text)} characters").wait_for()
     page.get_by_role("button", name="Capture", exact=True).click()
 
 
-def test_a_measurement_shows_where_the_time_went(page, address):  # noqa: F811
+def test_a_measurement_shows_where_the_time_went(page, address):
     page.goto(f"{address}/timing")
     page.get_by_role("textbox", name="Text to run").fill("Two and two is four.")
     page.get_by_role("textbox", name="Text to run").press("Control+Enter")
@@ -36,7 +36,7 @@ def test_a_measurement_shows_where_the_time_went(page, address):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_eight_people_at_once_each_see_their_own_text(browser, address):  # noqa: F811
+def test_eight_people_at_once_each_see_their_own_text(browser, address):
     people = [browser.new_context().new_page() for _ in range(PEOPLE)]
     texts = [f"Person {number} counts to {number}{number}." for number in range(PEOPLE)]
     for person in people:

@@ -8,14 +8,12 @@ import pandas as pd
 import pytest
 
 from mixtral_probe import Trace, tables
-from mixtral_probe.resources import data_path
 from mixtral_probe.stats import RoutingStats, routing_stats
 from tests.support.attention_traces import attentive_trace
-from tests.support.browser import PATIENCE, chromium, dashboard, needs_chromium
+from tests.support.browser import PATIENCE, dashboard, needs_chromium, needs_model
 
 pytestmark = needs_chromium
 CLICKS = 6
-MODEL = data_path("mixtral-mini") / "model.safetensors"
 WORDS = [f" {i}" if i % 3 == 0 else f" w{i}" for i in range(6 * 13)]
 
 
@@ -34,12 +32,6 @@ def address(folder, trace):
     attentive_trace(documents=3, length=9).save(folder / "disk" / "other.trace")
     with dashboard(folder, folder / "first.trace", f"--allow={folder / 'disk'}") as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 class Person:
@@ -184,7 +176,7 @@ def tokens_of(page) -> list[str]:
     )
 
 
-@pytest.mark.skipif(not MODEL.exists(), reason="the embedded model has no weights here")
+@needs_model
 def test_capture_a_new_text(person):
     person.go("Run")
     text = person.page.get_by_role("textbox", name="Text")
