@@ -20,7 +20,7 @@ def ids(shape: str) -> torch.Tensor:
 def ours(shape: str, record: bool) -> Round:
     """Our ``generate`` with the default numerics, with or without every router recorded at every step."""
     import mixtral_probe as mp
-    from mixtral_probe.instruments import GrowingRecorder
+    from mixtral_probe.instruments import GenerationRecorder
     from mixtral_probe.run.allocator import keep_freed_memory
 
     keep_freed_memory()
@@ -29,7 +29,7 @@ def ours(shape: str, record: bool) -> Round:
     prompt = ids(shape)
 
     def one() -> Any:
-        recorder = GrowingRecorder(None, [0] * len(prompt))
+        recorder = GenerationRecorder(None, [0] * len(prompt))
         made = model.generate(prompt, NEW, eos_token_id=None, instruments=[recorder] if record else [])
         return made, recorder.finish()
 

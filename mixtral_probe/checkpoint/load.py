@@ -59,7 +59,7 @@ def load_model(
         model = cls(_unpruned(config), numerics).to(kind)
     require_room(config, placement, kind)
     _fill(model, checkpoint, kind, placement)
-    decoder(model).spread = len(placement.devices) > 1
+    decoder(model).multi_device = len(placement.devices) > 1
     if pruned := getattr(config, PRUNED, None):
         prune_heads(model, {int(layer): heads for layer, heads in pruned.items()})
     return model.eval()

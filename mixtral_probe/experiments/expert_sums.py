@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from mixtral_probe.metrics import is_massive
-from mixtral_probe.model import Call, ExpertSlice, Instrument, MixtralForCausalLM, Routing, Site
+from mixtral_probe.model import ExpertSlice, ForwardContext, Instrument, MixtralForCausalLM, Routing, Site
 from mixtral_probe.model.sites import MODEL
 from mixtral_probe.run.batch import Batch
 
@@ -80,7 +80,7 @@ class ExpertMeter(Instrument):
             return site is Site.EMBEDDING
         return site in (Site.ROUTING, Site.EXPERT_OUTPUT, Site.RESIDUAL)
 
-    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+    def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
         """Keep what the layer shows until its output is there, then add it; returns the value unchanged."""
         if site is Site.ROUTING:
             self._routing, self._slices = value, []

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mixtral_probe.model import Call, Instrument, MixtralForCausalLM, Site
+from mixtral_probe.model import ForwardContext, Instrument, MixtralForCausalLM, Site
 from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
 from mixtral_probe.run.scoring import next_token_scores
 
@@ -18,7 +18,7 @@ class LayerRerun:
 
     model: MixtralForCausalLM
     batch: Batch
-    call: Call
+    context: ForwardContext
     hidden: dict[int, Tensor]
     """[B, S, C] by layer, the stream before it."""
     choices: dict[int, Tensor]
@@ -39,17 +39,17 @@ class LayerRerun:
         """
         store = _Store(frozenset(layers))
         out = model.model(batch.ids, instruments=[store], **NO_EXTRA_OUTPUTS)
-        nll, _ = next_token_scores(model, out.last_hidden_state, batch.ids, out.call)
+        nll, _ = next_token_scores(model, out.last_hidden_state, batch.ids, out.context)
         documents = np.unique([w.document for w in batch.windows])
         owner = batch.scatter(counted, -1).numpy()
         place = np.where(np.isin(owner, documents), np.searchsorted(documents, owner), len(documents))
         place[nll.isnan().reshape(-1).cpu().numpy()] = len(documents)
-        return cls(model, batch, out.call, store.hidden, store.choices, nll, documents, place)
+        return cls(model, batch, out.context, store.hidden, store.choices, nll, documents, place)
 
     def run(self, layer: int, instrument: Instrument) -> np.ndarray:
         """[d] sums of nll of the documents, nats, when the layers from this one on run with an instrument."""
-        hidden, call = self.model.model.run_layers(self.hidden[layer], self.call, [instrument], layer)
-        nll, _ = next_token_scores(self.model, hidden, self.batch.ids, call, [instrument])
+        hidden, context = self.model.model.run_layers(self.hidden[layer], self.context, [instrument], layer)
+        nll, _ = next_token_scores(self.model, hidden, self.batch.ids, context, [instrument])
         return self.sums(nll)
 
     def sums(self, nll: Tensor) -> np.ndarray:
@@ -79,7 +79,7 @@ class _Store(Instrument):
             return layer + 1 in self._layers  # the embedding is the stream before layer 0, and MODEL is −1
         return site is Site.ROUTING and layer in self._layers
 
-    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+    def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
         """Keep the value, and return it unchanged."""
         if site is Site.ROUTING:
             self.choices[layer] = value.expert_ids

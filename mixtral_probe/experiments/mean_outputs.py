@@ -7,7 +7,7 @@ import torch
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.instruments.edits import MeanExpert, ZeroExpert
-from mixtral_probe.model import Call, Instrument, Site
+from mixtral_probe.model import ForwardContext, Instrument, Site
 from mixtral_probe.run import Passes, Plan, RunOptions, Subject
 from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
 
@@ -50,7 +50,7 @@ class _OutputSums(Instrument):
     def __init__(self, sums: np.ndarray) -> None:
         self.sums, self.valid = sums, torch.empty(0)
 
-    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+    def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
         """Add, and return the value unchanged."""
         values = value.values[self.valid.to(value.rows.device)[value.rows]].double().cpu().numpy()
         self.sums[layer, value.expert, :-1] += values.sum(0)

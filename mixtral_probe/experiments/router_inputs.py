@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.model import Call, Instrument, MixtralForCausalLM, Site
+from mixtral_probe.model import ForwardContext, Instrument, MixtralForCausalLM, Site
 from mixtral_probe.model.layer import DecoderLayer
 from mixtral_probe.model.moe import MixtureOfExperts
 from mixtral_probe.run import Passes, Plan, RunOptions, Subject
@@ -61,7 +61,7 @@ class _SampleRecorder(Instrument):
         sampled = sample.rows[np.minimum(place, len(sample.rows) - 1)] == batch.rows
         self._sample, self._place, self._flat = sample, place[sampled], batch.flat[torch.from_numpy(sampled)]
 
-    def visit(self, site: Site, layer: int, value: Tensor, call: Call) -> Any:
+    def visit(self, site: Site, layer: int, value: Tensor, context: ForwardContext) -> Any:
         """Copy, and return the value unchanged."""
         target = self._sample.inputs if site is Site.ROUTER_INPUT else self._sample.logits
         rows = value.reshape(-1, value.shape[-1])[self._flat.to(value.device)]

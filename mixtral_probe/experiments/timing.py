@@ -50,7 +50,7 @@ class Bench:
                 whole.enter_context(timer.span(FORWARD))
             out = self.model.model(batch.ids, instruments=listening, **NO_EXTRA_OUTPUTS)
             for start in range(0, batch.ids.shape[1], step):
-                self.model.head(out.last_hidden_state[:, start : start + step], out.call, listening)
+                self.model.head(out.last_hidden_state[:, start : start + step], out.context, listening)
 
 
 def time_forward(
@@ -89,7 +89,7 @@ def _require(model: MixtralForCausalLM, repeats: int, warmup: int) -> None:
         raise InputError(
             f"timing needs repeats >= 1 and warmup >= 0, got repeats={repeats} and warmup={warmup}; give more"
         )
-    if model.model.spread:
+    if model.model.multi_device:
         raise InputError("timing needs a model on one device, but this one lies on several; open it without device_map")
 
 

@@ -15,7 +15,7 @@ from mixtral_probe.instruments import Window
 from mixtral_probe.instruments.edits import Edit
 from mixtral_probe.instruments.edits.edit import PlacedEdit
 from mixtral_probe.instruments.recorder import widened
-from mixtral_probe.model import Call, Instrument, Routing, Site
+from mixtral_probe.model import ForwardContext, Instrument, Routing, Site
 from mixtral_probe.run import Passes, Plan, RunOptions, Subject, new_text
 from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
 from mixtral_probe.run.edit_binding import bind_edits
@@ -58,7 +58,7 @@ class _RoutingRecorder(Instrument):
     def __init__(self) -> None:
         self.routing: list[Routing] = []
 
-    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+    def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
         self.routing.append(value)
         return value
 
@@ -117,14 +117,14 @@ class _Run:
             out = self.subject.model.model(batch.ids, instruments=(*instruments, kept), **NO_EXTRA_OUTPUTS)
             self._keep_routing(run, batch, kept.routing)
             if run == 1:
-                self._keep_meant(instruments, batch, out.call)
+                self._keep_meant(instruments, batch, out.context)
             hidden.append(out.last_hidden_state)
-            calls.append((out.call, instruments))
+            calls.append((out.context, instruments))
         for start in range(0, batch.ids.shape[1], _LOGITS_AT_ONCE):
             part = slice(start, start + _LOGITS_AT_ONCE)
             logits = [
-                self.subject.model.head(h[:, part], call, instruments).float()
-                for h, (call, instruments) in zip(hidden, calls, strict=True)
+                self.subject.model.head(h[:, part], context, instruments).float()
+                for h, (context, instruments) in zip(hidden, calls, strict=True)
             ]
             for run, of_run in zip(runs, logits, strict=True):
                 self._score(run, batch, part, logits[0], of_run)
@@ -136,10 +136,10 @@ class _Run:
             self.expert_ids[run, layer, batch.rows] = whole.expert_ids[batch.flat].cpu().numpy()
             self.weights[run, layer, batch.rows] = whole.weights[batch.flat].float().cpu().numpy()
 
-    def _keep_meant(self, instruments: Sequence[Instrument], batch: Batch, call: Call) -> None:
+    def _keep_meant(self, instruments: Sequence[Instrument], batch: Batch, context: ForwardContext) -> None:
         for number, edit in enumerate(instruments):
             assert isinstance(edit, PlacedEdit)
-            self.meant[number, batch.rows] = edit.meant(call).cpu().numpy()[batch.flat.numpy()]
+            self.meant[number, batch.rows] = edit.meant(context).cpu().numpy()[batch.flat.numpy()]
 
     def _score(self, run: int, batch: Batch, part: slice, base: Tensor, logits: Tensor) -> None:
         """Loss, best next token and divergence from the run without edits, at the positions of a part."""

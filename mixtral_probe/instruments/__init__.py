@@ -2,8 +2,8 @@
 
 from mixtral_probe.instruments.clocks import Clock, DeviceClock, HostClock, clock_for
 from mixtral_probe.instruments.copier import Copier, HostCopier, StreamCopier, copier_for
-from mixtral_probe.instruments.growing import GrowingRecorder, SeenCall
-from mixtral_probe.instruments.memory import MemoryMeter
+from mixtral_probe.instruments.generation_recorder import GenerationRecorder, RecordedCall
+from mixtral_probe.instruments.memory_meter import MemoryMeter
 from mixtral_probe.instruments.recorder import Recorder, Window
 from mixtral_probe.instruments.timer import FORWARD, NvtxRanges, Span, Spans, Timer
 
@@ -12,13 +12,13 @@ __all__ = [
     "Clock",
     "Copier",
     "DeviceClock",
-    "GrowingRecorder",
+    "GenerationRecorder",
     "HostClock",
     "HostCopier",
     "MemoryMeter",
     "NvtxRanges",
+    "RecordedCall",
     "Recorder",
-    "SeenCall",
     "Span",
     "Spans",
     "StreamCopier",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mixtral_probe.instruments.recorder import Window
-from mixtral_probe.model import Call, ExpertSlice, Instrument, Routing, Site
+from mixtral_probe.model import ExpertSlice, ForwardContext, Instrument, Routing, Site
 
 Semantics = Literal["mask", "zero", "zero_renorm", "mean"]
 _SITES = {"mask": Site.ROUTER_LOGITS, "zero": Site.ROUTING, "zero_renorm": Site.ROUTING, "mean": Site.EXPERT_OUTPUT}
@@ -30,7 +30,7 @@ class DamageAssignments(Instrument):
         """One site of the layer."""
         return layer == self.layer and site is _SITES[self.semantics]
 
-    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+    def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
         """The value without the damaged assignments."""
         if site is Site.ROUTER_LOGITS:
             return value.masked_fill(self.damaged, -torch.inf)
@@ -63,7 +63,7 @@ class ExchangeWeights(Instrument):
         """The choice of the layer."""
         return layer == self.layer and site is Site.ROUTING
 
-    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+    def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
         """The choice with the weights exchanged."""
         return replace(value, weights=value.weights[self.source])
 

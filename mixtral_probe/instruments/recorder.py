@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.instruments.attention_packing import attention_sums, pack_attention
 from mixtral_probe.instruments.copier import Copier, HostCopier
-from mixtral_probe.instruments.triangle import attention_sums, packed_triangle
-from mixtral_probe.model import AttentionSlice, Call, Instrument, Routing, Site
+from mixtral_probe.model import AttentionSlice, ForwardContext, Instrument, Routing, Site
 from mixtral_probe.trace import AttentionPlan, TraceBuilder
 
 
@@ -59,7 +59,7 @@ class Recorder(Instrument):
         """The planned heads of a layer."""
         return self.plan.layers.get(layer, ()) if self.plan else ()
 
-    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+    def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
         """Write the value down and return it unchanged."""
         if site is Site.ROUTER_LOGITS:
             self._write(self.builder.router_logits, layer, value)
@@ -91,7 +91,7 @@ class Recorder(Instrument):
         heads = [head for head in shown.heads if head in planned]
         weights = shown.of(heads)
         for row, window in enumerate(self.windows):
-            packed = packed_triangle(weights[row, :, : window.length, : window.length])
+            packed = pack_attention(weights[row, :, : window.length, : window.length])
             for name, value in attention_sums(packed, window.length, window.length).items():
                 self.copier.copy(value, partial(self._add_sum, name, window.document, layer, heads))
             if heads[0] == planned[0]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.instruments.clocks import Clock
-from mixtral_probe.model import Call, Instrument, Routing, Site
+from mixtral_probe.model import ForwardContext, Instrument, Routing, Site
 from mixtral_probe.model.sites import MODEL
 
 FORWARD = "forward"
@@ -89,7 +89,7 @@ class Timer(Spans):
         self._clock = clock
         self._routed: list[tuple[int, Tensor]] = []
 
-    def visit(self, site: Site, layer: int, value: Routing, call: Call) -> Routing:
+    def visit(self, site: Site, layer: int, value: Routing, context: ForwardContext) -> Routing:
         """Note who takes the rows, and return the routing unchanged."""
         self._routed.append((layer, value.expert_ids))
         return value

@@ -8,7 +8,7 @@ I expert intermediate size, V vocabulary. Everything counts from 0.
 from mixtral_probe.model.attention.attention import Numerics
 from mixtral_probe.model.attention.cache import KVCache
 from mixtral_probe.model.causal_lm import MixtralForCausalLM
-from mixtral_probe.model.context import Call
+from mixtral_probe.model.context import ForwardContext
 from mixtral_probe.model.heads.outputs import ClassifierOutput, QuestionAnsweringOutput
 from mixtral_probe.model.heads.question_answering import MixtralForQuestionAnswering
 from mixtral_probe.model.heads.sequence_classification import MixtralForSequenceClassification
@@ -20,10 +20,10 @@ from mixtral_probe.model.sites import AttentionSlice, ExpertSlice, Instrument, R
 
 __all__ = [
     "AttentionSlice",
-    "Call",
     "CausalLMOutput",
     "ClassifierOutput",
     "ExpertSlice",
+    "ForwardContext",
     "Instrument",
     "KVCache",
     "MixtralForCausalLM",

@@ -9,9 +9,9 @@ from mixtral_probe.config import MixtralConfig
 from mixtral_probe.model.attention.attention import Numerics
 from mixtral_probe.model.attention.cache import KVCache
 from mixtral_probe.model.collector import LayerChoice
-from mixtral_probe.model.context import Call
+from mixtral_probe.model.context import ForwardContext
 from mixtral_probe.model.generation import Generates
-from mixtral_probe.model.hooks import Visitors
+from mixtral_probe.model.hooks import Hooks
 from mixtral_probe.model.inputs import kept_positions, require_labels
 from mixtral_probe.model.losses import load_balancing_loss_pooled, next_token_loss
 from mixtral_probe.model.model import MixtralModel, initialise
@@ -62,13 +62,13 @@ class MixtralForCausalLM(Generates):
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache,
             output_attentions, output_hidden_states, output_router_logits, instruments, return_dict=True,
         )  # fmt: skip
-        logits = self.head(kept_positions(out.last_hidden_state, logits_to_keep), out.call, instruments)
+        logits = self.head(kept_positions(out.last_hidden_state, logits_to_keep), out.context, instruments)
         loss = aux = None
         if labels is not None:
             require_labels(labels, logits)
             loss = next_token_loss(logits, labels)
         if out.router_logits is not None:
-            aux = load_balancing_loss_pooled(out.router_logits, self.config.num_experts_per_tok, out.call.valid)
+            aux = load_balancing_loss_pooled(out.router_logits, self.config.num_experts_per_tok, out.context.valid)
             loss = None if loss is None else loss + self.config.router_aux_loss_coef * aux.to(loss.device)
         made = CausalLMOutput(
             logits, loss, aux, out.past_key_values, out.hidden_states, out.attentions, out.router_logits,
@@ -76,7 +76,7 @@ class MixtralForCausalLM(Generates):
         )  # fmt: skip
         return made if (self.config.return_dict if return_dict is None else return_dict) else made.to_tuple()
 
-    def head(self, hidden: Tensor, call: Call, instruments: Sequence[Instrument] = ()) -> Tensor:
+    def head(self, hidden: Tensor, context: ForwardContext, instruments: Sequence[Instrument] = ()) -> Tensor:
         """Logits [B, n, V] of some positions of the final hidden states [B, n, C]."""
         hidden = hidden.to(self.lm_head.weight.device)
-        return Visitors(instruments, MODEL, call).make(Site.LOGITS, self.lm_head, hidden)
+        return Hooks(instruments, MODEL, context).run(Site.LOGITS, self.lm_head, hidden)

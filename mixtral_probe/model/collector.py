@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
-from mixtral_probe.model.context import Call
+from mixtral_probe.model.context import ForwardContext
 from mixtral_probe.model.sites import Instrument, Site
 
 LayerChoice = bool | int | Sequence[int]
@@ -69,7 +69,7 @@ class Collector(Instrument):
             return self._attentive is not None and layer in self._attentive
         return site is Site.ROUTER_LOGITS and self._routers
 
-    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+    def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
         """Keep the value and return it unchanged."""
         if site is Site.ROUTER_LOGITS:
             self._router_logits.append(value)

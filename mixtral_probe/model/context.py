@@ -11,7 +11,7 @@ from mixtral_probe.model.attention.rope import Tables
 
 
 @dataclass(slots=True)
-class Call:
+class ForwardContext:
     """Positions, masks, cache and phase of one forward call."""
 
     positions: Tensor
@@ -31,8 +31,8 @@ class Call:
     buffers: dict[str, Tensor] = field(default_factory=dict)
     """Scratch memory shared by the layers of this call, only in inference mode."""
 
-    def on(self, device: torch.device) -> "Call":
-        """The same call with its tensors on another device."""
+    def on(self, device: torch.device) -> "ForwardContext":
+        """The same with its tensors on another device."""
         if self.positions.device == device:
             return self
         cos, sin = self.rotary

@@ -13,65 +13,65 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import checkpoint
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.model.context import Call
-from mixtral_probe.model.hooks import Visitors, WrappedVisitors
+from mixtral_probe.model.context import ForwardContext
+from mixtral_probe.model.hooks import Hooks, WrappedHooks
 from mixtral_probe.model.sites import Site
 
 _UNCHANGED = object()
 
 
-def recomputed(layer: nn.Module, hidden: Tensor, call: Call, visit: Visitors) -> Tensor:
-    """``layer(hidden, call, visit)`` without keeping what its gradient needs; instruments are visited once."""
-    passes = _Passes(visit)
-    out: Tensor = checkpoint(lambda x: layer(x, call, passes.next()), hidden, use_reentrant=False)
+def recomputed(layer: nn.Module, hidden: Tensor, context: ForwardContext, hooks: Hooks) -> Tensor:
+    """``layer(hidden, call, hooks)`` without keeping what its gradient needs; instruments are visited once."""
+    passes = _Passes(hooks)
+    out: Tensor = checkpoint(lambda x: layer(x, context, passes.next()), hidden, use_reentrant=False)
     return out
 
 
 class _Passes:
     """The first pass visits and notes what came back; each later one hands that out again."""
 
-    def __init__(self, visit: Visitors) -> None:
-        self._visit = visit
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
         self._answers: list[Any] | None = None
 
-    def next(self) -> Visitors:
+    def next(self) -> Hooks:
         if self._answers is None:
             self._answers = []
-            return _Noting(self._visit, self._answers)
-        return _Repeating(self._visit, self._answers)
+            return _Noting(self._hooks, self._answers)
+        return _Repeating(self._hooks, self._answers)
 
 
-class _Noting(WrappedVisitors):
+class _Noting(WrappedHooks):
     """Visits, and notes what instruments changed."""
 
     __slots__ = ("_answers",)
 
-    def __init__(self, visit: Visitors, answers: list[Any]) -> None:
-        super().__init__(visit)
+    def __init__(self, hooks: Hooks, answers: list[Any]) -> None:
+        super().__init__(hooks)
         self._answers = answers
 
-    def __call__(self, site: Site, value: Any) -> Any:
+    def visit(self, site: Site, value: Any) -> Any:
         if not self.wants(site):
             return value
         before = _versions(value)
         with saved_tensors_hooks(_itself, _itself):  # an edit's own operations are not run again
-            found = super().__call__(site, value)
+            found = super().visit(site, value)
         same = found is value and before == _versions(value)
         self._answers.append(_UNCHANGED if same else _mapped(found, _cut_off))
         return found
 
 
-class _Repeating(WrappedVisitors):
+class _Repeating(WrappedHooks):
     """Gives the noted answers in their order, without visiting anyone."""
 
     __slots__ = ("_answers",)
 
-    def __init__(self, visit: Visitors, answers: list[Any]) -> None:
-        super().__init__(visit)
+    def __init__(self, hooks: Hooks, answers: list[Any]) -> None:
+        super().__init__(hooks)
         self._timers = ()
         self._answers = iter(answers)
 
-    def __call__(self, site: Site, value: Any) -> Any:
+    def visit(self, site: Site, value: Any) -> Any:
         if not self.wants(site):
             return value
         answer = next(self._answers)

@@ -6,7 +6,7 @@ from typing import Any
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
-from mixtral_probe.model.context import Call
+from mixtral_probe.model.context import ForwardContext
 from mixtral_probe.model.sites import Instrument, Site
 
 _UNTIMED = nullcontext()
@@ -42,33 +42,33 @@ def span(
     return stack
 
 
-class Visitors:
+class Hooks:
     """The instruments of one layer in one call, by site."""
 
-    __slots__ = ("_by_site", "_timers", "call", "layer")
+    __slots__ = ("_by_site", "_timers", "context", "layer")
 
-    def __init__(self, instruments: Iterable[Instrument], layer: int, call: Call) -> None:
+    def __init__(self, instruments: Iterable[Instrument], layer: int, context: ForwardContext) -> None:
         instruments = tuple(instruments)
-        self.layer, self.call, self._timers = layer, call, timers(instruments)
+        self.layer, self.context, self._timers = layer, context, timers(instruments)
         self._by_site: dict[Site, list[Instrument]] = {}
         for instrument in instruments:
             for site in Site:
                 if instrument.wants(site, layer):
                     self._by_site.setdefault(site, []).append(instrument)
 
-    def __call__(self, site: Site, value: Any) -> Any:
+    def visit(self, site: Site, value: Any) -> Any:
         """Pass a value through the instruments that want its site, in the order given; returns what they made of it."""
         for instrument in self._by_site.get(site, ()):
-            value = instrument.visit(site, self.layer, value, self.call)
+            value = instrument.visit(site, self.layer, value, self.context)
         return value
 
-    def make(self, site: Site, function: Callable[..., Any], *arguments: Any) -> Any:
+    def run(self, site: Site, function: Callable[..., Any], *arguments: Any) -> Any:
         """Compute the value of a site, ``function(*arguments)``, inside its span, and visit it."""
         if not self._timers:
-            return self(site, function(*arguments))
+            return self.visit(site, function(*arguments))
         with self.span(site):
             value = function(*arguments)
-        return self(site, value)
+        return self.visit(site, value)
 
     def span(self, site: Site, expert: int | None = None) -> AbstractContextManager[Any]:
         """A context to be open while the value of this site is computed."""
@@ -91,15 +91,15 @@ class Visitors:
         return sorted(wanted)
 
 
-class WrappedVisitors(Visitors):
+class WrappedHooks(Hooks):
     """Other hooks, with another way to visit; to be derived from."""
 
     __slots__ = ("_inner",)
 
-    def __init__(self, inner: Visitors) -> None:
-        self._inner, self.layer, self.call = inner, inner.layer, inner.call
+    def __init__(self, inner: Hooks) -> None:
+        self._inner, self.layer, self.context = inner, inner.layer, inner.context
         self._by_site, self._timers = inner._by_site, inner._timers
 
-    def __call__(self, site: Site, value: Any) -> Any:
+    def visit(self, site: Site, value: Any) -> Any:
         """Visit as the inner hooks do."""
-        return self._inner(site, value)
+        return self._inner.visit(site, value)

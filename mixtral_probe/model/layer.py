@@ -4,8 +4,8 @@ from torch import Tensor, nn
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.model.attention.attention import Attention, Numerics
-from mixtral_probe.model.context import Call
-from mixtral_probe.model.hooks import Visitors
+from mixtral_probe.model.context import ForwardContext
+from mixtral_probe.model.hooks import Hooks
 from mixtral_probe.model.moe import MixtureOfExperts
 from mixtral_probe.model.norm import RMSNorm
 from mixtral_probe.model.sites import Site
@@ -21,11 +21,11 @@ class DecoderLayer(nn.Module):
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, hidden: Tensor, call: Call, visit: Visitors) -> Tensor:
+    def forward(self, hidden: Tensor, context: ForwardContext, hooks: Hooks) -> Tensor:
         """The residual stream [B, S, C] before the layer → after it."""
-        with visit.span(Site.RESIDUAL):
-            x = visit.make(Site.ATTENTION_INPUT, self.input_layernorm, hidden)
-            hidden = hidden + visit.make(Site.ATTENTION_OUTPUT, self.self_attn, x, call, visit)
-            x = visit.make(Site.ROUTER_INPUT, self.post_attention_layernorm, hidden)
-            hidden = hidden + visit.make(Site.MOE_OUTPUT, self.block_sparse_moe, x, call, visit)
-        return visit(Site.RESIDUAL, hidden)
+        with hooks.span(Site.RESIDUAL):
+            x = hooks.run(Site.ATTENTION_INPUT, self.input_layernorm, hidden)
+            hidden = hidden + hooks.run(Site.ATTENTION_OUTPUT, self.self_attn, x, context, hooks)
+            x = hooks.run(Site.ROUTER_INPUT, self.post_attention_layernorm, hidden)
+            hidden = hidden + hooks.run(Site.MOE_OUTPUT, self.block_sparse_moe, x, context, hooks)
+        return hooks.visit(Site.RESIDUAL, hidden)

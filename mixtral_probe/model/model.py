@@ -13,9 +13,9 @@ from mixtral_probe.model.attention.cache import KVCache, past_length
 from mixtral_probe.model.attention.mask import Grid, additive_mask, packed_sequences, valid_tokens
 from mixtral_probe.model.attention.rope import Rope
 from mixtral_probe.model.collector import Collector, LayerChoice
-from mixtral_probe.model.context import Call
+from mixtral_probe.model.context import ForwardContext
 from mixtral_probe.model.gradient_checkpointing import recomputed, refuse_cache
-from mixtral_probe.model.hooks import Visitors, require_fit, span, timers
+from mixtral_probe.model.hooks import Hooks, require_fit, span, timers
 from mixtral_probe.model.inputs import require_embeddings, require_ids, require_positions
 from mixtral_probe.model.layer import DecoderLayer
 from mixtral_probe.model.norm import RMSNorm
@@ -43,7 +43,7 @@ class MixtralModel(nn.Module):
         self.rope = Rope(config)
         self.gradient_checkpointing = False
         """Whether layers run again in training when their gradients are due; see ``recompute``."""
-        self.spread = False
+        self.multi_device = False
         """Whether parts lie on different devices, so that each takes what it needs to its own."""
         initialise(self, config)
 
@@ -88,18 +88,18 @@ class MixtralModel(nn.Module):
 
         with span(timers(instruments), Site.EMBEDDING, MODEL):
             hidden = self._embed(input_ids, inputs_embeds)  # [B, S, C]
-        call = self._call(hidden, input_ids, attention_mask, position_ids, past_key_values, use_cache)
-        hidden = Visitors(instruments, MODEL, call)(Site.EMBEDDING, hidden)
-        hidden, call = self.run_layers(hidden, call, instruments)
+        context = self._context(hidden, input_ids, attention_mask, position_ids, past_key_values, use_cache)
+        hidden = Hooks(instruments, MODEL, context).visit(Site.EMBEDDING, hidden)
+        hidden, context = self.run_layers(hidden, context, instruments)
 
-        if call.cache is not None:
-            call.cache.calls += 1
-        out = ModelOutput(hidden, call, call.cache, **collector.outputs(hidden))
+        if context.cache is not None:
+            context.cache.calls += 1
+        out = ModelOutput(hidden, context, context.cache, **collector.outputs(hidden))
         return out if (self.config.return_dict if return_dict is None else return_dict) else out.to_tuple()
 
     def run_layers(
-        self, hidden: Tensor, call: Call, instruments: Sequence[Instrument] = (), first: int = 0
-    ) -> tuple[Tensor, Call]:
+        self, hidden: Tensor, context: ForwardContext, instruments: Sequence[Instrument] = (), first: int = 0
+    ) -> tuple[Tensor, ForwardContext]:
         """The residual stream [B, S, C] before layer ``first`` → after the last layer and the final norm.
 
         With the ``call`` of an earlier pass without a cache, that pass goes on from the middle. Returns the call too,
@@ -108,13 +108,13 @@ class MixtralModel(nn.Module):
         again = self._recomputes()
         for index in range(first, len(self.layers)):
             layer = self.layers[index]
-            if self.spread:
-                hidden, call = _beside(next(layer.parameters()), hidden, call)
-            visit = Visitors(instruments, index, call)
-            hidden = recomputed(layer, hidden, call, visit) if again else layer(hidden, call, visit)
-        if self.spread:
-            hidden, call = _beside(self.norm.weight, hidden, call)
-        return self.norm(hidden), call
+            if self.multi_device:
+                hidden, context = _to_device_of(next(layer.parameters()), hidden, context)
+            hooks = Hooks(instruments, index, context)
+            hidden = recomputed(layer, hidden, context, hooks) if again else layer(hidden, context, hooks)
+        if self.multi_device:
+            hidden, context = _to_device_of(self.norm.weight, hidden, context)
+        return self.norm(hidden), context
 
     def _recomputes(self) -> bool:
         return self.gradient_checkpointing and self.training and torch.is_grad_enabled()
@@ -129,10 +129,10 @@ class MixtralModel(nn.Module):
         require_ids(input_ids, self.config.vocab_size)
         return self.embed_tokens(input_ids.to(self.embed_tokens.weight.device, torch.int64))
 
-    def _call(
+    def _context(
         self, hidden: Tensor, input_ids: Tensor | None, attention_mask: Tensor | None, position_ids: Tensor | None,
         past_key_values: KVCache | None, use_cache: bool | None,
-    ) -> Call:  # fmt: skip
+    ) -> ForwardContext:  # fmt: skip
         """What the layers need to know beside the hidden states [B, S, C]."""
         batch, length, _ = hidden.shape
         past = past_length(past_key_values, batch, self.config.num_hidden_layers)
@@ -141,7 +141,7 @@ class MixtralModel(nn.Module):
         sequences = None if alone else packed_sequences(positions)
         grid = Grid(batch, self.config.num_attention_heads, length, past + length)
         cache = self._cache(past_key_values, use_cache, packed=sequences is not None)
-        return Call(
+        return ForwardContext(
             positions=positions,
             rotary=self.rope.tables(positions, hidden.dtype),
             mask=self._mask(attention_mask, grid, sequences, hidden),
@@ -186,9 +186,9 @@ class MixtralModel(nn.Module):
         return additive_mask(attention_mask, grid, window, hidden, sequences)
 
 
-def _beside(weight: Tensor, hidden: Tensor, call: Call) -> tuple[Tensor, Call]:
+def _to_device_of(weight: Tensor, hidden: Tensor, context: ForwardContext) -> tuple[Tensor, ForwardContext]:
     """The residual stream and the call on the device of a weight."""
-    return hidden.to(weight.device), call.on(weight.device)
+    return hidden.to(weight.device), context.on(weight.device)
 
 
 @torch.no_grad()

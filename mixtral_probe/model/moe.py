@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.model.activations import ACTIVATION
-from mixtral_probe.model.context import Call
-from mixtral_probe.model.hooks import Visitors
+from mixtral_probe.model.context import ForwardContext
+from mixtral_probe.model.hooks import Hooks
 from mixtral_probe.model.sites import ExpertSlice, Routing, Site
 
 _ALIGNMENT = 64
@@ -40,15 +40,15 @@ class MixtureOfExperts(nn.Module):
         self.gate = nn.Linear(config.hidden_size, config.num_local_experts, bias=False)
         self.experts = Experts(config)
 
-    def forward(self, x: Tensor, call: Call, visit: Visitors) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext, hooks: Hooks) -> Tensor:
         """[B, S, C] → [B, S, C]."""
         if self.training and self.jitter > 0:
             x = x * torch.empty_like(x).uniform_(1 - self.jitter, 1 + self.jitter)
         rows = x.reshape(-1, x.shape[-1])  # [T, C]
-        logits = visit.make(Site.ROUTER_LOGITS, self.gate, rows)  # [T, E]
+        logits = hooks.run(Site.ROUTER_LOGITS, self.gate, rows)  # [T, E]
         weight_dtype = x.dtype if self.rounds_weights else torch.float32
-        routing = visit.make(Site.ROUTING, choose_experts, logits, self.top_k, weight_dtype)
-        return self.experts(rows, routing, call, visit).view(x.shape)
+        routing = hooks.run(Site.ROUTING, choose_experts, logits, self.top_k, weight_dtype)
+        return self.experts(rows, routing, context, hooks).view(x.shape)
 
 
 def choose_experts(logits: Tensor, top_k: int, weight_dtype: torch.dtype = torch.float32) -> Routing:
@@ -71,24 +71,24 @@ class Experts(nn.Module):
         self.down_proj = nn.Parameter(torch.empty(experts, width, inner))
         self.activation = ACTIVATION[config.hidden_act]
 
-    def forward(self, x: Tensor, routing: Routing, call: Call, visit: Visitors) -> Tensor:
+    def forward(self, x: Tensor, routing: Routing, context: ForwardContext, hooks: Hooks) -> Tensor:
         """Rows [T, C] → their weighted sums of expert outputs [T, C]."""
         dispatch = Dispatch.of(routing, len(self.down_proj))
-        outputs = self._outputs(x, dispatch, call, visit)  # [A, C]
+        outputs = self._outputs(x, dispatch, context, hooks)  # [A, C]
         return combine(outputs, dispatch, torch.zeros_like(x))
 
-    def _outputs(self, x: Tensor, dispatch: "Dispatch", call: Call, visit: Visitors) -> Tensor:
+    def _outputs(self, x: Tensor, dispatch: "Dispatch", context: ForwardContext, hooks: Hooks) -> Tensor:
         """[A, C]: each expert's output for its block of rows, one block after the other."""
-        expert_forward = self._expert_fn(max(dispatch.counts), x, call)
-        wanted = visit.wants(Site.EXPERT_OUTPUT)
+        expert_forward = self._expert_fn(max(dispatch.counts), x, context)
+        wanted = hooks.wants(Site.EXPERT_OUTPUT)
         outputs = []
         for expert, (rows, block) in enumerate(zip(dispatch.blocks(dispatch.rows), dispatch.gather(x), strict=True)):
             if not len(rows) and not wanted:
                 continue
-            with visit.span(Site.EXPERT_OUTPUT, expert):
+            with hooks.span(Site.EXPERT_OUTPUT, expert):
                 values = expert_forward(expert, block.clone() if block.data_ptr() % _ALIGNMENT else block)
                 if wanted:
-                    values = visit(Site.EXPERT_OUTPUT, ExpertSlice(expert, rows, values)).values
+                    values = hooks.visit(Site.EXPERT_OUTPUT, ExpertSlice(expert, rows, values)).values
                 outputs.append(values)
         return torch.cat(outputs) if outputs else x.new_empty(0, x.shape[1])
 
@@ -97,7 +97,7 @@ class Experts(nn.Module):
         gate, up = F.linear(x, self.gate_up_proj[expert]).chunk(2, dim=-1)
         return F.linear(self.activation(gate) * up, self.down_proj[expert])
 
-    def _expert_fn(self, most_rows: int, x: Tensor, call: Call) -> Callable[[int, Tensor], Tensor]:
+    def _expert_fn(self, most_rows: int, x: Tensor, context: ForwardContext) -> Callable[[int, Tensor], Tensor]:
         """``expert_forward``, or in inference mode the same numbers in memory that all layers share.
 
         The page faults of fresh memory cost more than a small expert.
@@ -105,8 +105,8 @@ class Experts(nn.Module):
         if not torch.is_inference_mode_enabled():
             return self.expert_forward
         inner = self.down_proj.shape[2]
-        gate_up = call.buffer("gate_up", (most_rows, 2 * inner), x)
-        hidden = call.buffer("hidden", (most_rows, inner), x)
+        gate_up = context.buffer("gate_up", (most_rows, 2 * inner), x)
+        hidden = context.buffer("hidden", (most_rows, inner), x)
         return lambda expert, block: self._forward_in_place(expert, block, gate_up[: len(block)], hidden[: len(block)])
 
     def _forward_in_place(self, expert: int, x: Tensor, gate_up: Tensor, hidden: Tensor) -> Tensor:

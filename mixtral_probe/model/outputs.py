@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from mixtral_probe.model.attention.cache import KVCache
-from mixtral_probe.model.context import Call
+from mixtral_probe.model.context import ForwardContext
 
 ByLayer = tuple[Tensor | None, ...]
 """One entry per layer; None where a list of layers was asked for and this one is not on it."""
@@ -31,7 +31,7 @@ class ModelOutput(Output):
 
     last_hidden_state: Tensor
     """[B, S, C], after the final norm."""
-    call: Call
+    context: ForwardContext
     """Positions, masks and phase of the call, for who works on with its result."""
     past_key_values: KVCache | None = None
     hidden_states: ByLayer | None = None

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from mixtral_probe.config import MixtralConfig
-from mixtral_probe.model.context import Call
+from mixtral_probe.model.context import ForwardContext
 
 MODEL = -1
 """The ``layer`` of the sites that belong to no layer: ``embedding`` and ``logits``."""
@@ -97,7 +97,7 @@ class Instrument:
         """Whether ``visit`` is to be called at a site of a layer (``MODEL`` where it has none); once per call."""
         return site in self.sites
 
-    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+    def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
         """Return the value to be used from here on: the same, or another of the same kind."""
         return value
 

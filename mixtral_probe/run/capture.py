@@ -68,7 +68,7 @@ def record_batch(
     """Run one forward pass, and fill the builder's rows of its tokens."""
     recorder = Recorder(builder, batch.windows, batch.ids.shape[1], copier)
     out = model.model(batch.ids, instruments=(*instruments, recorder), **NO_EXTRA_OUTPUTS)
-    nll, predicted = next_token_scores(model, out.last_hidden_state, batch.ids, out.call, instruments)
+    nll, predicted = next_token_scores(model, out.last_hidden_state, batch.ids, out.context, instruments)
     recorder.finish()
     nll, predicted = nll.cpu(), predicted.cpu()
     for row, w in enumerate(batch.windows):

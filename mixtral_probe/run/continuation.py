@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixtral_probe.instruments import GrowingRecorder, SeenCall, copier_for
+from mixtral_probe.instruments import GenerationRecorder, RecordedCall, copier_for
 from mixtral_probe.model import Instrument
 from mixtral_probe.model.generation import Feed, GenerationOptions, Prompt, continue_prompt
 from mixtral_probe.model.generation.prompt import padded_left
@@ -50,7 +50,7 @@ class ScoringFeed(Feed):
         best = last.argmax(-1, keepdim=True)
         if not self.predicted:
             hidden = out.last_hidden_state[:, :-1]
-            nll, predicted = next_token_scores(self.model, hidden, ids, out.call, self.instruments)
+            nll, predicted = next_token_scores(self.model, hidden, ids, out.context, self.instruments)
             self.nll.append(nll)
             best = torch.cat((predicted, best), dim=1)
         self.predicted.append(best)
@@ -86,7 +86,7 @@ class ContinuedBatch:
     """Prompts continued together."""
 
     continuations: list[Continuation]
-    seen: list[SeenCall]
+    seen: list[RecordedCall]
     nll: list[np.ndarray]
     predicted: list[np.ndarray]
 
@@ -138,7 +138,7 @@ def continue_prompts(
         mask = torch.ones_like(ids)
     prompt = Prompt.of(ids, mask, options)
     padding = [ids.shape[1] - len(tokens) for tokens in prompts]
-    recorder = GrowingRecorder(attention, padding, router_logits, copier_for(device))
+    recorder = GenerationRecorder(attention, padding, router_logits, copier_for(device))
     feed = ScoringFeed(subject.model, prompt, (*instruments, recorder), before_step=before_step)
     made = continue_prompt(feed, prompt, options, subject.tokenizer, generators)
     counts = made.new_tokens.tolist()

@@ -5,14 +5,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mixtral_probe.model import Call, Instrument, MixtralForCausalLM
+from mixtral_probe.model import ForwardContext, Instrument, MixtralForCausalLM
 
 POSITIONS_AT_ONCE = 256
 """Rows of logits in memory at a time: all of a long text times the vocabulary would outgrow the model."""
 
 
 def next_token_scores(
-    model: MixtralForCausalLM, hidden: Tensor, ids: Tensor, call: Call, instruments: Sequence[Instrument] = ()
+    model: MixtralForCausalLM,
+    hidden: Tensor,
+    ids: Tensor,
+    context: ForwardContext,
+    instruments: Sequence[Instrument] = (),
 ) -> tuple[Tensor, Tensor]:
     """Surprise and prediction at every position.
 
@@ -29,7 +33,7 @@ def next_token_scores(
     predicted = torch.empty((batch, length), dtype=torch.int64, device=hidden.device)
     step = max(1, POSITIONS_AT_ONCE // batch)
     for start in range(0, length, step):
-        logits = model.head(hidden[:, start : start + step], call, instruments)
+        logits = model.head(hidden[:, start : start + step], context, instruments)
         predicted[:, start : start + step] = logits.argmax(-1)
         targets = ids[:, start + 1 : start + logits.shape[1] + 1]
         scored = logits[:, : targets.shape[1]].float()

@@ -118,12 +118,12 @@ def test_only_what_has_a_place_is_read(folder):
     assert model.model.norm.weight.is_meta
     assert model.lm_head.weight.is_meta
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
-    assert model.model.spread
+    assert model.model.multi_device
 
 
 def test_one_device_by_a_map_is_that_device(folder):
     model = MixtralForCausalLM.from_pretrained(folder, device_map={"": "cpu"})
-    assert not model.model.spread
+    assert not model.model.multi_device
     expected = everything(MixtralForCausalLM.from_pretrained(folder), IDS)
     assert torch.equal(everything(model, IDS).logits, expected.logits)
 
@@ -136,8 +136,8 @@ class Station(torch.nn.Module):
         self.input_layernorm = torch.nn.LayerNorm(1, device=device)
         self.seen = []
 
-    def forward(self, hidden, call, visit):
-        tensors = (hidden, call.positions, *call.rotary, call.mask, call.valid, visit.call.mask)
+    def forward(self, hidden, context, hooks):
+        tensors = (hidden, context.positions, *context.rotary, context.mask, context.valid, hooks.context.mask)
         self.seen = [tensor.device.type for tensor in tensors]
         return hidden
 

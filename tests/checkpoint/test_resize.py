@@ -109,7 +109,7 @@ class Silence(Instrument):
     def wants(self, site, layer):
         return site is Site.HEAD_OUTPUT and layer in self.chosen
 
-    def visit(self, site, layer, value, call):
+    def visit(self, site, layer, value, context):
         value = value.clone()
         value[:, :, self.chosen[layer]] = 0.0
         return value
@@ -147,7 +147,7 @@ def test_heads_keep_their_numbers(numerics):
         def heads(self, layer):
             return [1, 3]
 
-        def visit(self, site, layer, value, call):
+        def visit(self, site, layer, value, context):
             self.seen[site] = value
             return value
 

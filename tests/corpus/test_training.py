@@ -124,7 +124,7 @@ class Watcher(Instrument):
     def wants(self, site, layer):
         return True
 
-    def visit(self, site, layer, value, call):
+    def visit(self, site, layer, value, context):
         self.visits.append((str(site), layer))
         return value
 
@@ -141,7 +141,7 @@ class Halve(Instrument):
     def wants(self, site, layer):
         return site in (Site.HEAD_OUTPUT, Site.ROUTING, Site.EXPERT_OUTPUT, Site.ATTENTION_WEIGHTS, Site.MOE_OUTPUT)
 
-    def visit(self, site, layer, value, call):
+    def visit(self, site, layer, value, context):
         self.visits += 1
         if site is Site.ROUTING:
             return replace(value, weights=value.weights * self.factor)
@@ -215,7 +215,7 @@ def test_jitter_reaches_router_and_experts_and_only_in_training():
         def wants(self, site, layer):
             return layer == 0 and site in (Site.ROUTER_INPUT, Site.ROUTER_LOGITS)
 
-        def visit(self, site, layer, value, call):
+        def visit(self, site, layer, value, context):
             self.seen[site] = value
             return value
 

@@ -44,7 +44,7 @@ class Slow(Instrument):
     def wants(self, site, layer) -> bool:
         return site is Site.EXPERT_OUTPUT
 
-    def visit(self, site, layer, value, call):
+    def visit(self, site, layer, value, context):
         self.clock.now += 1000 * ((layer, value.expert) == self.place)
         return value
 

@@ -136,7 +136,7 @@ def test_edits_and_ablation_have_one_placebo(probe, semantics):
     (instrument,) = [one for one in damage.instruments(batch) if one.layer == 1]
     with torch.inference_mode():
         out = probe.model.model(batch.ids, instruments=[instrument])
-        nll, _ = next_token_scores(probe.model, out.last_hidden_state, batch.ids, out.call)
+        nll, _ = next_token_scores(probe.model, out.last_hidden_state, batch.ids, out.context)
     np.testing.assert_allclose(result["nll"][2, batch.rows], nll.reshape(-1)[batch.flat], atol=1e-5)
     assert instrument.damaged.sum() == (base[1] == 3).sum()
 

@@ -204,10 +204,10 @@ def test_edits_work_in_the_order_given():
 
 def test_a_function_changes_any_site():
     model = toy_model()
-    half = edits.Function(layer=0, site="moe_output", function=lambda value, call: value / 2)
-    doubled = edits.Function(layer=0, site="moe_output", function=lambda value, call: value * 2)
+    half = edits.Function(layer=0, site="moe_output", function=lambda value, context: value / 2)
+    doubled = edits.Function(layer=0, site="moe_output", function=lambda value, context: value * 2)
     assert torch.equal(logits(model, half, doubled), logits(model))
-    nothing = edits.Function(layer=0, site="moe_output", function=lambda value, call: value * 0, position=0)
+    nothing = edits.Function(layer=0, site="moe_output", function=lambda value, context: value * 0, position=0)
     silent = edits.TopK(layer=0, experts=1, position=0), edits.ZeroExpert(layer=0, expert=range(12), position=0)
     torch.testing.assert_close(logits(model, nothing), logits(model, *silent), rtol=0, atol=1e-5)
 
@@ -291,7 +291,7 @@ def test_a_trace_has_room_for_as_many_experts_as_an_edit_chooses(probe):
 
 
 def test_a_function_of_attention_weights_works_through_the_engine_too(probe):
-    def only_self(shown, call):
+    def only_self(shown, context):
         return replace(shown, weights=torch.eye(shown.weights.shape[-1]).expand_as(shown.weights))
 
     edit = edits.Function(site="attention_weights", function=only_self)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.instruments import HostCopier, Recorder, Window
-from mixtral_probe.instruments.triangle import attention_sums, packed_triangle
+from mixtral_probe.instruments.attention_packing import attention_sums, pack_attention
 from mixtral_probe.model import AttentionSlice, Instrument, Routing, Site
 from mixtral_probe.trace import AttentionPlan, TraceBuilder, TraceMeta, pack_triangle
 from tests.support.instruments import IDS, Edit, Everything
@@ -189,7 +189,7 @@ def test_the_recorder_writes_what_the_forward_pass_returned(copier):
 
 def test_attention_sums_by_hand():
     weights = torch.tensor([[[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.25, 0.25, 0.5]]])
-    sums = attention_sums(packed_triangle(weights), 3, 3)
+    sums = attention_sums(pack_attention(weights), 3, 3)
     assert sums["entropy_bits"].item() == pytest.approx(0 + 1 + 1.5)
     assert sums["distance"].item() == pytest.approx(0 + 0.5 + (0.25 * 2 + 0.25 * 1))
     assert sums["sink"].item() == pytest.approx(1.75)
@@ -197,8 +197,8 @@ def test_attention_sums_by_hand():
 
 def test_attention_sums_of_the_last_query_alone():
     weights = torch.tensor([[[0.25, 0.25, 0.5]]])
-    sums = attention_sums(packed_triangle(weights), 1, 3)
-    assert packed_triangle(weights).tolist() == [[0.25, 0.25, 0.5]]
+    sums = attention_sums(pack_attention(weights), 1, 3)
+    assert pack_attention(weights).tolist() == [[0.25, 0.25, 0.5]]
     assert sums["entropy_bits"].item() == pytest.approx(1.5)
     assert sums["distance"].item() == pytest.approx(0.75)
     assert sums["sink"].item() == pytest.approx(0.25)
@@ -206,7 +206,7 @@ def test_attention_sums_of_the_last_query_alone():
 
 def test_packed_triangle_is_the_layout_of_the_trace():
     weights = torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(1))
-    assert np.array_equal(packed_triangle(weights).numpy(), pack_triangle(weights.numpy()))
+    assert np.array_equal(pack_attention(weights).numpy(), pack_triangle(weights.numpy()))
 
 
 def test_an_instrument_is_asked_once_per_call_and_nothing_stays_on_the_model():
@@ -233,7 +233,7 @@ def test_declared_sites_are_visited_in_every_layer():
     class Residuals(Instrument):
         sites = (Site.RESIDUAL,)
 
-        def visit(self, site, layer, value, call):
+        def visit(self, site, layer, value, context):
             seen.append((site, layer))
             return value
 

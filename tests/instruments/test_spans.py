@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from mixtral_probe.model import Call, Instrument, Site
+from mixtral_probe.model import ForwardContext, Instrument, Site
 from tests.support.models import toy_model
 
 IDS = torch.randint(0, 50, (2, 9), generator=torch.Generator().manual_seed(0))
@@ -23,7 +23,7 @@ class Spans(Instrument):
         self.root: list[Any] = []
         self._open = [self.root]
 
-    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+    def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
         raise AssertionError("nothing was wanted")
 
     @contextmanager

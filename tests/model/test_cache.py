@@ -218,7 +218,7 @@ def test_a_call_that_failed_half_way_is_noticed():
         def wants(self, site, layer):
             return site == "residual" and layer == 0
 
-        def visit(self, site, layer, value, call):
+        def visit(self, site, layer, value, context):
             raise KeyboardInterrupt
 
     model, cache = toy_model(), KVCache()

@@ -70,7 +70,7 @@ def test_heads_may_have_masks_of_their_own(numerics):
         def heads(self, layer):
             return [1]
 
-        def visit(self, site, layer, value, call):
+        def visit(self, site, layer, value, context):
             self.seen = value.weights[:, value.heads.index(1)]
             return value
 

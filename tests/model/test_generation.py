@@ -163,8 +163,8 @@ def test_a_cached_prefix_is_not_run_again_and_changes_nothing(models, past, opti
 
 def test_instruments_see_and_change_every_step():
     class Steps(Everything):
-        def visit(self, site, layer, value, call):
-            self.seen.append((call.phase, call.step, call.positions.tolist()))
+        def visit(self, site, layer, value, context):
+            self.seen.append((context.phase, context.step, context.positions.tolist()))
             return value
 
     model, steps, routing = toy_model(std=0.3), Steps(Site.EMBEDDING), Everything(Site.ROUTING)
@@ -178,8 +178,8 @@ def test_instruments_see_and_change_every_step():
 
 def test_rows_that_ended_are_padding_for_whoever_watches(models):
     class Valid(Everything):
-        def visit(self, site, layer, value, call):
-            self.seen.append(None if call.valid is None else call.valid[:, 0].tolist())
+        def visit(self, site, layer, value, context):
+            self.seen.append(None if context.valid is None else context.valid[:, 0].tolist())
             return value
 
     first = int(models[2].generate(IDS, 1, eos_token_id=None)[0, 6])

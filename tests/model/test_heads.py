@@ -188,7 +188,7 @@ class Seen(Instrument):
     def wants(self, site, layer):
         return True
 
-    def visit(self, site, layer, value, call):
+    def visit(self, site, layer, value, context):
         self.sites.append((str(site), layer))
         return value
 

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from mixtral_probe import MixtralConfig, MixtralForCausalLM
-from mixtral_probe.model import Call, Instrument
-from mixtral_probe.model.hooks import Visitors
+from mixtral_probe.model import ForwardContext, Instrument
+from mixtral_probe.model.hooks import Hooks
 from mixtral_probe.model.moe import MixtureOfExperts, choose_experts
 from tests.support.models import (
     TOY,
@@ -92,7 +92,7 @@ class Shown(Instrument):
     def wants(self, site, layer):
         return site == "expert_output"
 
-    def visit(self, site, layer, value, call):
+    def visit(self, site, layer, value, context):
         self.slices.append(value)
         return value
 
@@ -120,10 +120,10 @@ def test_precision_of_the_routing_weights(dtype):
         for weight in block.parameters():
             torch.nn.init.normal_(weight, std=0.5)
         block.to(dtype)
-        call = Call(torch.zeros(1, 30, dtype=torch.int64), (x, x), None)
+        context = ForwardContext(torch.zeros(1, 30, dtype=torch.int64), (x, x), None)
         shown = Shown()
         with torch.no_grad():
-            outputs[choice] = block(x, call, Visitors([shown], 0, call))
+            outputs[choice] = block(x, context, Hooks([shown], 0, context))
             assert torch.equal(outputs[choice], shown.summed(x, block, choice == "activations"))
     assert not torch.equal(outputs["float32"], outputs["activations"])
     logits = torch.randn(5, 12).to(dtype)

@@ -19,7 +19,7 @@ class Choices(Instrument):
     def wants(self, site, layer):
         return site == "routing"
 
-    def visit(self, site, layer, value, call):
+    def visit(self, site, layer, value, context):
         self.ids.append(value.expert_ids)
         self.weights.append(value.weights)
         return value
@@ -186,6 +186,6 @@ def test_rounding_a_model_leaves_the_rotary_frequencies_exact():
     far = torch.arange(4000, 4009)[None]
     model = MixtralModel(toy_model().config)
     with torch.no_grad():
-        tables = model(IDS, position_ids=far).call.rotary
-        cast = model.bfloat16().float()(IDS, position_ids=far).call.rotary
+        tables = model(IDS, position_ids=far).context.rotary
+        cast = model.bfloat16().float()(IDS, position_ids=far).context.rotary
     assert all(torch.equal(one, two) for one, two in zip(tables, cast, strict=True))

@@ -148,7 +148,7 @@ def test_scores_by_hand(probe):
     ids = torch.tensor([[1, 5, 7]])
     with torch.inference_mode():
         out = probe.model.model(ids)
-        nll, predicted = next_token_scores(probe.model, out.last_hidden_state, ids, out.call)
+        nll, predicted = next_token_scores(probe.model, out.last_hidden_state, ids, out.context)
         logits = probe.model.lm_head(out.last_hidden_state)[0]
     assert torch.isnan(nll[0, 0])
     assert nll[0, 2] == pytest.approx(-torch.log_softmax(logits[1], 0)[7].item(), abs=1e-5)

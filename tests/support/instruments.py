@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from mixtral_probe.model import Call, Instrument, Site
+from mixtral_probe.model import ForwardContext, Instrument, Site
 
 IDS = torch.randint(0, 50, (2, 9), generator=torch.Generator().manual_seed(0))
 """[B, S] token ids of the toy model."""
@@ -19,7 +19,7 @@ class Everything(Instrument):
     def wants(self, site: Site, layer: int) -> bool:
         return site in self.sites
 
-    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+    def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
         self.seen.append((site, layer, value))
         return value
 
@@ -35,7 +35,7 @@ class Edit(Instrument):
     def wants(self, site: Site, layer: int) -> bool:
         return site is self.site
 
-    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+    def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
         return self.change(value)
 
 

@@ -144,7 +144,7 @@ class RandomRouting(ChoiceEdit):
         for row, (held, places) in enumerate(rows.spans()):
             own = places if where is None else places[where[row, places]]
             own = own.cpu() + row * size
-            draw = generator(self.seed, layer, held, rows.call)
+            draw = generator(self.seed, layer, held, rows.context)
             part = own[torch.randperm(len(own), generator=draw)[: round(self.share * len(own))]]
             source[part] = part.roll(1)  # `part` is in random order, so a neighbour is anybody else
         source = source.to(value.expert_ids.device)

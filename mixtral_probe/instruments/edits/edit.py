@@ -11,7 +11,7 @@ from torch import Tensor
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
 from mixtral_probe.instruments.edits.rows import BatchRow, Rows
-from mixtral_probe.model import Call, Instrument, Site
+from mixtral_probe.model import ForwardContext, Instrument, Site
 
 
 def _as_tuple(value: Any) -> Any:
@@ -87,9 +87,9 @@ class Edit(Instrument, BaseModel):
         """Its sites in its layers."""
         return site in self.sites and (layer >= 0 if self.layer == "all" else layer in self.layer)
 
-    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+    def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
         """Apply the edit, in a call of which nobody said what its rows hold."""
-        return self.change(site, layer, value, Rows(call)) if self._in_phase(call) else value
+        return self.change(site, layer, value, Rows(context)) if self._in_phase(context) else value
 
     def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
         """The value of a site, changed."""
@@ -146,8 +146,8 @@ class Edit(Instrument, BaseModel):
         phases = {"prefill": "while the prompt is read", "decode": "while tokens are generated"}
         return found if self.phase is None else [*found, phases[self.phase]]
 
-    def _in_phase(self, call: Call) -> bool:
-        return self.phase is None or self.phase == call.phase
+    def _in_phase(self, context: ForwardContext) -> bool:
+        return self.phase is None or self.phase == context.phase
 
     def where(self, rows: Rows) -> Tensor | None:
         """[B, S] bool, where the conditions hold; None where they hold everywhere."""
@@ -171,14 +171,14 @@ class PlacedEdit(Instrument):
         """As the edit."""
         return self.edit.wants(site, layer)
 
-    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+    def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
         """Apply the edit."""
-        return self.edit.change(site, layer, value, Rows(call, self.rows)) if self.edit._in_phase(call) else value
+        return self.edit.change(site, layer, value, Rows(context, self.rows)) if self.edit._in_phase(context) else value
 
-    def meant(self, call: Call) -> Tensor:
+    def meant(self, context: ForwardContext) -> Tensor:
         """[B·S] bool, the tokens of a call that meet the conditions."""
-        rows = Rows(call, self.rows)
-        where = self.edit.where(rows) if self.edit._in_phase(call) else torch.zeros(rows.shape, dtype=torch.bool)
+        rows = Rows(context, self.rows)
+        where = self.edit.where(rows) if self.edit._in_phase(context) else torch.zeros(rows.shape, dtype=torch.bool)
         return torch.ones(rows.shape, dtype=torch.bool).reshape(-1) if where is None else where.reshape(-1)
 
     @property

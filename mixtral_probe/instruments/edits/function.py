@@ -8,7 +8,7 @@ from torch import Tensor
 from mixtral_probe.errors import InputError
 from mixtral_probe.instruments.edits.edit import Edit, blend
 from mixtral_probe.instruments.edits.rows import Rows
-from mixtral_probe.model import Call, Site
+from mixtral_probe.model import ForwardContext, Site
 
 
 class Function(Edit):
@@ -22,7 +22,7 @@ class Function(Edit):
     )
     edit: Literal["function"] = "function"
     site: Site
-    function: Callable[[Any, Call], Any]
+    function: Callable[[Any, ForwardContext], Any]
     """Given the value of the site and the call; returns a value of the same kind, and leaves the given one as it is."""
 
     def __hash__(self) -> int:
@@ -46,7 +46,7 @@ class Function(Edit):
 
     def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
         """What the function returns, where the conditions hold; only tensors with the tokens first have conditions."""
-        new, where = self.function(value, rows.call), self.where(rows)
+        new, where = self.function(value, rows.context), self.where(rows)
         if where is None:
             return new
         if not isinstance(value, Tensor) or site in (Site.QUERY, Site.KEY, Site.VALUE):

@@ -105,7 +105,7 @@ class NoiseRouter(LogitEdit):
         """The noise added."""
         noise = torch.zeros(*rows.shape, value.shape[1])
         for row, (held, places) in enumerate(rows.spans()):
-            drawn = torch.randn(len(places), value.shape[1], generator=generator(self.seed, layer, held, rows.call))
+            drawn = torch.randn(len(places), value.shape[1], generator=generator(self.seed, layer, held, rows.context))
             noise[row, places.cpu()] = drawn
         return value + self.std * noise.view(value.shape).to(value)
 

@@ -87,9 +87,9 @@ class ReplayRouting(ChoiceEdit):
         own = np.flatnonzero((tokens["document"] == held.document) & (tokens["chunk"] == held.chunk))
         positions = rows.positions()[row, places].cpu().numpy()
         same = len(positions) == 0 or int(positions.max()) < len(own)
-        if same and rows.call.input_ids is not None:
+        if same and rows.context.input_ids is not None:
             ids = tokens["token_id"].to_numpy()[own[positions]]
-            same = bool((rows.call.input_ids[row, places].cpu().numpy() == ids).all())
+            same = bool((rows.context.input_ids[row, places].cpu().numpy() == ids).all())
         if not same:
             raise InputError(
                 f"a replayed run must be of the trace's own tokens, but document {held.document}, window {held.chunk} "

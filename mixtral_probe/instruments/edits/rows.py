@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.model import Call
+from mixtral_probe.model import ForwardContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +26,16 @@ class BatchRow:
 class Rows:
     """The rows of one call: what is known of their tokens."""
 
-    call: Call
+    context: ForwardContext
     batch: tuple[BatchRow, ...] | None = None
     """What the rows hold, where the engine says it; a call over more rows has several for each, side by side."""
 
     @property
     def shape(self) -> tuple[int, int]:
         """B, S."""
-        if self.call.input_ids is not None:
-            return tuple(self.call.input_ids.shape)  # type: ignore[return-value]
-        rows, length = self.call.positions.shape
+        if self.context.input_ids is not None:
+            return tuple(self.context.input_ids.shape)  # type: ignore[return-value]
+        rows, length = self.context.positions.shape
         return (max(rows, len(self.batch or ())), length)
 
     def of(self, row: int, rows: int) -> BatchRow:
@@ -46,13 +46,13 @@ class Rows:
 
     def positions(self) -> Tensor:
         """[B, S] positions in the window."""
-        return self.call.positions.expand(self.shape)
+        return self.context.positions.expand(self.shape)
 
     def token_ids(self) -> Tensor:
         """[B, S] token ids."""
-        if self.call.input_ids is None:
+        if self.context.input_ids is None:
             raise InputError("a condition on token ids needs input_ids, but embeddings were given in their place")
-        return self.call.input_ids
+        return self.context.input_ids
 
     def labelled(self, name: str, values: tuple[str, ...]) -> Tensor:
         """[B, 1] whether the row's document has one of the values as its label."""
@@ -65,15 +65,15 @@ class Rows:
             raise InputError(f"a condition is on the label {name!r}, but the documents' labels are: {held}")
         rows = self.shape[0]
         held_values = [str(self.of(row, rows).labels.get(name)) in values for row in range(rows)]
-        return torch.tensor(held_values, device=self.call.positions.device)[:, None]
+        return torch.tensor(held_values, device=self.context.positions.device)[:, None]
 
     def spans(self) -> list[tuple[BatchRow, Tensor]]:
         """For each batch row what it holds, and the places [n] of its tokens in it, padding left out."""
         rows, length = self.shape
-        everywhere = torch.arange(length, device=self.call.positions.device)
+        everywhere = torch.arange(length, device=self.context.positions.device)
         spans = []
         for row in range(rows):
             held = self.of(row, rows)
-            own = everywhere if self.call.valid is None else everywhere[self.call.valid[row, -length:]]
-            spans.append((held, own if held.length is None or self.call.phase == "decode" else own[: held.length]))
+            own = everywhere if self.context.valid is None else everywhere[self.context.valid[row, -length:]]
+            spans.append((held, own if held.length is None or self.context.phase == "decode" else own[: held.length]))
         return spans

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.model.attention.attention import Attention
 from mixtral_probe.model.attention.weights import mask_of_heads, repeat_kv
-from mixtral_probe.model.context import Call
-from mixtral_probe.model.hooks import Visitors, WrappedVisitors
+from mixtral_probe.model.context import ForwardContext
+from mixtral_probe.model.hooks import Hooks, WrappedHooks
 from mixtral_probe.model.sites import Site
 
 
@@ -43,30 +43,30 @@ class PrunedAttention(Attention):
         first = torch.tensor(places, device=self.q_proj.weight.device)[:, None] * self.head_dim
         return (first + torch.arange(self.head_dim, device=first.device)).flatten()
 
-    def forward(self, x: Tensor, call: Call, visit: Visitors) -> Tensor:
+    def forward(self, x: Tensor, context: ForwardContext, hooks: Hooks) -> Tensor:
         """[B, S, C] → [B, S, C]."""
-        return super().forward(x, call, _WholeHeads(visit, self.heads, self.num_heads))
+        return super().forward(x, context, _WholeHeads(hooks, self.heads, self.num_heads))
 
     def _fused(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         key, value = (repeat_kv(x, self.heads, self.num_heads) for x in (key, value))
         return super()._fused(query, key, value, None if mask is None else mask_of_heads(mask, self.heads))
 
 
-class _WholeHeads(WrappedVisitors):
+class _WholeHeads(WrappedHooks):
     """Visits values by head with all H heads, zeros in place of those that were removed."""
 
     __slots__ = ("_heads", "_num_heads")
     _axes: ClassVar = {Site.QUERY: 1, Site.HEAD_OUTPUT: 2}
 
-    def __init__(self, visit: Visitors, heads: tuple[int, ...], num_heads: int) -> None:
-        super().__init__(visit)
+    def __init__(self, hooks: Hooks, heads: tuple[int, ...], num_heads: int) -> None:
+        super().__init__(hooks)
         self._heads, self._num_heads = heads, num_heads
 
-    def __call__(self, site: Site, value: Any) -> Any:
+    def visit(self, site: Site, value: Any) -> Any:
         if site not in self._axes or not self.wants(site):
-            return super().__call__(site, value)
+            return super().visit(site, value)
         axis, shape = self._axes[site], list(value.shape)
         shape[axis] = self._num_heads
         places = torch.tensor(self._heads, device=value.device)
         whole = value.new_zeros(shape).index_copy(axis, places, value)
-        return super().__call__(site, whole).index_select(axis, places)
+        return super().visit(site, whole).index_select(axis, places)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mixtral_probe.model.hooks import Visitors
+from mixtral_probe.model.hooks import Hooks
 from mixtral_probe.model.sites import AttentionSlice, Site
 
 SLICE_ELEMENTS = 2**22
@@ -38,19 +38,19 @@ def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None, heads: Se
 
 
 def visit_weights(
-    query: Tensor, key: Tensor, mask: Tensor | None, heads: Sequence[int], num_heads: int, visit: Visitors
+    query: Tensor, key: Tensor, mask: Tensor | None, heads: Sequence[int], num_heads: int, hooks: Hooks
 ) -> None:
     """Make the weights of the wanted heads and visit them, in slices of at most ``SLICE_ELEMENTS`` numbers.
 
     Arguments as in ``attention_weights``.
     """
-    wanted = [head for head in visit.heads(num_heads) if head in heads]
+    wanted = [head for head in hooks.heads(num_heads) if head in heads]
     together = max(1, SLICE_ELEMENTS // max(1, query.shape[0] * query.shape[2] * key.shape[2]))
     for start in range(0, len(wanted), together):
         some = wanted[start : start + together]
         places = [heads.index(head) for head in some]
         weights = attention_weights(query[:, places], key, mask, some, num_heads)
-        visit(Site.ATTENTION_WEIGHTS, AttentionSlice(tuple(some), weights))
+        hooks.visit(Site.ATTENTION_WEIGHTS, AttentionSlice(tuple(some), weights))
 
 
 def repeat_kv(x: Tensor, heads: Sequence[int], num_heads: int) -> Tensor:

@@ -60,11 +60,11 @@ def beam_search(
     """Returns the finished beams, best first. Arguments as in ``sample``."""
     width, start = options.num_beams, prompt.ids.shape[1]
     running, finished = _start(prompt, options, stops.length)
-    spread = torch.arange(len(prompt.ids), device=prompt.ids.device).repeat_interleave(width)
-    padding = None if prompt.padding is None else prompt.padding[spread]
+    repeated = torch.arange(len(prompt.ids), device=prompt.ids.device).repeat_interleave(width)
+    padding = None if prompt.padding is None else prompt.padding[repeated]
     hope = torch.ones(len(prompt.ids), 1, dtype=torch.bool, device=prompt.ids.device)
-    logits = feed.prefill()[spread]
-    feed.reorder(spread)
+    logits = feed.prefill()[repeated]
+    feed.reorder(repeated)
     for end in range(start, stops.length):
         made = end + 1 - start
         chosen_by = processed(F.log_softmax(logits, -1), running.ids[..., :end].flatten(0, 1), options, padding)

@@ -53,7 +53,7 @@ class Feed:
 
     def logits(self, out: ModelOutput, ids: Tensor) -> Tensor:
         """[N, V]: what follows the last of the ids [N, n] that gave ``out``."""
-        return self.model.head(out.last_hidden_state[:, -1:], out.call, self.instruments)[:, -1]
+        return self.model.head(out.last_hidden_state[:, -1:], out.context, self.instruments)[:, -1]
 
     def _forward(self, ids: Tensor) -> Tensor:
         out = self.model.model(

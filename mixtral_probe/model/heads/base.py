@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.model.attention.attention import Numerics
 from mixtral_probe.model.heads.outputs import HeadOutput
-from mixtral_probe.model.hooks import Visitors
+from mixtral_probe.model.hooks import Hooks
 from mixtral_probe.model.losses import load_balancing_loss_pooled
 from mixtral_probe.model.model import MixtralModel, initialise
 from mixtral_probe.model.outputs import ModelOutput
@@ -28,7 +28,7 @@ class TaskModel(nn.Module):
     def _scored(self, head: nn.Linear, hidden: Tensor, out: ModelOutput, instruments: Sequence[Instrument]) -> Tensor:
         """Logits [B, S, N] of hidden states [B, S, C]."""
         hidden = hidden.to(head.weight.device)
-        scored: Tensor = Visitors(instruments, MODEL, out.call).make(Site.LOGITS, head, hidden)
+        scored: Tensor = Hooks(instruments, MODEL, out.context).run(Site.LOGITS, head, hidden)
         return scored
 
     def _finished(
@@ -37,7 +37,7 @@ class TaskModel(nn.Module):
         """The output; the balance loss joins the head's as it does the language model's."""
         aux = None
         if out.router_logits is not None:
-            aux = load_balancing_loss_pooled(out.router_logits, self.config.num_experts_per_tok, out.call.valid)
+            aux = load_balancing_loss_pooled(out.router_logits, self.config.num_experts_per_tok, out.context.valid)
             if loss is not None:
                 loss = loss + self.config.router_aux_loss_coef * aux.to(loss.device)
         made = kind(

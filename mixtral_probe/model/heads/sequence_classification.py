@@ -54,7 +54,7 @@ class MixtralForSequenceClassification(TaskModel):
             return_dict=True, **options,
         )  # fmt: skip
         logits = self._scored(self.score, out.last_hidden_state, out, instruments)
-        last = self._last(input_ids, out.call.valid, logits)
+        last = self._last(input_ids, out.context.valid, logits)
         logits = logits[torch.arange(len(logits), device=logits.device), last]
         loss = None if labels is None else sequence_loss(logits, labels, self.config.problem_type)
         return self._finished(ClassifierOutput, out, loss, return_dict, logits=logits)

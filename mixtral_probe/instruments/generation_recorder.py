@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mixtral_probe.instruments.attention_packing import attention_sums, pack_attention
 from mixtral_probe.instruments.copier import Copier, HostCopier
-from mixtral_probe.instruments.triangle import attention_sums, packed_triangle
-from mixtral_probe.model import AttentionSlice, Call, Instrument, Routing, Site
+from mixtral_probe.model import AttentionSlice, ForwardContext, Instrument, Routing, Site
 from mixtral_probe.trace import AttentionPlan
 
 
 @dataclass(slots=True)
-class SeenCall:
+class RecordedCall:
     """What one forward call over N rows of n tokens showed, by layer."""
 
     router_logits: dict[int, np.ndarray] = field(default_factory=dict)
@@ -31,7 +31,7 @@ class SeenCall:
     """By layer and row, each slice's [heads, …] float16: what each query can see, one query after the other."""
 
 
-class GrowingRecorder(Instrument):
+class GenerationRecorder(Instrument):
     """Keeps router logits, routing and planned attention of each call; ``finish`` comes after the last.
 
     Args:
@@ -51,7 +51,7 @@ class GrowingRecorder(Instrument):
     ) -> None:
         self.plan, self.router_logits = plan, router_logits
         self.copier: Copier = copier or HostCopier()
-        self.calls: list[SeenCall] = []
+        self.calls: list[RecordedCall] = []
         self._padding = padding
 
     def wants(self, site: Site, layer: int) -> bool:
@@ -64,11 +64,11 @@ class GrowingRecorder(Instrument):
         """The planned heads of a layer."""
         return self.plan.layers.get(layer, ()) if self.plan else ()
 
-    def visit(self, site: Site, layer: int, value: Any, call: Call) -> Any:
+    def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
         """Keep the value and return it unchanged."""
-        while len(self.calls) <= call.step:
-            self.calls.append(SeenCall())
-        seen, positions = self.calls[call.step], call.positions.shape[-1]
+        while len(self.calls) <= context.step:
+            self.calls.append(RecordedCall())
+        seen, positions = self.calls[context.step], context.positions.shape[-1]
         if site is Site.ROUTER_LOGITS:
             self._keep(seen.router_logits, layer, value, positions)
         elif site is Site.ROUTING:
@@ -77,12 +77,12 @@ class GrowingRecorder(Instrument):
             self._keep_attention(seen, layer, value)
         return value
 
-    def finish(self) -> list[SeenCall]:
+    def finish(self) -> list[RecordedCall]:
         """Wait until everything seen is here; returns the calls in order."""
         self.copier.finish()
         return self.calls
 
-    def _keep_routing(self, seen: SeenCall, layer: int, routing: Routing, positions: int) -> None:
+    def _keep_routing(self, seen: RecordedCall, layer: int, routing: Routing, positions: int) -> None:
         self._keep(seen.expert_ids, layer, routing.expert_ids, positions)
         self._keep(seen.expert_weights, layer, routing.weights, positions)
 
@@ -90,14 +90,14 @@ class GrowingRecorder(Instrument):
         """Rows [N · n, …] of a call as [N, n, …]."""
         self.copier.copy(value.unflatten(0, (-1, positions)), partial(_set, kept, layer))
 
-    def _keep_attention(self, seen: SeenCall, layer: int, shown: AttentionSlice) -> None:
+    def _keep_attention(self, seen: RecordedCall, layer: int, shown: AttentionSlice) -> None:
         assert self.plan is not None
         weights = shown.of([head for head in shown.heads if head in self.plan.layers[layer]])
         rows, queries = weights.shape[0], weights.shape[2]
         for row in range(rows):
             padding = self._padding[row * len(self._padding) // rows]
             own = weights[row, :, padding if queries > 1 else 0 :, padding:]
-            packed = packed_triangle(own)
+            packed = pack_attention(own)
             for name, value in attention_sums(packed, *own.shape[1:]).items():
                 self.copier.copy(value, partial(_append, seen.attention_sums, (layer, row, name)))
             if self.plan.maps:

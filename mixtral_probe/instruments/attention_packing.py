@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-def packed_triangle(weights: Tensor) -> Tensor:
+def pack_attention(weights: Tensor) -> Tensor:
     """[h, S, M] of the last S of M positions → [h, P] float32: of each query its M − S + 1, …, M first keys.
 
     With S = M this is the lower triangle row by row, P = S(S+1)/2.
