@@ -7,7 +7,7 @@ from app.sections import edit_fields
 from app.state import address, controls
 from app.widgets import charts, frames, texts, values
 from mixtral_probe import InputError, figures, tables
-from mixtral_probe.experiments import WhatIf
+from mixtral_probe.trace import WhatIf
 
 texts.title(
     "What-if",

@@ -6,7 +6,7 @@ import streamlit as st
 
 from app.jobs import models
 from mixtral_probe import edits
-from mixtral_probe.experiments import WhatIf
+from mixtral_probe.trace import WhatIf
 
 TEXT = "def add(a, b):\n    return a + b\n\n\ndef multiply(a, b):\n    return a * b\n"
 CHARACTERS = 2_000

@@ -13,8 +13,8 @@ from mixtral_probe.cli.shell import print_json
 from mixtral_probe.errors import InputError
 
 if TYPE_CHECKING:
-    from mixtral_probe.experiments import WhatIf
     from mixtral_probe.instruments.edits import Edit
+    from mixtral_probe.trace import WhatIf
 
 SHOWN = {
     "loss_change": "loss, nats",
@@ -75,7 +75,7 @@ def _edits(typed: Sequence[str], file: Path | None) -> list["Edit"]:
 
 def _check_out(out: Path | None) -> None:
     """A run may take minutes, so a place that must not be written is said before."""
-    from mixtral_probe.experiments import require_free
+    from mixtral_probe.trace.results import require_free
 
     if out is not None:
         require_free(out.expanduser())
@@ -85,9 +85,9 @@ def _facts(result: "WhatIf") -> dict[str, Any]:
     whole = result.overall().drop(columns=["layer", "expert", "document", "scope"])
     return {
         "model": result.meta["model"]["name"],
-        "edits": result.meta["sentences"],
-        "placebo": result.meta["placebo"],
-        "seed": result.meta["seed"],
+        "edits": result.sentences,
+        "placebo": result.placebo_sentences,
+        "seed": result.seed,
         "documents": len(result.axis("document")),
         "tokens": len(result.axis("token")),
         "rows": whole.astype(object).where(whole.notna(), None).to_dict("records"),
@@ -98,10 +98,10 @@ def _facts(result: "WhatIf") -> dict[str, Any]:
 def _lines(result: "WhatIf") -> Iterator[str]:
     tokens, documents = len(result.axis("token")), len(result.axis("document"))
     yield f"{words.counted(tokens, 'token')} of {words.counted(documents, 'document')}; what if"
-    yield from (f"  {sentence}" for sentence in result.meta["sentences"])
-    if result.meta["placebo"]:
+    yield from (f"  {sentence}" for sentence in result.sentences)
+    if result.placebo_sentences:
         yield "placebo"
-        yield from (f"  {sentence}" for sentence in result.meta["placebo"])
+        yield from (f"  {sentence}" for sentence in result.placebo_sentences)
     yield f"{'change of':18} {'edited':>10} {'95 % interval':>21} {'placebo':>10}"
     edited = result.overall().query("run == 'edited'").set_index("metric")
     for metric, name in SHOWN.items():
@@ -110,7 +110,7 @@ def _lines(result: "WhatIf") -> Iterator[str]:
         yield f"{name:18} {row['value']:10.4f} {interval:>21} {_number(row['null']):>10}"
     if documents == 1:
         yield from _next_lines(result)
-    for before, after in zip(*result.meta.get("generated", {"base": (), "edited": ()}).values(), strict=True):
+    for before, after in result.generated:
         yield f"went on without the change: {before!r}"
         yield f"went on with it:            {after!r}"
 

@@ -2,6 +2,5 @@
 
 from mixtral_probe.experiments.timing import OnRun, time_forward
 from mixtral_probe.experiments.what_if import what_if
-from mixtral_probe.experiments.what_if_result import WhatIf, require_free
 
-__all__ = ["OnRun", "WhatIf", "require_free", "time_forward", "what_if"]
+__all__ = ["OnRun", "time_forward", "what_if"]

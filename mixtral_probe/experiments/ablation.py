@@ -25,7 +25,7 @@ from mixtral_probe.run import Passes, Plan, RunOptions, Subject
 from mixtral_probe.run.batch import counted_documents
 from mixtral_probe.run.passes import model_batches
 from mixtral_probe.run.provenance import experiment_meta
-from mixtral_probe.trace import Result
+from mixtral_probe.trace.results import AblationPart, AblationResult
 
 ABLATION_POSITIONS = 2048
 """Padded positions in a batch: its hidden states before every layer are kept while it runs."""
@@ -42,7 +42,7 @@ def ablation(
     placebo: bool = True,
     seed: int = 0,
     path: str | PathLike[str] | None = None,
-) -> Result:
+) -> AblationResult:
     """Ablate every expert, one at a time, and measure the loss of every document; see ``Probe.ablation``.
 
     Progress counts a token once for every run over it.
@@ -50,8 +50,9 @@ def ablation(
     sweep = Sweep.of(subject.model, semantics, layers, experts, placebo, seed)
     meta = experiment_meta(subject, planned)
     meta |= {"semantics": semantics, "placebo": placebo, "seed": seed, "experts": subject.config.num_local_experts}
-    name = [meta["model"], meta["corpus"], sweep.name(), planned.window, options.positions_in_a_batch]
-    parts = ResultParts(None if path is None else Path(path), hashlib.sha256(json.dumps(name).encode()).hexdigest())
+    runs = [meta["model"], meta["corpus"], sweep.name(), planned.window, options.positions_in_a_batch]
+    name = hashlib.sha256(json.dumps(runs).encode()).hexdigest()
+    parts = ResultParts(AblationPart, None if path is None else Path(path), name)
     _fill(parts, subject, planned, sweep, options)
     result = _joined(parts, planned, sweep, meta)
     if path is not None:
@@ -107,7 +108,7 @@ class Sweep:
         return ZeroExpert(layer=layer, expert=expert, renormalise=self.semantics == "zero_renorm")
 
 
-def _fill(parts: ResultParts, subject: Subject, planned: Plan, sweep: Sweep, options: RunOptions) -> None:
+def _fill(parts: ResultParts[AblationPart], subject: Subject, planned: Plan, sweep: Sweep, options: RunOptions) -> None:
     """Complete the parts that are missing: one for each batch and layer."""
     means = None
     if sweep.semantics == "mean":
@@ -128,7 +129,7 @@ def _name(batch: int, layer: int) -> str:
     return f"{batch:06d}-{layer:04d}"
 
 
-def _part(rerun: LayerRerun, sweep: Sweep, layer: int, means: np.ndarray | None, passes: Passes) -> Result:
+def _part(rerun: LayerRerun, sweep: Sweep, layer: int, means: np.ndarray | None, passes: Passes) -> AblationPart:
     """One layer of one batch: sums of nll per document without ablation, with each, and with each placebo."""
     arrays: dict[str, np.ndarray] = {
         "nll": rerun.sums(rerun.nll), "tokens": rerun.tokens(), "documents": rerun.documents,
@@ -140,8 +141,7 @@ def _part(rerun: LayerRerun, sweep: Sweep, layer: int, means: np.ndarray | None,
                 sums.append(rerun.run(layer, instrument))
         arrays[name] = np.stack(sums)
     arrays["routed"] = np.stack([rerun.routed(layer, expert) for expert in sweep.experts])
-    keys = {name: ("expert", "place") if array.ndim == 2 else ("place",) for name, array in arrays.items()}
-    return Result("ablation part", arrays, keys)
+    return AblationPart.of(arrays)
 
 
 def _instruments(
@@ -163,19 +163,18 @@ def _placebo(rerun: LayerRerun, sweep: Sweep, layer: int, expert: int, means: np
     return DamageAssignments(layer, torch.from_numpy(damaged).to(device), sweep.semantics, own)
 
 
-def _joined(parts: ResultParts, planned: Plan, sweep: Sweep, meta: dict[str, Any]) -> Result:
+def _joined(parts: ResultParts[AblationPart], planned: Plan, sweep: Sweep, meta: dict[str, Any]) -> AblationResult:
     shape = (len(sweep.layers), len(sweep.experts), len(planned.documents))
     names = ("ablated", "placebo", "routed") if sweep.placebo else ("ablated", "routed")
     sums = {name: np.zeros(shape) for name in names}
     base = {name: np.zeros(shape[2]) for name in ("nll", "tokens")}
-    for name, part in parts.ready.items():
+    for name, part in parts.complete.items():
         layer = sweep.layers.index(int(name.split("-")[1]))
-        own = part["documents"]  # a document may be in several batches, but is only once in each
+        documents = part.documents  # a document may be in several batches, but is only once in each
         for array, total in sums.items():
-            total[layer][:, own] += part[array]
+            total[layer][:, documents] += part[array]
         if layer == 0:
             for array in base:
-                base[array][own] += part[array]
-    keys = dict.fromkeys(sums, ("layer", "expert", "document")) | dict.fromkeys(base, ("document",))
+                base[array][documents] += part[array]
     labels = {"layer": sweep.layers, "expert": sweep.experts, "document": tuple(planned.documents["id"].astype(str))}
-    return Result("ablation", sums | base, keys, labels, meta)
+    return AblationResult.of(sums | base, labels, meta)

@@ -13,33 +13,14 @@ from mixtral_probe.model import MixtralForCausalLM
 from mixtral_probe.run import Passes, Plan, RunOptions, Subject
 from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
 from mixtral_probe.run.scoring import POSITIONS_AT_ONCE
-from mixtral_probe.trace import Result
-
-_BY_TOKEN = ("layer", "token")
-_KEYS = {
-    "document": ("token",),
-    "chunk": ("token",),
-    "position": ("token",),
-    "special": ("token",),
-    "entropy_bits": _BY_TOKEN,
-    "divergence_bits": _BY_TOKEN,
-    "next_token_bits": _BY_TOKEN,
-    "agrees": _BY_TOKEN,
-    "predicted_id": (*_BY_TOKEN, "rank"),
-    "probability": (*_BY_TOKEN, "rank"),
-}
+from mixtral_probe.trace import LogitLensResult
 
 
-def logit_lens(subject: Subject, planned: Plan, options: RunOptions, *, top: int = 5) -> Result:
+def logit_lens(subject: Subject, planned: Plan, options: RunOptions, *, top: int = 5) -> LogitLensResult:
     """Read every layer's residual stream as a prediction (logit lens: nostalgebraist 2020); see ``Probe.logit_lens``.
 
     `logits_l = lm_head(norm(h_l))`, h_l the output of layer l; the last layer's are the model's own. Windows run one
     by one, since the logits of all layers are large.
-
-    Returns:
-        A result of kind "logit_lens": entropy_bits [L, T] of the prediction; divergence_bits [L, T], KL from the last
-        layer's to it; next_token_bits [L, T], the surprise of the token that comes (NaN at the end of a window);
-        agrees [L, T], whether its best token is the last layer's; predicted_id and probability [L, T, top].
 
     Raises:
         InputError: `top` is no count of tokens.
@@ -64,7 +45,7 @@ def logit_lens(subject: Subject, planned: Plan, options: RunOptions, *, top: int
         "pieces": dict(zip(map(str, ids.tolist()), subject.tokenizer.pieces(ids.tolist()), strict=True)),
     }
     labels = {"token": tuple(str(piece) for piece in tokens["piece"])}
-    return Result("logit_lens", places | arrays, _KEYS, labels, meta)
+    return LogitLensResult.of(places | arrays, labels, meta)
 
 
 def _of_window(model: MixtralForCausalLM, given: Tensor, top: int) -> dict[str, np.ndarray]:

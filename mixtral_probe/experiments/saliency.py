@@ -10,13 +10,15 @@ from mixtral_probe.metrics import ratio, super_experts
 from mixtral_probe.run import Passes, Plan, RunOptions, Subject
 from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch, counted_documents
 from mixtral_probe.run.provenance import experiment_meta
-from mixtral_probe.trace import Result
+from mixtral_probe.trace import SaliencyResult
 
 AROUND = 12
 """Tokens shown before and after that of a context."""
 
 
-def saliency(subject: Subject, planned: Plan, options: RunOptions, *, promoted: int = 20, contexts: int = 8) -> Result:
+def saliency(
+    subject: Subject, planned: Plan, options: RunOptions, *, promoted: int = 20, contexts: int = 8
+) -> SaliencyResult:
     """Run documents, and sum the outputs of each expert over the tokens routed to it; see ``Probe.saliency``."""
     totals = ExpertSums.empty(subject.model, len(planned.documents), contexts)
     counted = counted_documents(planned)
@@ -28,8 +30,7 @@ def saliency(subject: Subject, planned: Plan, options: RunOptions, *, promoted: 
     return _result(subject, planned, totals, promoted)
 
 
-def _result(subject: Subject, planned: Plan, totals: ExpertSums, promoted: int) -> Result:
-    per_document = ("layer", "document", "expert")
+def _result(subject: Subject, planned: Plan, totals: ExpertSums, promoted: int) -> SaliencyResult:
     forming = totals.massive[1:] & ~totals.massive[:-1]
     ids, logits = _promoted(subject, totals, promoted)
     scores, rows = _contexts(totals)
@@ -37,14 +38,10 @@ def _result(subject: Subject, planned: Plan, totals: ExpertSums, promoted: int) 
         "largest": totals.largest, "forming": forming, "super_experts": super_experts(totals.largest, forming),
         "promoted_ids": ids, "promoted_logits": logits, "context_scores": scores, "context_rows": rows,
     }  # fmt: skip
-    keys: dict[str, tuple[str, ...]] = dict.fromkeys(totals.sums, per_document)
-    keys |= {"largest": ("layer", "expert"), "forming": ("layer",), "super_experts": ("layer", "expert")}
-    keys |= dict.fromkeys(("promoted_ids", "promoted_logits"), ("layer", "expert", "promoted"))
-    keys |= dict.fromkeys(("context_scores", "context_rows"), ("layer", "expert", "context"))
     meta = experiment_meta(subject, planned)
     meta["pieces"] = {str(i): subject.tokenizer.pieces([i])[0] for i in np.unique(ids).tolist() if i >= 0}
     meta["contexts"] = {str(row): _context(planned, row) for row in np.unique(rows).tolist() if row >= 0}
-    return Result("saliency", arrays, keys, {"document": tuple(planned.documents["id"].astype(str))}, meta)
+    return SaliencyResult.of(arrays, {"document": tuple(planned.documents["id"].astype(str))}, meta)
 
 
 @torch.no_grad()

@@ -11,38 +11,33 @@ from mixtral_probe.experiments.router_inputs import RouterInputs, all_outputs, m
 from mixtral_probe.model import MixtralForCausalLM
 from mixtral_probe.run import Plan, RunOptions, Subject
 from mixtral_probe.run.provenance import experiment_meta
-from mixtral_probe.trace import Result
+from mixtral_probe.trace import SimilarityResult, SubsetsResult
 
 Arrays = dict[str, np.ndarray]
 SAMPLED_TOKENS = 1024
-_PAIR = ("layer", "expert", "other_expert")
 
 
 def similarity(
     subject: Subject, planned: Plan | None, options: RunOptions, *, tokens: int = SAMPLED_TOKENS, align: bool = True
-) -> Result:
+) -> SimilarityResult:
     """Compare every two experts of each layer; see ``Probe.similarity``. Without a plan, by their weights alone."""
     model, config = subject.model, subject.config
     arrays = _by_layer([_weights(model, layer, align) for layer in range(config.num_hidden_layers)])
-    keys: dict[str, tuple[str, ...]] = dict.fromkeys(arrays, _PAIR)
     labels = {}
     if align:
         chance = metrics.chance_aligned_cosine(config.intermediate_size, 3 * config.hidden_size)
         arrays["aligned_cosine_chance"] = np.array(chance)
-        keys["aligned_cosine_chance"] = ()
     if planned is not None:
         sample = RouterInputs.sample(subject, planned, options, tokens)
         outputs = _by_layer([_outputs(model, layer, sample, planned) for layer in range(len(sample.inputs))])
-        keys |= {name: _OUTPUT_KEYS.get(name, _PAIR) for name in outputs}
         arrays |= outputs | {"sampled": _per_document(sample, planned, np.ones(len(sample.rows)))}
-        keys["sampled"] = ("document",)
         labels["document"] = tuple(planned.documents["id"].astype(str))
-    return Result("expert_similarity", arrays, keys, labels, experiment_meta(subject, planned))
+    return SimilarityResult.of(arrays, labels, experiment_meta(subject, planned))
 
 
 def expert_subsets(
     subject: Subject, planned: Plan, options: RunOptions, *, sizes: Sequence[int], tokens: int = SAMPLED_TOKENS
-) -> Result:
+) -> SubsetsResult:
     """Measure how far each layer's output moves when only a subset of its experts remains; see ``Probe``.
 
     Each layer by itself, with the inputs it has when all others are whole.
@@ -58,8 +53,7 @@ def expert_subsets(
             for mask in subsets
         ]
     meta = experiment_meta(subject, planned) | {"sampled": len(sample.rows)}
-    keys = {"error": ("layer", "subset"), "kept": ("subset", "expert")}
-    return Result("expert_subsets", {"error": errors, "kept": subsets}, keys, {}, meta)
+    return SubsetsResult.of({"error": errors, "kept": subsets}, meta=meta)
 
 
 def neurons(model: MixtralForCausalLM, layer: int) -> np.ndarray:
@@ -101,13 +95,6 @@ def _outputs(model: MixtralForCausalLM, layer: int, sample: RouterInputs, planne
         "router_logit_cosine": metrics.cosine_similarity(sample.logits[layer].T),
         "rank_counts": metrics.rank_counts(np.linalg.norm(outputs, axis=-1).T, sample.logits[layer]),
     }
-
-
-_OUTPUT_KEYS = {
-    "output_cosine": ("layer", "document", "expert", "other_expert"),
-    "output_angular": ("layer", "document", "expert", "other_expert"),
-    "rank_counts": ("layer", "gate_rank", "norm_rank"),
-}
 
 
 def _per_document(sample: RouterInputs, planned: Plan, values: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
 from mixtral_probe.run.passes import model_batches
 from mixtral_probe.run.provenance import run_meta
 from mixtral_probe.run.scoring import POSITIONS_AT_ONCE
-from mixtral_probe.trace import Result, TraceMeta
+from mixtral_probe.trace import TimingResult, TraceMeta
 
 OnRun = Callable[[int, int], None]
 """Called after every run with how many are done, and of how many."""
@@ -65,7 +65,7 @@ def time_forward(
     instruments: Sequence[Instrument] = (),
     clock: Clock | None = None,
     on_run: OnRun | None = None,
-) -> Result:
+) -> TimingResult:
     """Run documents through a model again and again, with timers and without; see ``Probe.time``.
 
     Args:
@@ -143,7 +143,7 @@ def _settings(bench: Bench, planned: Plan, meta: TraceMeta, warmup: int, nvtx: b
     return meta.model_dump(mode="json", exclude={"schema_version", "moe_layers"}) | {"timing": how}
 
 
-def _result(found: Sequence[tuple[str, Any]], config: MixtralConfig, meta: dict[str, Any]) -> Result:
+def _result(found: Sequence[tuple[str, Any]], config: MixtralConfig, meta: dict[str, Any]) -> TimingResult:
     timed = [value for kind, value in found if kind == "timed"]
     runs = [_sums(timer, config) for _, timer in timed]
     last: Timer = timed[-1][1]
@@ -160,7 +160,7 @@ def _result(found: Sequence[tuple[str, Any]], config: MixtralConfig, meta: dict[
         "place": tuple(map(str, MODEL_SITES)),
         "span": tuple(span.place for span in last.spans),
     }
-    return Result("timing", arrays, {name: AXES[name] for name in arrays}, labels, meta)
+    return TimingResult.of(arrays, labels, meta)
 
 
 def _as_arrays(timer: Timer) -> dict[str, np.ndarray]:
@@ -178,25 +178,3 @@ def _sums(timer: Timer, config: MixtralConfig) -> dict[str, np.ndarray]:
     return {f"{name}_seconds": values for name, values in parts.items()} | {
         "layer_seconds": whole[:, LAYER_SITES.index(Site.RESIDUAL)]
     }
-
-
-AXES: dict[str, tuple[str, ...]] = {
-    "seconds_timed": ("run",),
-    "seconds_plain": ("run",),
-    "site_seconds": ("layer", "site", "run"),
-    "expert_seconds": ("layer", "expert", "run"),
-    "layer_seconds": ("layer", "run"),
-    "place_seconds": ("place", "run"),
-    "expert_rows": ("layer", "expert"),
-    "site_bytes": ("layer", "site"),
-    "expert_bytes": ("layer", "expert"),
-    "place_bytes": ("place",),
-    "span_start": ("span",),
-    "span_seconds": ("span",),
-    "span_layer": ("span",),
-    "span_expert": ("span",),
-    "span_parent": ("span",),
-}
-"""The arrays of a timing. Seconds of sites and places are their own: less what lies in spans inside them; those of
-``expert_output`` are all experts'. Bytes are the most alive during a span beyond those alive when it began, and count
-what lies inside it."""

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.experiments.matched_placebo import Damage, RecordedRouting, matched_placebos
-from mixtral_probe.experiments.what_if_result import CANDIDATES, RUNS, WhatIf
 from mixtral_probe.instruments import Window
 from mixtral_probe.instruments.edits import Edit
 from mixtral_probe.instruments.edits.edit import PlacedEdit
@@ -20,6 +19,7 @@ from mixtral_probe.run import Passes, Plan, RunOptions, Subject, new_text
 from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
 from mixtral_probe.run.edit_binding import bind_edits
 from mixtral_probe.run.provenance import experiment_meta
+from mixtral_probe.trace.results import CANDIDATES, RUNS, WhatIf
 
 WHAT_IF_POSITIONS = 2048
 """Padded positions in a batch: three runs of it are held side by side."""
@@ -180,26 +180,22 @@ class _Run:
         return after == len(tokens) or tokens[after] != window.document
 
     def result(self, meta: dict[str, Any]) -> WhatIf:
-        """The numbers by name."""
+        """The arrays of all runs."""
         ran = 3 if self.placebos else 2
         tokens, ids = self.planned.tokens, np.where(self.candidates < 0, 0, self.candidates)
         by_run: tuple[np.ndarray, ...] = (
             self.expert_ids, self.weights, self.nll, self.bits, self.predicted, self.probability, self.rank,
         )  # fmt: skip
-        axes = {"expert_ids": ("layer", "token", "choice"), "expert_weights": ("layer", "token", "choice"),
-                "nll": ("token",), "bits": ("token",), "predicted_id": ("token",),
-                "probability": ("document", "candidate"), "rank": ("document", "candidate")}  # fmt: skip
-        arrays: dict[str, Any] = {name: values[:ran] for name, values in zip(axes, by_run, strict=True)}
-        keys: dict[str, tuple[str, ...]] = {name: ("run", *own) for name, own in axes.items()}
+        names = ("expert_ids", "expert_weights", "nll", "bits", "predicted_id", "probability", "rank")
+        arrays: dict[str, Any] = {name: values[:ran] for name, values in zip(names, by_run, strict=True)}
         for name in ("document", "chunk", "position", "token_id", "special"):
             arrays[f"token_{name}" if name == "document" else name] = tokens[name].to_numpy()
-        keys |= dict.fromkeys(("token_document", "chunk", "position", "token_id", "special"), ("token",))
-        arrays["candidate_id"], keys["candidate_id"] = self.candidates, ("document", "candidate")
+        arrays["candidate_id"] = self.candidates
         meta["candidates"] = [self.subject.tokenizer.pieces(row) for row in ids]
         meta["experts"] = self.subject.config.num_local_experts
         labels = {"run": RUNS[:ran], "token": tuple(map(str, tokens["piece"])),
                   "document": tuple(map(str, self.planned.documents["id"]))}  # fmt: skip
-        return WhatIf("what_if", arrays, keys, labels, meta)
+        return WhatIf.of(arrays, labels, meta)
 
 
 def _check(edits: Sequence[Edit], subject: Subject) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from os import PathLike
 
 from mixtral_probe.corpus import Source
-from mixtral_probe.experiments import OnRun, WhatIf, time_forward, what_if
+from mixtral_probe.experiments import OnRun, time_forward, what_if
 from mixtral_probe.experiments.ablation import ABLATION_POSITIONS, ablation
 from mixtral_probe.experiments.logit_lens import logit_lens
 from mixtral_probe.experiments.mean_outputs import mean_expert
@@ -17,7 +17,16 @@ from mixtral_probe.model import Instrument
 from mixtral_probe.probe.base import ProbeBase
 from mixtral_probe.run import POSITIONS_IN_A_BATCH, OnProgress, Plan, RunOptions, ShouldStop
 from mixtral_probe.run.retrace import plan_of_window
-from mixtral_probe.trace import Result, Trace
+from mixtral_probe.trace import (
+    AblationResult,
+    LogitLensResult,
+    SaliencyResult,
+    SimilarityResult,
+    SubsetsResult,
+    TimingResult,
+    Trace,
+    WhatIf,
+)
 
 
 class ExperimentMethods(ProbeBase):
@@ -68,7 +77,7 @@ class ExperimentMethods(ProbeBase):
         on_progress: OnProgress | None = None,
         should_stop: ShouldStop | None = None,
         positions_in_a_batch: int = ABLATION_POSITIONS,
-    ) -> Result:
+    ) -> AblationResult:
         """Ablate every expert, one at a time, and measure the loss of every document; for ``tables.ablation``.
 
         Every run begins at the layer it changes, from the stored hidden state before it. Progress counts a token once
@@ -113,7 +122,7 @@ class ExperimentMethods(ProbeBase):
         on_progress: OnProgress | None = None,
         should_stop: ShouldStop | None = None,
         positions_in_a_batch: int = POSITIONS_IN_A_BATCH,
-    ) -> Result:
+    ) -> SaliencyResult:
         """Measure how much each expert adds to its tokens, which are super experts, what they promote, and where.
 
         For ``tables.saliency``, ``tables.promoted_tokens`` and ``tables.expert_contexts``.
@@ -135,7 +144,7 @@ class ExperimentMethods(ProbeBase):
         on_progress: OnProgress | None = None,
         should_stop: ShouldStop | None = None,
         positions_in_a_batch: int = POSITIONS_IN_A_BATCH,
-    ) -> Result:
+    ) -> SimilarityResult:
         """Compare every two experts of a layer, by weights, router rows and outputs.
 
         For ``tables.expert_similarity`` and ``tables.norm_gate_ranks``.
@@ -159,7 +168,7 @@ class ExperimentMethods(ProbeBase):
         on_progress: OnProgress | None = None,
         should_stop: ShouldStop | None = None,
         positions_in_a_batch: int = POSITIONS_IN_A_BATCH,
-    ) -> Result:
+    ) -> SubsetsResult:
         """Measure how far each subset of a layer's experts is from all of them, for ``tables.expert_subsets``.
 
         Args:
@@ -177,7 +186,7 @@ class ExperimentMethods(ProbeBase):
         window: int | None = None,
         on_progress: OnProgress | None = None,
         should_stop: ShouldStop | None = None,
-    ) -> Result:
+    ) -> LogitLensResult:
         """Read every layer's prediction, for ``tables.logit_lens`` and ``tables.logit_lens_tokens``.
 
         Args:
@@ -186,7 +195,7 @@ class ExperimentMethods(ProbeBase):
         options = _options(window, POSITIONS_IN_A_BATCH, on_progress, should_stop)
         return logit_lens(self._subject, self._planned(source, options), options, top=top)
 
-    def logit_lens_again(self, trace: Trace, *, document: int = 0, chunk: int = 0, top: int = 5) -> Result:
+    def logit_lens_again(self, trace: Trace, *, document: int = 0, chunk: int = 0, top: int = 5) -> LogitLensResult:
         """Do as ``logit_lens`` with one window of a trace of this model."""
         planned = plan_of_window(self._subject, trace, document, chunk)
         return logit_lens(self._subject, planned, RunOptions(), top=top)
@@ -204,7 +213,7 @@ class ExperimentMethods(ProbeBase):
         on_run: OnRun | None = None,
         should_stop: ShouldStop | None = None,
         positions_in_a_batch: int = POSITIONS_IN_A_BATCH,
-    ) -> Result:
+    ) -> TimingResult:
         """Measure where the time and memory of the forward pass go, by site, layer and expert; see ``tables.timing``.
 
         By the host's clock on a CPU, by events of the device on an accelerator. The cost of timing is measured too: as

@@ -5,9 +5,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.tables.by_document import ByDocument, Ratio, grid, require_kind
+from mixtral_probe.tables.by_document import ByDocument, Ratio, grid
 from mixtral_probe.tables.frame import tidy
-from mixtral_probe.trace import Result
+from mixtral_probe.trace import AblationResult, Result
 
 Floats = NDArray[np.float64]
 KEYS = ("layer", "group", "expert")
@@ -38,25 +38,25 @@ def ablation(result: Result, *, by: str | None = "domain") -> pd.DataFrame:
     Raises:
         InputError: the result is of another kind, or the documents lack the label.
     """
-    require_kind(result, "ablation", "ablation")
+    result = AblationResult.require(result, "the table ablation")
     documents = ByDocument.of(result, by)
     keys = grid(result, documents.groups, "expert")
     return tidy([part.rows(keys, documents.folded) for part in _parts(result, documents)], KEYS)
 
 
-def _parts(result: Result, documents: ByDocument) -> list[Ratio]:
-    shape = result["ablated"].shape
-    ablated, used = (np.moveaxis(result[name], 1, -1) for name in ("ablated", "routed"))  # [L, documents, E]
+def _parts(result: AblationResult, documents: ByDocument) -> list[Ratio]:
+    shape = result.ablated.shape
+    ablated, used = (np.moveaxis(sums, 1, -1) for sums in (result.ablated, result.routed))  # [L, documents, E]
     base, tokens = (
-        np.broadcast_to(result[name][:, None], (shape[0], shape[2], shape[1])) for name in ("nll", "tokens")
+        np.broadcast_to(sums[:, None], (shape[0], shape[2], shape[1])) for sums in (result.nll, result.tokens)
     )
     lost, n, uses = (documents.sums(values) for values in (ablated - base, tokens, used))
-    about = f"one layer; tokens with a loss, special ones out; {_WORDS[result.meta['semantics']]}; "
-    even = result.meta["experts_per_token"] / result.meta["experts"]
+    about = f"one layer; tokens with a loss, special ones out; {_WORDS[result.semantics]}; "
+    even = result.experts_per_token / result.num_experts
     parts = [Ratio("selection_frequency", metrics.ratio, (uses, n), n, even, about + "before", "no tokens", (0, 1))]
-    if not result.meta["placebo"]:
+    if not result.has_placebo:
         return [*parts, *_lost(lost, n, uses, np.array(np.nan), np.array(np.nan), about + "no placebo was run")]
-    fake = documents.sums(np.moveaxis(result["placebo"], 1, -1) - base)
+    fake = documents.sums(np.moveaxis(result.placebo, 1, -1) - base)
     total = fake.sum(2)
     nulls = metrics.ratio(total, n.sum(2)), metrics.ratio(total, uses.sum(2))
     words = about + "placebo: as many assignments of random tokens, rank by rank and document by document"

@@ -17,12 +17,6 @@ from mixtral_probe.trace import Result
 Floats = NDArray[np.float64]
 
 
-def require_kind(result: Result, kind: str, table: str) -> None:
-    """Raise InputError unless a result is of the kind a table is made of."""
-    if result.kind != kind:
-        raise InputError(f"the table {table} is made of a result of the kind {kind!r}, but this is {result.kind!r}")
-
-
 @dataclass(frozen=True)
 class ByDocument:
     """The documents of a result in groups and blocks."""

@@ -5,13 +5,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.errors import InputError
 from mixtral_probe.stats import ALL, Blocks
 from mixtral_probe.tables.frame import VALUE_COLUMNS, estimate, estimate_rows, tidy
-from mixtral_probe.trace import Result
+from mixtral_probe.trace import LogitLensResult, Result
 
 Floats = NDArray[np.float64]
-KIND = "logit_lens"
 KEYS = ("layer", "group")
 TOKEN_KEYS = ("document", "chunk", "position", "token", "layer", "rank")
 LOGIT_LENS = {
@@ -47,10 +45,10 @@ def logit_lens(result: Result) -> pd.DataFrame:
     Raises:
         InputError: it is the result of something else.
     """
-    check_kind(result)
-    counted = ~result["special"]
-    blocks = Blocks.of(result.meta["documents"])
-    block = blocks.of_document[result["document"]]
+    result = LogitLensResult.require(result, "the table logit_lens")
+    counted = ~result.special
+    blocks = Blocks.of(result.document_ids)
+    block = blocks.of_document[result.document]
     parts = []
     for name, (array, high) in _ARRAYS.items():
         values = result[array].astype(np.float64)  # [L, T]
@@ -78,11 +76,11 @@ def logit_lens_tokens(result: Result) -> pd.DataFrame:
     Raises:
         InputError: it is the result of something else.
     """
-    check_kind(result)
-    predicted = result["predicted_id"].swapaxes(0, 1)  # [T, L, top]
+    result = LogitLensResult.require(result, "the table logit_lens_tokens")
+    predicted = result.predicted_id.swapaxes(0, 1)  # [T, L, top]
     shape = predicted.shape
     ids, codes = np.unique(predicted, return_inverse=True)
-    texts = pd.Series([result.meta["pieces"][str(token)] for token in ids], dtype=object).to_numpy()
+    texts = pd.Series([result.pieces[str(token)] for token in ids], dtype=object).to_numpy()
     places = {name: np.repeat(result[name], shape[1] * shape[2]) for name in ("document", "chunk", "position")}
     scope = "one token of one layer; the token after this one; one token: no interval"
     frame = pd.DataFrame(
@@ -93,21 +91,13 @@ def logit_lens_tokens(result: Result) -> pd.DataFrame:
             "rank": np.broadcast_to(np.arange(shape[2]), shape).ravel(),
             "predicted": texts[codes.ravel()],
             "metric": "lens_probability",
-            "value": result["probability"].swapaxes(0, 1).ravel().astype(np.float64),
+            "value": result.probability.swapaxes(0, 1).ravel().astype(np.float64),
             "low": np.nan,
             "high": np.nan,
-            "null": 1 / result.meta["vocab_size"],
+            "null": 1 / result.vocab_size,
             "n": 1,
             "scope": scope,
         }
     )
     whole = ["document", "chunk", "position", "layer", "rank", "n"]
     return frame[[*TOKEN_KEYS, "predicted", *VALUE_COLUMNS]].astype(dict.fromkeys(whole, "Int64"))
-
-
-def check_kind(result: Result) -> None:
-    """Raise InputError for the result of another experiment."""
-    if result.kind != KIND:
-        raise InputError(
-            f"this table is made of a result of kind {KIND!r}, but {result.kind!r} came; use Probe.logit_lens"
-        )

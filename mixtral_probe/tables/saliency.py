@@ -5,9 +5,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.tables.by_document import ByDocument, Ratio, grid, require_kind
+from mixtral_probe.tables.by_document import ByDocument, Ratio, grid
 from mixtral_probe.tables.frame import integers, rows, tidy
-from mixtral_probe.trace import Result
+from mixtral_probe.trace import Result, SaliencyResult
 
 Floats = NDArray[np.float64]
 KEYS = ("layer", "group", "expert")
@@ -46,16 +46,16 @@ def saliency(result: Result, *, by: str | None = "domain") -> pd.DataFrame:
     Raises:
         InputError: the result is of another kind, or the documents lack the label.
     """
-    require_kind(result, "saliency", "saliency")
+    result = SaliencyResult.require(result, "the table saliency")
     documents = ByDocument.of(result, by)
     keys = grid(result, documents.groups, "expert")
     parts = [part.rows(keys, documents.folded) for part in _sums(result, documents)]
     return tidy([*parts, *_largest(result)], KEYS)
 
 
-def _sums(result: Result, documents: ByDocument) -> list[Ratio]:
-    counts, norms, gated, gates = (documents.sums(result[n]) for n in ("counts", "norms", "gated_norms", "gates"))
-    chosen = result.meta["experts_per_token"]
+def _sums(result: SaliencyResult, documents: ByDocument) -> list[Ratio]:
+    counts, norms, gated, gates = map(documents.sums, (result.counts, result.norms, result.gated_norms, result.gates))
+    chosen = result.experts_per_token
     tokens = np.broadcast_to(counts.sum(-1, keepdims=True) / chosen, counts.shape)
     about, never = "one layer; special tokens out; ", "the expert was never chosen"
     experts = counts.shape[-1]
@@ -84,12 +84,12 @@ def _usual(sums: Floats, counts: Floats) -> Floats:
     return metrics.ratio(sums.sum((2, 3)), counts.sum((2, 3)))[..., None]
 
 
-def _largest(result: Result) -> list[pd.DataFrame]:
+def _largest(result: SaliencyResult) -> list[pd.DataFrame]:
     keys = grid(result, ("all",), "expert")
-    held, n = result["largest"], result["counts"].sum(1)[:, None]
+    held, n = result.largest, result.counts.sum(1)[:, None]
     threshold = metrics.super_expert_threshold(held)
     about = "all layers compared; all tokens; n without special tokens; "
-    found = result["super_experts"].astype(float)
+    found = result.super_experts.astype(float)
     return [
         rows(keys, "largest_output", held[:, None], null=threshold, n=n, scope=about + "no interval: a maximum"),
         rows(keys, "super_expert", found[:, None], null=0.0, n=n, scope=about + "no interval: yes or no"),
@@ -106,15 +106,15 @@ def promoted_tokens(result: Result) -> pd.DataFrame:
     Raises:
         InputError: the result is of another kind.
     """
-    require_kind(result, "saliency", "promoted_tokens")
-    layer, expert, place = np.nonzero(result["promoted_ids"] >= 0)
-    ids = result["promoted_ids"][layer, expert, place]
+    result = SaliencyResult.require(result, "the table promoted_tokens")
+    layer, expert, place = np.nonzero(result.promoted_ids >= 0)
+    ids = result.promoted_ids[layer, expert, place]
     table = pd.DataFrame(
         {
             "layer": layer, "expert": expert, "place": place, "token_id": ids,
-            "token": _texts(result.meta["pieces"][str(i)] for i in ids.tolist()),
-            "logit": result["promoted_logits"][layer, expert, place],
-            "n": result["counts"].sum(1)[layer, expert].astype(np.int64),
+            "token": _texts(result.pieces[str(i)] for i in ids.tolist()),
+            "logit": result.promoted_logits[layer, expert, place],
+            "n": result.counts.sum(1)[layer, expert].astype(np.int64),
         }
     )  # fmt: skip
     return integers(table)
@@ -129,16 +129,16 @@ def expert_contexts(result: Result) -> pd.DataFrame:
     Raises:
         InputError: the result is of another kind.
     """
-    require_kind(result, "saliency", "expert_contexts")
-    layer, expert, place = np.nonzero(result["context_rows"] >= 0)
-    held = [result.meta["contexts"][str(row)] for row in result["context_rows"][layer, expert, place].tolist()]
+    result = SaliencyResult.require(result, "the table expert_contexts")
+    layer, expert, place = np.nonzero(result.context_rows >= 0)
+    held = [result.contexts[str(row)] for row in result.context_rows[layer, expert, place].tolist()]
     table = pd.DataFrame({"layer": layer, "expert": expert, "place": place})
     for name in ("document", "chunk", "position"):
         table[name] = np.array([context[name] for context in held], np.int64)
     for name in ("before", "token", "after"):
         table[name] = _texts(context[name] for context in held)
-    table["contribution"] = result["context_scores"][layer, expert, place]
-    return integers(table.assign(n=result["counts"].sum(1)[layer, expert].astype(np.int64)))
+    table["contribution"] = result.context_scores[layer, expert, place]
+    return integers(table.assign(n=result.counts.sum(1)[layer, expert].astype(np.int64)))
 
 
 def _texts(texts: object) -> pd.Series:

@@ -7,9 +7,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from mixtral_probe import metrics
-from mixtral_probe.tables.by_document import ByDocument, Ratio, grid, require_kind
+from mixtral_probe.tables.by_document import ByDocument, Ratio, grid
 from mixtral_probe.tables.frame import rows, tidy
-from mixtral_probe.trace import Result
+from mixtral_probe.trace import Result, SimilarityResult, SubsetsResult
 
 KEYS = ("layer", "group", "expert", "other_expert")
 SIMILARITY = {
@@ -54,48 +54,48 @@ def expert_similarity(result: Result) -> pd.DataFrame:
     Raises:
         InputError: the result is of another kind.
     """
-    require_kind(result, "expert_similarity", "expert_similarity")
+    result = SimilarityResult.require(result, "the table expert_similarity")
     keys = grid(result, ("all",), "expert", "other_expert")
     parts = [_weights(result, keys, name) for name in _OF_WEIGHTS if name in result.arrays]
-    parts.append(_correlation(result, "gate_weight_correlation", result["weight_cosine"]))
-    if "sampled" in result.arrays:
-        tokens = result["sampled"].sum()
-        output = metrics.ratio(result["output_cosine"].sum(1), tokens)
+    parts.append(_correlation(result, "gate_weight_correlation", result.weight_cosine))
+    if result.has_outputs:
+        tokens = result.sampled.sum()
+        output = metrics.ratio(result.output_cosine.sum(1), tokens)
         parts += [*_outputs(result, keys), _correlation(result, "gate_output_correlation", output)]
     table = pd.concat(parts, ignore_index=True)
     same = (table["expert"] == table["other_expert"]).fillna(False).to_numpy(bool)
     return tidy([table[~same]], KEYS)
 
 
-def _weights(result: Result, keys: dict[str, Any], name: str) -> pd.DataFrame:
-    size, model = result.axis("expert"), result.meta["model"]
+def _weights(result: SimilarityResult, keys: dict[str, Any], name: str) -> pd.DataFrame:
+    size, model = result.axis("expert"), result.model
     width = model["hidden_size"]
     n = width if name == "gate_cosine" else 3 * width * model["intermediate_size"]
-    null = float(result["aligned_cosine_chance"]) if name == "aligned_cosine" else 0.0
+    null = float(result.aligned_cosine_chance) if name == "aligned_cosine" else 0.0
     scope = f"one layer of {len(size)} experts; n in parameters of each; no interval: weights have no sample"
     return rows(keys, name, result[name][:, None], null=null, n=n, scope=scope)
 
 
-def _outputs(result: Result, keys: dict[str, Any]) -> list[pd.DataFrame]:
+def _outputs(result: SimilarityResult, keys: dict[str, Any]) -> list[pd.DataFrame]:
     documents = ByDocument.of(result, None)
-    tokens = documents.sums(np.broadcast_to(result["sampled"], (len(result.axis("layer")), len(result["sampled"]))))
+    tokens = documents.sums(np.broadcast_to(result.sampled, (len(result.axis("layer")), len(result.sampled))))
     tokens = tokens[..., None, None]
     about = "one layer; a sample of tokens, each given to both experts, special tokens out; "
-    nulls: dict[str, ArrayLike] = {"output_cosine": result["output_cosine_shuffled"][:, None], "output_angular": 0.5}
+    nulls: dict[str, ArrayLike] = {"output_cosine": result.output_cosine_shuffled[:, None], "output_angular": 0.5}
     parts = [
         Ratio(name, metrics.ratio, (documents.sums(result[name]), tokens), tokens, null, about + "mean over tokens",
               "no tokens", (-1, 1)).rows(keys, documents.folded)
         for name, null in nulls.items()
     ]  # fmt: skip
-    n, none = int(result["sampled"].sum()), about + "no interval: not a mean over tokens"
-    cka, shuffled = result["linear_cka"][:, None], result["linear_cka_shuffled"][:, None]
+    n, none = int(result.sampled.sum()), about + "no interval: not a mean over tokens"
+    cka, shuffled = result.linear_cka[:, None], result.linear_cka_shuffled[:, None]
     parts.append(rows(keys, "linear_cka", cka, null=shuffled, n=n, scope=none))
-    parts.append(rows(keys, "router_logit_cosine", result["router_logit_cosine"][:, None], null=0.0, n=n, scope=none))
+    parts.append(rows(keys, "router_logit_cosine", result.router_logit_cosine[:, None], null=0.0, n=n, scope=none))
     return parts
 
 
-def _correlation(result: Result, name: str, other: np.ndarray) -> pd.DataFrame:
-    value = metrics.pair_correlation(result["gate_cosine"], other)
+def _correlation(result: SimilarityResult, name: str, other: np.ndarray) -> pd.DataFrame:
+    value = metrics.pair_correlation(result.gate_cosine, other)
     pairs = len(result.axis("expert")) * (len(result.axis("expert")) - 1) // 2
     known = np.isfinite(value)
     scope = np.where(known, "one layer; n in pairs; no interval: few pairs", "not enough data: pairs all alike")
@@ -115,8 +115,8 @@ def norm_gate_ranks(result: Result) -> pd.DataFrame:
     Raises:
         InputError: the result is of another kind, or was made of weights alone.
     """
-    require_kind(result, "expert_similarity", "norm_gate_ranks")
-    counts = result["rank_counts"][:, None]
+    result = SimilarityResult.require(result, "the table norm_gate_ranks")
+    counts = result.rank_counts[:, None]
     tokens = counts.sum(-1, keepdims=True)
     scope = "one layer; a sample of tokens, each given to all experts, special tokens out; no interval: a sample"
     keys = grid(result, ("all",), "gate_rank", "norm_rank")
@@ -136,13 +136,13 @@ def expert_subsets(result: Result) -> pd.DataFrame:
     Raises:
         InputError: the result is of another kind.
     """
-    require_kind(result, "expert_subsets", "expert_subsets")
-    kept, errors = result["kept"], result["error"][:, None]
+    result = SubsetsResult.require(result, "the table expert_subsets")
+    kept, errors = result.kept, result.error[:, None]
     size = kept.sum(1)
     mean = np.stack([errors[..., size == own].mean(-1) for own in size], axis=-1)
     names = np.array([",".join(map(str, np.flatnonzero(mask))) for mask in kept], dtype=object)
     keys = grid(result, ("all",)) | {"size": size, "subset": names}
     keys = {name: np.expand_dims(array, -1) if name in ("layer", "group") else array for name, array in keys.items()}
     scope = "one layer, the others whole; a sample of tokens, special tokens out; no interval: a sample"
-    parts = [rows(keys, "subset_error", errors, null=mean, n=result.meta["sampled"], scope=scope)]
+    parts = [rows(keys, "subset_error", errors, null=mean, n=result.sampled, scope=scope)]
     return tidy(parts, SUBSET_KEYS)

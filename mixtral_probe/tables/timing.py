@@ -8,9 +8,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.errors import InputError
 from mixtral_probe.tables.frame import rows, tidy
-from mixtral_probe.trace import Result
+from mixtral_probe.trace import Result, TimingResult
 
 Floats = NDArray[np.float64]
 KEYS = ("layer", "part", "site", "expert")
@@ -64,20 +63,18 @@ def timing(result: Result) -> pd.DataFrame:
     Raises:
         InputError: the result is of another kind.
     """
-    if result.kind != "timing":
-        raise InputError(f"the table timing is made of a result of the kind 'timing', but this is {result.kind!r}")
-    made = _Rows(result)
+    made = _Rows(TimingResult.require(result, "the table timing"))
     return tidy([*_whole(made), *_layers(made), *_parts(made), *_sites(made), *_experts(made)], KEYS)
 
 
 class _Rows:
     """The arrays of a result, and how rows are made of them."""
 
-    def __init__(self, result: Result) -> None:
-        self.result, self.how = result, result.meta["timing"]
+    def __init__(self, result: TimingResult) -> None:
+        self.result, self.how = result, result.settings
         self.sites, self.places = result.axis("site"), result.axis("place")
-        self.site, self.place = result["site_seconds"], result["place_seconds"]  # [L, P, runs], [M, runs]
-        self.experts = result["expert_seconds"]  # [L, E, runs]
+        self.site, self.place = result.site_seconds, result.place_seconds  # [L, P, runs], [M, runs]
+        self.experts = result.expert_seconds  # [L, E, runs]
         # Sums of medians: they add up as the parts do, and a run that something else held up moves them little.
         self.typical_site, self.typical_place = np.median(self.site, -1), np.median(self.place, -1)  # [L, P], [M]
         self.typical_expert = np.median(self.experts, -1)  # [L, E]
@@ -87,7 +84,7 @@ class _Rows:
         self.tokens, runs = self.how["tokens"], self.site.shape[-1]
         self.about = (
             f"{runs} {'runs' if runs > 1 else 'run'} after {self.how['warmup']} to warm up; "
-            f"{self.how['clock']}; {result.meta['device']}, {result.meta['dtype']}"
+            f"{self.how['clock']}; {result.device}, {result.dtype}"
         )
 
     def time(
@@ -120,7 +117,7 @@ class _Rows:
 
 def _whole(made: _Rows) -> Iterator[pd.DataFrame]:
     keys = {"part": "whole"}
-    timed, plain = made.result["seconds_timed"], made.result["seconds_plain"]
+    timed, plain = made.result.seconds_timed, made.result.seconds_plain
     yield from made.time(keys, made.site.sum((0, 1)) + made.place.sum(0), made.whole)
     yield made.median(keys, "milliseconds_plain", 1e3 * plain)
     yield made.median(keys, "tokens_per_second", metrics.ratio(made.tokens, plain))
@@ -130,7 +127,7 @@ def _whole(made: _Rows) -> Iterator[pd.DataFrame]:
 
 def _layers(made: _Rows) -> Iterator[pd.DataFrame]:
     keys = {"layer": made.layers, "part": "whole"}
-    yield from made.time(keys, made.result["layer_seconds"], made.typical_site.sum(1))
+    yield from made.time(keys, made.result.layer_seconds, made.typical_site.sum(1))
     yield from made.bytes(keys, "site_bytes", (slice(None), made.sites.index("residual")))
 
 
@@ -158,7 +155,7 @@ def _sites(made: _Rows) -> Iterator[pd.DataFrame]:
 
 
 def _experts(made: _Rows) -> Iterator[pd.DataFrame]:
-    given, typical = made.result["expert_rows"], made.typical_expert  # [L, E]
+    given, typical = made.result.expert_rows, made.typical_expert  # [L, E]
     keys = {"layer": made.layers[:, None], "part": "experts", "site": "expert_output"}
     keys |= {"expert": np.arange(given.shape[1])}
     all_rows, layer = given.sum(1, keepdims=True), typical.sum(1, keepdims=True)  # [L, 1]

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from mixtral_probe import metrics
 from mixtral_probe.stats import Blocks
-from mixtral_probe.tables.by_document import require_kind
 from mixtral_probe.tables.frame import estimate, estimate_rows, integers, rows, tidy
-from mixtral_probe.trace import Result
+from mixtral_probe.trace import Result, WhatIf
 
 Floats = NDArray[np.float64]
 KEYS = ("run", "layer", "expert", "document")
@@ -59,8 +58,8 @@ def what_if(result: Result) -> pd.DataFrame:
     Raises:
         InputError: the result is of another kind.
     """
-    require_kind(result, "what_if", "what_if")
-    return tidy([part for run in range(1, len(result.axis("run"))) for part in _Side(result, run).parts()], KEYS)
+    runs = WhatIf.require(result, "the table what_if")
+    return tidy([part for run in range(1, len(runs.axis("run"))) for part in _Side(runs, run).parts()], KEYS)
 
 
 def what_if_tokens(result: Result) -> pd.DataFrame:
@@ -68,18 +67,18 @@ def what_if_tokens(result: Result) -> pd.DataFrame:
 
     Columns: document, chunk, position, token, nll, loss_change, loss_change_placebo, divergence_bits, layers_rerouted.
     """
-    require_kind(result, "what_if", "what_if_tokens")
-    nll, moved = _runs(result["nll"]), _moved(result, 1)
+    result = WhatIf.require(result, "the table what_if_tokens")
+    nll, moved = _runs(result.nll), _moved(result, 1)
     frame = pd.DataFrame(
         {
-            "document": result["token_document"],
-            "chunk": result["chunk"],
-            "position": result["position"],
+            "document": result.token_document,
+            "chunk": result.chunk,
+            "position": result.position,
             "token": result.axis("token"),
             "nll": nll[0],
             "loss_change": nll[1] - nll[0],
             "loss_change_placebo": nll[2] - nll[0],
-            "divergence_bits": np.asarray(result["bits"][1], np.float64),
+            "divergence_bits": np.asarray(result.bits[1], np.float64),
             "layers_rerouted": moved.sum(0),
         }
     )
@@ -92,8 +91,8 @@ def what_if_next_tokens(result: Result) -> pd.DataFrame:
     Columns: document, candidate, token_id, token, probability, probability_edited, probability_placebo, rank,
     rank_edited.
     """
-    require_kind(result, "what_if", "what_if_next_tokens")
-    ids, probability, rank = result["candidate_id"], _runs(result["probability"]), result["rank"]
+    result = WhatIf.require(result, "the table what_if_next_tokens")
+    ids, probability, rank = result.candidate_id, _runs(result.probability), result.rank
     documents, candidates = np.nonzero(ids >= 0)
     here = (documents, candidates)
     frame = pd.DataFrame(
@@ -101,7 +100,7 @@ def what_if_next_tokens(result: Result) -> pd.DataFrame:
             "document": documents,
             "candidate": candidates,
             "token_id": ids[here],
-            "token": [result.meta["candidates"][d][c] for d, c in zip(*here, strict=True)],
+            "token": [result.candidates[d][c] for d, c in zip(*here, strict=True)],
             "probability": probability[0][here],
             "probability_edited": probability[1][here],
             "probability_placebo": probability[2][here],
@@ -118,22 +117,22 @@ def _runs(values: Any) -> Floats:
     return held if len(held) == 3 else np.concatenate([held, np.full_like(held[:1], np.nan)])
 
 
-def _moved(result: Result, run: int) -> NDArray[np.bool_]:
+def _moved(result: WhatIf, run: int) -> NDArray[np.bool_]:
     """[L, T] whether a token has another set of experts."""
-    before, after = (np.sort(result["expert_ids"][side], axis=-1) for side in (0, run))
+    before, after = (np.sort(result.expert_ids[side], axis=-1) for side in (0, run))
     return (before != after).any(-1)
 
 
 class _Side:
     """One run beside that without edits."""
 
-    def __init__(self, result: Result, run: int) -> None:
+    def __init__(self, result: WhatIf, run: int) -> None:
         self.result, self.run = result, run
-        self.counted = ~np.asarray(result["special"], bool)
+        self.counted = ~np.asarray(result.special, bool)
         blocks = Blocks.of(result.axis("document"))
-        self.block = blocks.of_document[result["token_document"]]
+        self.block = blocks.of_document[result.token_document]
         self.blocks, self.folded = blocks.number, blocks.folded
-        self.name, self.sentences = result.axis("run")[run], result.meta["sentences" if run == 1 else "placebo"]
+        self.name, self.sentences = result.axis("run")[run], result.sentences if run == 1 else result.placebo_sentences
         self.about = f"{self.name}: {' + '.join(sentence.replace('; ', ', ') for sentence in self.sentences)}"
 
     def parts(self) -> Iterator[pd.DataFrame]:
@@ -141,7 +140,7 @@ class _Side:
         yield from self._losses()
         for name, values in (("divergence_bits", self._bits), ("prediction_changed", self._predicted)):
             yield self._mean({}, name, values(self.run), self.counted, self._placebo(values), "tokens")
-        every = range(len(self.result["expert_ids"][0]))
+        every = range(len(self.result.expert_ids[0]))
         for layers in (every, *([layer] for layer in every)):
             moved = partial(self._moved, layers)
             keys, scope = ({}, "tokens, all layers") if layers is every else ({"layer": layers[0]}, "tokens")
@@ -153,24 +152,24 @@ class _Side:
         return _moved(self.result, run)[list(layers)].mean(0)
 
     def _bits(self, run: int) -> Floats:
-        return np.asarray(self.result["bits"][run], np.float64)
+        return np.asarray(self.result.bits[run], np.float64)
 
     def _predicted(self, run: int) -> Floats:
-        return (self.result["predicted_id"][run] != self.result["predicted_id"][0]).astype(float)
+        return (self.result.predicted_id[run] != self.result.predicted_id[0]).astype(float)
 
     def _change(self, run: int) -> Floats:
-        return np.asarray(self.result["nll"][run], np.float64) - np.asarray(self.result["nll"][0], np.float64)
+        return np.asarray(self.result.nll[run], np.float64) - np.asarray(self.result.nll[0], np.float64)
 
     def _losses(self) -> Iterator[pd.DataFrame]:
-        scored = self.counted & ~np.isnan(self.result["nll"][0])
-        nll = np.asarray(self.result["nll"], np.float64)
+        scored = self.counted & ~np.isnan(self.result.nll[0])
+        nll = np.asarray(self.result.nll, np.float64)
         yield self._mean(
             {}, "loss", nll[self.run], scored, float(nll[0][scored].mean()), "tokens with something before"
         )
         null = self._placebo(self._change, scored)
         yield self._mean({}, "loss_change", self._change(self.run), scored, null, "tokens with something before")
         for document in range(len(self.result.axis("document"))):
-            own = scored & (self.result["token_document"] == document)
+            own = scored & (self.result.token_document == document)
             null = self._placebo(self._change, own)
             yield self._mean({"document": document}, "loss_change", self._change(self.run), own, null, "one document")
 
@@ -204,6 +203,6 @@ class _Side:
         return rows(keys, "share", after, null=before, n=int(self.counted.sum()), scope=scope)
 
     def _share(self, run: int) -> Floats:
-        ids, experts = self.result["expert_ids"][run][:, self.counted], self.result.meta["experts"]
+        ids, experts = self.result.expert_ids[run][:, self.counted], self.result.num_experts
         counts = np.array([np.bincount(own[own >= 0], minlength=experts) for own in ids.reshape(len(ids), -1)])
         return metrics.ratio(counts, counts.sum(1, keepdims=True))

@@ -6,7 +6,16 @@ from mixtral_probe.trace.chrome import chrome_trace, write_chrome_trace
 from mixtral_probe.trace.fingerprint import fingerprint
 from mixtral_probe.trace.meta import SCHEMA_VERSION, TraceMeta
 from mixtral_probe.trace.plan import estimate_bytes, run_name
-from mixtral_probe.trace.result import Result
+from mixtral_probe.trace.results import (
+    AblationResult,
+    LogitLensResult,
+    Result,
+    SaliencyResult,
+    SimilarityResult,
+    SubsetsResult,
+    TimingResult,
+    WhatIf,
+)
 from mixtral_probe.trace.series import training_traces
 from mixtral_probe.trace.trace import Trace
 from mixtral_probe.trace.units import UNITS, unit_numbers
@@ -14,12 +23,19 @@ from mixtral_probe.trace.units import UNITS, unit_numbers
 __all__ = [
     "SCHEMA_VERSION",
     "UNITS",
+    "AblationResult",
     "AttentionPlan",
     "AttentionRecord",
+    "LogitLensResult",
     "Result",
+    "SaliencyResult",
+    "SimilarityResult",
+    "SubsetsResult",
+    "TimingResult",
     "Trace",
     "TraceBuilder",
     "TraceMeta",
+    "WhatIf",
     "chrome_trace",
     "estimate_bytes",
     "fingerprint",

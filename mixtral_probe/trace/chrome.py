@@ -5,9 +5,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from mixtral_probe.errors import InputError
 from mixtral_probe.files import write_bytes
-from mixtral_probe.trace.result import Result
+from mixtral_probe.trace.results import Result, TimingResult
 
 
 def chrome_trace(result: Result) -> dict[str, Any]:
@@ -16,12 +15,11 @@ def chrome_trace(result: Result) -> dict[str, Any]:
     Raises:
         InputError: the result is no timing.
     """
-    if result.kind != "timing":
-        raise InputError(f"a Chrome trace is made of a result of the kind 'timing', but this is {result.kind!r}")
-    begin = (result["span_start"] * 1e9).round().astype("int64")
-    end = ((result["span_start"] + result["span_seconds"]) * 1e9).round().astype("int64")
-    columns = [values.tolist() for values in (begin, end, result["span_layer"], result["span_expert"])]
-    model = result.meta["model"].get("name") or "model"
+    timing = TimingResult.require(result, "a Chrome trace")
+    begin = (timing.span_start * 1e9).round().astype("int64")
+    end = ((timing.span_start + timing.span_seconds) * 1e9).round().astype("int64")
+    columns = [values.tolist() for values in (begin, end, timing.span_layer, timing.span_expert)]
+    model = timing.model.get("name") or "model"
     events = [_named("process_name", model), _named("thread_name", "forward pass")]
     events += [_event(*row) for row in zip(result.axis("span"), *columns, strict=True)]
     return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": dict(result.meta["timing"])}

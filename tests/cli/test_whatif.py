@@ -60,7 +60,7 @@ def test_its_tables_are_written_whole_or_not_at_all(model, known, tmp_path):
     about = json.loads((tmp_path / "out" / "what_if.json").read_text("utf-8"))
     assert about["sentences"] == [str(EDIT)]
     (tmp_path / "out" / "own.txt").write_text("mine")
-    assert "holds other things than a what-if (own.txt): name another folder" in refused(*asked)
+    assert "may hold only the files of a what-if, got own.txt; name another folder" in refused(*asked)
     assert (tmp_path / "out" / "own.txt").read_text() == "mine"
 
 

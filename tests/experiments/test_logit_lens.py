@@ -118,8 +118,8 @@ def test_windows_are_read_apart(probe, lens):
 def test_a_lens_needs_a_sensible_top_and_its_tables_a_lens(probe):
     with pytest.raises(InputError, match="top must lie in 1–8192, the vocabulary, got 0"):
         probe.logit_lens("a", top=0)
-    other = Result("timing", {"a": np.zeros(1)}, {"a": ("x",)})
-    with pytest.raises(InputError, match="made of a result of kind 'logit_lens', but 'timing' came"):
+    other = Result("other", {"a": np.zeros(1)}, {"a": ("x",)})
+    with pytest.raises(InputError, match="made of a result of the kind 'logit_lens', got one of 'other'"):
         tables.logit_lens(other)
 
 

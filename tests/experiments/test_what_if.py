@@ -7,11 +7,11 @@ import torch
 
 import mixtral_probe as mp
 from mixtral_probe import InputError, Probe, Tokenizer
-from mixtral_probe.experiments import WhatIf
 from mixtral_probe.experiments.matched_placebo import Damage, RecordedRouting
 from mixtral_probe.resources import data_path
 from mixtral_probe.run.batch import Batch
 from mixtral_probe.run.scoring import next_token_scores
+from mixtral_probe.trace import WhatIf
 from tests.support.models import toy_model
 
 edits = mp.edits

@@ -5,7 +5,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from mixtral_probe import InputError, Result, figures, tables
+from mixtral_probe import InputError, figures, tables
+from mixtral_probe.trace import AblationResult, SimilarityResult, SubsetsResult
 
 META = {"experts_per_token": 2, "experts": 4, "model": {"hidden_size": 8, "intermediate_size": 6}}
 
@@ -16,29 +17,24 @@ def draw(*shape):
 
 def ablated():
     sums = {name: draw(3, 4, 5) * factor for name, factor in (("ablated", 12), ("placebo", 11), ("routed", 3))}
-    keys = dict.fromkeys(sums, ("layer", "expert", "document"))
     base = {"nll": draw(5) * 10, "tokens": np.full(5, 10.0)}
     labels = {"document": tuple("abcde")}
     meta = META | {"semantics": "mask", "placebo": True}
-    return tables.ablation(Result("ablation", sums | base, keys | dict.fromkeys(base, ("document",)), labels, meta))
+    return tables.ablation(AblationResult.of(sums | base, labels, meta))
 
 
 def similarity():
     names = ("weight_cosine", "neuron_mean_cosine", "gate_cosine")
-    keys = dict.fromkeys(names, ("layer", "expert", "other_expert"))
     pairs = draw(3, 4, 4) - 1.5
     return tables.expert_similarity(
-        Result("expert_similarity", {name: pairs + pairs.swapaxes(1, 2) for name in names}, keys, {}, META)
+        SimilarityResult.of({name: pairs + pairs.swapaxes(1, 2) for name in names}, meta=META)
     )
 
 
 def subsets():
     kept = np.array([[e in pair for e in range(4)] for pair in combinations(range(4), 2)] + [[True] * 4])
     error = draw(3, 7) - 0.5
-    keys = {"kept": ("subset", "expert"), "error": ("layer", "subset")}
-    return tables.expert_subsets(
-        Result("expert_subsets", {"kept": kept, "error": error}, keys, {}, META | {"sampled": 9})
-    ), error
+    return tables.expert_subsets(SubsetsResult.of({"kept": kept, "error": error}, meta=META | {"sampled": 9})), error
 
 
 def test_subsets_are_drawn_with_the_best_and_the_mean():

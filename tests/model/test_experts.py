@@ -212,7 +212,7 @@ def test_all_subsets_are_tried_and_more_experts_lose_less(tokenizer):
 
 
 def test_tables_refuse_results_of_another_kind(measured):
-    with pytest.raises(InputError, match="made of a result of the kind 'expert_similarity', but this is 'saliency'"):
+    with pytest.raises(InputError, match="made of a result of the kind 'expert_similarity', got one of 'saliency'"):
         tables.expert_similarity(measured[2])
     with pytest.raises(InputError, match="must have the label 'colour', but theirs are domain"):
         tables.saliency(measured[2], by="colour")

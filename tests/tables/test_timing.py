@@ -6,7 +6,7 @@ import pytest
 
 from mixtral_probe import InputError, figures, metrics, tables
 from mixtral_probe.tables.experiments import EXPERIMENTS
-from mixtral_probe.trace import Result
+from mixtral_probe.trace import Result, TimingResult
 from tests.support.figures import as_json
 
 SITES = (
@@ -15,7 +15,7 @@ SITES = (
 )  # fmt: skip
 
 
-def timed(runs: int = 7, *, memory: bool = True) -> Result:
+def timed(runs: int = 7, *, memory: bool = True) -> TimingResult:
     """Two layers of three experts in which every number is known: site s of layer l takes (s + 1)(l + 1) ms."""
     noise = 1 + 0.1 * (np.arange(runs) - runs // 2)  # the median run is the one in the middle
     site = 1e-3 * np.arange(1, 13)[None, :, None] * np.array([1, 2])[:, None, None] * noise
@@ -26,18 +26,12 @@ def timed(runs: int = 7, *, memory: bool = True) -> Result:
         "site_seconds": site, "expert_seconds": expert, "place_seconds": place, "layer_seconds": site.sum(1),
         "seconds_timed": 0.3 * np.ones(runs), "seconds_plain": 0.2 * np.ones(runs), "expert_rows": rows,
     }  # fmt: skip
-    keys = {
-        "site_seconds": ("layer", "site", "run"), "expert_seconds": ("layer", "expert", "run"),
-        "place_seconds": ("place", "run"), "layer_seconds": ("layer", "run"), "seconds_timed": ("run",),
-        "seconds_plain": ("run",), "expert_rows": ("layer", "expert"),
-    }  # fmt: skip
     if memory:
         arrays |= {"site_bytes": np.full((2, 12), 100), "expert_bytes": rows * 8, "place_bytes": np.array([1, 2, 900])}
-        keys |= {"site_bytes": ("layer", "site"), "expert_bytes": ("layer", "expert"), "place_bytes": ("place",)}
     meta = {"device": "cpu", "dtype": "float32", "model": {"name": "toy"}}
     how = {"clock": "host clock", "warmup": 2, "tokens": 4, "positions": 4, "batches": 1}
     labels = {"site": SITES, "place": ("embedding", "logits", "forward")}
-    return Result("timing", arrays, keys, labels, meta | {"timing": how})
+    return TimingResult.of(arrays, labels, meta | {"timing": how})
 
 
 def pick(table, metric, **keys):
@@ -128,8 +122,8 @@ def test_below_six_values_a_median_has_no_interval():
 
 
 def test_another_result_is_refused():
-    other = Result("saliency", {"a": np.zeros(1)}, {"a": ("x",)})
-    with pytest.raises(InputError, match="result of the kind 'timing', but this is 'saliency'"):
+    other = Result("other", {"a": np.zeros(1)}, {"a": ("x",)})
+    with pytest.raises(InputError, match="result of the kind 'timing', got one of 'other'"):
         tables.timing(other)
 
 

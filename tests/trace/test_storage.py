@@ -248,7 +248,7 @@ def test_results_check_their_axes(tmp_path):
         Result("x", {"a": np.array(["text"])}, {"a": ("layer",)})
     with pytest.raises(InputError, match="only what JSON can hold"):
         Result("x", {}, {}, meta={"a": object()})
-    with pytest.raises(InputError, match="'b' was asked for, but the result holds a"):
+    with pytest.raises(InputError, match="a result of 'x' has the arrays a, got 'b'"):
         Result("x", {"a": np.float64(1)}, {"a": ()})["b"]
     with pytest.raises(InputError, match="axis 'b' was asked for, but the result has none"):
         Result("x", {"a": np.float64(1)}, {"a": ()}).axis("b")

@@ -1,11 +1,12 @@
-"""Named arrays that are not a trace: what an experiment found, kept and saved the same way."""
+"""The result of an experiment: named arrays, checked, in memory or in a folder on disk."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from safetensors import SafetensorError
@@ -14,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from mixtral_probe.errors import InputError
 from mixtral_probe.faces import Shown
 from mixtral_probe.files import write_folder
+from mixtral_probe.trace.results.fields import Array
 from mixtral_probe.trace.storage import read_json
 from mixtral_probe.trace.tensorfile import NAMES
 
@@ -25,10 +27,17 @@ RESULT_VERSION = 1
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result(Shown):
-    """What an experiment found: arrays of numbers, each with named axes.
+    """The result of an experiment: arrays of numbers, each with named axes.
 
-    Frozen. Raises InputError when axes and shapes disagree.
+    Frozen. A kind of experiment has a subclass, whose fields are the arrays and settings of that kind; ``Result.load``
+    returns it. Raises InputError when axes and shapes disagree.
     """
+
+    KIND: ClassVar[str] = ""
+    """The kind of a subclass; "" for ``Result``, which takes any."""
+    TABLES: ClassVar[tuple[str, ...]] = ()
+    """The tables of this kind in ``mixtral_probe.tables``, the main one first; that has a figure of the same name."""
+    _KINDS: ClassVar[dict[str, type["Result"]]] = {}
 
     kind: str
     """The experiment, such as `expert_similarity`."""
@@ -41,7 +50,31 @@ class Result(Shown):
     meta: Mapping[str, Any] = field(default_factory=dict)
     """Whatever JSON can hold: model, settings, software."""
 
+    def __init_subclass__(cls) -> None:
+        if cls.KIND:
+            cls._KINDS[cls.KIND] = cls
+
+    @classmethod
+    def of(
+        cls,
+        arrays: Mapping[str, np.ndarray],
+        labels: Mapping[str, tuple[Any, ...]] | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """A result of this kind; its fields say which arrays there are, and their axes."""
+        axes = {name: value.axes for name in dir(cls) if isinstance(value := getattr(cls, name), Array)}
+        return cls(cls.KIND, arrays, {name: axes[name] for name in arrays}, labels or {}, meta or {})
+
+    @classmethod
+    def require(cls, result: "Result", purpose: str) -> Self:
+        """The result as one of this kind; raises InputError where it is of another."""
+        if not isinstance(result, cls):
+            raise InputError(f"{purpose} is made of a result of the kind {cls.KIND!r}, got one of {result.kind!r}")
+        return result
+
     def __post_init__(self) -> None:
+        if (kind := self._KINDS.get(self.kind, Result)) is not type(self):
+            raise InputError(f"a result of {self.kind!r} is of the type {kind.__name__}, got {type(self).__name__}")
         arrays = {name: np.array(array, order="C") for name, array in self.arrays.items()}
         keys = {name: tuple(axes) for name, axes in self.keys.items()}
         labels = {axis: tuple(names) for axis, names in self.labels.items()}
@@ -58,7 +91,7 @@ class Result(Shown):
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.arrays:
-            raise InputError(f"{name!r} was asked for, but the result holds {', '.join(self.arrays)}")
+            raise InputError(f"a result of {self.kind!r} has the arrays {', '.join(self.arrays)}, got {name!r}")
         return self.arrays[name]
 
     def axis(self, name: str) -> tuple[Any, ...]:
@@ -82,8 +115,12 @@ class Result(Shown):
         (folder / MARKER).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> "Result":
-        """Read a saved result; raises InputError when it is missing, damaged, or of a newer version."""
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read a saved result, as the subclass of its kind.
+
+        Raises:
+            InputError: it is missing, damaged, of a newer version, or of another kind than the subclass asked.
+        """
         folder = Path(path)
         about = read_json(folder / MARKER, FORMAT)
         version = about.get("schema_version")
@@ -95,9 +132,29 @@ class Result(Shown):
         try:
             held = load_file(folder / TENSORS)
             arrays = {name: held[name] for name in about["keys"]}
-            return cls(about["kind"], arrays, about["keys"], about["labels"], about["meta"])
+            kind = cls._KINDS.get(about["kind"], Result)
+            result = kind(about["kind"], arrays, about["keys"], about["labels"], about["meta"])
         except (OSError, SafetensorError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{folder} must hold a whole result, but cannot be read: {error}") from None
+        return cls.require(result, str(folder))
+
+    def table(self) -> Any:
+        """The main table of this kind, a DataFrame.
+
+        Raises:
+            InputError: the kind has no table.
+        """
+        if not self.TABLES:
+            raise InputError(f"a result of {self.kind!r} has no table; read its arrays")
+        return getattr(room("tables"), self.TABLES[0])(self)
+
+    def to_csv(self, path: str | PathLike[str]) -> Path:
+        """Write the main table as a CSV; returns the path."""
+        return room("tables").write_csv(self.table(), path)
+
+    def figure(self) -> Any:
+        """The figure of the main table, as plotly draws it."""
+        return getattr(room("figures"), self.TABLES[0])(self.table())
 
     def __repr__(self) -> str:
         lines = [f"Result {self.kind!r}"]
@@ -105,6 +162,12 @@ class Result(Shown):
             axes = " × ".join(f"{axis} {size}" for axis, size in zip(self.keys[name], array.shape, strict=True))
             lines.append(f"  {name}: {axes or 'one number'}, {array.dtype}")
         return "\n".join(lines)
+
+
+def room(name: str) -> Any:
+    """A room above this one."""
+    # By name, since a result is below the rooms that tabulate and draw, and needs them only when it is asked to.
+    return import_module(f"mixtral_probe.{name}")
 
 
 def _check(arrays: Mapping[str, np.ndarray], keys: Mapping[str, tuple[str, ...]], labels: Mapping[str, Any]) -> None:

@@ -1,0 +1,118 @@
+"""The result of a what-if: the runs, their tables, and what to write of them."""
+
+import json
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from mixtral_probe.errors import InputError
+from mixtral_probe.files import check_target, write_folder
+from mixtral_probe.trace.results.fields import Array, Setting
+from mixtral_probe.trace.results.result import Result, room
+
+MARKER = "what_if.json"
+"""The file that marks a folder as the tables of a what-if: its edits, its placebo, and the generated text."""
+RUNS = ("base", "edited", "placebo")
+"""Without edits, with them, and with as many assignments of random tokens, or as many other heads, damaged alike."""
+CANDIDATES = 40
+"""Next tokens kept for each document: the best 20 without and the best 20 with the edits."""
+
+
+class WhatIf(Result):
+    """The runs without edits, with them and with a placebo, side by side; ``tables.what_if`` and its like."""
+
+    KIND = "what_if"
+    TABLES = ("what_if", "what_if_tokens", "what_if_next_tokens")
+
+    expert_ids = Array("run", "layer", "token", "choice")
+    """[runs, L, T, K]; the runs are those of ``RUNS``."""
+    expert_weights = Array("run", "layer", "token", "choice")
+    """[runs, L, T, K]"""
+    nll = Array("run", "token")
+    """[runs, T] nats; NaN at the start of a window."""
+    bits = Array("run", "token")
+    """[runs, T] KL divergence of the next-token distribution from that without edits."""
+    predicted_id = Array("run", "token")
+    """[runs, T] the most probable next token."""
+    probability = Array("run", "document", "candidate")
+    """[runs, documents, candidates] of each candidate after the document's last token."""
+    rank = Array("run", "document", "candidate")
+    """[runs, documents, candidates] its rank there, 0 = best."""
+    candidate_id = Array("document", "candidate")
+    """[documents, candidates] the best tokens without and with the edits; -1 beyond those there are."""
+    token_document = Array("token")
+    """[T] the document of each token; chunk, position, token_id and special follow alike."""
+    chunk = Array("token")
+    position = Array("token")
+    token_id = Array("token")
+    special = Array("token")
+    candidates = Setting[list[list[str]]]()
+    """By document, the texts of the candidates."""
+    num_experts = Setting[int]("experts")
+    edits = Setting[list[dict[str, Any]]]()
+    sentences = Setting[list[str]]()
+    """The edits in words."""
+    placebo_sentences = Setting[list[str]]("placebo")
+    """The placebo in words; empty without one."""
+    seed = Setting[int]()
+
+    @property
+    def has_placebo(self) -> bool:
+        """Whether a placebo ran."""
+        return len(self.axis("run")) == len(RUNS)
+
+    @property
+    def generated(self) -> list[tuple[str, str]]:
+        """By document, the text that follows without and with the edits; empty where none was generated."""
+        return list(zip(*self.meta.get("generated", {}).values(), strict=True))
+
+    def overall(self) -> Any:
+        """The rows of the table over all layers and documents."""
+        table = self.table()
+        return table[table["layer"].isna() & table["document"].isna()]
+
+    def write_tables(self, folder: str | PathLike[str]) -> list[Path]:
+        """Write every table as a CSV, and the edits and settings with them, whole or not at all.
+
+        Args:
+            folder: a new one, an empty one, or one that an earlier what-if wrote, which is replaced.
+
+        Raises:
+            InputError: the folder cannot or must not be written.
+        """
+        require_free(target := Path(folder))
+        write_folder(target, MARKER, self._fill)
+        return [target / name for name in _FILES]
+
+    def _fill(self, folder: Path) -> None:
+        tables = room("tables")
+        for name in self.TABLES:
+            tables.write_csv(getattr(tables, name)(self), folder / f"{name}.csv")
+        (folder / MARKER).write_text(json.dumps(dict(self.meta), indent=1) + "\n", encoding="utf-8")
+
+    def __repr__(self) -> str:
+        lines = ["What if " + "; ".join(self.sentences)]
+        whole = self.overall()
+        for metric in ("loss_change", "divergence_bits", "prediction_changed", "rerouted"):
+            edited, placebo = (whole[(whole["run"] == run) & (whole["metric"] == metric)] for run in RUNS[1:])
+            null = f"   placebo {_number(placebo.iloc[0])}" if len(placebo) else ""
+            lines.append(f"  {metric:18}  {_number(edited.iloc[0])}{null}")
+        for before, after in self.generated:
+            lines += [f"  without edits  {before!r}", f"  with edits     {after!r}"]
+        return "\n".join(lines)
+
+
+def _number(row: Any) -> str:
+    interval = "" if row["low"] != row["low"] else f" [{row['low']:.4f}, {row['high']:.4f}]"
+    return f"{row['value']:.4f}{interval}"
+
+
+_FILES = (*(f"{name}.csv" for name in WhatIf.TABLES), MARKER)
+
+
+def require_free(folder: Path) -> None:
+    """Raise InputError where the tables of a what-if would replace anything else."""
+    check_target(folder, MARKER)
+    foreign = sorted(entry.name for entry in folder.iterdir() if entry.name not in _FILES) if folder.is_dir() else []
+    if foreign:
+        raise InputError(f"{folder} may hold only the files of a what-if, got {foreign[0]}; name another folder")
