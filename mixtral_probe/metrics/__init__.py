@@ -10,81 +10,12 @@ from mixtral_probe.metrics.attention import (
     even_attention,
     spread_within,
 )
-from mixtral_probe.metrics.caching import (
-    POLICIES,
-    cache_hits,
-    simulated_cache_hit_rate,
-    static_cache_hits,
-    uniform_cache_hit_rate,
-)
-from mixtral_probe.metrics.capacity import choice_places, expected_drops, expert_capacity
-from mixtral_probe.metrics.divergence import (
-    expected_js_divergence_bits,
-    expected_load_cosine,
-    expected_normalized_js_divergence,
-    js_divergence_bits,
-    load_cosine,
-    normalized_js_divergence,
-    top_p_jaccard,
-)
-from mixtral_probe.metrics.histograms import histogram_quantile
-from mixtral_probe.metrics.information import (
-    conditional_mutual_information_bias,
-    conditional_mutual_information_bits,
-    cramers_v,
-    enough_tokens,
-    independent_cramers_v,
-    mutual_information_bias,
-    mutual_information_bits,
-)
-from mixtral_probe.metrics.lift import (
-    false_discovery_rates,
-    lift_p_values,
-    token_lift,
-    token_log_odds,
-    token_npmi,
-)
-from mixtral_probe.metrics.load import (
-    cv_squared,
-    dead_experts,
-    effective_experts,
-    gini,
-    inverse_simpson,
-    load_chi_squared,
-    max_violation,
-    min_violation,
-    normalized_entropy,
-    ratio,
-    relative_load,
-    selection_frequency,
-    share,
-)
-from mixtral_probe.metrics.losses import (
-    device_balance_loss,
-    gshard_loss,
-    load_balancing_contribution,
-    load_balancing_excess,
-    load_balancing_loss,
-    pooling_gap,
-    token_balance_loss,
-    weighted_mean,
-)
-from mixtral_probe.metrics.nulls import (
-    expected_cv_squared,
-    expected_dead_experts,
-    simulated_null,
-    uniform_counts,
-)
-from mixtral_probe.metrics.paths import entropy_bits, path_counts
-from mixtral_probe.metrics.placement import eplb_placement, rank_imbalance, rank_load
-from mixtral_probe.metrics.predictions import (
+from mixtral_probe.metrics.experiments.predictions import (
     log_probabilities,
     prediction_divergence_bits,
     prediction_entropy_bits,
 )
-from mixtral_probe.metrics.resampling import jackknife_interval
-from mixtral_probe.metrics.router import chosen_mask, order_margin, router_entropy, selection_margin, softmax
-from mixtral_probe.metrics.saliency import (
+from mixtral_probe.metrics.experiments.saliency import (
     expert_activation_norm,
     expert_subsets,
     is_massive,
@@ -94,7 +25,7 @@ from mixtral_probe.metrics.saliency import (
     super_expert_threshold,
     super_experts,
 )
-from mixtral_probe.metrics.similarity import (
+from mixtral_probe.metrics.experiments.similarity import (
     align_neurons,
     aligned_cosine,
     angular_similarity,
@@ -106,26 +37,66 @@ from mixtral_probe.metrics.similarity import (
     shuffled_cosine,
     shuffled_linear_cka,
 )
-from mixtral_probe.metrics.structure import (
-    buddy_share,
-    coactivation_conditional,
-    coactivation_jaccard,
-    coactivation_lift,
-    disjoint_sets,
-    expected_pairs,
-    independent_repetition,
-    lookup_hits,
-    overlap,
-    repetition_any,
-    repetition_first,
-    set_hamming,
-    set_index,
-    set_jaccard,
-    uniform_jaccard,
-    uniform_repetition,
+from mixtral_probe.metrics.experiments.timing import median_interval
+from mixtral_probe.metrics.load.balance import (
+    cv_squared,
+    dead_experts,
+    effective_experts,
+    gini,
+    inverse_simpson,
+    load_chi_squared,
+    max_violation,
+    min_violation,
+    normalized_entropy,
+    relative_load,
+    selection_frequency,
 )
-from mixtral_probe.metrics.timing import median_interval
-from mixtral_probe.metrics.vocabulary import (
+from mixtral_probe.metrics.load.nulls import (
+    expected_cv_squared,
+    expected_dead_experts,
+    simulated_null,
+    uniform_counts,
+)
+from mixtral_probe.metrics.losses.balance_loss import (
+    device_balance_loss,
+    gshard_loss,
+    load_balancing_contribution,
+    load_balancing_excess,
+    load_balancing_loss,
+    pooling_gap,
+    token_balance_loss,
+    weighted_mean,
+)
+from mixtral_probe.metrics.losses.histograms import histogram_quantile
+from mixtral_probe.metrics.losses.router import chosen_mask, order_margin, router_entropy, selection_margin, softmax
+from mixtral_probe.metrics.ratios import ratio, share
+from mixtral_probe.metrics.resampling import jackknife_interval
+from mixtral_probe.metrics.specialization.divergence import (
+    expected_js_divergence_bits,
+    expected_load_cosine,
+    expected_normalized_js_divergence,
+    js_divergence_bits,
+    load_cosine,
+    normalized_js_divergence,
+    top_p_jaccard,
+)
+from mixtral_probe.metrics.specialization.information import (
+    conditional_mutual_information_bias,
+    conditional_mutual_information_bits,
+    cramers_v,
+    enough_tokens,
+    independent_cramers_v,
+    mutual_information_bias,
+    mutual_information_bits,
+)
+from mixtral_probe.metrics.specialization.lift import (
+    false_discovery_rates,
+    lift_p_values,
+    token_lift,
+    token_log_odds,
+    token_npmi,
+)
+from mixtral_probe.metrics.specialization.vocabulary import (
     Weighting,
     crossval_shares,
     expected_largest_share,
@@ -137,6 +108,36 @@ from mixtral_probe.metrics.vocabulary import (
     vocabulary_specialization,
     vocabulary_specialization_crossval,
 )
+from mixtral_probe.metrics.structure.coactivation import (
+    buddy_share,
+    coactivation_conditional,
+    coactivation_jaccard,
+    coactivation_lift,
+    expected_pairs,
+    lookup_hits,
+)
+from mixtral_probe.metrics.structure.paths import entropy_bits, path_counts
+from mixtral_probe.metrics.structure.repetition import (
+    disjoint_sets,
+    independent_repetition,
+    overlap,
+    repetition_any,
+    repetition_first,
+    set_hamming,
+    set_index,
+    set_jaccard,
+    uniform_jaccard,
+    uniform_repetition,
+)
+from mixtral_probe.metrics.systems.caching import (
+    POLICIES,
+    cache_hits,
+    simulated_cache_hit_rate,
+    static_cache_hits,
+    uniform_cache_hit_rate,
+)
+from mixtral_probe.metrics.systems.capacity import choice_places, expected_drops, expert_capacity
+from mixtral_probe.metrics.systems.placement import eplb_placement, rank_imbalance, rank_load
 
 __all__ = [
     "POLICIES",

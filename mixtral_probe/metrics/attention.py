@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixtral_probe.metrics.load import ratio
+from mixtral_probe.metrics.ratios import ratio
 
 Floats = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mixtral_probe.metrics.hypergeometric import upper_tail
+from mixtral_probe.metrics.specialization.hypergeometric import upper_tail
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 60)] * 4), min_size=1, max_size=20))

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixtral_probe.metrics.load import share
+from mixtral_probe.metrics.ratios import share
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

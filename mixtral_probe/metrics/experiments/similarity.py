@@ -7,7 +7,7 @@ place among the I neurons of the expert means nothing, since permuting them leav
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixtral_probe.metrics.load import ratio
+from mixtral_probe.metrics.ratios import ratio
 
 Floats = NDArray[np.float64]
 

@@ -7,8 +7,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixtral_probe.metrics.hypergeometric import upper_tail
-from mixtral_probe.metrics.load import ratio
+from mixtral_probe.metrics.ratios import ratio
+from mixtral_probe.metrics.specialization.hypergeometric import upper_tail
 
 Floats = NDArray[np.float64]
 

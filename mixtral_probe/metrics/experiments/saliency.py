@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.metrics.load import ratio
-from mixtral_probe.metrics.router import softmax
+from mixtral_probe.metrics.losses.router import softmax
+from mixtral_probe.metrics.ratios import ratio
 
 Floats = NDArray[np.float64]
 MOST_SUBSETS = 10_000

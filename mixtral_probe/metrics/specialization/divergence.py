@@ -6,7 +6,7 @@ The counts of a group are divided by their sum, so groups of different size coun
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixtral_probe.metrics.load import ratio, share
+from mixtral_probe.metrics.ratios import ratio, share
 
 Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixtral_probe.metrics.load import ratio
+from mixtral_probe.metrics.ratios import ratio
 
 Floats = NDArray[np.float64]
 DRAWS = 1000

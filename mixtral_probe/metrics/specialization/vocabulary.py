@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixtral_probe.metrics.load import ratio
+from mixtral_probe.metrics.ratios import ratio
 
 Floats = NDArray[np.float64]
 Weighting = Literal["type", "token"]

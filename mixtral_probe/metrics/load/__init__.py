@@ -1,0 +1,1 @@
+"""How evenly experts are used, and what chance gives."""

@@ -1,0 +1,1 @@
+"""Balance losses, router probabilities and the confidence made of them."""

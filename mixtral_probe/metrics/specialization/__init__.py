@@ -1,0 +1,1 @@
+"""What experts are chosen for: domains, token types, positions."""

@@ -1,0 +1,1 @@
+"""Order and company of choices: repetition, co-activation, paths."""

@@ -1,0 +1,78 @@
+"""Experts chosen by the same token: functions of the counts of `stats.Structure`.
+
+`pairs` is `[..., E, E]`: tokens that chose both experts; symmetric, 0 on the diagonal.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixtral_probe.metrics.ratios import ratio
+
+Floats = NDArray[np.float64]
+_ROUNDS = 300
+
+
+def coactivation_conditional(pairs: ArrayLike, counts: ArrayLike) -> Floats:
+    """[..., E, E] share N_ij / N_i of the tokens of expert i that chose j too; uniform (K-1)/(E-1) (OLMoE, eq. 6)."""
+    return ratio(pairs, np.asarray(counts, np.float64)[..., :, None])
+
+
+def coactivation_jaccard(pairs: ArrayLike, counts: ArrayLike) -> Floats:
+    """[..., E, E] N_ij / (N_i + N_j - N_ij), in [0, 1]."""
+    both, n = np.asarray(pairs, np.float64), np.asarray(counts, np.float64)
+    return ratio(both, n[..., :, None] + n[..., None, :] - both)
+
+
+def coactivation_lift(pairs: ArrayLike, counts: ArrayLike, tokens: ArrayLike) -> Floats:
+    """[..., E, E] N_ij T / (N_i N_j). Choices of a token exclude each other: uniform E(K-1)/(K(E-1)), 4/7 for 2 of 8.
+
+    Below 1 by construction, so hold it against `expected_pairs`, never against 1.
+    """
+    n = np.asarray(counts, np.float64)
+    top = np.asarray(pairs, np.float64) * np.asarray(tokens, np.float64)[..., None, None]
+    return ratio(top, n[..., :, None] * n[..., None, :])
+
+
+def expected_pairs(pairs: ArrayLike) -> Floats:
+    """[..., E, E] what pairs would be if experts had no preference for each other, given how often each is in a pair.
+
+    The quasi-independence table m_ij = a_i a_j, 0 on the diagonal, with the row sums of `pairs` (Goodman 1968), by
+    damped proportional fitting. For K = 2 it is the law of two choices without replacement that has these loads.
+    """
+    rows = np.asarray(pairs, np.float64).sum(-1)
+    scale = np.sqrt(rows.sum(-1, keepdims=True))
+    a = np.divide(rows, scale, out=np.zeros_like(rows), where=scale > 0)
+    for _ in range(_ROUNDS):
+        others = a.sum(-1, keepdims=True) - a
+        a = np.sqrt(a * np.divide(rows, others, out=np.zeros_like(rows), where=others > 0))
+    expected = a[..., :, None] * a[..., None, :]
+    return np.where(np.eye(rows.shape[-1], dtype=bool), 0.0, expected)
+
+
+def buddy_share(pairs: ArrayLike) -> Floats:
+    """[..., E, E] q(j|i) = N_ij / sum_j N_ij, in [0, 1], sum 1 (BuddyMoE); for K = 2 it is the conditional."""
+    both = np.asarray(pairs, np.float64)
+    return ratio(both, both.sum(-1, keepdims=True))
+
+
+def lookup_hits(joint: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """How often a look-up in the other blocks of documents tells the second choice from the first.
+
+    For each block the guess is the second value most often met with the first one in all other blocks.
+
+    Args:
+        joint: [..., Bk, R, C] how often value r of one met value c of the other, per block.
+
+    Returns:
+        hits [..., Bk]; hits of the one guess that is best without the first [..., Bk]; and the counts both are out of
+        [..., Bk], 0 where there is no other block to learn from.
+    """
+    counts = np.asarray(joint, np.float64)
+    rest = counts.sum(-3, keepdims=True) - counts
+    best = rest.sum(-2).argmax(-1)[..., None, None]  # [..., Bk, 1, 1]
+    guess = np.where(rest.sum(-1, keepdims=True) > 0, rest.argmax(-1)[..., None], best)
+    learned = rest.sum((-1, -2)) > 0
+    hits, base = (
+        np.take_along_axis(counts, np.broadcast_to(place, guess.shape), -1).sum((-1, -2)) for place in (guess, best)
+    )
+    return hits * learned, base * learned, counts.sum((-1, -2)) * learned
