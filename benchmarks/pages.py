@@ -21,7 +21,7 @@ from opening import big_trace
 from playwright.sync_api import Page, sync_playwright
 
 from mixtral_probe import Trace
-from mixtral_probe.stats.beside import save_beside
+from mixtral_probe.stats.cached_stats import cache_stats
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
@@ -61,7 +61,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
         for tokens, limits in LIMITS.items():
             path = big_trace(Path(folder) / f"{tokens}.trace", tokens)
-            save_beside(Trace.load(path))
+            cache_stats(Trace.load(path))
             print(f"{tokens:,} tokens × 8 layers")
             report(browser, path, limits)
 

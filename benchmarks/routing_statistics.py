@@ -44,7 +44,7 @@ def main() -> None:
 def held(stats: mp.RoutingStats) -> float:
     """MB that the statistics hold."""
     arrays = [*stats.sums.arrays().values(), *stats.structure.arrays().values(), stats.histogram]
-    return sum(array.nbytes for array in [*arrays, stats.affinity.keys, stats.affinity.packed]) / 2**20
+    return sum(array.nbytes for array in [*arrays, stats.affinity.keys, stats.affinity.byte_counts]) / 2**20
 
 
 def random_trace(seed: int, alike: int | None = None) -> mp.Trace:

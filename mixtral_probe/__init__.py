@@ -52,4 +52,4 @@ def __dir__() -> list[str]:
 
 
 if "IPython" in sys.modules:
-    import_module("mixtral_probe.faces").register()
+    import_module("mixtral_probe.notebook_repr").register()

@@ -75,7 +75,7 @@ def _drawing(generate: int | None, temperature: float | None, top_p: float | Non
 def _check_out(out: Path) -> None:
     """A model may take minutes to load, so a place that cannot be written is said before."""
     from mixtral_probe.files import check_target
-    from mixtral_probe.trace.storage import MARKER
+    from mixtral_probe.trace.storage.folder import MARKER
 
     check_target(out, MARKER)
     for ending in (".partial", ".parts"):

@@ -13,7 +13,7 @@ from mixtral_probe.figures import CONFIG
 from mixtral_probe.notebook import load, results, static, tabular
 from mixtral_probe.notebook.markup import head, page, text
 from mixtral_probe.stats import RoutingStats, routing_stats
-from mixtral_probe.stats.beside import STATS_FILE
+from mixtral_probe.stats.cached_stats import STATS_FILE
 from mixtral_probe.trace import Trace
 
 COUNTED = 200_000

@@ -14,7 +14,7 @@ from mixtral_probe.run.plan import Plan
 from mixtral_probe.run.provenance import run_meta
 from mixtral_probe.run.scoring import next_token_scores
 from mixtral_probe.run.subject import Subject
-from mixtral_probe.stats import save_beside
+from mixtral_probe.stats import cache_stats
 from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder
 
 
@@ -37,7 +37,7 @@ def capture(
     )
     record(builder, subject, planned, options, instruments)
     trace = builder.finish()
-    save_beside(trace)
+    cache_stats(trace)
     return trace
 
 

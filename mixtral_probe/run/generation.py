@@ -25,7 +25,7 @@ from mixtral_probe.run.provenance import run_meta
 from mixtral_probe.run.streaming import new_text
 from mixtral_probe.run.subject import Subject
 from mixtral_probe.run.trace_parts import TracePart, TraceParts
-from mixtral_probe.stats import save_beside
+from mixtral_probe.stats import cache_stats
 from mixtral_probe.tokenizer import Tokenizer
 from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder, TraceMeta, run_name
 
@@ -69,7 +69,7 @@ def capture_generation(
     run.fill(parts)
     trace = parts.joined(meta, attention, router_logits)
     parts.remove()
-    save_beside(trace)
+    cache_stats(trace)
     return trace
 
 

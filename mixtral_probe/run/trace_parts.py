@@ -12,7 +12,7 @@ import pandas as pd
 from mixtral_probe.errors import InputError
 from mixtral_probe.files import check_target, plain_errors, write_bytes
 from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder, TraceMeta
-from mixtral_probe.trace.storage import MARKER
+from mixtral_probe.trace.storage.folder import MARKER
 
 PLAN = "plan.json"
 

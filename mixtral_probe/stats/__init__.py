@@ -2,8 +2,8 @@
 
 from mixtral_probe.stats.accumulate import counted_rows, slices
 from mixtral_probe.stats.affinity import TARGETS, Affinity
-from mixtral_probe.stats.beside import LABEL, STATS_FILE, routing_stats, save_beside
 from mixtral_probe.stats.blocks import MAX_BLOCKS, Blocks, document_keys
+from mixtral_probe.stats.cached_stats import LABEL, STATS_FILE, cache_stats, routing_stats
 from mixtral_probe.stats.groups import ALL, groups_of, with_all
 from mixtral_probe.stats.pairing import PairedStats, pair
 from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, confidence_edges
@@ -27,6 +27,7 @@ __all__ = [
     "RoutingStats",
     "Structure",
     "Sums",
+    "cache_stats",
     "confidence_edges",
     "counted_rows",
     "document_keys",
@@ -34,7 +35,6 @@ __all__ = [
     "pair",
     "position_buckets",
     "routing_stats",
-    "save_beside",
     "slices",
     "with_all",
 ]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixtral_probe.stats.packed import Packed, added
+from mixtral_probe.stats.byte_counts import ByteCounts, sum_rows
 from mixtral_probe.stats.structure import runs
 from mixtral_probe.trace import Trace
 
@@ -29,7 +29,7 @@ class Affinity:
 
     keys: Integers
     """[R] ascending: target, group, half and token id packed into one number; see `pack`."""
-    packed: Packed
+    byte_counts: ByteCounts
     """[R, L, E] how often each expert was chosen at any rank."""
     pieces: dict[int, str]
     """The text of each token type met, where the trace had it; what UTF-8 cannot hold is spelled out."""
@@ -44,18 +44,18 @@ class Affinity:
         targets, groups, half, token = unpack(self.keys)
         own = (targets == TARGETS.index(target)) & ((group is None) | (groups == group))
         types = np.unique(token[own])
-        layers, experts = self.packed.low.shape[1:]
+        layers, experts = self.byte_counts.low.shape[1:]
         counts = np.zeros((2, len(types), layers, experts), np.int64)
         for side, number in product(range(2), np.unique(groups[own])):
             rows = np.flatnonzero(own & (half == side) & (groups == number))  # each type stands there once
-            counts[side, np.searchsorted(types, token[rows])] += self.packed.take(rows).unpacked()
+            counts[side, np.searchsorted(types, token[rows])] += self.byte_counts.take(rows).unpacked()
         # Experts first in memory, since sums over few of them are fast that way.
         return types, np.moveaxis(np.ascontiguousarray(counts.transpose(3, 2, 0, 1)), 0, -1)
 
     @property
     def counts(self) -> Integers:
         """[L, R, E] how often each expert was chosen at any rank, unpacked: eight times as large."""
-        return np.moveaxis(self.packed.unpacked(), 1, 0)
+        return np.moveaxis(self.byte_counts.unpacked(), 1, 0)
 
     def regrouped(self, group: NDArray[np.intp]) -> "Affinity":
         """The same counts with group g called group[g]; groups that get one name are added up."""
@@ -65,14 +65,14 @@ class Affinity:
         renamed = pack(target, group[old], half, token)
         keys = np.unique(renamed)
         parts = [np.flatnonzero(old == number) for number in np.unique(old)]
-        placed = [(np.searchsorted(keys, renamed[rows]), self.packed.take(rows)) for rows in parts]
-        return Affinity(keys, added(len(keys), placed) if placed else self.packed, self.pieces)
+        placed = [(np.searchsorted(keys, renamed[rows]), self.byte_counts.take(rows)) for rows in parts]
+        return Affinity(keys, sum_rows(len(keys), placed) if placed else self.byte_counts, self.pieces)
 
     def merge(self, other: "Affinity") -> "Affinity":
         """Both counts together. Where two texts are known for a token id the first in order is kept."""
         keys = np.union1d(self.keys, other.keys)
-        parts = [(np.searchsorted(keys, part.keys), part.packed) for part in (self, other)]
-        return Affinity(keys, added(len(keys), parts), _both(self.pieces, other.pieces))
+        parts = [(np.searchsorted(keys, part.keys), part.byte_counts) for part in (self, other)]
+        return Affinity(keys, sum_rows(len(keys), parts), _both(self.pieces, other.pieces))
 
 
 def _both(mine: dict[int, str], theirs: dict[int, str]) -> dict[int, str]:
@@ -105,7 +105,7 @@ def count_affinity(
         counted: [T] the tokens that count.
     """
     half = (keys >> np.uint64(63)).astype(np.int64)
-    none = Packed.of(np.zeros((0, trace.num_layers, trace.num_experts), np.int64))
+    none = ByteCounts.of(np.zeros((0, trace.num_layers, trace.num_experts), np.int64))
     total = Affinity(np.zeros(0, np.int64), none, {})
     for start in range(0, len(trace), _PIECE_TOKENS):
         own = slice(start, start + _PIECE_TOKENS)
@@ -124,10 +124,10 @@ def _of_piece(
         rows = np.flatnonzero(counted[own] & (ids >= 0))
         types, place = np.unique(pack(number, 0, 0, ids[rows]) + cell[rows], return_inverse=True)
         counts = _tally(expert_ids, rows, place, len(types), trace.num_experts)
-        parts.append((np.arange(size, size + len(types)), Packed.of(counts)))
+        parts.append((np.arange(size, size + len(types)), ByteCounts.of(counts)))
         keys.append(types)
         size += len(types)
-    return Affinity(np.concatenate(keys), added(size, parts), _texts(trace, own, counted))
+    return Affinity(np.concatenate(keys), sum_rows(size, parts), _texts(trace, own, counted))
 
 
 def _target(trace: Trace, number: int, own: slice, counted: NDArray[np.bool_]) -> Integers:

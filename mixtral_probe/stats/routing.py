@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.faces import Shown
+from mixtral_probe.notebook_repr import NotebookRepr
 from mixtral_probe.selection import select
 from mixtral_probe.stats import storage
 from mixtral_probe.stats.accumulate import accumulate, counted_rows
 from mixtral_probe.stats.affinity import Affinity, count_affinity
 from mixtral_probe.stats.blocks import Blocks, block_positions, document_keys, union_blocks
+from mixtral_probe.stats.byte_counts import ByteCounts
 from mixtral_probe.stats.describe import describe
 from mixtral_probe.stats.groups import ALL, groups_of
-from mixtral_probe.stats.packed import Packed
 from mixtral_probe.stats.structure import Structure, count_structure
 from mixtral_probe.stats.sums import Sums, add_cells
 from mixtral_probe.trace import Trace
@@ -30,7 +30,7 @@ _STRUCTURE = "structure."
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class RoutingStats(Shown):
+class RoutingStats(NotebookRepr):
     """Sums per layer, group and block of documents; from them come all tables that are not about single tokens.
 
     `RoutingStats.from_trace(trace, by="domain")` makes one, `merge` joins two. Merging is associative and commutative:
@@ -205,7 +205,7 @@ class RoutingStats(Shown):
         counts = {f"{_STRUCTURE}{name}": array for name, array in self.structure.arrays().items()}
         counts |= {"affinity.keys": self.affinity.keys}
         arrays |= {name: storage.narrow(array) for name, array in counts.items()}
-        arrays["affinity.counts"] = np.moveaxis(self.affinity.packed.narrow(), 1, 0)
+        arrays["affinity.counts"] = np.moveaxis(self.affinity.byte_counts.narrow(), 1, 0)
         storage.write(path, {name: getattr(self, name) for name in _NAMES} | {"pieces": self.affinity.pieces}, arrays)
 
     @classmethod
@@ -219,7 +219,7 @@ class RoutingStats(Shown):
         names |= {"layers": tuple(names["layers"]), "groups": tuple(names["groups"])}
         names["layer_pairs"] = tuple((first, second) for first, second in names["layer_pairs"])
         pieces = {int(token): text for token, text in names.pop("pieces").items()}
-        packed = Packed.of(np.moveaxis(arrays.pop("affinity.counts"), 1, 0))
+        packed = ByteCounts.of(np.moveaxis(arrays.pop("affinity.counts"), 1, 0))
         counts = {name: arrays.pop(name).astype(np.int64) for name in list(arrays) if "." in name}
         return cls(
             **names,

@@ -5,7 +5,6 @@ from mixtral_probe.trace.builder import TraceBuilder
 from mixtral_probe.trace.chrome import chrome_trace, write_chrome_trace
 from mixtral_probe.trace.fingerprint import fingerprint
 from mixtral_probe.trace.meta import SCHEMA_VERSION, TraceMeta
-from mixtral_probe.trace.plan import estimate_bytes, run_name
 from mixtral_probe.trace.results import (
     AblationResult,
     LogitLensResult,
@@ -17,6 +16,7 @@ from mixtral_probe.trace.results import (
     WhatIf,
 )
 from mixtral_probe.trace.series import training_traces
+from mixtral_probe.trace.storage.plan import estimate_bytes, run_name
 from mixtral_probe.trace.trace import Trace
 from mixtral_probe.trace.units import UNITS, unit_numbers
 

@@ -10,10 +10,11 @@ import pandas as pd
 
 from mixtral_probe import files
 from mixtral_probe.errors import InputError
-from mixtral_probe.trace import storage, workspace
 from mixtral_probe.trace.attention import AttentionPlan, AttentionRecord, clear_sums, map_name
 from mixtral_probe.trace.meta import TraceMeta, utc_now
-from mixtral_probe.trace.plan import RunPlan
+from mixtral_probe.trace.storage import folder as storage
+from mixtral_probe.trace.storage import workspace
+from mixtral_probe.trace.storage.plan import RunPlan
 from mixtral_probe.trace.trace import Trace
 
 

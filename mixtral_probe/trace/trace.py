@@ -1,7 +1,7 @@
 """The record of one run: which experts every token was sent to, in every layer."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,18 @@ import numpy as np
 import pandas as pd
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.faces import Shown
 from mixtral_probe.files import write_folder
-from mixtral_probe.trace import assemble, checks, storage, views
+from mixtral_probe.notebook_repr import NotebookRepr
+from mixtral_probe.trace import assemble, checks
 from mixtral_probe.trace.attention import AttentionRecord, unpack_triangle
+from mixtral_probe.trace.describe import describe
+from mixtral_probe.trace.frames import document_frame
 from mixtral_probe.trace.meta import TraceMeta
+from mixtral_probe.trace.storage import folder as storage
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Trace(Shown):
+class Trace(NotebookRepr):
     """What the routers (and, if asked, the attention heads) did with some documents.
 
     Make one with `Trace.from_arrays`, open one with `Trace.load`. Frozen; documents are never padded; rows
@@ -107,7 +110,9 @@ class Trace(Shown):
         A trace that is already there is replaced, an empty folder used; anything else is refused with an
         InputError.
         """
-        write_folder(Path(path), storage.MARKER, lambda folder: storage.write_parts(folder, self))
+        arrays = {name: getattr(self, name) for name in storage.ARRAYS}
+        parts = (self.documents, self.tokens, arrays, self.attention_record, self.meta)
+        write_folder(Path(path), storage.MARKER, lambda folder: storage.write_parts(folder, *parts))
         return Path(path)
 
     def __len__(self) -> int:
@@ -160,7 +165,18 @@ class Trace(Shown):
         chosen = [int(document) for document in documents]
         if len(set(chosen)) != len(chosen):
             raise InputError("each document can be selected once, but one was named twice")
-        return views.select(self, chosen, [self.rows(document) for document in chosen])
+        rows = [np.arange(len(self))[self.rows(document)] for document in chosen]
+        index = np.concatenate([np.arange(0), *rows])
+        number = np.repeat(np.arange(len(chosen), dtype=np.int32), [len(own) for own in rows])
+        arrays = {name: array[:, index] for name in storage.ARRAYS if (array := getattr(self, name)) is not None}
+        return replace(
+            self,
+            documents=document_frame(self.documents.iloc[chosen].drop(columns="document").to_dict("records")),
+            tokens=self.tokens.iloc[index].reset_index(drop=True).assign(document=number),
+            attention_record=self.attention_record and self.attention_record.select(chosen),
+            path=None,
+            **arrays,
+        )
 
     @property
     def attention_layers(self) -> tuple[int, ...]:
@@ -202,7 +218,18 @@ class Trace(Shown):
             raise InputError(f"document {document} was asked for, but there are {count}, counted from 0")
 
     def __repr__(self) -> str:
-        return views.describe(self)
+        return describe(self.documents, len(self), self.meta, list(self._recorded()), self.path)
+
+    def _recorded(self) -> Iterator[str]:
+        """What the trace holds beside the expert ids."""
+        if self.expert_weights is not None:
+            yield "expert weights"
+        if self.router_logits is not None:
+            yield "router logits"
+        if self.tokens["nll"].notna().any():
+            yield "losses"
+        if self.attention_layers:
+            yield f"attention of layers {', '.join(map(str, self.attention_layers))}"
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

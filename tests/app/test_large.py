@@ -6,7 +6,7 @@ import pytest
 
 from mixtral_probe import Trace, tables
 from mixtral_probe.stats import RoutingStats
-from mixtral_probe.stats.beside import save_beside
+from mixtral_probe.stats.cached_stats import cache_stats
 from tests.support.app_traces import APP, clean, opened, routed_trace
 
 PAGES = [path.stem for path in sorted((APP / "app_pages").glob("[!_]*.py"))]
@@ -15,7 +15,7 @@ PAGES = [path.stem for path in sorted((APP / "app_pages").glob("[!_]*.py"))]
 @pytest.fixture(scope="module")
 def trace_path(tmp_path_factory):
     path = routed_trace().save(tmp_path_factory.mktemp("traces") / "large.trace")
-    save_beside(Trace.load(path))
+    cache_stats(Trace.load(path))
     return path
 
 

@@ -43,7 +43,7 @@ def test_statistics_of_more_documents_are_no_larger():
     def held(trace):
         stats = RoutingStats.from_trace(trace, by="domain")
         arrays = [*stats.sums.arrays().values(), *stats.structure.arrays().values(), stats.histogram]
-        return sum(array.nbytes for array in [*arrays, stats.affinity.packed, stats.affinity.keys])
+        return sum(array.nbytes for array in [*arrays, stats.affinity.byte_counts, stats.affinity.keys])
 
     words = {"token_ids": np.tile(np.arange(20), 3000)}
     few, many = (random_trace(tokens=n, documents=n // 10, token_ids=words["token_ids"][:n]) for n in (6000, 24000))

@@ -268,7 +268,7 @@ def test_a_trace_on_disk_gives_the_same(tmp_path):
 @pytest.mark.parametrize("seeds", [(0, 0), (0, 1)])  # the same groups and blocks, and other ones
 def test_merging_changes_neither_part_and_keeps_nothing_of_them(seeds):
     def held(stats):
-        affinity = [stats.affinity.keys, stats.affinity.packed.low, stats.affinity.packed.high]
+        affinity = [stats.affinity.keys, stats.affinity.byte_counts.low, stats.affinity.byte_counts.high]
         return [*stats.sums.arrays().values(), *stats.structure.arrays().values(), stats.histogram, *affinity]
 
     parts = [RoutingStats.from_trace(random_trace(seed, token_ids=words(200)), by="domain") for seed in seeds]

@@ -13,11 +13,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.faces import Shown
 from mixtral_probe.files import write_folder
+from mixtral_probe.notebook_repr import NotebookRepr
 from mixtral_probe.trace.results.fields import Array
-from mixtral_probe.trace.storage import read_json
-from mixtral_probe.trace.tensorfile import NAMES
+from mixtral_probe.trace.storage.folder import read_json
+from mixtral_probe.trace.storage.tensor_file import NAMES
 
 FORMAT = "mixtral-probe result"
 MARKER = "result.json"
@@ -26,7 +26,7 @@ RESULT_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Result(Shown):
+class Result(NotebookRepr):
     """The result of an experiment: arrays of numbers, each with named axes.
 
     Frozen. A kind of experiment has a subclass, whose fields are the arrays and settings of that kind; ``Result.load``

@@ -7,11 +7,12 @@ from math import prod
 import numpy as np
 import pandas as pd
 
-from mixtral_probe.trace import checks, tensorfile
+from mixtral_probe.trace import checks
 from mixtral_probe.trace.attention import AttentionPlan, attention_metadata, layout, windows_of
 from mixtral_probe.trace.fingerprint import fingerprint
 from mixtral_probe.trace.frames import document_frame, token_frame
 from mixtral_probe.trace.meta import TraceMeta
+from mixtral_probe.trace.storage import tensor_file
 
 TOKEN_ROW_BYTES = 32
 """Upper estimate of one row of tokens.parquet; 9 was measured on English-like text with 4,096 pieces."""
@@ -112,7 +113,7 @@ def estimate_bytes(
     attention.check(meta.num_layers, meta.num_heads)
     num_documents = max((document for document, _, _ in places), default=-1) + 1
     held = layout(attention, places, meta.num_layers, num_documents, meta.num_heads or 0)
-    return size + len(tensorfile.header_bytes(held, attention_metadata(attention))) + _total(held)
+    return size + len(tensor_file.header_bytes(held, attention_metadata(attention))) + _total(held)
 
 
 def _total(shapes: Shapes) -> int:

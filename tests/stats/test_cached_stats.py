@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mixtral_probe import RoutingStats, Trace
-from mixtral_probe.stats import STATS_FILE, routing_stats, save_beside
+from mixtral_probe.stats import STATS_FILE, cache_stats, routing_stats
 
 
 def saved_trace(folder, seed: int) -> Trace:
@@ -21,7 +21,7 @@ def saved_trace(folder, seed: int) -> Trace:
 
 def test_what_is_saved_is_read(tmp_path, monkeypatch):
     trace = saved_trace(tmp_path / "t", 0)
-    save_beside(trace)
+    cache_stats(trace)
     computed = RoutingStats.from_trace(trace, by="domain")
     monkeypatch.setattr(RoutingStats, "from_trace", None)
     read = routing_stats(trace)

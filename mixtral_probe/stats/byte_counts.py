@@ -16,7 +16,7 @@ _PIECE_ROWS = 2**13
 
 
 @dataclass(frozen=True)
-class Packed:
+class ByteCounts:
     """Non-negative integers [R, L, E]."""
 
     low: NDArray[np.uint8]
@@ -27,7 +27,7 @@ class Packed:
     """[W, L, E] those rows' counts divided by 256, rounded down."""
 
     @classmethod
-    def of(cls, counts: NDArray[Any]) -> "Packed":
+    def of(cls, counts: NDArray[Any]) -> "ByteCounts":
         """The same counts [R, L, E], packed."""
         rows = np.flatnonzero((counts > 255).any((1, 2)))
         return cls(counts.astype(np.uint8, order="C"), rows, counts[rows].astype(np.int64) >> 8)
@@ -37,10 +37,10 @@ class Packed:
         """Bytes held."""
         return self.low.nbytes + self.rows.nbytes + self.high.nbytes
 
-    def take(self, rows: NDArray[np.intp]) -> "Packed":
+    def take(self, rows: NDArray[np.intp]) -> "ByteCounts":
         """The rows named, ascending."""
         own = np.isin(self.rows, rows)
-        return Packed(self.low[rows], np.searchsorted(rows, self.rows[own]), self.high[own])
+        return ByteCounts(self.low[rows], np.searchsorted(rows, self.rows[own]), self.high[own])
 
     def unpacked(self) -> Integers:
         """[R, L, E] the counts as they are."""
@@ -56,7 +56,7 @@ class Packed:
         return counts
 
 
-def added(size: int, parts: Sequence[tuple[NDArray[np.intp], Packed]]) -> Packed:
+def sum_rows(size: int, parts: Sequence[tuple[NDArray[np.intp], ByteCounts]]) -> ByteCounts:
     """The sum of parts laid out over `size` rows; a new object, with nothing of the parts in it.
 
     Args:
@@ -73,7 +73,7 @@ def added(size: int, parts: Sequence[tuple[NDArray[np.intp], Packed]]) -> Packed
     high = np.zeros((len(rows), *low.shape[1:]), np.int64)
     for own, counts in above:
         high[np.searchsorted(rows, own)] += counts
-    return Packed(low, rows, high)
+    return ByteCounts(low, rows, high)
 
 
 def _carried(

@@ -9,9 +9,10 @@ import numpy as np
 
 from mixtral_probe import files
 from mixtral_probe.errors import InputError
-from mixtral_probe.trace import storage, tensorfile
 from mixtral_probe.trace.attention import attention_metadata
-from mixtral_probe.trace.plan import RunPlan
+from mixtral_probe.trace.storage import tensor_file
+from mixtral_probe.trace.storage.folder import ATTENTION, MARKER, create_array, map_array, read_json
+from mixtral_probe.trace.storage.plan import RunPlan
 
 RUN = "run"
 """Subfolder of what only the run needs; it is removed after the trace has its final name."""
@@ -25,7 +26,7 @@ class Workspace:
 
     arrays: dict[str, np.ndarray]
     """The plan's arrays and scratch arrays by name."""
-    attention: dict[str, np.ndarray] | tensorfile.TensorFile | None
+    attention: dict[str, np.ndarray] | tensor_file.TensorFile | None
     created: str
     """When the run was first begun."""
 
@@ -34,12 +35,12 @@ class Workspace:
         for name, array in self.arrays.items():
             if name != "done" and isinstance(array, np.memmap):
                 array.flush()
-        if isinstance(self.attention, tensorfile.TensorFile):
+        if isinstance(self.attention, tensor_file.TensorFile):
             self.attention.flush()
 
     def write_attention(self, name: str, row: int, values: np.ndarray) -> None:
         """Fill one row of a tensor of the attention."""
-        if isinstance(self.attention, tensorfile.TensorFile):
+        if isinstance(self.attention, tensor_file.TensorFile):
             self.attention.write_row(name, row, values)
         elif self.attention is not None:
             self.attention[name][row] = values
@@ -65,20 +66,20 @@ def on_disk(plan: RunPlan, path: Path) -> Workspace:
     the folder holds another run.
     """
     files.remove_stale(path)
-    files.check_target(path, storage.MARKER)
+    files.check_target(path, MARKER)
     folder = partial_folder(path)
     if not (folder / RUN / PLAN).is_file():
         _start(plan, folder)
-    held = storage.read_json(folder / RUN / PLAN, FORMAT)
+    held = read_json(folder / RUN / PLAN, FORMAT)
     if held.get("fingerprint") != plan.name():
         raise InputError(
             f"{folder} holds an unfinished run with another model, text or settings: "
             "finish that one, delete the folder, or write elsewhere"
         )
     arrays: dict[str, np.ndarray] = {}
-    arrays |= {name: storage.map_array(folder / f"{name}.npy", *place) for name, place in plan.arrays.items()}
-    arrays |= {name: storage.map_array(folder / RUN / f"{name}.npy", *place) for name, place in plan.scratch.items()}
-    tensors = tensorfile.TensorFile(folder / storage.ATTENTION, writable=True) if plan.attention else None
+    arrays |= {name: map_array(folder / f"{name}.npy", *place) for name, place in plan.arrays.items()}
+    arrays |= {name: map_array(folder / RUN / f"{name}.npy", *place) for name, place in plan.scratch.items()}
+    tensors = tensor_file.TensorFile(folder / ATTENTION, writable=True) if plan.attention else None
     return Workspace(arrays, tensors, str(held.get("created", "")))
 
 
@@ -110,10 +111,10 @@ def _remove_unstarted(folder: Path) -> None:
 
 def _preallocate(plan: RunPlan, folder: Path) -> None:
     for name, (code, shape) in plan.arrays.items():
-        storage.create_array(folder / f"{name}.npy", code, shape)
+        create_array(folder / f"{name}.npy", code, shape)
     for name, (code, shape) in plan.scratch.items():
-        storage.create_array(folder / RUN / f"{name}.npy", code, shape)
+        create_array(folder / RUN / f"{name}.npy", code, shape)
     if plan.attention is not None and (layout := plan.attention_layout) is not None:
-        tensorfile.create(folder / storage.ATTENTION, layout, attention_metadata(plan.attention))
+        tensor_file.create(folder / ATTENTION, layout, attention_metadata(plan.attention))
     about = {"format": FORMAT, "fingerprint": plan.name(), "created": plan.meta.created}
     files.write_bytes(folder / RUN / PLAN, json.dumps(about).encode())

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixtral_probe.stats import packed
+from mixtral_probe.stats import byte_counts
 from mixtral_probe.stats.affinity import Affinity
-from mixtral_probe.stats.packed import Packed, added
+from mixtral_probe.stats.byte_counts import ByteCounts, sum_rows
 
 
 def counts_of(rng, rows):
@@ -26,10 +26,10 @@ def test_any_parts_in_any_order_add_up(seed, sizes):
     for size in sizes:
         place, counts = np.sort(rng.permutation(12)[:size]), counts_of(rng, size)
         expected[place] += counts
-        parts.append((place, Packed.of(counts)))
+        parts.append((place, ByteCounts.of(counts)))
     before = [arrays(part) for _, part in parts]
-    found = added(12, parts)
-    again = added(12, [parts[i] for i in rng.permutation(len(parts))])
+    found = sum_rows(12, parts)
+    again = sum_rows(12, [parts[i] for i in rng.permutation(len(parts))])
     for total in (found, again):
         np.testing.assert_array_equal(total.unpacked(), expected)
         np.testing.assert_array_equal(total.rows, np.flatnonzero((expected > 255).any((1, 2))))
@@ -40,9 +40,9 @@ def test_any_parts_in_any_order_add_up(seed, sizes):
 
 
 def test_bytes_that_overflow_in_every_piece(monkeypatch):
-    monkeypatch.setattr(packed, "_PIECE_ROWS", 2)
-    one = Packed.of(np.full((5, 1, 2), 200))
-    twice = added(5, [(np.arange(5), one)] * 2)
+    monkeypatch.setattr(byte_counts, "_PIECE_ROWS", 2)
+    one = ByteCounts.of(np.full((5, 1, 2), 200))
+    twice = sum_rows(5, [(np.arange(5), one)] * 2)
     np.testing.assert_array_equal(twice.unpacked(), 400)
     assert [one.rows.size, twice.rows.size] == [0, 5]
 
@@ -50,12 +50,12 @@ def test_bytes_that_overflow_in_every_piece(monkeypatch):
 def test_rows_taken():
     counts = counts_of(np.random.default_rng(0), 20)
     rows = np.array([1, 4, 5, 17])
-    np.testing.assert_array_equal(Packed.of(counts).take(rows).unpacked(), counts[rows])
-    assert Packed.of(counts).take(rows[:0]).unpacked().shape == (0, 2, 3)
+    np.testing.assert_array_equal(ByteCounts.of(counts).take(rows).unpacked(), counts[rows])
+    assert ByteCounts.of(counts).take(rows[:0]).unpacked().shape == (0, 2, 3)
 
 
 def test_small_counts_take_a_byte():
-    part = Packed.of(np.full((1000, 8, 8), 255))
+    part = ByteCounts.of(np.full((1000, 8, 8), 255))
     assert part.nbytes == 1000 * 8 * 8
 
 
@@ -69,7 +69,7 @@ def test_affinity_merges_in_any_order(seed, number):
         counts = counts_of(rng, len(keys))
         for key, own in zip(keys, counts, strict=True):
             expected[key] = expected.get(key, 0) + own
-        parts.append(Affinity(keys, Packed.of(counts), {}))
+        parts.append(Affinity(keys, ByteCounts.of(counts), {}))
     for order in (range(number), rng.permutation(number)):
         total = parts[order[0]]
         for place in order[1:]:

@@ -2,23 +2,21 @@
 
 import io
 import json
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from tokenize import TokenError
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from mixtral_probe import files
 from mixtral_probe.errors import InputError
-from mixtral_probe.trace import parquet, tensorfile
+from mixtral_probe.files import allocate
 from mixtral_probe.trace.attention import AttentionPlan, AttentionRecord, attention_metadata
 from mixtral_probe.trace.meta import SCHEMA_VERSION, TraceMeta
-
-if TYPE_CHECKING:
-    from mixtral_probe.trace.trace import Trace
+from mixtral_probe.trace.storage import parquet, tensor_file
 
 FORMAT = "mixtral-probe trace"
 MARKER = "trace.json"
@@ -26,15 +24,22 @@ ATTENTION = "attention.safetensors"
 ARRAYS = ("router_logits", "expert_ids", "expert_weights")
 
 
-def write_parts(folder: Path, trace: "Trace") -> None:
-    """Write a whole trace into an empty folder."""
-    write_tables(folder, trace.documents, trace.tokens)
-    for name in ARRAYS:
-        if (array := getattr(trace, name)) is not None:
+def write_parts(
+    folder: Path,
+    documents: pd.DataFrame,
+    tokens: pd.DataFrame,
+    arrays: Mapping[str, np.ndarray | None],
+    attention: AttentionRecord | None,
+    meta: TraceMeta,
+) -> None:
+    """Write a whole trace into an empty folder; the arrays by the names of `ARRAYS`."""
+    write_tables(folder, documents, tokens)
+    for name, array in arrays.items():
+        if array is not None:
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    if trace.attention_record is not None:
-        write_attention(folder / ATTENTION, trace.attention_record)
-    write_about(folder, trace.meta, len(trace.tokens), len(trace.documents))
+    if attention is not None:
+        write_attention(folder / ATTENTION, attention)
+    write_about(folder, meta, len(tokens), len(documents))
 
 
 def read_parts(folder: Path) -> dict[str, Any]:
@@ -132,7 +137,7 @@ def create_array(path: Path, code: str, shape: tuple[int, ...]) -> None:
     """Make one `.npy` file of zeros at its full size, its blocks really reserved."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": code, "fortran_order": False, "shape": shape})
-    files.allocate(path, len(header.getvalue()) + prod(shape) * np.dtype(code).itemsize)
+    allocate(path, len(header.getvalue()) + prod(shape) * np.dtype(code).itemsize)
     with path.open("r+b") as file:
         file.write(header.getvalue())
 
@@ -156,7 +161,7 @@ def read_array(path: Path) -> np.ndarray:
 def write_attention(path: Path, record: AttentionRecord) -> None:
     """The recorded attention as one `.safetensors` file."""
     places = {name: (record.tensors[name].dtype.str, record.tensors[name].shape) for name in record.tensors}
-    file = tensorfile.create(path, places, attention_metadata(record.plan))
+    file = tensor_file.create(path, places, attention_metadata(record.plan))
     for name in places:
         file[name][...] = record.tensors[name]
     file.flush()
@@ -164,7 +169,7 @@ def write_attention(path: Path, record: AttentionRecord) -> None:
 
 def read_attention(path: Path) -> AttentionRecord:
     """The recorded attention, memory-mapped; raises InputError naming the file."""
-    file = tensorfile.TensorFile(path)
+    file = tensor_file.TensorFile(path)
     try:
         return AttentionRecord(AttentionPlan.from_text(file.metadata["plan"]), file)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
