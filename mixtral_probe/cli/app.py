@@ -2,17 +2,17 @@
 
 import typer
 
-from mixtral_probe.cli.ablate import ablate
-from mixtral_probe.cli.capture import capture
-from mixtral_probe.cli.compare import compare
-from mixtral_probe.cli.dashboard import dashboard
-from mixtral_probe.cli.info import info
-from mixtral_probe.cli.parity import parity
-from mixtral_probe.cli.report import report
-from mixtral_probe.cli.saliency import saliency
 from mixtral_probe.cli.shell import plain_errors
-from mixtral_probe.cli.time import time
-from mixtral_probe.cli.whatif import whatif
+from mixtral_probe.cli.verbs.ablate import ablate
+from mixtral_probe.cli.verbs.capture import capture
+from mixtral_probe.cli.verbs.compare import compare
+from mixtral_probe.cli.verbs.dashboard import dashboard
+from mixtral_probe.cli.verbs.info import info
+from mixtral_probe.cli.verbs.parity import parity
+from mixtral_probe.cli.verbs.report import report
+from mixtral_probe.cli.verbs.saliency import saliency
+from mixtral_probe.cli.verbs.time import time
+from mixtral_probe.cli.verbs.whatif import whatif
 
 app = typer.Typer(
     help="What the routers, experts and attention heads of a Mixtral model do with your text.",

@@ -25,7 +25,7 @@ File = Annotated[
     Path | None,
     typer.Option(metavar="F", help="A text file, one document; or JSONL or Parquet rows.", rich_help_panel=_WHAT),
 ]
-Corpus = Annotated[
+CorpusPath = Annotated[
     str | None,
     typer.Option(
         metavar="DIR|bundled",
@@ -45,7 +45,7 @@ AttentionMaps = Annotated[
         help="Keep the attention maps, or only entropy, distance and sink share per head.", rich_help_panel=_HOW
     ),
 ]
-Window = Annotated[
+WindowTokens = Annotated[
     int | None,
     typer.Option(
         metavar="N", help="Cut documents after N tokens; by default where the positions end.", rich_help_panel=_HOW

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mixtral_probe import Trace
-from mixtral_probe.cli import dashboard as verb
+from mixtral_probe.cli.verbs import dashboard as verb
 from tests.support.cli import refused, run
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mixtral_probe.cli import options
+from mixtral_probe.cli.outputs import records
 from mixtral_probe.cli.shell import print_json
 from mixtral_probe.cli.words import counted
 
@@ -84,8 +85,7 @@ def _metrics(rows: "pd.DataFrame") -> dict[str, dict[str, Any]]:
 
 def _records(rows: "pd.DataFrame") -> list[dict[str, Any]]:
     """Rows as dictionaries of plain values; what is missing is None, which JSON has."""
-    plain = rows.astype(object).where(rows.notna(), None)
-    return plain.drop(columns="scope").to_dict("records")
+    return records(rows.drop(columns="scope"))
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:

@@ -2,18 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from mixtral_probe.cli import options, words
 from mixtral_probe.cli.inputs import chosen_source, opened_probe
+from mixtral_probe.cli.outputs import interval, number, present, records
 from mixtral_probe.cli.progress import run_or_stop
-from mixtral_probe.cli.shell import print_json
 from mixtral_probe.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mixtral_probe.trace import Result
+    from mixtral_probe.trace import AblationResult
 
 SHOWN = 10
 """Experts listed on a terminal, those that are missed most first."""
@@ -23,13 +21,13 @@ def ablate(
     model: options.Model = "mini",
     text: options.Text = None,
     file: options.File = None,
-    corpus: options.Corpus = None,
+    corpus: options.CorpusPath = None,
     semantics: options.Semantics = "mask",
     layers: options.AblatedLayers = None,
     experts: options.AblatedExperts = None,
     placebo: options.Placebo = True,
     seed: options.PlaceboSeed = 0,
-    window: options.Window = None,
+    window: options.WindowTokens = None,
     device: options.Device = "cpu",
     dtype: options.DType = None,
     out: options.ResultOut = None,
@@ -53,17 +51,7 @@ def ablate(
     }  # fmt: skip
     kept = "nothing is kept without --out" if out is None else f"the same command continues from {out}.parts"
     result = run_or_stop(opened_probe(model, device, dtype).ablation, kept=kept, source=source, **how)
-    from mixtral_probe.tables import ablation, write_csv
-
-    table = ablation(result)
-    if csv is not None:
-        typer.echo(f"wrote {write_csv(table, csv.expanduser())}", err=as_json)
-    if out is not None:
-        typer.echo(f"wrote {out}", err=as_json)
-    if as_json:
-        print_json(_facts(result, table))
-    else:
-        typer.echo("\n".join(_lines(result, table)))
+    present(result, [out], csv=csv, as_json=as_json, facts=_facts, lines=_lines)
 
 
 def _numbers(text: str | None, option: str) -> list[int] | None:
@@ -79,31 +67,29 @@ def _numbers(text: str | None, option: str) -> list[int] | None:
     return numbers
 
 
-def _facts(result: "Result", table: "pd.DataFrame") -> dict[str, Any]:
-    over = table[table["group"] == "all"].drop(columns=["group", "scope"])
-    rows = over.astype(object).where(over.notna(), None)
+def _facts(result: "AblationResult", table: "pd.DataFrame") -> dict[str, Any]:
+    over_all = table[table["group"] == "all"].drop(columns=["group", "scope"])
     return {
         "model": result.meta["model"]["name"],
-        "semantics": result.meta["semantics"],
-        "placebo": result.meta["placebo"],
+        "semantics": result.semantics,
+        "placebo": result.has_placebo,
         "documents": len(result.axis("document")),
-        "tokens": int(result["tokens"].sum()),
-        "loss": float(result["nll"].sum() / result["tokens"].sum()),
-        "rows": rows.to_dict("records"),
+        "tokens": int(result.tokens.sum()),
+        "loss": float(result.nll.sum() / result.tokens.sum()),
+        "rows": records(over_all),
     }
 
 
-def _lines(result: "Result", table: "pd.DataFrame") -> list[str]:
+def _lines(result: "AblationResult", table: "pd.DataFrame") -> list[str]:
     own = table[(table["group"] == "all") & (table["metric"] == "loss_increase")]
     most = own.sort_values("value", ascending=False, kind="stable")
-    tokens = int(result["tokens"].sum())
+    tokens = int(result.tokens.sum())
     lines = [
         f"{words.counted(tokens, 'token')} of {words.counted(len(result.axis('document')), 'document')}; "
-        f"loss {result['nll'].sum() / tokens:.4f} nats; without an expert ({result.meta['semantics']}):",
+        f"loss {result.nll.sum() / tokens:.4f} nats; without an expert ({result.semantics}):",
         f"{'layer':>5} {'expert':>6} {'lost, nats':>11} {'95 % interval':>21} {'placebo':>10}",
     ]
     for row in most.head(SHOWN).itertuples():
-        interval = "–" if row.low != row.low else f"{row.low:.4f} – {row.high:.4f}"
-        placebo = "–" if row.null != row.null else f"{row.null:.4f}"
-        lines.append(f"{row.layer:5} {row.expert:6} {row.value:11.4f} {interval:>21} {placebo:>10}")
+        numbers = f"{row.value:11.4f} {interval(row.low, row.high):>21} {number(row.null):>10}"
+        lines.append(f"{row.layer:5} {row.expert:6} {numbers}")
     return lines if len(most) <= SHOWN else [*lines, f"and {len(most) - SHOWN} more; --csv has all"]

@@ -8,12 +8,12 @@ import typer
 
 from mixtral_probe.cli import options, words
 from mixtral_probe.cli.inputs import chosen_source, opened_probe
-from mixtral_probe.cli.shell import print_json
+from mixtral_probe.cli.outputs import present, saved
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mixtral_probe.trace import Result
+    from mixtral_probe.trace import TimingResult
 
 PARTS = ("attention", "router", "experts", "dispatch", "norms", "embedding", "head", "other", "whole")
 
@@ -22,12 +22,12 @@ def time(
     model: options.Model = "mini",
     text: options.Text = None,
     file: options.File = None,
-    corpus: options.Corpus = None,
+    corpus: options.CorpusPath = None,
     repeats: options.Repeats = 9,
     warmup: options.Warmup = 2,
     memory: options.Memory = True,
     nvtx: options.Nvtx = False,
-    window: options.Window = None,
+    window: options.WindowTokens = None,
     device: options.Device = "cpu",
     dtype: options.DType = None,
     out: options.ResultOut = None,
@@ -52,33 +52,18 @@ def time(
         source, repeats=repeats, warmup=warmup, memory=memory, nvtx=nvtx, window=window,
         on_run=_tell if sys.stderr.isatty() else None,
     )  # fmt: skip
-    from mixtral_probe.tables import timing
-
-    table = timing(result)
-    for line in _written(result, table, out, csv, chrome):
-        typer.echo(line, err=as_json)
-    if as_json:
-        print_json(_facts(result, table))
-    else:
-        typer.echo("\n".join(_lines(result, table)))
+    files = [saved(result, out), _chrome(result, chrome)]
+    present(result, files, csv=csv, as_json=as_json, facts=_facts, lines=_lines)
 
 
 def _tell(done: int, total: int) -> None:
     typer.echo(f"\r{done} of {total} runs" + ("\n" if done == total else ""), err=True, nl=False)
 
 
-def _written(
-    result: "Result", table: "pd.DataFrame", out: Path | None, csv: Path | None, chrome: Path | None
-) -> list[str]:
-    from mixtral_probe.tables import write_csv
+def _chrome(result: "TimingResult", chrome: Path | None) -> Path | None:
     from mixtral_probe.trace import write_chrome_trace
 
-    files = [
-        None if out is None else result.save(out.expanduser()),
-        None if csv is None else write_csv(table, csv.expanduser()),
-        None if chrome is None else write_chrome_trace(result, chrome.expanduser()),
-    ]
-    return [f"wrote {file}" for file in files if file is not None]
+    return None if chrome is None else write_chrome_trace(result, chrome.expanduser())
 
 
 def _of_parts(table: "pd.DataFrame") -> dict[str, dict[str, float]]:
@@ -90,24 +75,24 @@ def _of_parts(table: "pd.DataFrame") -> dict[str, dict[str, float]]:
     return found
 
 
-def _facts(result: "Result", table: "pd.DataFrame") -> dict[str, Any]:
+def _facts(result: "TimingResult", table: "pd.DataFrame") -> dict[str, Any]:
     return {
         "model": result.meta["model"]["name"],
-        "device": result.meta["device"],
-        "dtype": result.meta["dtype"],
-        "runs": len(result["seconds_timed"]),
-        **result.meta["timing"],
+        "device": result.device,
+        "dtype": result.dtype,
+        "runs": len(result.seconds_timed),
+        **result.settings,
         "parts": _of_parts(table),
-        "expert_rows": result["expert_rows"].tolist(),
+        "expert_rows": result.expert_rows.tolist(),
     }
 
 
-def _lines(result: "Result", table: "pd.DataFrame") -> list[str]:
-    parts, how, runs = _of_parts(table), result.meta["timing"], len(result["seconds_timed"])
+def _lines(result: "TimingResult", table: "pd.DataFrame") -> list[str]:
+    parts, how, runs = _of_parts(table), result.settings, len(result.seconds_timed)
     whole = parts["whole"]
     lines = [
         f"{words.counted(how['tokens'], 'token')}, median of {words.counted(runs, 'run')} by {how['clock']} "
-        f"({result.meta['device']}, {result.meta['dtype']}, {words.counted(how['threads'], 'thread')})",
+        f"({result.device}, {result.dtype}, {words.counted(how['threads'], 'thread')})",
         f"{'part':10} {'ms':>9} {'share':>7}",
     ]
     lines += [f"{part:10} {parts[part]['milliseconds']:9.3g} {parts[part]['time_share']:7.1%}" for part in PARTS]

@@ -8,6 +8,7 @@ import typer
 
 from mixtral_probe.cli import options, words
 from mixtral_probe.cli.inputs import chosen_source, opened_probe
+from mixtral_probe.cli.outputs import interval, number, records
 from mixtral_probe.cli.progress import run_or_stop
 from mixtral_probe.cli.shell import print_json
 from mixtral_probe.errors import InputError
@@ -29,13 +30,13 @@ def whatif(
     model: options.Model = "mini",
     text: options.Text = None,
     file: options.File = None,
-    corpus: options.Corpus = None,
+    corpus: options.CorpusPath = None,
     edit: options.Edits = None,
     edits: options.EditsFile = None,
     placebo: options.Placebo = True,
     seed: options.PlaceboSeed = 0,
     generate: options.WhatIfGenerate = None,
-    window: options.Window = None,
+    window: options.WindowTokens = None,
     device: options.Device = "cpu",
     dtype: options.DType = None,
     out: options.WhatIfOut = None,
@@ -90,7 +91,7 @@ def _facts(result: "WhatIf") -> dict[str, Any]:
         "seed": result.seed,
         "documents": len(result.axis("document")),
         "tokens": len(result.axis("token")),
-        "rows": whole.astype(object).where(whole.notna(), None).to_dict("records"),
+        "rows": records(whole),
         "generated": result.meta.get("generated"),
     }
 
@@ -106,8 +107,7 @@ def _lines(result: "WhatIf") -> Iterator[str]:
     edited = result.overall().query("run == 'edited'").set_index("metric")
     for metric, name in SHOWN.items():
         row = edited.loc[metric]
-        interval = "–" if row["low"] != row["low"] else f"{row['low']:.4f} – {row['high']:.4f}"
-        yield f"{name:18} {row['value']:10.4f} {interval:>21} {_number(row['null']):>10}"
+        yield f"{name:18} {row['value']:10.4f} {interval(row['low'], row['high']):>21} {number(row['null']):>10}"
     if documents == 1:
         yield from _next_lines(result)
     for before, after in result.generated:
@@ -121,9 +121,5 @@ def _next_lines(result: "WhatIf") -> Iterator[str]:
     yield f"{'next token':18} {'without':>10} {'edited':>10} {'rank':>10} {'placebo':>10}"
     for row in what_if_next_tokens(result).head(NEXT_SHOWN).itertuples():
         moved = f"{row.rank} → {row.rank_edited}"
-        placebo = _number(row.probability_placebo)
+        placebo = number(row.probability_placebo)
         yield f"{row.token!r:18} {row.probability:10.4f} {row.probability_edited:10.4f} {moved:>10} {placebo:>10}"
-
-
-def _number(value: float) -> str:
-    return "–" if value != value else f"{value:.4f}"
