@@ -109,13 +109,13 @@ def _offer(request: captures.Request) -> None:
         return
     try:
         with st.spinner("Estimating; the first time the model is loaded …"):
-            found = captures.estimate(request)
+            planned, found = captures.estimate(request)
         st.info(
             f"{found.tokens:,} tokens · {job_list.seconds(found.seconds)} · "
             f"{job_list.size(found.memory_bytes)} of memory · {job_list.size(found.disk_bytes)} of disk"
         )
         if started:
-            captures.start(request)
+            captures.start(request, planned)
     except InputError as error:
         st.error(str(error))
 

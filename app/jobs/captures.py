@@ -11,7 +11,7 @@ from mixtral_probe import InputError
 from mixtral_probe.corpus import Document, read_corpus
 
 if TYPE_CHECKING:
-    from mixtral_probe.run import ResourceEstimate
+    from mixtral_probe.run import Plan, ResourceEstimate
 
 KIND = "capture"
 _POSITIONS = 2048
@@ -70,31 +70,32 @@ def uploaded(name: str, content: bytes) -> list[Document]:
             raise InputError(str(error).replace(f"{path.parent}/", "")) from None
 
 
-def estimate(request: Request) -> "ResourceEstimate":
-    """What a capture will take.
+def estimate(request: Request) -> tuple["Plan", "ResourceEstimate"]:
+    """The texts of a capture as they will run, tokenised here and nowhere else, and an estimate of the capture.
 
     Raises:
         InputError: the request breaks a rule, would take too much disk, or its model is at work.
     """
     with models.use(request.model, wait=False) as probe:
-        found = probe.estimate(request.documents, attention=request.attention, window=request.window)
+        window = request.window or probe.model.config.max_position_embeddings
+        planned = probe.plan(request.documents, window=window)
+        found = probe.estimate(planned, attention=request.attention)
     if found.disk_bytes > limits.CAPTURE_BYTES:
         raise InputError(
             f"a capture from the page may take {limits.CAPTURE_BYTES / 1e9:.1f} GB of disk, but this one needs "
             f"{found.disk_bytes / 1e9:.1f} GB; record the attention of fewer layers, or choose fewer texts"
         )
-    return found
+    return planned, found
 
 
-def start(request: Request) -> str:
-    """Put a capture in line; returns its job's id."""
+def start(request: Request, planned: "Plan") -> str:
+    """Put a capture of its plan in line; returns its job's id."""
 
     def work(path: Path, tell: Callable[[Any], None], stop: Callable[[], bool]) -> None:
         with models.use_in_job(request.model) as probe:
             probe.trace(
-                request.documents,
+                planned,
                 attention=request.attention,
-                window=request.window or probe.model.config.max_position_embeddings,
                 path=path,
                 on_progress=tell,
                 should_stop=stop,
