@@ -64,7 +64,9 @@ class Checkpoint:
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a weight in memory."""
         if name not in self._shapes:
-            raise InputError(f"{self.folder} has no weight {name!r}; Checkpoint.names lists what it has")
+            raise InputError(
+                f"a weight must be one of Checkpoint.names, got {name!r}, which {self.folder} does not have"
+            )
         return self._shapes[name]
 
     def tensor(self, name: str, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> Tensor:
@@ -77,7 +79,7 @@ class Checkpoint:
         """The weights of one decoder layer, ready for its ``load_state_dict``; no other layer is read."""
         layers = self.config.num_hidden_layers
         if not 0 <= layer < layers:
-            raise InputError(f"layer {layer} was asked for, but this model has {layers} layers (0–{layers - 1})")
+            raise InputError(f"layer must be in 0–{layers - 1} (this model has {layers}), got {layer}")
         prefix = f"model.layers.{layer}."
         weights = self._read([name for name in self._shapes if name.startswith(prefix)], dtype, device)
         return {name.removeprefix(prefix): weight for name, weight in weights.items()}
@@ -125,12 +127,12 @@ class Checkpoint:
             raise InputError(f"{place(name)} is missing: {self.folder} has no tensor {name}; download it again")
         if stored.shape != shape:
             raise InputError(
-                f"{place(name)} must have the shape {list(shape)} by config.json, but it is {list(stored.shape)} "
+                f"{place(name)} must have the shape {list(shape)} by config.json, got {list(stored.shape)} "
                 f"({stored.name} in {stored.file})"
             )
         if stored.dtype not in STORED:
             raise InputError(
-                f"{place(name)} must be stored as one of {', '.join(STORED)}, but it is {stored.dtype} "
+                f"{place(name)} must be stored as one of {', '.join(STORED)}, got {stored.dtype} "
                 f"({stored.name} in {stored.file}); get the model without quantisation"
             )
 
@@ -143,8 +145,8 @@ def model_folder(name: str | Path) -> Path:
     """
     folder = data_path("mixtral-mini") if name == "mini" else Path(name).expanduser()
     if not folder.is_dir():
-        came = "is a file" if folder.exists() else "does not exist"
-        raise InputError(f"a model must be a folder, or 'mini' for the embedded one, but {folder} {came}")
+        problem = "a file" if folder.exists() else "a path that does not exist"
+        raise InputError(f"a model must be a folder, or 'mini' for the embedded one, got {folder}, {problem}")
     return folder
 
 

@@ -42,7 +42,7 @@ def open_file(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"the weights file {path.name} is missing from {path.parent}; download it again") from None
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a whole safetensors file ({error}); download or copy it again") from None
+        raise InputError(f"{path} must be a whole safetensors file ({error}); download or copy it again") from None
 
 
 def is_native(folder: Path) -> bool:
@@ -69,7 +69,7 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
                 raise _stored_twice(tensor, other)
     for name, file in index.items():
         if not ignored(name) and common_name(name) not in found:
-            raise InputError(f"{INDEX} says that {file} holds {name}, but it does not; download {folder} again")
+            raise InputError(f"{file} must hold {name} by {INDEX}, got a file without it; download {folder} again")
     return found
 
 
@@ -84,7 +84,7 @@ def _native_tensors(folder: Path) -> dict[str, StoredTensor]:
                 raise _stored_twice(tensor, other)
     if not any(tensor.name == "tok_embeddings.weight" for tensor in found.values()):
         raise InputError(
-            f"{files[0]} must name its tensors as Mistral does, with a tok_embeddings.weight, but {folder} has none; "
+            f"{files[0]} must name its tensors as Mistral does, with a tok_embeddings.weight, got none in {folder}; "
             f"if its names are those of transformers, call it {WEIGHTS}"
         )
     return found
@@ -97,7 +97,7 @@ def _equal(one: StoredTensor, other: StoredTensor) -> bool:
 
 def _stored_twice(tensor: StoredTensor, other: StoredTensor) -> InputError:
     where = f"{other.name} in {other.file.name}"
-    return InputError(f"a weight must be stored once, but {tensor.name} in {tensor.file.name} is also {where}")
+    return InputError(f"a weight must be stored once, got {tensor.name} in {tensor.file.name} and {where}; remove one")
 
 
 def _tensors_in(path: Path) -> list[StoredTensor]:
@@ -119,12 +119,14 @@ def _weight_map(folder: Path) -> dict[str, str]:
         files = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
         pairs = {str(name): str(file) for name, file in files.items()}
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{INDEX} must be a JSON object with a weight_map, but {path} is not") from None
+        raise InputError(
+            f"{INDEX} must be a JSON object with a weight_map, got another content in {path}; download it again"
+        ) from None
     for file in sorted(set(pairs.values())):
         if Path(file).name != file:
-            raise InputError(f"{INDEX} must name files beside it, but it names {file!r}")
+            raise InputError(f"{INDEX} must name files beside it, got {file!r}; download it again")
         if not (folder / file).is_file():
-            raise InputError(f"{INDEX} names {file}, but {folder} does not have it; download the missing shard")
+            raise InputError(f"{INDEX} names {file}, which {folder} does not have; download the missing shard")
     return pairs
 
 
@@ -134,12 +136,12 @@ def _files_without_index(folder: Path) -> list[str]:
         return [WEIGHTS]
     shards = sorted(path.name for path in folder.glob("*.safetensors") if SHARD.fullmatch(path.name))
     if not shards:
-        raise InputError(f"{folder} must hold {WEIGHTS} or shards of it, but there are none{_what_else(folder)}")
+        raise InputError(f"{folder} must hold {WEIGHTS} or shards of it, got neither{_what_else(folder)}")
     total = int(shards[0][-len("00000.safetensors") : -len(".safetensors")])
     wanted = [f"model-{i:05d}-of-{total:05d}.safetensors" for i in range(1, total + 1)]
     if shards != wanted:
         lacking = ", ".join(sorted(set(wanted) - set(shards))) or "a consistent numbering"
-        raise InputError(f"{folder} must hold {total} shards, but {lacking} is missing; download the model again")
+        raise InputError(f"{folder} must hold {total} shards, got all but {lacking}; download the model again")
     return shards
 
 

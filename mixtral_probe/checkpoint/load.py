@@ -75,11 +75,11 @@ def changed(config: MixtralConfig, changes: dict[str, Any]) -> MixtralConfig:
         return config
     for name in changes:
         if name in _SHAPES:
-            raise InputError(
-                f"{name} is what the weights in the folder have ({getattr(config, name)}); leave it as it is"
-            )
+            raise InputError(f"{name} must be that of the weights in the folder, {getattr(config, name)}; leave it out")
         if name not in MixtralConfig.model_fields and name not in _EXTRA:
-            raise InputError(f"from_pretrained has no argument {name!r}, and a config has no such field")
+            raise InputError(
+                f"arguments of from_pretrained must be its own or fields of a config, got {name!r}; leave it out"
+            )
     return config.replace(**changes)
 
 
@@ -96,7 +96,9 @@ def _where(
         placement = place_on(config, device)
         return _chosen_dtype(dtype, checkpoint, placement), placement
     if str(device) != "cpu":
-        raise InputError(f"either device or device_map says where a model goes, but both came (device={str(device)!r})")
+        raise InputError(
+            f"only one of device and device_map may be given, got both (device={str(device)!r}); leave one out"
+        )
     placement = place(config, device_map, _chosen_dtype("auto" if dtype is None else dtype, checkpoint, None))
     return _chosen_dtype(dtype, checkpoint, placement), placement
 
@@ -152,6 +154,6 @@ def _new(
 def _check_labels(name: str, weight: torch.Tensor, checkpoint: Checkpoint) -> None:
     if checkpoint.shape(name) != weight.shape:
         raise InputError(
-            f"{name} must have the shape {list(weight.shape)} by the config's num_labels, but it is "
+            f"{name} must have the shape {list(weight.shape)} by the config's num_labels, got "
             f"{list(checkpoint.shape(name))} in {checkpoint.folder}; pass num_labels={checkpoint.shape(name)[0]}"
         )

@@ -84,11 +84,13 @@ def native_config(path: Path) -> MixtralConfig:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"Mistral's own weights need a {PARAMS} beside them, but there is none at {path}") from None
+        raise InputError(
+            f"Mistral's own weights need a {PARAMS} beside them, got none at {path}; download it"
+        ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{PARAMS} must be valid JSON, but {path} is not: {error}") from None
+        raise InputError(f"{PARAMS} must be valid JSON, got an error in {path}: {error}") from None
     if not isinstance(fields, dict):
-        raise InputError(f"{PARAMS} must hold one JSON object, but {path} holds a {type(fields).__name__}")
+        raise InputError(f"{PARAMS} must hold one JSON object, got a {type(fields).__name__} in {path}")
     fields = fields | (fields.get("moe") or {})
     known: dict[str, Any] = dict(_DEFAULTS)
     for name, theirs in (_FIELDS | _OPTIONAL).items():
@@ -96,7 +98,7 @@ def native_config(path: Path) -> MixtralConfig:
         if value is not None:
             known[name] = int(value) if isinstance(value, str) else value
         elif name in _FIELDS:
-            raise InputError(f"{PARAMS} must give {theirs} (or {name}), but {path} has no such field")
+            raise InputError(f"{PARAMS} must give {theirs} (or {name}), got neither in {path}; add it")
     return MixtralConfig.from_dict(known)
 
 
@@ -119,7 +121,7 @@ class TorchFile:
                 f"{path} must be a whole file of weights and nothing else ({reason}); download or copy it again"
             ) from None
         if not isinstance(self._tensors, dict) or not all(isinstance(t, Tensor) for t in self._tensors.values()):
-            raise InputError(f"{path} must hold tensors by their names, but it holds something else")
+            raise InputError(f"{path} must hold tensors by their names, got something else; download or copy it again")
 
     def __enter__(self) -> "TorchFile":
         return self

@@ -25,7 +25,7 @@ def as_dtype(name: str | torch.dtype) -> torch.dtype:
     """
     dtype = DTYPES.get(name, name) if isinstance(name, str) else name
     if dtype not in DTYPES.values():
-        raise InputError(f"dtype must be one of {', '.join(DTYPES)} or auto, but it is {name!r}")
+        raise InputError(f"dtype must be one of {', '.join(DTYPES)} or auto, got {name!r}")
     return dtype  # type: ignore[return-value]
 
 
@@ -55,5 +55,5 @@ def as_bytes(size: int | str | None) -> int | None:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(size))
     number = float(match[1]) * _UNITS.get(match[2].upper(), 0) if match else 0
     if number < 1:
-        raise InputError(f"max_shard_size must be such as '5GB', '500MB' or a number of bytes, but it is {size!r}")
+        raise InputError(f"max_shard_size must be a number of bytes, or a text such as '5GB' or '500MB', got {size!r}")
     return int(number)

@@ -66,13 +66,13 @@ def place(config: MixtralConfig, device_map: DeviceMap, dtype: torch.dtype) -> P
     """
     if isinstance(device_map, str):
         if device_map != "auto":
-            raise InputError(f"device_map must be 'auto' or a mapping from layers to devices, but it is {device_map!r}")
+            raise InputError(f"device_map must be 'auto' or a mapping from layers to devices, got {device_map!r}")
         return _tied(config, _shared_out(config, dtype))
     given = {_part(key, config.num_hidden_layers): as_device(device) for key, device in device_map.items()}
     missing = [layer for layer in range(config.num_hidden_layers) if layer not in given]
     if missing and "" not in given:
         raise InputError(
-            f"device_map must give every layer a device, but layer {missing[0]} has none; '' is for the rest"
+            f"device_map must give every layer a device, got none for layer {missing[0]}; '' is for the rest"
         )
     layers = tuple(given.get(layer, given.get("")) for layer in range(config.num_hidden_layers))
     first, last = given.get("", layers[0]), given.get("", layers[-1])
@@ -154,8 +154,8 @@ def _part(key: int | str, layers: int) -> int | str:
     layer = int(match[1]) if match else key
     if isinstance(layer, int):
         if not 0 <= layer < layers:
-            raise InputError(f"layer {layer} was asked for, but this model has {layers} layers (0–{layers - 1})")
+            raise InputError(f"layer must be in 0–{layers - 1} (this model has {layers}), got {layer}")
         return layer
     if layer not in _PARTS:
-        raise InputError(f"device_map has layers by number, embed_tokens, norm and head, but {key!r} came")
+        raise InputError(f"keys of device_map must be layers by number, embed_tokens, norm or head, got {key!r}")
     return _PARTS[layer]

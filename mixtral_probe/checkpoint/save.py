@@ -41,14 +41,14 @@ def save_model(
         InputError: an argument is unknown, the model has no weights, or the disk is too full.
     """
     if layout not in get_args(Layout):
-        raise InputError(f"layout must be one of {', '.join(get_args(Layout))}, but it is {layout!r}")
+        raise InputError(f"layout must be one of {', '.join(get_args(Layout))}, got {layout!r}")
     if any(weight.is_meta for weight in model.parameters()):
         raise InputError("a model on the meta device has no weights to save; load it with device='cpu' first")
     kind = next(model.parameters()).dtype if dtype is None else as_dtype(dtype)
     shards = _in_shards(_to_store(model, layout), as_bytes(max_shard_size), kind)
     folder = Path(folder).expanduser()
     if folder.is_file():
-        raise InputError(f"a model is saved as a folder, but {folder} is a file; choose another name")
+        raise InputError(f"a model is saved as a folder, got the file {folder}; choose another name")
     folder.mkdir(parents=True, exist_ok=True)
     files.require_space(folder, _size(shards, kind))
     _write(model, shards, kind, folder)

@@ -114,7 +114,7 @@ def widened(routing: Routing, size: int) -> Routing:
     if not missing:
         return routing
     if missing < 0:
-        raise InputError(f"this record has room for {size} experts per token, but an edit chose {size - missing}")
+        raise InputError(f"this record has room for {size} experts per token, got {size - missing} from an edit")
     ids, weights = F.pad(routing.expert_ids, (0, missing), value=-1), F.pad(routing.weights, (0, missing))
     return replace(routing, expert_ids=ids, weights=weights)
 

@@ -120,7 +120,7 @@ class NvtxRanges(Spans):
         super().__init__(lambda: None)
         if push is None and not torch.cuda.is_available():
             raise InputError(
-                "NVTX ranges need a torch built for CUDA and an NVIDIA device, but there is none here; leave nvtx out"
+                "NVTX ranges need a torch built for CUDA and an NVIDIA device, got none here; leave nvtx out"
             )
         self._push, self._pop = push or torch.cuda.nvtx.range_push, pop or torch.cuda.nvtx.range_pop
 

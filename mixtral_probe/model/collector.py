@@ -101,8 +101,8 @@ def _chosen(choice: LayerChoice, count: int, one: str, many: str) -> frozenset[i
     try:
         wanted = [index(place) for place in (choice if isinstance(choice, Iterable) else [choice])]
     except TypeError:
-        raise InputError(f"{many} must be chosen by True, False or whole numbers, but {choice!r} came") from None
+        raise InputError(f"{many} must be chosen by True, False or whole numbers, got {choice!r}") from None
     for place in wanted:
         if not -count <= place < count:
-            raise InputError(f"{one} {place} was asked for, but the model has {count} {many} (0–{count - 1})")
+            raise InputError(f"{one} must be in 0–{count - 1} (this model has {count}), got {place}")
     return frozenset(place % count for place in wanted)

@@ -111,6 +111,6 @@ def refuse_cache(cache: object | None) -> None:
     """Raise InputError if there is a cache, which running a layer twice would fill twice."""
     if cache is not None:
         raise InputError(
-            "gradient checkpointing runs each layer twice and cannot be combined with a cache, but one came; "
+            "gradient checkpointing runs each layer twice and must not have a cache, got one; "
             "leave past_key_values and use_cache out or call gradient_checkpointing_disable()"
         )

@@ -35,7 +35,7 @@ class MixtralModel(nn.Module):
     def __init__(self, config: MixtralConfig, numerics: Numerics = "fast") -> None:
         super().__init__()
         if numerics not in ("reference", "fast"):
-            raise InputError(f"numerics must be 'reference' or 'fast', but it is {numerics!r}")
+            raise InputError(f"numerics must be 'reference' or 'fast', got {numerics!r}")
         self.config, self.numerics = config, numerics
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
         self.layers = nn.ModuleList(DecoderLayer(config, i, numerics) for i in range(config.num_hidden_layers))
@@ -121,7 +121,10 @@ class MixtralModel(nn.Module):
 
     def _embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
         if (input_ids is None) == (inputs_embeds is None):
-            raise InputError("exactly one of input_ids and inputs_embeds must be given")
+            raise InputError(
+                "exactly one of input_ids and inputs_embeds must be given, got "
+                f"{'neither' if input_ids is None else 'both'}; pass one"
+            )
         if inputs_embeds is not None:
             require_embeddings(inputs_embeds, self.config.hidden_size)
             return inputs_embeds
@@ -164,8 +167,8 @@ class MixtralModel(nn.Module):
         """The cache that was passed or requested, or by default a new one where one can be used."""
         if packed and (cache is not None or use_cache):
             raise InputError(
-                "position_ids must count on by 1 for a cache, but they hold several packed sequences; "
-                "use use_cache=False, or give an attention_mask if they are one sequence"
+                "a cache needs position_ids that rise by 1, got several packed sequences; pass use_cache=False, or an "
+                "attention_mask if they are one sequence"
             )
         if cache is None:
             by_default = self.config.use_cache and not packed and not self._recomputes()

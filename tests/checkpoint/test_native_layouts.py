@@ -133,7 +133,7 @@ def test_shards_may_repeat_a_tensor_but_not_contradict_each_other(tmp_path):
     torch.save(norm, folder / "consolidated.08.pt")
     MixtralForCausalLM.from_pretrained(folder)
     torch.save({"norm.weight": norm["norm.weight"] + 1}, folder / "consolidated.08.pt")
-    with pytest.raises(InputError, match=r"stored once, but norm\.weight in consolidated\.08\.pt is also norm\.weight"):
+    with pytest.raises(InputError, match=r"stored once, got norm\.weight in consolidated\.08\.pt and norm\.weight in"):
         MixtralForCausalLM.from_pretrained(folder)
 
 
@@ -166,10 +166,10 @@ def test_params_of_the_8x7b_release(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, r"weights need a params\.json beside them, but there is none"),
+        (None, r"weights need a params\.json beside them, got none at"),
         ("{", r"params\.json must be valid JSON"),
-        ("[]", r"params\.json must hold one JSON object, but .* holds a list"),
-        (json.dumps({k: v for k, v in PARAMS.items() if k != "dim"}), r"must give dim \(or hidden_size\), but"),
+        ("[]", r"params\.json must hold one JSON object, got a list in"),
+        (json.dumps({k: v for k, v in PARAMS.items() if k != "dim"}), r"must give dim \(or hidden_size\), got neither"),
         (
             json.dumps({k: v for k, v in PARAMS.items() if k != "moe"}),
             r"must give num_experts \(or num_local_experts\)",
@@ -211,7 +211,7 @@ def test_a_file_that_wants_to_run_code_is_refused(tmp_path, capsys):
     [
         (lambda path: path.write_bytes(path.read_bytes()[:2000]), "must be a whole file of weights and nothing else"),
         (lambda path: torch.save([torch.ones(1)], path), "must hold tensors by their names"),
-        (lambda path: torch.save({"norm.weight": torch.ones(24)}, path), r"with a tok_embeddings\.weight, but .* none"),
+        (lambda path: torch.save({"norm.weight": torch.ones(24)}, path), r"with a tok_embeddings\.weight, got none in"),
     ],
 )
 def test_broken_shards(tmp_path, damage, message):
@@ -227,5 +227,5 @@ def test_missing_and_misshapen_tensors_are_placed(tmp_path):
     with pytest.raises(InputError, match=r"layer 1: block_sparse_moe\.w2 is missing"):
         Checkpoint(write_torrent(tmp_path / "a", weights))
     weights["layers.1.block_sparse_moe.w2"] = flat[:-1]
-    with pytest.raises(InputError, match=r"w2 must have the shape \[240, 24\] by config\.json, but it is \[239, 24\]"):
+    with pytest.raises(InputError, match=r"w2 must have the shape \[240, 24\] by config\.json, got \[239, 24\]"):
         Checkpoint(write_torrent(tmp_path / "b", weights))

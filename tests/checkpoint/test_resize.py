@@ -90,9 +90,9 @@ def test_frozen_stays_frozen_and_padding_stays_untrained():
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        (0, r"a whole number of at least 1 token, but 0 came"),
-        (3.5, r"a whole number of at least 1 token, but 3\.5 came"),
-        (40, r"a vocabulary of 40 tokens has no place for the config's pad_token_id 45"),
+        (0, r"a whole number of at least 1, got 0"),
+        (3.5, r"a whole number of at least 1, got 3\.5"),
+        (40, r"above the config's pad_token_id, 45, got 40"),
     ],
 )
 def test_sizes_that_cannot_be(size, message):
@@ -206,9 +206,9 @@ def test_a_config_with_pruned_heads_builds_a_pruned_model():
 @pytest.mark.parametrize(
     ("heads", "message"),
     [
-        ({2: [0]}, r"layer 2 was asked for, but this model has 2 layers \(0–1\)"),
-        ({0: [4]}, r"head 4 was asked for, but this model has 4 heads \(0–3\)"),
-        ({0: [0, 1, 2, 3]}, r"a layer must keep a head, but all 4 of layer 0 would go"),
+        ({2: [0]}, r"layer must be in 0–1 \(this model has 2\), got 2"),
+        ({0: [4]}, r"head must be in 0–3 \(this model has 4\), got 4"),
+        ({0: [0, 1, 2, 3]}, r"a layer must keep a head, got all 4 heads of layer 0"),
     ],
 )
 def test_heads_that_cannot_go(heads, message):

@@ -106,7 +106,7 @@ def test_exactly_one_source(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--text", "x", "--model", "nowhere"], "nowhere does not exist"),
+        (["--text", "x", "--model", "nowhere"], "got nowhere, a path that does not exist"),
         (["--text", ""], "'text' is empty"),
         (["--text", "x", "--attention", "7"], "this model has|layer 7"),
         (["--text", "x", "--attention", "one"], "'one' came"),

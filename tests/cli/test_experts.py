@@ -51,7 +51,7 @@ def test_saliency_prints_what_its_table_says(model, tmp_path):
     ("arguments", "sentence"),
     [
         (("ablate", "--text", TEXT, "--layers", "x"), "--layers must be numbers such as 0,3 or 2-5, but 'x' came"),
-        (("ablate", "--text", TEXT, "--layers", "7"), "layer 7 was asked for, but this model has 3 layers (0–2)"),
+        (("ablate", "--text", TEXT, "--layers", "7"), "layer must be in 0–2 (this model has 3), got 7"),
         (("ablate",), "exactly one of --text, --file, --corpus says what to run, but none came"),
         (("saliency",), "exactly one of --text, --file, --corpus says what to run, but none came"),
     ],

@@ -47,7 +47,7 @@ def test_json(model, tmp_path):
     [
         (["--temperature", 1], "--temperature says how tokens are drawn, so it needs --generate N"),
         (["--top-p", 1], "--top-p says how tokens are drawn"),
-        (["--generate", 0], "max_new_tokens must be a whole number of at least 1, but it is 0"),
+        (["--generate", 0], "max_new_tokens must be a whole number of at least 1, got 0"),
         (["--generate", 3, "--temperature", 0], "temperature must be above 0"),
         (["--generate", 3, "--window", 8], "a text to be continued is not cut, got window=8 and generate"),
     ],

@@ -198,7 +198,7 @@ def test_a_cache_and_checkpointing_do_not_go_together():
     model = toy_model().train()
     model.gradient_checkpointing_enable()
     for arguments in ({"use_cache": True}, {"past_key_values": KVCache()}):
-        with pytest.raises(InputError, match="runs each layer twice and cannot be combined with a cache"):
+        with pytest.raises(InputError, match="runs each layer twice and must not have a cache, got one"):
             model(IDS, **arguments)
     assert model(IDS).past_key_values is None
     assert len(model.eval()(IDS, use_cache=True).past_key_values) == 9

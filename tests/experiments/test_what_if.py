@@ -216,9 +216,9 @@ def test_its_faces(result, tmp_path):
     [
         ([], "needs at least one edit"),
         ([lambda value: value], "wrap a function in edits.Function"),
-        ([edits.MaskExpert(layer=7, expert=1)], "layer 7 was asked for, but this model has 2 layers"),
+        ([edits.MaskExpert(layer=7, expert=1)], r"layer must be in 0–1 \(this model has 2\), got 7"),
         ([edits.MaskExpert(layer=0, expert=range(7))], "at least 2 experts must remain for every token"),
-        ([edits.TopK(experts=1, document={"genre": "tale"})], "the documents' labels are: domain"),
+        ([edits.TopK(experts=1, document={"genre": "tale"})], r"a label of the documents \(domain\), got 'genre'"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(probe, given, sentence):
@@ -228,5 +228,5 @@ def test_what_cannot_be_is_refused_in_a_sentence(probe, given, sentence):
 
 def test_edits_beyond_a_masked_choice_are_refused(probe):
     halves = [edits.MaskExpert(layer=0, expert=range(4)), edits.MaskExpert(layer=0, expert=range(4, 7))]
-    with pytest.raises(InputError, match="but the edits leave 1"):
+    with pytest.raises(InputError, match="got 1 after the edits"):
         probe.what_if(TEXTS, halves)

@@ -248,7 +248,7 @@ def test_replaying_its_own_routing_is_the_same_run_to_the_bit(probe, tmp_path):
     assert np.array_equal(trace.tokens["nll"], again.tokens["nll"], equal_nan=True)
     for name in ("router_logits", "expert_ids", "expert_weights"):
         assert np.array_equal(getattr(trace, name), getattr(again, name)), name
-    with pytest.raises(InputError, match="this trace has none; save it first"):
+    with pytest.raises(InputError, match="got a trace without a path; save the trace first"):
         edits.to_json([edits.ReplayRouting(trace=trace)])
     trace.save(tmp_path / "kept.trace")
     from_file = edits.ReplayRouting(trace=tmp_path / "kept.trace", layer=1)

@@ -58,18 +58,21 @@ def test_an_edit_is_frozen():
     [
         (
             lambda: edits.MaskExpert(layer=-1, expert=2),
-            "MaskExpert cannot be made: layer: .* greater than or equal to 0",
+            "MaskExpert needs valid fields, got layer=-1: .* greater than or equal to 0",
         ),
-        (lambda: edits.MaskExpert(layer=1), "expert: Field required"),
-        (lambda: edits.MaskExpert(layer=1, expert=2, foo=1), "foo: Extra inputs are not permitted"),
+        (lambda: edits.MaskExpert(layer=1), "got no expert: Field required"),
+        (lambda: edits.MaskExpert(layer=1, expert=2, foo=1), "foo=1: Extra inputs are not permitted"),
         (lambda: edits.MaskExpert(expert=[1, 1]), "named only once"),
         (lambda: edits.SwapExperts(expert=(1, 1)), "two different experts"),
         (lambda: edits.Temperature(temperature=0), "greater than 0"),
         (lambda: edits.ScaleHead(head=0, factor=float("nan")), "finite number"),
         (lambda: edits.from_json("[]"), "must be JSON of the format 'mixtral-probe edits'"),
-        (lambda: edits.from_json('{"edits": [{"edit": "foo"}]}'), "must be one of mask_expert, .* it is 'foo'"),
-        (lambda: edits.from_json('{"schema_version": 9, "edits": []}'), "reads up to 1: install a newer"),
-        (lambda: edits.load("/nowhere/edits.json"), "there is none at /nowhere/edits.json"),
+        (lambda: edits.from_json('{"edits": [{"edit": "foo"}]}'), "must be one of mask_expert, .* got 'foo'"),
+        (
+            lambda: edits.from_json('{"schema_version": 9, "edits": []}'),
+            "schema version 1 or earlier, got 9; install a newer",
+        ),
+        (lambda: edits.load("/nowhere/edits.json"), "got no file at /nowhere/edits.json"),
         (lambda: edits.to_json([edits.Function(site="logits", function=max)]), "function cannot be saved"),
     ],
 )
@@ -81,13 +84,13 @@ def test_what_cannot_be_made_is_said_in_a_sentence(make, sentence):
 @pytest.mark.parametrize(
     ("edit", "sentence"),
     [
-        (edits.MaskExpert(layer=7, expert=2), r"layer 7 was asked for, but this model has 2 layers \(0–1\)"),
-        (edits.MaskExpert(layer=1, expert=12), r"expert 12 was asked for, but this model has 12 experts \(0–11\)"),
-        (edits.MaskHead(layer=1, head=4), r"head 4 was asked for, but this model has 4 heads \(0–3\)"),
-        (edits.MaskExpert(layer=1, expert=range(10)), "at least 3 experts must remain .* leave 2"),
-        (edits.ForceExperts(layer=1, expert=[1, 2]), "as many experts as a token has, 3, but it names 2"),
-        (edits.TopK(experts=13), "13 experts per token were asked for"),
-        (edits.MeanExpert(expert=1, mean=[0.0]), "must have 24 numbers, but it has 1"),
+        (edits.MaskExpert(layer=7, expert=2), r"layer must be in 0–1 \(this model has 2\), got 7"),
+        (edits.MaskExpert(layer=1, expert=12), r"expert must be in 0–11 \(this model has 12\), got 12"),
+        (edits.MaskHead(layer=1, head=4), r"head must be in 0–3 \(this model has 4\), got 4"),
+        (edits.MaskExpert(layer=1, expert=range(10)), "at least 3 experts must remain .* got 2 after"),
+        (edits.ForceExperts(layer=1, expert=[1, 2]), "as many experts as a token has, 3, got 2"),
+        (edits.TopK(experts=13), "experts must be in 1–12 .*, got 13"),
+        (edits.MeanExpert(expert=1, mean=[0.0]), "must have 24 numbers, got 1"),
         (edits.MaskExpert(expert=1, document={"domain": "code"}), "run them with Probe.trace or Probe.what_if"),
     ],
 )

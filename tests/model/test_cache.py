@@ -197,19 +197,19 @@ def test_mistakes_are_named():
     with torch.no_grad():
         model(IDS[:, :4], past_key_values=cache)
     for length in (-1, 5):
-        with pytest.raises(InputError, match=rf"can be cropped to 0–4 positions, .* but not to {length}"):
+        with pytest.raises(InputError, match=rf"can be cropped to 0–4 positions, .* got {length}"):
             cache.crop(length)
     for rows, message in (
-        (torch.tensor([0, 3]), "in 0–2, those it holds, but 3 came"),
-        (IDS, r"numbers \[n\], but .* \[3, 9\]"),
+        (torch.tensor([0, 3]), "in 0–2, those it holds, got 3"),
+        (IDS, r"numbers \[n\], got .* \[3, 9\]"),
     ):
         with pytest.raises(InputError, match=message):
             cache.reorder(rows)
-    with pytest.raises(InputError, match=r"as many rows as the input \(2\), but it holds 3; reorder it"):
+    with pytest.raises(InputError, match=r"as many rows as the input \(2\), got 3; reorder it"):
         model(IDS[:2], past_key_values=cache)
-    with pytest.raises(InputError, match=r"for each of the 3 layers, but it holds \[4, 4\]"):
+    with pytest.raises(InputError, match=r"for each of the 3 layers, got \[4, 4\]"):
         toy_model(num_hidden_layers=3)(IDS, past_key_values=cache)
-    with pytest.raises(InputError, match=r"\[3, 13\], but it is \[3, 9\]"):
+    with pytest.raises(InputError, match=r"\[3, 13\], got \[3, 9\]"):
         model(IDS, mask_of([9, 9, 9], 9, "left"), past_key_values=cache)
 
 
@@ -226,7 +226,7 @@ def test_a_call_that_failed_half_way_is_noticed():
         model(IDS[:, :4], past_key_values=cache)
         with pytest.raises(KeyboardInterrupt):
             model(IDS[:, 4:], past_key_values=cache, instruments=[Stop()])
-        with pytest.raises(InputError, match=r"it holds \[9, 4\]; a call that failed may have left it so: crop it"):
+        with pytest.raises(InputError, match=r"got \[9, 4\]; a call that failed may have left it so: crop it"):
             model(IDS[:, 4:], past_key_values=cache)
         cache.crop(4)
         rest = model(IDS[:, 4:], past_key_values=cache).logits

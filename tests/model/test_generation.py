@@ -260,32 +260,32 @@ def test_a_seed_gives_the_same_and_a_generator_goes_on():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"max_new_tokens": 0}, "max_new_tokens must be a whole number of at least 1, but it is 0"),
+        ({"max_new_tokens": 0}, "max_new_tokens must be a whole number of at least 1, got 0"),
         ({"temperature": 0, "do_sample": True}, "temperature must be above 0 .do_sample=False"),
         ({"top_k": -1, "do_sample": True}, "top_k must be a whole number, 0 or None"),
-        ({"top_p": 1.5, "do_sample": True}, "top_p must be above 0 and at most 1, but it is 1.5"),
+        ({"top_p": 1.5, "do_sample": True}, "top_p must be above 0 and at most 1, got 1.5"),
         ({"min_p": 2, "do_sample": True}, "min_p must be between 0 and 1"),
         ({"repetition_penalty": 0}, "repetition_penalty must be above 0"),
         ({"num_beams": 0}, "num_beams must be a whole number of at least 1"),
-        ({"early_stopping": "soon"}, "early_stopping must be True, False or 'never', but it is 'soon'"),
-        ({"top_p": 0.5}, "top_p changes only what is drawn; it needs do_sample=True"),
-        ({"temprature": 2}, "no option 'temprature'; did you mean 'temperature'"),
-        ({"zzz": 2}, "no option 'zzz'; it knows max_new_tokens, "),
-        ({"stop_strings": ["x"]}, "stop_strings are texts, so they need tokenizer="),
+        ({"early_stopping": "soon"}, "early_stopping must be True, False or 'never', got 'soon'"),
+        ({"top_p": 0.5}, "top_p needs do_sample=True, got do_sample=False"),
+        ({"temprature": 2}, "among its own, got 'temprature'; did you mean 'temperature'"),
+        ({"zzz": 2}, "among its own, got 'zzz'; use max_new_tokens, "),
+        ({"stop_strings": ["x"]}, "stop_strings need a tokenizer, got None; pass tokenizer="),
         ({"stop_strings": [""], "tokenizer": Letters()}, "stop_strings must be texts, none empty"),
-        ({"eos_token_id": 50}, r"eos_token_id must be below vocab_size \(50\), but it is 50"),
+        ({"eos_token_id": 50}, r"eos_token_id must be below vocab_size \(50\), got 50"),
         ({"pad_token_id": 99}, "pad_token_id must be below vocab_size"),
         (
             {"eos_token_id": None, "stop_strings": "x", "tokenizer": Letters()},
-            "pad_token_id must be given",
+            "need a pad_token_id, got None",
         ),
-        ({"num_beams": 2, "streamer": print}, "beam search has none of"),
-        ({"seed": 1, "generator": torch.Generator()}, "both seed and generator came"),
+        ({"num_beams": 2, "streamer": print}, "which beam search does not have"),
+        ({"seed": 1, "generator": torch.Generator()}, "only one of seed and generator may be given, got both"),
         ({"attention_mask": WHOLE[:, 1:]}, r"attention_mask must have the shape of input_ids, \[3, 6\]"),
-        ({"attention_mask": PADDED.flip(1)}, "padded on the left, but in row 1 padding comes after a token"),
-        ({"attention_mask": WHOLE * 0}, "in row 0 padding comes after"),
-        ({"input_ids": IDS[0]}, r"but came as int64 \[6\]"),
-        ({"input_ids": IDS[:, :0]}, r"but came as int64 \[3, 0\]"),
+        ({"attention_mask": PADDED.flip(1)}, "padded on the left, .* got padding after a token in row 1"),
+        ({"attention_mask": WHOLE * 0}, "got padding after a token in row 0"),
+        ({"input_ids": IDS[0]}, r"got int64 \[6\]"),
+        ({"input_ids": IDS[:, :0]}, r"got int64 \[3, 0\]"),
         ({"input_ids": IDS + 50}, "token ids must be in 0–49"),
     ],
 )
@@ -298,9 +298,9 @@ def test_a_cache_beyond_the_prompt_is_refused():
     model, cache = toy_model(), KVCache()
     with torch.no_grad():
         model(IDS, past_key_values=cache)
-    with pytest.raises(InputError, match="have 6 positions and the cache 6"):
+    with pytest.raises(InputError, match="hold the 6 positions of past_key_values and at least one more, got 6"):
         model.generate(IDS, past_key_values=cache)
-    with pytest.raises(InputError, match="past_key_values holds 3 rows, but input_ids have 1"):
+    with pytest.raises(InputError, match="input_ids must have the 3 rows of past_key_values, got 1"):
         model.generate(torch.cat((IDS, IDS), 1)[:1], past_key_values=cache)
 
 

@@ -52,8 +52,9 @@ class TopK(ChoiceEdit):
         """As of every edit; there must be as many experts."""
         super().check(config)
         if self.experts > config.num_local_experts:
-            raise InputError(f"{self.experts} experts per token were asked for, but a layer of this model has "
-                             f"{config.num_local_experts}")  # fmt: skip
+            raise InputError(
+                f"experts must be in 1–{config.num_local_experts} (the experts of a layer), got {self.experts}"
+            )
 
     def most_experts(self, top_k: int) -> int:
         """As many as asked for, where that is more."""
@@ -84,7 +85,7 @@ class ForceExperts(ChoiceEdit):
         """The experts, strongest first."""
         if len(self.expert) != value.expert_ids.shape[1]:
             raise InputError(
-                f"ForceExperts must name as many experts as a token has, {value.expert_ids.shape[1]}, but it names "
+                f"ForceExperts must name as many experts as a token has, {value.expert_ids.shape[1]}, got "
                 f"{len(self.expert)}; put TopK({len(self.expert)}) before it for another number"
             )
         ids = torch.tensor(self.expert, device=value.expert_ids.device)
@@ -106,7 +107,7 @@ class SwapExperts(ChoiceEdit):
     @model_validator(mode="after")
     def _two(self) -> "SwapExperts":
         if self.expert[0] == self.expert[1] or min(self.expert) < 0:
-            raise ValueError("two different experts are swapped")
+            raise ValueError("two different experts must be named")
         return self
 
     def check(self, config: MixtralConfig) -> None:

@@ -76,9 +76,8 @@ class Edit(Instrument, BaseModel):
         except ValidationError as error:
             first = error.errors()[-1]
             field = str(first["loc"][0]) if first["loc"] else "its fields"
-            raise InputError(
-                f"{type(self).__name__} cannot be made: {field}: {first['msg']}; it is {first['input']!r}"
-            ) from None
+            got = f"no {field}" if first["type"] == "missing" else f"{field}={first['input']!r}"
+            raise InputError(f"{type(self).__name__} needs valid fields, got {got}: {first['msg']}") from None
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -253,4 +252,4 @@ def _is_in(values: Tensor, wanted: tuple[int, ...]) -> Tensor:
 def _refuse_missing(noun: str, named: tuple[int, ...], number: int) -> None:
     beyond = [value for value in named if value >= number]
     if beyond:
-        raise InputError(f"{noun} {beyond[0]} was asked for, but this model has {number} {noun}s (0–{number - 1})")
+        raise InputError(f"{noun} must be in 0–{number - 1} (this model has {number}), got {beyond[0]}")

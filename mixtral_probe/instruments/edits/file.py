@@ -61,10 +61,12 @@ def from_json(text: str, *, replay: bool = True) -> tuple[Edit, ...]:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the text"
-        raise InputError(f"edits must be JSON of the format {FORMAT!r}, but {where}: {first['msg']}") from None
+        raise InputError(
+            f"edits must be JSON of the format {FORMAT!r}, got an error at {where}: {first['msg']}"
+        ) from None
     if sheet.schema_version > EDITS_VERSION:
         raise InputError(
-            f"these edits are of schema version {sheet.schema_version}, but this program reads up to {EDITS_VERSION}: "
+            f"edits must be of schema version {EDITS_VERSION} or earlier, got {sheet.schema_version}; "
             "install a newer mixtral-probe"
         )
     return tuple(made(fields, replay=replay) for fields in sheet.edits)
@@ -84,9 +86,9 @@ def load(path: str | PathLike[str]) -> tuple[Edit, ...]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise InputError(f"edits are read from a file, but there is none at {path}") from None
+        raise InputError(f"edits are read from a file, got no file at {path}") from None
     except UnicodeDecodeError:
-        raise InputError(f"edits are read from a JSON file, but {path} is no text") from None
+        raise InputError(f"edits are read from a JSON file, got {path}, which is not text") from None
     try:
         return from_json(text)
     except InputError as error:
@@ -115,7 +117,7 @@ def made(fields: Mapping[str, Any], *, replay: bool = True) -> Edit:
     """
     kind = KINDS.get(str(fields.get("edit")))
     if kind is None:
-        raise InputError(f"an edit must be one of {', '.join(KINDS)}, but it is {fields.get('edit')!r}")
+        raise InputError(f"an edit must be one of {', '.join(KINDS)}, got {fields.get('edit')!r}")
     if kind is ReplayRouting and not replay:
         raise InputError("replay_routing opens a trace on disk, which is not done here: use the command line or Python")
     return kind(**{name: value for name, value in fields.items() if name != "edit"})

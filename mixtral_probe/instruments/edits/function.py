@@ -51,7 +51,7 @@ class Function(Edit):
             return new
         if not isinstance(value, Tensor) or site in (Site.QUERY, Site.KEY, Site.VALUE):
             raise InputError(
-                f"a function at {site} takes no conditions on tokens; let it look at its second argument, the call"
+                f"a function at {site} takes no conditions on tokens; use its second argument, the context, instead"
             )
         return blend(where, new, value)
 

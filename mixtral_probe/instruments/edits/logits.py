@@ -124,6 +124,6 @@ def refuse_too_few(left: int, top_k: int) -> None:
     """Raise where fewer than K experts are left."""
     if left < top_k:
         raise InputError(
-            f"at least {words(top_k)} experts must remain for every token, but the edits leave {max(left, 0)}; "
+            f"at least {words(top_k)} experts must remain for every token, got {max(left, 0)} after the edits; "
             "mask fewer"
         )

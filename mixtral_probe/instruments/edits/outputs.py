@@ -73,9 +73,7 @@ class MeanExpert(ExpertEdit):
         """As of every edit of experts; the mean must have the model's width."""
         super().check(config)
         if len(self.mean) != config.hidden_size:
-            raise InputError(
-                f"the mean of MeanExpert must have {config.hidden_size} numbers, but it has {len(self.mean)}"
-            )
+            raise InputError(f"the mean of MeanExpert must have {config.hidden_size} numbers, got {len(self.mean)}")
 
     def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
         """The mean in place of the output."""

@@ -44,7 +44,9 @@ class ReplayRouting(ChoiceEdit):
     def require_savable(self) -> None:
         """The trace must lie somewhere."""
         if self.trace.path is None:
-            raise InputError("an edit is kept with the place of its trace, but this trace has none; save it first")
+            raise InputError(
+                "an edit is saved with the path of its trace, got a trace without a path; save the trace first"
+            )
 
     def settings(self) -> dict[str, Any]:
         """As of every edit; the trace by its place, where it has one."""
@@ -56,12 +58,12 @@ class ReplayRouting(ChoiceEdit):
         """As of every edit; the trace must be of a model with as many layers and experts."""
         super().check(config)
         if self.trace.expert_weights is None:
-            raise InputError("a trace is replayed with its expert weights, but this one holds none")
+            raise InputError("a replayed trace must have expert weights, got none")
         trace, sizes = self.trace, (config.num_hidden_layers, config.num_local_experts)
         if (trace.num_layers, trace.num_experts) != sizes:
             raise InputError(
-                f"the routing of {trace.num_layers} layers × {trace.num_experts} experts cannot be replayed in a model "
-                f"of {sizes[0]} × {sizes[1]}"
+                f"a replayed trace must be of {sizes[0]} layers × {sizes[1]} experts, as the model is, "
+                f"got {trace.num_layers} × {trace.num_experts}"
             )
 
     def most_experts(self, top_k: int) -> int:
@@ -92,7 +94,7 @@ class ReplayRouting(ChoiceEdit):
             same = bool((rows.context.input_ids[row, places].cpu().numpy() == ids).all())
         if not same:
             raise InputError(
-                f"a replayed run must be of the trace's own tokens, but document {held.document}, window {held.chunk} "
-                "differs; run the same documents in the same order"
+                f"a replayed run must be of the tokens of the trace, got others in document {held.document}, "
+                f"window {held.chunk}; run the same documents in the same order"
             )
         return own[positions]

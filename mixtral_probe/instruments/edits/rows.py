@@ -51,7 +51,7 @@ class Rows:
     def token_ids(self) -> Tensor:
         """[B, S] token ids."""
         if self.context.input_ids is None:
-            raise InputError("a condition on token ids needs input_ids, but embeddings were given in their place")
+            raise InputError("a condition on token ids needs input_ids, got embeddings")
         return self.context.input_ids
 
     def labelled(self, name: str, values: tuple[str, ...]) -> Tensor:
@@ -62,7 +62,7 @@ class Rows:
             )
         if not any(name in row.labels for row in self.batch):
             held = ", ".join(sorted({label for row in self.batch for label in row.labels})) or "none"
-            raise InputError(f"a condition is on the label {name!r}, but the documents' labels are: {held}")
+            raise InputError(f"a condition must be on a label of the documents ({held}), got {name!r}")
         rows = self.shape[0]
         held_values = [str(self.of(row, rows).labels.get(name)) in values for row in range(rows)]
         return torch.tensor(held_values, device=self.context.positions.device)[:, None]

@@ -31,15 +31,15 @@ def parse(text: str, *, replay: bool = True) -> Edit:
     try:
         name, *words = shlex.split(text)
     except ValueError:
-        raise InputError(f"an edit begins with its name and closes its quotes, but {text!r} came") from None
+        raise InputError(f"an edit must begin with its name and close its quotes, got {text!r}") from None
     fields: dict[str, Any] = {"edit": name}
     labels: dict[str, tuple[str, ...]] = {}
     for word in words:
         field, equals, value = word.partition("=")
         if not field or not equals or not value:
-            raise InputError(f"an edit is written as its name and field=value, such as expert=3, but {word!r} came")
+            raise InputError(f"an edit must be its name, then field=value such as expert=3, got {word!r}")
         if field in fields or field.removeprefix(_LABEL) in labels:
-            raise InputError(f"each field of an edit is said once, but {field!r} came twice")
+            raise InputError(f"each field of an edit must be given once, got {field!r} twice")
         if field.startswith(_LABEL):
             labels[field.removeprefix(_LABEL)] = tuple(value.split(","))
         else:
@@ -68,7 +68,7 @@ def spell(edit: Edit) -> str:
 def _listed(field: str, values: list[Any]) -> str:
     texts = [str(value) for value in values]
     if any("," in text for text in texts):
-        raise InputError(f"a value with a comma cannot be typed as one of several, but {field} holds {texts!r}")
+        raise InputError(f"values typed as one of several must have no comma, got {texts!r} for {field}")
     return ",".join(texts)
 
 
@@ -85,9 +85,9 @@ def _numbers(field: str, value: str) -> tuple[int, ...]:
     for part in value.split(","):
         found = _RANGE.fullmatch(part)
         if found is None:
-            raise InputError(f"{field} must be numbers such as 3, 0,3 or 2..4, but {value!r} came")
+            raise InputError(f"{field} must be numbers such as 3, 0,3 or 2..4, got {value!r}")
         first, last = int(found[1]), int(found[2] or found[1])
         if last < first or last - first >= MOST_NUMBERS:
-            raise InputError(f"a range of {field} rises and holds at most {MOST_NUMBERS:,} numbers, but {part!r} came")
+            raise InputError(f"a range of {field} must rise and hold at most {MOST_NUMBERS:,} numbers, got {part!r}")
         numbers += range(first, last + 1)
     return tuple(numbers)

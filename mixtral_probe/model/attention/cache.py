@@ -60,7 +60,7 @@ class KVCache:
         """
         held = [key.shape[2] for key, _ in self._layers] or [0]
         if not 0 <= length <= min(held):
-            raise InputError(f"a cache can be cropped to 0–{min(held)} positions, those it holds, but not to {length}")
+            raise InputError(f"a cache can be cropped to 0–{min(held)} positions, those it holds, got {length}")
         self._layers = [(key[:, :, :length], value[:, :, :length]) for key, value in self._layers]
 
     def copy(self) -> "KVCache":
@@ -76,12 +76,11 @@ class KVCache:
             return
         if self.batch_size != batch:
             raise InputError(
-                f"past_key_values must hold as many rows as the input ({batch}), but it holds {self.batch_size}; "
-                "reorder it"
+                f"past_key_values must hold as many rows as the input ({batch}), got {self.batch_size}; reorder it"
             )
         if len(self._layers) != num_layers or any(key.shape[2] != len(self) for key, _ in self._layers):
             raise InputError(
-                f"past_key_values must hold the same positions for each of the {num_layers} layers, but it holds "
+                f"past_key_values must hold the same positions for each of the {num_layers} layers, got "
                 f"{[key.shape[2] for key, _ in self._layers]}; a call that failed may have left it so: crop it"
             )
 
@@ -91,6 +90,6 @@ def past_length(cache: Any, batch: int, num_layers: int) -> int:
     if cache is None:
         return 0
     if not isinstance(cache, KVCache):
-        raise InputError(f"past_key_values must be a KVCache of mixtral_probe, but it is a {type(cache).__name__}")
+        raise InputError(f"past_key_values must be a KVCache of mixtral_probe, got a {type(cache).__name__}")
     cache.require_fit(batch, num_layers)
     return len(cache)

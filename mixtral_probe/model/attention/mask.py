@@ -85,19 +85,19 @@ def _require_shape(mask: Tensor, grid: Grid) -> None:
         if mask.shape != (grid.batch, grid.keys):
             raise InputError(
                 f"attention_mask must have the shape [batch, past + positions] = [{grid.batch}, {grid.keys}], "
-                f"but it is {list(mask.shape)}"
+                f"got {list(mask.shape)}"
             )
     elif mask.shape[0] not in (1, grid.batch) or mask.shape[1] not in (1, grid.heads) or mask.shape[2:] != (
         grid.queries, grid.keys,
     ):  # fmt: skip
         raise InputError(
             f"a four-dimensional attention_mask must be [{grid.batch} or 1, 1 or {grid.heads}, {grid.queries}, "
-            f"{grid.keys}], but it is {list(mask.shape)}"
+            f"{grid.keys}], got {list(mask.shape)}"
         )
     elif mask.dtype != torch.bool and not mask.is_floating_point():
         raise InputError(
             "a four-dimensional attention_mask must be bool, True where a query may look, or a float that is added to "
-            f"the scores, but it is {str(mask.dtype).removeprefix('torch.')}"
+            f"the scores, got {str(mask.dtype).removeprefix('torch.')}"
         )
 
 

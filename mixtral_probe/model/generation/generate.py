@@ -72,7 +72,7 @@ class Generates(nn.Module):
         if generator is None:
             generator = seeded(seed, input_ids.device)
         elif seed is not None:
-            raise InputError("draws have one source, but both seed and generator came; leave one out")
+            raise InputError("only one of seed and generator may be given, got both; leave one out")
         made = continue_prompt(feed, prompt, chosen, tokenizer, generator, streamer, output_scores)
         return made if return_object else made.sequences
 
@@ -89,9 +89,11 @@ def continue_prompt(
     """What ``generate`` does once its arguments are checked; ``feed`` may be one that watches the logits."""
     stops = Stops(options, prompt.ids.shape[1] + options.max_new_tokens, prompt.ids.device, tokenizer)
     if options.pad_token_id is None and stops.early and len(prompt.ids) > 1:
-        raise InputError("rows that end at different places need padding, so pad_token_id must be given, but is None")
+        raise InputError("rows that end at different places need a pad_token_id, got None; pass one")
     if options.num_beams > 1 and streamer is not None:
-        raise InputError("a streamer sees tokens that are final, which beam search has none of; leave it or the beams")
+        raise InputError(
+            "a streamer needs final tokens, which beam search does not have; leave out streamer or num_beams"
+        )
     scores: list[Tensor] | None = [] if keep_scores else None
     with torch.inference_mode():
         if options.num_beams > 1:

@@ -49,11 +49,11 @@ class GenerationOptions:
             object.__setattr__(self, "stop_strings", (self.stop_strings,))
         for holds, rule, name in self._rules():
             if not holds:
-                raise InputError(f"{name} must be {rule}, but it is {getattr(self, name)!r}")
+                raise InputError(f"{name} must be {rule}, got {getattr(self, name)!r}")
         alone = {"temperature": 1.0, "top_k": None, "top_p": 1.0, "min_p": None}
         unused = [name for name, default in alone.items() if getattr(self, name) != default and not self.do_sample]
         if unused:
-            raise InputError(f"{unused[0]} changes only what is drawn; it needs do_sample=True")
+            raise InputError(f"{unused[0]} needs do_sample=True, got do_sample=False; set it or leave {unused[0]} out")
 
     def _rules(self) -> list[tuple[bool, str, str]]:
         k = self.top_k
@@ -83,7 +83,7 @@ class GenerationOptions:
         pad = ends[0] if pad is None and ends else pad
         for name, token in (*(("eos_token_id", token) for token in ends), ("pad_token_id", pad)):
             if token is not None and not -1 <= token < config.vocab_size:
-                raise InputError(f"{name} must be below vocab_size ({config.vocab_size}), but it is {token}")
+                raise InputError(f"{name} must be below vocab_size ({config.vocab_size}), got {token}")
         pad = None if pad is None else pad % config.vocab_size  # −1 is how torch spells the last row
         return cls(**options | {"eos_token_id": ends, "pad_token_id": pad})
 
@@ -102,5 +102,5 @@ def _check_names(options: Iterable[str], known: list[str]) -> None:
     for name in options:
         if name not in known:
             near = get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(known)}"
-            raise InputError(f"generate has no option {name!r}; {hint}")
+            hint = f"did you mean {near[0]!r}?" if near else f"use {', '.join(known)}"
+            raise InputError(f"options of generate must be among its own, got {name!r}; {hint}")

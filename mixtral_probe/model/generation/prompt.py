@@ -28,26 +28,22 @@ class Prompt:
             InputError: no row, no token, padding that is not on the left, or a cache that does not fit.
         """
         if ids.dim() != 2 or ids.is_floating_point() or 0 in ids.shape:
-            raise InputError(
-                f"input_ids must be whole numbers [batch, positions], each at least 1, but came as {_form(ids)}"
-            )
+            raise InputError(f"input_ids must be whole numbers [batch, positions], each at least 1, got {_form(ids)}")
         if mask is None:
             mask = _inferred(ids, options)
         elif mask.shape != ids.shape:
-            raise InputError(
-                f"attention_mask must have the shape of input_ids, {list(ids.shape)}, but is {_form(mask)}"
-            )
+            raise InputError(f"attention_mask must have the shape of input_ids, {list(ids.shape)}, got {_form(mask)}")
         mask = None if mask is None or mask.bool().all() else mask.bool()
         if mask is not None:
             _check_left(mask)
         cache = KVCache() if cache is None else cache
         if len(cache) >= ids.shape[1]:
             raise InputError(
-                f"input_ids must go on beyond what past_key_values holds, all of it included, but they have "
-                f"{ids.shape[1]} positions and the cache {len(cache)}"
+                f"input_ids must hold the {len(cache)} positions of past_key_values and at least one more, "
+                f"got {ids.shape[1]}"
             )
         if len(cache) and cache.batch_size != len(ids):
-            raise InputError(f"past_key_values holds {cache.batch_size} rows, but input_ids have {len(ids)}")
+            raise InputError(f"input_ids must have the {cache.batch_size} rows of past_key_values, got {len(ids)}")
         return cls(ids.long(), mask, cache)
 
     @property
@@ -72,8 +68,8 @@ def _check_left(mask: Tensor) -> None:
     wrong = (mask.long().diff(dim=1) < 0).any(1) | ~mask[:, -1]
     if wrong.any():
         raise InputError(
-            f"generation goes on after the last position, so rows are padded on the left, but in row "
-            f"{int(wrong.nonzero()[0, 0])} padding comes after a token"
+            f"rows must be padded on the left, since generation continues after the last position, got padding after "
+            f"a token in row {int(wrong.nonzero()[0, 0])}"
         )
 
 

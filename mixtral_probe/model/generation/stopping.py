@@ -29,7 +29,7 @@ class Stops:
         self, options: GenerationOptions, length: int, device: torch.device, tokenizer: Speller | None
     ) -> None:
         if options.stop_strings and tokenizer is None:
-            raise InputError("stop_strings are texts, so they need tokenizer=, but none came")
+            raise InputError("stop_strings need a tokenizer, got None; pass tokenizer=")
         self.length, self._tokenizer = length, tokenizer
         self._ends = torch.tensor(options.ends, dtype=torch.int64, device=device)
         self._texts: Sequence[bytes] = [text.encode() for text in options.stop_strings]

@@ -26,7 +26,7 @@ def sequence_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> T
     labels = labels.to(logits.device)
     kind = problem_type or _guessed(logits, labels)
     if kind not in PROBLEM_TYPES:
-        raise InputError(f"problem_type must be one of {', '.join(PROBLEM_TYPES)}, but it is {kind!r}")
+        raise InputError(f"problem_type must be one of {', '.join(PROBLEM_TYPES)}, got {kind!r}")
     if kind == "single_label_classification":
         _check_count(labels, logits.shape[:1], "labels of single_label_classification")
         return label_loss(logits, labels.view(-1))
@@ -34,7 +34,7 @@ def sequence_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> T
         _check_count(labels, logits.shape[:1], "labels of regression")
         return F.mse_loss(logits.view(-1), labels.view(-1).to(logits.dtype))
     if labels.shape != logits.shape:
-        raise InputError(f"labels of {kind} must have the shape {list(logits.shape)}, but it is {list(labels.shape)}")
+        raise InputError(f"labels of {kind} must have the shape {list(logits.shape)}, got {list(labels.shape)}")
     loss = F.mse_loss if kind == "regression" else F.binary_cross_entropy_with_logits
     return loss(logits, labels.to(logits.dtype))
 
@@ -59,13 +59,13 @@ def span_loss(start: Tensor, end: Tensor, start_positions: Tensor, end_positions
 def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross entropy in nats of logits [T, N] against labels [T]; −100 is ignored."""
     if labels.is_floating_point():
-        raise InputError(f"labels must be integers, one for each prediction, but they are {labels.dtype}")
+        raise InputError(f"labels must be integers, one for each prediction, got {labels.dtype}")
     if labels.device.type == "cpu":
         wrong = labels[((labels < 0) & (labels != IGNORED)) | (labels >= logits.shape[1])]
         if len(wrong):
             raise InputError(
-                f"labels must be in 0–{logits.shape[1] - 1}, or {IGNORED} to be ignored, but {int(wrong[0])} came; "
-                "num_labels says how many there are"
+                f"labels must be in 0–{logits.shape[1] - 1}, or {IGNORED} to be ignored, got {int(wrong[0])}; "
+                "set num_labels to the number of labels"
             )
     return F.cross_entropy(logits, labels, ignore_index=IGNORED)
 
@@ -79,4 +79,4 @@ def _guessed(logits: Tensor, labels: Tensor) -> str:
 def _check_count(labels: Tensor, wanted: torch.Size, name: str) -> None:
     """Trailing axes of size 1 are taken as absent."""
     if labels.numel() != wanted.numel() or labels.shape[: len(wanted)] != wanted:
-        raise InputError(f"{name} must have the shape {list(wanted)}, but it is {list(labels.shape)}")
+        raise InputError(f"{name} must have the shape {list(wanted)}, got {list(labels.shape)}")

@@ -47,7 +47,9 @@ class MixtralForQuestionAnswering(TaskModel):
             InputError: one of the two positions alone, or another shape.
         """
         if (start_positions is None) != (end_positions is None):
-            raise InputError("start_positions and end_positions go together, but only one of them was given")
+            raise InputError(
+                "start_positions and end_positions must be given together, got one of them; pass both or neither"
+            )
         out = self.model(
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, instruments=instruments,
             return_dict=True, **options,

@@ -65,8 +65,8 @@ class MixtralForSequenceClassification(TaskModel):
         if pad is None:
             if len(logits) != 1:
                 raise InputError(
-                    f"several sequences need a pad_token_id in the config, to tell where each ends, "
-                    f"but it is None and {len(logits)} sequences came"
+                    f"{len(logits)} sequences need a pad_token_id in the config, to find where each ends, "
+                    "got None; set it or pass one sequence"
                 )
             return -1
         kept = valid if input_ids is None else input_ids != pad

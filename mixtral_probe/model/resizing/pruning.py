@@ -37,7 +37,7 @@ def prune_heads(model: nn.Module, heads: Mapping[int, Iterable[int]]) -> None:
     for layer, some in heads.items():
         _check(body.config, layer, some := list(some))
         if len(gone.setdefault(layer, set()) | set(some)) == total:
-            raise InputError(f"a layer must keep a head, but all {total} of layer {layer} would go")
+            raise InputError(f"a layer must keep a head, got all {total} heads of layer {layer}; leave one out")
         gone[layer] |= set(some)
     for layer in filter(gone.get, heads):
         whole = body.layers[layer].self_attn
@@ -75,7 +75,7 @@ def with_every_head(model: nn.Module, name: str, weight: Tensor) -> Tensor:
 def _check(config: MixtralConfig, layer: int, heads: Iterable[int]) -> None:
     layers, total = config.num_hidden_layers, config.num_attention_heads
     if not 0 <= layer < layers:
-        raise InputError(f"layer {layer} was asked for, but this model has {layers} layers (0–{layers - 1})")
+        raise InputError(f"layer must be in 0–{layers - 1} (this model has {layers}), got {layer}")
     for head in heads:
         if not 0 <= head < total:
-            raise InputError(f"head {head} was asked for, but this model has {total} heads (0–{total - 1})")
+            raise InputError(f"head must be in 0–{total - 1} (this model has {total}), got {head}")

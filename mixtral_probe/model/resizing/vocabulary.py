@@ -44,9 +44,9 @@ def resize_token_embeddings(model: nn.Module, size: int, mean_resizing: bool = T
 
 def _check(size: int, padding: int | None) -> None:
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise InputError(f"a vocabulary needs a whole number of at least 1 token, but {size!r} came")
+        raise InputError(f"the size of a vocabulary must be a whole number of at least 1, got {size!r}")
     if padding is not None and padding >= size:
-        raise InputError(f"a vocabulary of {size} tokens has no place for the config's pad_token_id {padding}")
+        raise InputError(f"the size of a vocabulary must be above the config's pad_token_id, {padding}, got {size}")
 
 
 def _resized(weight: Tensor, size: int, std: float | None) -> nn.Parameter:
