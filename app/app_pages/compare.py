@@ -12,6 +12,7 @@ texts.title(
     "Compare",
     "Two traces of the same texts, token by token: the trace chosen on the left (B) less the one pinned here (A).",
 )
+texts.where_note("all tokens of both traces")
 first = comparisons.pinned(chosen.source)
 if first is None:
     st.info("There is no other trace to compare with; open two: `mixtral-probe dashboard A.trace B.trace`.")
@@ -34,6 +35,7 @@ else:
         )
 
 st.header("Saturation over training", anchor=False)
+texts.where_note("the traces of the embedded model's training")
 saturation = comparisons.saturation()
 if saturation is None:
     st.info("The traces of the embedded model's training are not part of this installation.")

@@ -41,6 +41,7 @@ def _partners() -> None:
 
 def _measure() -> None:
     st.header("What it does to its tokens", anchor=False)
+    texts.where_note("one bundled text of each domain")
     st.caption(
         "For traces of the embedded model: measured on one bundled text of each domain, which takes a minute or so."
     )

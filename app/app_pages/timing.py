@@ -12,6 +12,7 @@ texts.title(
     "Timing",
     "Where the time and the memory of the forward pass go, by part, layer and expert, and what measuring itself costs.",
 )
+texts.where_note("the text that is run here")
 STACKED = ("time_share", "milliseconds")
 OF_EXPERTS = ("microseconds_per_row", "milliseconds", "rows", "peak_bytes")
 

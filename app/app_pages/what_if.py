@@ -14,6 +14,7 @@ texts.title(
     "A text run by the embedded model without and with a change, and with a placebo: the same done to as many "
     "assignments drawn at random. What the placebo does too is no effect of this expert.",
 )
+texts.where_note("the text that is run here")
 _PINNED = "pinned_edit"  # in the address: the edits as they are typed
 METRICS = ("loss_change", "divergence_bits", "prediction_changed", "rerouted")
 

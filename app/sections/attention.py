@@ -8,7 +8,7 @@ import streamlit as st
 from app.sections import attention_maps
 from app.sections.attention_maps import Maps
 from app.state import address, controls, settings
-from app.widgets import charts, choices, documents, frames, token_strip, values
+from app.widgets import charts, choices, documents, frames, texts, token_strip, values
 from mixtral_probe import InputError, figures, strip, tables
 from mixtral_probe.figures.words import words_of
 
@@ -24,6 +24,7 @@ _FINDINGS = (
 
 def overview(chosen: controls.Chosen, summary: pd.DataFrame) -> None:
     """All recorded heads as a navigator, the most striking ones by name, and the chosen head's numbers."""
+    texts.where_note("all tokens of the trace, over which attention was summed while the model ran")
     measure = choices.metric("Measure", _MEASURES, "attention_measure")
     left, right = st.columns([1, 1], gap="large")
     with left:
@@ -66,6 +67,7 @@ def _go(layer: int, head: int) -> None:
 
 def head_choice(maps: Maps) -> int | None:
     """One of the recorded heads, or None for their mean."""
+    texts.where_note("every token of one window of text")
     options: list[Any] = [MEAN, *maps.heads]
     address.keep("head", options)
     head = st.selectbox("Head (mean: of all of the layer)", options, key="head", width=240)
@@ -193,6 +195,7 @@ def all_heads(maps: Maps, name: str) -> None:
 def with_routing(chosen: controls.Chosen, maps: Maps) -> None:
     """How attention goes with the choice of experts, in the open trace, or else in this document alone."""
     st.header("Attention and routing", anchor=False)
+    texts.where_note("all tokens whose attention was recorded")
     whole = chosen.table("attention_routing") if not maps.again else pd.DataFrame()
     table = whole if len(whole) else tables.attention_routing(maps.trace)
     of = "all documents" if len(whole) else "this document alone"
@@ -220,6 +223,7 @@ def with_routing(chosen: controls.Chosen, maps: Maps) -> None:
 def lens(chosen: controls.Chosen, shown: documents.Shown, maps: Maps) -> None:
     """What each layer would predict."""
     st.header("What each layer would predict", anchor=False)
+    texts.where_note("every token of one window of text")
     st.caption(
         "Logit lens: the model's final norm and unembedding applied to the residual stream after every layer. "
         "The last layer is the model itself."

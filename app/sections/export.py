@@ -36,7 +36,7 @@ def open_by_path() -> None:
 def export() -> None:
     """The forms in which the shown trace can be had, and those that were made."""
     st.subheader("Export", anchor=False)
-    shown: controls.Chosen | None = st.session_state.get("chosen")
+    shown = controls.current()
     if shown is None:
         st.caption("There is no trace to export yet.")
     else:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app.state import address, sources
-from app.widgets import charts, choices, frames
+from app.widgets import charts, choices, frames, texts
 from mixtral_probe.stats import ALL
 
 _MMLU = "mmlu"
@@ -18,6 +18,7 @@ def section() -> None:
 
 def _load() -> None:
     """The real model's 32 layers over MMLU, and one layer in detail."""
+    texts.where_note("published counts of another model")
     real = sources.real_mixtral()
     st.caption(
         "Published routing counts of Mixtral-8x7B (32 layers × 8 experts, 2 per token). By domain: "

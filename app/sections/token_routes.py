@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app.state import address, controls, sources
-from app.widgets import charts, documents, values
+from app.widgets import charts, documents, texts, values
 from mixtral_probe import figures, tables
 
 _PINNED = "pinned_token"
@@ -18,6 +18,7 @@ def section(chosen: controls.Chosen, shown: documents.Shown, row: int) -> None:
         shown: the document.
         row: of the token that is looked at, in the document.
     """
+    texts.where_note("every choice of the token")
     here, pinned = (shown.number, row), pinned_token(chosen)
     _buttons(here, pinned)
     if pinned is None or pinned == here:

@@ -47,9 +47,15 @@ def sidebar() -> None:
         st.session_state["chosen"] = _choose()
 
 
+def current() -> Chosen | None:
+    """Return the choices of this run; None where no trace is open."""
+    view: Chosen | None = st.session_state.get("chosen")
+    return view
+
+
 def chosen() -> Chosen:
     """What is chosen; without a trace, an explanation in place of the rest of the page."""
-    found: Chosen | None = st.session_state.get("chosen")
+    found = current()
     if found is None:
         _nothing_to_show()
         st.stop()

@@ -153,13 +153,13 @@ def document(source: Source, number: int) -> Trace:
 
 
 def table(source: Source, name: str, where: str | None = None) -> pd.DataFrame:
-    """A table of the whole trace, or of what is selected, by its name in `tables.TABLES`.
+    """Compute a table by its name in `tables.TABLES`, of the whole trace or, where a selection narrows it, of that."""
+    return _table(str(source.path), source.stamp, name, None, where if narrows(name) else None)
 
-    What was summed over all tokens while running cannot be narrowed, and is of the whole trace always.
-    """
-    spec = tables.TABLES[name]
-    summed = spec.source == "trace" and not spec.per_token
-    return _table(str(source.path), source.stamp, name, None, None if summed else where)
+
+def narrows(name: str) -> bool:
+    """Tell whether a selection narrows a table; attention was summed over all tokens while the model ran."""
+    return name not in ("attention_summary", "attention_routing")
 
 
 def document_table(source: Source, name: str, number: int, where: str | None = None) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 import streamlit as st
 
+from app.state import controls
+
 
 def title(name: str, about: str) -> None:
     """A page's name and what it is about."""
@@ -25,3 +27,14 @@ def welcome() -> None:
 
 def _close_welcome() -> None:
     st.session_state["welcomed"] = True
+
+
+def where_note(about: str) -> None:
+    """Say in one sentence that the field *Where* does not narrow a section, while it holds an expression.
+
+    Args:
+        about: what the section is about instead.
+    """
+    view = controls.current()
+    if view is not None and view.where is not None:
+        st.caption(f":material/filter_alt_off: The expression in **Where** does not narrow this: it is about {about}.")

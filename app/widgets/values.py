@@ -7,7 +7,7 @@ import streamlit as st
 
 from app.state import controls
 from app.widgets import choices, frames
-from mixtral_probe.figures.words import words_of
+from mixtral_probe.figures.words import Words, words_of
 from mixtral_probe.tables import TABLES
 
 
@@ -25,9 +25,22 @@ def card(row: pd.Series, metric: str, label: str | None = None, *, scope: bool =
     interval = "no interval" if pd.isna(row["low"]) else f"95 %: {words.text(row['low'])} – {words.text(row['high'])}"
     null = "" if pd.isna(row["null"]) else f"  \n{words.null}: {words.text(row['null'])}"
     with st.container(border=True, gap=None):
-        st.metric(label or words.name, words.text(row["value"]), help=str(row["scope"]))
+        st.metric(label or words.name, words.text(estimate(row)), help=_help(row, words))
         of = f"  \n{row['scope']}" if scope else ""
         st.caption(f"{interval}{null}  \nn = {_count(row['n'])} tokens{of}")
+
+
+def estimate(row: pd.Series) -> float:
+    """The number that the interval of a row is about: `corrected` where there is one, otherwise `value`."""
+    corrected = row.get("corrected")
+    return float(row["value"] if pd.isna(corrected) else corrected)
+
+
+def _help(row: pd.Series, words: Words) -> str:
+    """The scope, and the value of the published formula where the large number is another one."""
+    plain = words.text(row["value"])
+    differs = plain != words.text(estimate(row))
+    return f"{row['scope']}" + (f"  \nwithout correction for few documents: {plain}" if differs else "")
 
 
 def _count(n: object) -> str:
