@@ -62,27 +62,17 @@ def test_axe_finds_no_serious_fault(themed, page):
     assert faults == []
 
 
-def test_embedded_a_page_has_no_menu_of_streamlit(browser, address):
-    seen = browser.new_page()
-    try:
-        seen.set_default_timeout(PATIENCE)
-        seen.goto(f"{address}/expert_load?embed=true&layer=1")
-        seen.get_by_text("Expert load, layer 1", exact=True).wait_for()
-        assert seen.locator("[data-testid=stToolbar]").count() == 0
-    finally:
-        seen.close()
+def test_embedded_a_page_has_no_menu_of_streamlit(page, address):
+    page.goto(f"{address}/expert_load?embed=true&layer=1")
+    page.get_by_text("Expert load, layer 1", exact=True).wait_for()
+    assert page.locator("[data-testid=stToolbar]").count() == 0
 
 
-def test_every_chart_is_named_for_those_who_cannot_see_it(browser, address):
-    seen = browser.new_page()
-    try:
-        seen.set_default_timeout(PATIENCE)
-        seen.goto(f"{address}/expert_load?layer=1")
-        seen.get_by_role("figure", name="Chart: Expert load, layer 1.").wait_for()
-        seen.locator("[data-test-script-state=notRunning]").wait_for()
-        charts = seen.get_by_test_id("stPlotlyChart")
-        labels = charts.evaluate_all("parts => parts.map(part => part.getAttribute('aria-label') || '')")
-        assert len(labels) == len({*labels}) > 3
-        assert all(label.startswith("Chart: ") for label in labels)
-    finally:
-        seen.close()
+def test_every_chart_is_named_for_those_who_cannot_see_it(page, address):
+    page.goto(f"{address}/expert_load?layer=1")
+    page.get_by_role("figure", name="Chart: Expert load, layer 1.").wait_for()
+    page.locator("[data-test-script-state=notRunning]").wait_for()
+    charts = page.get_by_test_id("stPlotlyChart")
+    labels = charts.evaluate_all("parts => parts.map(part => part.getAttribute('aria-label') || '')")
+    assert len(labels) == len({*labels}) > 3
+    assert all(label.startswith("Chart: ") for label in labels)

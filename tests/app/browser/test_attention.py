@@ -5,9 +5,10 @@ import re
 import pytest
 
 from tests.support.attention_traces import SINK, attentive_trace
-from tests.support.browser import PATIENCE, chromium, dashboard, needs_chromium, settled
+from tests.support.browser import dashboard, needs_chromium, settled
 
 pytestmark = needs_chromium
+LENGTH = 120
 LIMIT = 2_000_000
 """Bytes that a figure may take on its way to the browser."""
 
@@ -15,16 +16,14 @@ LIMIT = 2_000_000
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     folder = tmp_path_factory.mktemp("attention")
-    with dashboard(folder, attentive_trace(documents=2, length=300).save(folder / "maps.trace")) as address:
+    with dashboard(folder, attentive_trace(documents=2, length=LENGTH).save(folder / "maps.trace")) as address:
         yield address
 
 
 @pytest.fixture
-def page(address):
-    with chromium() as browser:
-        page = browser.new_page(viewport={"width": 1400, "height": 2000})
-        page.set_default_timeout(PATIENCE)
-        yield page
+def page(page):
+    page.set_viewport_size({"width": 1400, "height": 2000})
+    return page
 
 
 def plot_of(page, key):
@@ -67,9 +66,9 @@ def test_a_window_that_is_dragged_over_appears_at_full_resolution(page, address)
 def test_a_click_on_the_map_chooses_its_query_which_a_drag_leaves_as_it_is(page, address):
     page.goto(f"{address}/attention")
     left, top, width, height = plot_of(page, "attention_map")
-    page.get_by_text(re.compile("^What the token at 299 ")).wait_for()
+    page.get_by_text(re.compile(f"^What the token at {LENGTH - 1} ")).wait_for()
     page.mouse.click(left + width * 0.2, top + height * 0.5)
-    page.get_by_text(re.compile("^What the token at 299 ")).wait_for(state="detached")
+    page.get_by_text(re.compile(f"^What the token at {LENGTH - 1} ")).wait_for(state="detached")
     settled(page)
     chosen = page.get_by_text(re.compile("^What the token at ")).inner_text()
     page.mouse.move(left + width * 0.1, top + height * 0.5)

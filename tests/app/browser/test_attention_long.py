@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from tests.support.attention_traces import attentive_trace
-from tests.support.browser import PATIENCE, chromium, dashboard, needs_chromium, settled
+from tests.support.browser import dashboard, needs_chromium, settled
 
 pytestmark = needs_chromium
 TOKENS = 2_048
@@ -14,11 +14,10 @@ LIMIT = 2_000_000
 """Bytes that a message may take on its way to the browser."""
 
 
-def test_a_long_window_is_pooled_and_its_part_is_a_picture_with_a_dot_for_every_weight(tmp_path):
+def test_a_long_window_is_pooled_and_its_part_is_a_picture_with_a_dot_for_every_weight(page, tmp_path):
     trace = attentive_trace(layers=1, heads=1, documents=1, length=TOKENS)
-    with dashboard(tmp_path, trace.save(tmp_path / "long.trace")) as address, chromium() as browser:
-        page = browser.new_page(viewport={"width": 1400, "height": 2400})
-        page.set_default_timeout(PATIENCE)
+    with dashboard(tmp_path, trace.save(tmp_path / "long.trace")) as address:
+        page.set_viewport_size({"width": 1400, "height": 2400})
         sizes = []
         page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: sizes.append(len(frame))))
         page.goto(f"{address}/attention")

@@ -5,19 +5,16 @@ import pytest
 from mixtral_probe import tables
 from mixtral_probe.figures.words import words_of
 from mixtral_probe.stats import RoutingStats
-from tests.support.browser import PATIENCE, chromium, needs_chromium, settled
+from tests.support.browser import PATIENCE, needs_chromium, settled
 
 pytestmark = needs_chromium
 LAYERS, EXPERTS = 3, 4
 
 
 @pytest.fixture
-def page(address):
-    with chromium() as browser:
-        page = browser.new_page(viewport={"width": 1400, "height": 1200})
-        page.set_default_timeout(PATIENCE)
-        page.goto(f"{address}/expert_load")
-        yield page
+def page(page, address):
+    page.goto(f"{address}/expert_load")
+    return page
 
 
 def place(page, layer: float, expert: float) -> tuple[float, float]:

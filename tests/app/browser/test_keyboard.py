@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.browser import PATIENCE, needs_chromium, settled
+from tests.support.browser import needs_chromium, settled
 
 pytestmark = needs_chromium
 FOCUS = """
@@ -23,22 +23,17 @@ STEPS = 60
 
 
 @pytest.mark.parametrize("query", ["", "?embed=true"])
-def test_tab_reaches_navigation_where_and_the_text(browser, address, query):
-    page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    try:
-        page.set_default_timeout(PATIENCE)
-        page.goto(f"{address}/token_routing{query}")
-        page.locator(".token").first.wait_for()
-        settled(page)
-        reached = []
-        for _ in range(STEPS):
-            page.keyboard.press("Tab")
-            reached.append(page.evaluate(FOCUS))
-        names = {name for name, _, _ in reached}
-        assert {"Where"} <= names, reached
-        assert any("Expert load" in (name or "") for name in names), reached
-        assert any(kind == "token" for _, kind, _ in reached), reached
-        hidden = [name for name, kind, seen in reached if not seen and kind in ("A", "token")]
-        assert hidden == []
-    finally:
-        page.close()
+def test_tab_reaches_navigation_where_and_the_text(page, address, query):
+    page.goto(f"{address}/token_routing{query}")
+    page.locator(".token").first.wait_for()
+    settled(page)
+    reached = []
+    for _ in range(STEPS):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate(FOCUS))
+    names = {name for name, _, _ in reached}
+    assert {"Where"} <= names, reached
+    assert any("Expert load" in (name or "") for name in names), reached
+    assert any(kind == "token" for _, kind, _ in reached), reached
+    hidden = [name for name, kind, seen in reached if not seen and kind in ("A", "token")]
+    assert hidden == []

@@ -37,9 +37,8 @@ def address(folder, trace):
 class Person:
     """Somebody before the first page, whose clicks are counted."""
 
-    def __init__(self, browser, address: str) -> None:
-        self.page = browser.new_page(viewport={"width": 1400, "height": 1200})
-        self.page.set_default_timeout(PATIENCE)
+    def __init__(self, context, address: str) -> None:
+        self.page = context.new_page()
         self.clicks = 0
         self.page.goto(address)
         self.page.get_by_role("heading", name="Overview").wait_for()
@@ -71,10 +70,10 @@ class Person:
 
 
 @pytest.fixture
-def person(browser, address):
-    person = Person(browser, address)
+def person(reader, address):
+    person = Person(reader, address)
     yield person
-    person.page.context.close()
+    person.page.close()
 
 
 def rows(table: pd.DataFrame, **keys) -> pd.DataFrame:
@@ -156,8 +155,9 @@ def test_share_the_address_with_a_colleague_who_sees_the_same(person, browser):
     person.page.get_by_role("slider").first.press("ArrowRight")
     person.sees("document 2 · tokens 0 – 12 of 13 · layer 1")
     person.page.wait_for_url("**document=2&layer=1**")
-    context = browser.new_context(viewport={"width": 1400, "height": 1200})
+    context = browser.new_context(viewport={"width": 1440, "height": 1200})
     colleague = context.new_page()
+    colleague.set_default_timeout(PATIENCE)
     for _ in ("opened", "loaded anew"):
         colleague.goto(person.page.url)
         colleague.get_by_text("document 2 · tokens 0 – 12 of 13 · layer 1").first.wait_for()
