@@ -22,7 +22,7 @@ class Document:
     """Unique in its corpus."""
     text: str
     labels: dict[str, Any] = field(default_factory=dict)
-    """Whatever else is known of it, such as its ``domain``."""
+    """Further facts, such as its ``domain``."""
 
 
 Source = str | Path | Sequence[str | Mapping[str, Any] | Document]
@@ -35,23 +35,23 @@ def read_corpus(source: Source) -> list[Document]:
         source: one of
             a text;
             "bundled", the corpus that comes with the project;
-            a list of texts, of dicts with ``text``, if wished ``id``, and labels, or of documents;
+            a list of texts, of dicts with ``text``, optionally ``id``, and labels, or of documents;
             a ``Path`` to a ``.txt`` file (one document), a ``.jsonl`` or ``.parquet`` file (a row is such a dict), or a
             folder of these, searched through. What lies in a subfolder has its name as the label ``domain``, unless a
             row says otherwise.
 
     Raises:
-        InputError: nothing is there, a text is empty, an id comes twice, or a file is not what its name says.
+        InputError: no documents, an empty text, an id twice, or a file whose content does not fit its ending.
     """
     documents = list(_documents(source))
     if not documents:
-        raise InputError("a corpus must have at least one document, but none came")
+        raise InputError("a corpus must have at least one document, got none; give a text")
     seen: set[str] = set()
     for document in documents:
         if not document.text.strip():
-            raise InputError(f"a document must have text, but {document.id!r} is empty; leave it out")
+            raise InputError(f"a document must have text, got an empty one, {document.id!r}; leave it out")
         if document.id in seen:
-            raise InputError(f"document ids must differ, but {document.id!r} comes twice; rename one")
+            raise InputError(f"document ids must differ, got {document.id!r} twice; rename one")
         seen.add(document.id)
     return documents
 
@@ -89,7 +89,7 @@ def _documents(source: Source) -> Iterator[Document]:
     elif isinstance(source, Path):
         yield from _from_path(source.expanduser())
     elif isinstance(source, Mapping):
-        raise InputError("documents must come in a list, but a single dict came; put it in brackets")
+        raise InputError("documents must be in a list, got a single dict; put it in brackets")
     else:
         for index, entry in enumerate(source):
             yield _from_entry(entry, index)
@@ -103,7 +103,7 @@ def _from_entry(entry: str | Mapping[str, Any] | Document, index: int) -> Docume
 
 
 def _refuse_path(text: str) -> None:
-    """A string is a text; one that names a corpus was surely meant as a path."""
+    """Refuse a string that names a corpus, since a path is meant."""
     if len(text) > 1000 or "\n" in text or "\0" in text:
         return
     path = Path(text)
@@ -113,22 +113,26 @@ def _refuse_path(text: str) -> None:
         except OSError:
             return
         if exists:
-            raise InputError(f"a string is taken as a text, but {text!r} names a file or folder; give Path({text!r})")
+            raise InputError(f"a string is a text, got {text!r}, the name of a file or folder; give Path({text!r})")
 
 
 def _from_path(path: Path) -> Iterator[Document]:
     if path.is_dir():
         files = sorted(file for file in path.rglob("[!.]*") if file.suffix in _READABLE and file.is_file())
         if not files:
-            raise InputError(f"a corpus folder must hold {', '.join(_READABLE)} files, but {path} has none")
+            raise InputError(
+                f"a corpus folder must hold {', '.join(_READABLE)} files, got {path} without; name another"
+            )
         for file in files:
             yield from _from_file(file, file.relative_to(path))
     elif not path.exists():
-        raise InputError(f"a corpus must exist, but there is nothing at {path}")
+        raise InputError(f"a corpus must exist, got {path}, where there is nothing; name another")
     elif path.suffix in _READABLE:
         yield from _from_file(path, Path(path.name))
     else:
-        raise InputError(f"a corpus file must be one of {', '.join(_READABLE)}, but it is {path.name!r}")
+        raise InputError(
+            f"a corpus file must be one of {', '.join(_READABLE)}, got {path.name!r}; rename or convert it"
+        )
 
 
 def _from_file(file: Path, inside: Path) -> Iterator[Document]:
@@ -144,11 +148,13 @@ def _from_file(file: Path, inside: Path) -> Iterator[Document]:
 
 def _from_row(row: Mapping[str, Any], default_id: str, where: str) -> Document:
     if not isinstance(row, Mapping):
-        raise InputError(f"a document must be a text or a dict with 'text', but {where} is a {type(row).__name__}")
+        raise InputError(
+            f"a document must be a text or a dict with 'text', got a {type(row).__name__} in {where}; give a text"
+        )
     text = row.get("text")
     if not isinstance(text, str):
-        came = f"it is {text!r}" if "text" in row else f"it has only {', '.join(map(str, row)) or 'nothing'}"
-        raise InputError(f"a document must have a string in the field 'text', but {where} has not: {came}")
+        value = f"{text!r}" if "text" in row else f"only the fields {', '.join(map(str, row)) or 'nothing'}"
+        raise InputError(f"a document must have a string in the field 'text', got {value} in {where}; add one")
     name = row.get("id")
     labels = {str(key): value for key, value in row.items() if key not in ("id", "text")}
     return Document(default_id if name is None else str(name), text, labels)
@@ -159,7 +165,7 @@ def _text_of(file: Path) -> str:
         return file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"a text file must be UTF-8, but {file} is not at byte {error.start}; convert it first"
+            f"a text file must be UTF-8, got {file}, which is not at byte {error.start}; convert it first"
         ) from None
 
 
@@ -172,10 +178,12 @@ def _json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise InputError(
-                f"every line of a .jsonl file must be JSON, but {file}, line {number}, is not: {error}"
+                f"every line of a .jsonl file must be JSON, got an error in {file}, line {number}: {error}"
             ) from None
         if not isinstance(row, dict):
-            raise InputError(f"every line of a .jsonl file must be an object, but {file}, line {number}, is not")
+            raise InputError(
+                f"every line of a .jsonl file must be an object, got another value in {file}, line {number}; write one"
+            )
         yield number, row
 
 
@@ -186,5 +194,5 @@ def _parquet_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         rows: Iterable[dict[str, Any]] = pyarrow.parquet.read_table(file).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{file} is not a whole Parquet file ({error}); write it again") from None
+        raise InputError(f"a Parquet file must be whole, got an error in {file} ({error}); write it again") from None
     yield from enumerate(rows)

@@ -1,4 +1,4 @@
-"""What can be said about a folder without running anything."""
+"""Facts of a folder, found without running a model."""
 
 import json
 from pathlib import Path
@@ -25,15 +25,19 @@ def folder_facts(path: str | Path) -> dict[str, Any]:
     folder = Path(path)
     if path != "mini":
         if not folder.exists():
-            raise InputError(f"info needs a model folder or a trace, but there is nothing at {folder}")
+            raise InputError(
+                f"info needs a model folder or a trace, got {folder}, where there is nothing; name another"
+            )
         if (folder / "trace.json").is_file():
             return _trace_facts(folder)
         if (folder / "run" / "plan.json").is_file():
-            raise InputError(f"{folder} is an unfinished run; the capture that began it continues it")
+            raise InputError(
+                f"info needs a model folder or a trace, got {folder}, an unfinished run; the same capture continues it"
+            )
         if not any((folder / name).is_file() for name in _CONFIGS):
             raise InputError(
                 f"info needs a model folder (with {' or '.join(_CONFIGS)}) or a trace (with trace.json), "
-                f"but {folder} is neither"
+                f"got {folder}, which is neither; name another"
             )
     return _model_facts(path)
 

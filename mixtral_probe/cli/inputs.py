@@ -1,4 +1,4 @@
-"""What verbs that run a model share: the text they are given, and the model."""
+"""The inputs of the verbs that run a model: text and model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,16 +11,17 @@ if TYPE_CHECKING:
 
 
 def chosen_source(text: str | None, file: Path | None, corpus: str | None) -> "Source":
-    """What `Probe` methods take as source.
+    """The text, file or corpus as the source that `Probe` methods take.
 
     Raises:
-        InputError: not exactly one was given, or there is nothing where it points.
+        InputError: none or several are named, or a path does not exist.
     """
-    given = {"--text": text, "--file": file, "--corpus": corpus}
-    named = [option for option, value in given.items() if value is not None]
+    options = {"--text": text, "--file": file, "--corpus": corpus}
+    named = [option for option, value in options.items() if value is not None]
     if len(named) != 1:
-        came = " and ".join(named) or "none"
-        raise InputError(f"exactly one of {', '.join(given)} says what to run, but {came} came")
+        raise InputError(
+            f"exactly one of {', '.join(options)} says what to run, got {' and '.join(named) or 'none'}; give one"
+        )
     if text is not None:
         return [{"id": "text", "text": text}]  # a list: a text alone could be the name of a file
     if file is not None:
@@ -42,12 +43,14 @@ def _one_file(file: Path) -> "Source":
     try:
         return [{"id": file.name, "text": file.read_bytes().decode("utf-8-sig")}]
     except UnicodeDecodeError as error:
-        raise InputError(f"--file must be UTF-8 text, but {file} is not at byte {error.start}") from None
+        raise InputError(
+            f"--file must be UTF-8 text, got {file}, which is not at byte {error.start}; convert it"
+        ) from None
 
 
 def _existing(path: Path, option: str) -> Path:
     if not path.exists() or (option == "--file" and path.is_dir()):
         raise InputError(
-            f"{option} must name {'a file' if option == '--file' else 'a folder or file'}, but {path} is none"
+            f"{option} must name {'a file' if option == '--file' else 'a folder or file'}, got {path}; name another"
         )
     return path

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-_WHAT, _HOW, _GENERATE = "What to run (exactly one)", "How", "Going on from the text"
+_WHAT, _HOW, _GENERATE = "What to run (exactly one)", "How", "Continuing the text"
 _CHANGE = "What is changed"
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")]
@@ -15,7 +15,7 @@ TraceFolders = Annotated[list[Path], typer.Argument(metavar="TRACE", help="Folde
 
 TraceOut = Annotated[
     Path,
-    typer.Option("--out", metavar="DIR", help="Where the trace is written; a trace that is there is replaced."),
+    typer.Option("--out", metavar="DIR", help="Where the trace is written; an existing trace is replaced."),
 ]
 Model = Annotated[
     str, typer.Option(metavar="DIR|mini", help="A Hugging Face model folder; mini is the embedded model.")
@@ -121,7 +121,7 @@ AblatedExperts = Annotated[
     str | None, typer.Option("--experts", metavar="EXPERTS", help="Only these, 0,3 or 2-5.", rich_help_panel=_HOW)
 ]
 Placebo = Annotated[
-    bool, typer.Option(help="Do the same to as many assignments drawn at random, beside.", rich_help_panel=_HOW)
+    bool, typer.Option(help="Also do the same to as many assignments drawn at random.", rich_help_panel=_HOW)
 ]
 PlaceboSeed = Annotated[int, typer.Option("--seed", metavar="S", help="Of the placebo.", rich_help_panel=_HOW)]
 

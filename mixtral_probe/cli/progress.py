@@ -1,4 +1,4 @@
-"""How far a capture is, on a terminal as a bar and elsewhere as lines; and stopping it with Ctrl-C."""
+"""Progress of a run, on a terminal as a bar and elsewhere as lines; and stopping it with Ctrl-C."""
 
 import signal
 import sys
@@ -69,7 +69,7 @@ def _lines() -> Callable[["Progress"], None]:
 
 @contextmanager
 def stop_between_batches() -> Iterator[Callable[[], bool]]:
-    """While open, Ctrl-C only sets a flag, which the function tells; a second Ctrl-C stops at once."""
+    """While open, Ctrl-C only sets a flag, which the yielded function returns; a second Ctrl-C stops at once."""
     stopped = False
 
     def on_interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -87,7 +87,7 @@ def stop_between_batches() -> Iterator[Callable[[], bool]]:
 
 
 def run_or_stop(run: Callable[..., T], *, kept: str, **how: Any) -> T:
-    """What ``run`` returns, with progress shown; where Ctrl-C stopped it, leave and say what is ``kept``."""
+    """Run with progress on stderr; where Ctrl-C stops the run, exit with a sentence about what is ``kept``."""
     from mixtral_probe.run import RunStoppedError
 
     with stop_between_batches() as stopped, show_progress() as progress:

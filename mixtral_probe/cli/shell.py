@@ -1,4 +1,4 @@
-"""What every verb shares: mistakes and warnings as one sentence on stderr, exit codes, JSON."""
+"""The shell of every verb: mistakes and warnings as one sentence on stderr, exit codes, JSON."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ FAILED, WRONG_INPUT, STOPPED = 1, 2, 130
 
 
 def plain_errors(verb: Callable[P, None]) -> Callable[P, None]:
-    """The verb with a user's mistakes (exit 2) and the system's refusals (exit 1) said in one sentence each."""
+    """Wrap a verb: a user's mistake (exit 2) or an error of the system (exit 1) becomes one sentence."""
 
     @wraps(verb)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -26,7 +26,7 @@ def plain_errors(verb: Callable[P, None]) -> Callable[P, None]:
                 verb(*args, **kwargs)
             except InputError as error:
                 fail(str(error), WRONG_INPUT)
-            except BrokenPipeError:  # `… | head` has seen enough: typer ends quietly
+            except BrokenPipeError:  # the reader of `… | head` is closed: typer ends quietly
                 raise
             except OSError as error:
                 fail(_system_sentence(error), FAILED)
@@ -37,13 +37,13 @@ def plain_errors(verb: Callable[P, None]) -> Callable[P, None]:
 
 
 def fail(sentence: str, code: int) -> NoReturn:
-    """Say why on stderr and leave."""
+    """Write a sentence on stderr and exit."""
     typer.echo(f"mixtral-probe: {sentence}", err=True)
     raise typer.Exit(code)
 
 
 def print_json(facts: dict[str, Any]) -> None:
-    """One JSON object on stdout."""
+    """Print one JSON object on stdout."""
     typer.echo(json.dumps(facts, indent=2, ensure_ascii=False, default=str))
 
 

@@ -1,6 +1,6 @@
-"""What is lost without an expert: every one of them taken away, one at a time, and the loss measured again.
+"""Ablation: every expert is replaced, one at a time, and the loss measured again.
 
-Each run begins with the stored hidden state before the layer it changes, since the layers below do as they did.
+Each run begins with the stored hidden state before the layer it changes, since the layers below stay the same.
 """
 
 import hashlib
@@ -63,7 +63,7 @@ def ablation(
 
 @dataclass(frozen=True)
 class Sweep:
-    """Which experts are taken away, and how."""
+    """The experts to ablate, and how."""
 
     semantics: Semantics
     layers: tuple[int, ...]
@@ -76,16 +76,16 @@ class Sweep:
         cls, model: MixtralForCausalLM, semantics: Semantics, layers: Sequence[int] | None,
         experts: Sequence[int] | None, placebo: bool, seed: int,
     ) -> "Sweep":  # fmt: skip
-        """A sweep that fits the model, or an InputError."""
+        """Check a sweep against the model."""
         if semantics not in get_args(Semantics):
-            raise InputError(f"semantics must be one of {', '.join(get_args(Semantics))}, but {semantics!r} came")
+            raise InputError(f"semantics must be one of {', '.join(get_args(Semantics))}, got {semantics!r}")
         config = model.config
         chosen = tuple(range(config.num_hidden_layers)) if layers is None else tuple(dict.fromkeys(layers))
         named = tuple(range(config.num_local_experts)) if experts is None else tuple(dict.fromkeys(experts))
         if not chosen or not named:
-            raise InputError("an ablation needs at least one layer and one expert, but none was named")
+            raise InputError("an ablation needs at least one layer and one expert, got none; None means all")
         MaskExpert(layer=chosen, expert=named[:1]).check(config)
-        for expert in named:  # one after the other, since one is taken away at a time
+        for expert in named:  # one after the other, since one is ablated at a time
             (MaskExpert if semantics == "mask" else ZeroExpert)(layer=chosen, expert=expert).check(config)
         return cls(semantics, chosen, named, placebo, seed)
 
@@ -99,7 +99,7 @@ class Sweep:
         return [self.semantics, self.layers, self.experts, self.placebo, self.seed]
 
     def edit(self, layer: int, expert: int, means: np.ndarray | None) -> Instrument:
-        """The instrument that takes an expert away."""
+        """The instrument that ablates an expert."""
         if self.semantics == "mask":
             return MaskExpert(layer=layer, expert=expert)
         if self.semantics == "mean":
@@ -159,8 +159,8 @@ def _placebo(rerun: LayerRerun, sweep: Sweep, layer: int, expert: int, means: np
         ids, ids == expert, batch.windows, batch.ids.shape[1], num_experts=experts, seed=(sweep.seed, layer, expert)
     )  # fmt: skip
     device = rerun.choices[layer].device
-    own = None if means is None else torch.from_numpy(means[layer]).to(device)
-    return DamageAssignments(layer, torch.from_numpy(damaged).to(device), sweep.semantics, own)
+    mean = None if means is None else torch.from_numpy(means[layer]).to(device)
+    return DamageAssignments(layer, torch.from_numpy(damaged).to(device), sweep.semantics, mean)
 
 
 def _joined(parts: ResultParts[AblationPart], planned: Plan, sweep: Sweep, meta: dict[str, Any]) -> AblationResult:

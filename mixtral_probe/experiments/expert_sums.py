@@ -1,4 +1,4 @@
-"""What the experts put out, summed by document while the documents run."""
+"""Sums over the outputs of each expert, by document."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class ExpertSums:
 
     @classmethod
     def empty(cls, model: MixtralForCausalLM, documents: int, contexts: int) -> "ExpertSums":
-        """Nothing yet."""
+        """Sums over no tokens."""
         config = model.config
         layers, experts, width = config.num_hidden_layers, config.num_local_experts, config.hidden_size
         return cls(
@@ -45,21 +45,21 @@ class ExpertSums:
 
 @dataclass
 class TopRows:
-    """The rows with the largest scores, at most so many; of equal ones the earlier."""
+    """The rows with the largest scores, the earlier of equal ones."""
 
     most: int
     scores: np.ndarray = field(default_factory=lambda: np.empty(0))
     rows: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     def add(self, scores: np.ndarray, rows: np.ndarray) -> None:
-        """Offer more rows; in any order and in any parts, the same are kept."""
+        """Add rows, and keep the best; the order of calls does not matter."""
         scores, rows = np.concatenate([self.scores, scores]), np.concatenate([self.rows, rows])
         best = np.lexsort((rows, -scores))[: self.most]
         self.scores, self.rows = scores[best], rows[best]
 
 
 class ExpertMeter(Instrument):
-    """Adds what the experts of one forward call put out to the sums.
+    """Adds the experts' outputs of one forward call to the sums.
 
     Args:
         totals: added to.
@@ -75,13 +75,13 @@ class ExpertMeter(Instrument):
         self._slices: list[ExpertSlice] = []
 
     def wants(self, site: Site, layer: int) -> bool:
-        """The choice, what the experts make of it, and the stream it is added to."""
+        """The routing, the experts' outputs, and the residual stream they are added to."""
         if layer == MODEL:
             return site is Site.EMBEDDING
         return site in (Site.ROUTING, Site.EXPERT_OUTPUT, Site.RESIDUAL)
 
     def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
-        """Keep what the layer shows until its output is there, then add it; returns the value unchanged."""
+        """Keep the slices of a layer until its residual stream comes, then add them; returns the value unchanged."""
         if site is Site.ROUTING:
             self._routing, self._slices = value, []
         elif site is Site.EXPERT_OUTPUT:
@@ -91,8 +91,8 @@ class ExpertMeter(Instrument):
             self._note_massive(layer + 1, stream)
             if site is Site.RESIDUAL:
                 scale = stream.square().mean(-1).rsqrt()  # what the final norm divides by, were this the last layer
-                for shown in self._slices:
-                    self._add(layer, shown, scale)
+                for output in self._slices:
+                    self._add(layer, output, scale)
         return value
 
     def _note_massive(self, after: int, stream: Tensor) -> None:
@@ -100,17 +100,17 @@ class ExpertMeter(Instrument):
         largest = size.amax(-1)
         suspects = (largest > 100) & (self._row >= 0).to(largest.device)
         if suspects.any():
-            found = is_massive(largest[suspects].cpu().numpy(), size[suspects].median(-1).values.cpu().numpy())
-            self._totals.massive[after] |= bool(found.any())
+            massive = is_massive(largest[suspects].cpu().numpy(), size[suspects].median(-1).values.cpu().numpy())
+            self._totals.massive[after] |= bool(massive.any())
 
-    def _add(self, layer: int, shown: ExpertSlice, scale: Tensor) -> None:
+    def _add(self, layer: int, output: ExpertSlice, scale: Tensor) -> None:
         assert self._routing is not None
-        rows, expert = shown.rows, shown.expert
+        rows, expert = output.rows, output.expert
         gates = (self._routing.weights[rows] * (self._routing.expert_ids[rows] == expert)).sum(-1).float()
-        values = shown.values.float()
+        values = output.values.float()
         document, row = self._document[rows.cpu()], self._row[rows.cpu()]
-        if (there := row >= 0).any():
-            inside = values[there.to(values.device)]
+        if (valid := row >= 0).any():
+            inside = values[valid.to(values.device)]
             self._totals.largest[layer, expert] = max(self._totals.largest[layer, expert], float(inside.abs().max()))
         kept = document < self._totals.sums["counts"].shape[1]
         values, gates, scale = (tensor[kept.to(values.device)] for tensor in (values, gates, scale[rows]))

@@ -1,4 +1,4 @@
-"""What each layer would predict: the final norm and the unembedding applied to every layer's residual stream."""
+"""Logit lens: the final norm and the unembedding applied to every layer's residual stream."""
 
 from dataclasses import replace
 from typing import Any
@@ -48,18 +48,18 @@ def logit_lens(subject: Subject, planned: Plan, options: RunOptions, *, top: int
     return LogitLensResult.of(places | arrays, labels, meta)
 
 
-def _of_window(model: MixtralForCausalLM, given: Tensor, top: int) -> dict[str, np.ndarray]:
+def _of_window(model: MixtralForCausalLM, ids: Tensor, top: int) -> dict[str, np.ndarray]:
     """The arrays [L, S, …] of one window of token ids [1, S]."""
-    out = model.model(given, instruments=(), **NO_EXTRA_OUTPUTS | {"output_hidden_states": True})
+    out = model.model(ids, instruments=(), **NO_EXTRA_OUTPUTS | {"output_hidden_states": True})
     assert out.hidden_states is not None
     assert out.last_layer_output is not None
-    residuals, ids = [*out.hidden_states[1:-1], out.last_layer_output], given[0].cpu()  # L of [1, S, C]
+    residuals, tokens = [*out.hidden_states[1:-1], out.last_layer_output], ids[0].cpu()  # L of [1, S, C]
     parts = []
-    for start in range(0, len(ids), POSITIONS_AT_ONCE):
+    for start in range(0, len(tokens), POSITIONS_AT_ONCE):
         rows = slice(start, start + POSITIONS_AT_ONCE)
-        coming = ids[start + 1 : start + 1 + POSITIONS_AT_ONCE].numpy()
+        following = tokens[start + 1 : start + 1 + POSITIONS_AT_ONCE].numpy()
         logits = [_read(model, hidden[:, rows]) for hidden in residuals]
-        read = [_of_layer(layer, logits[-1], coming, top) for layer in logits]
+        read = [_of_layer(layer, logits[-1], following, top) for layer in logits]
         parts.append({name: np.stack([layer[name] for layer in read]) for name in read[0]})
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
 
@@ -71,11 +71,11 @@ def _read(model: MixtralForCausalLM, hidden: Tensor) -> np.ndarray:
     return head(normed.to(head.weight.device))[0].float().cpu().numpy()
 
 
-def _of_layer(logits: np.ndarray, final: np.ndarray, coming: np.ndarray, top: int) -> dict[str, Any]:
+def _of_layer(logits: np.ndarray, final: np.ndarray, following: np.ndarray, top: int) -> dict[str, Any]:
     log_p = metrics.log_probabilities(logits)
     order = torch.from_numpy(logits).topk(top).indices.numpy()
     surprise = np.full(len(logits), np.nan, np.float32)
-    surprise[: len(coming)] = -log_p[np.arange(len(coming)), coming] / np.log(2)
+    surprise[: len(following)] = -log_p[np.arange(len(following)), following] / np.log(2)
     return {
         "entropy_bits": metrics.prediction_entropy_bits(logits).astype(np.float32),
         "divergence_bits": metrics.prediction_divergence_bits(final, logits).astype(np.float32),

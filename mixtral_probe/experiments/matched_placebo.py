@@ -1,4 +1,4 @@
-"""The placebo of a what-if: as many assignments damaged alike, in the same layers, of no expert in particular."""
+"""The placebo of a what-if: as many assignments damaged in the same way, in the same layers, at random tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class RecordedRouting:
 
 @dataclass(frozen=True)
 class Damage:
-    """What one edit of routing or experts has as placebo."""
+    """The placebo of one edit of routing or experts."""
 
     edit: Edit
     before: RecordedRouting
@@ -47,7 +47,7 @@ class Damage:
     seed: int
 
     def instruments(self, batch: Batch) -> list[Instrument]:
-        """What is attached to the run of a batch, one instrument for each layer that is touched."""
+        """The instruments for a batch, one for each layer the edit touches."""
         layers = np.flatnonzero(self.touched[:, batch.rows].any((1, 2)))
         return [self._of_layer(int(layer), batch) for layer in layers]
 
@@ -57,9 +57,11 @@ class Damage:
         if self.semantics == "weights":
             source = np.arange(batch.size)
             for row, window in enumerate(batch.windows):
-                own = row * batch.ids.shape[1] + np.arange(window.length)
-                part = np.random.default_rng([*seed, window.document, window.chunk]).permutation(own[touched[own, 0]])
-                source[part] = np.roll(part, 1)  # in random order, so a neighbour is anybody else
+                tokens = row * batch.ids.shape[1] + np.arange(window.length)
+                part = np.random.default_rng([*seed, window.document, window.chunk]).permutation(
+                    tokens[touched[tokens, 0]]
+                )
+                source[part] = np.roll(part, 1)  # in random order, so the neighbour is a random other token
             return ExchangeWeights(layer, torch.from_numpy(source).to(device))
         damaged = matched_assignments(
             ids, touched, batch.windows, batch.ids.shape[1], num_experts=self.experts, seed=seed
@@ -88,7 +90,7 @@ def matched_placebos(
     after: RecordedRouting,
     seed: int,
 ) -> tuple[Edit | Damage, ...]:
-    """What is done beside edits, to tell what they do from what as much damage to no expert in particular does.
+    """The placebos of edits, which separate the effect of an edit from that of as much damage at random.
 
     For an edit of routing or experts: in every layer and document as many assignments of each rank as it touches, of
     tokens drawn at random, are damaged alike; where it changes weights alone, as many tokens exchange theirs. For one
@@ -99,16 +101,16 @@ def matched_placebos(
         before, after: the runs without and with the edits.
         seed: of what is drawn.
     """
-    made: list[Edit | Damage] = []
+    matched: list[Edit | Damage] = []
     for number, edit in enumerate(edits):
         if isinstance(edit, HeadEdit):
-            made += _other_heads(edit, config, seed + number)
+            matched += _other_heads(edit, config, seed + number)
         elif set(edit.sites_used) & set(_ROUTER):
             semantics, touched = _touched(edit, before, after)
             layers = np.isin(np.arange(len(touched)), edit.layers_named or np.arange(len(touched)))
             touched &= layers[:, None, None] & meant[number][:, None]
-            made.append(Damage(edit, before, touched, semantics, config.num_local_experts, seed + number))
-    return tuple(made)
+            matched.append(Damage(edit, before, touched, semantics, config.num_local_experts, seed + number))
+    return tuple(matched)
 
 
 def _other_heads(edit: HeadEdit, config: MixtralConfig, seed: int) -> list[Edit]:
@@ -137,7 +139,7 @@ def _touched(
 
 
 def _padded(values: np.ndarray, batch: Batch) -> np.ndarray:
-    """[B·S, K] of the plan's [T, K]; nothing on padding."""
+    """[B·S, K] of the plan's [T, K]; 0 on padding."""
     placed = np.zeros((batch.size, values.shape[-1]), values.dtype)
     placed[batch.flat.numpy()] = values[batch.rows]
     return placed

@@ -18,7 +18,7 @@ def mean_expert(subject: Subject, planned: Plan, options: RunOptions, *, layer: 
     *sums, number = output_sums(subject, planned, options)[layer, expert]
     if not number:
         raise InputError(
-            f"the mean of an expert needs tokens, but none is routed to expert {expert} of layer {layer}: give more"
+            f"the mean of an expert needs tokens routed to it, got none for layer {layer}, expert {expert}; give more"
         )
     return MeanExpert(layer=layer, expert=expert, mean=tuple(float(total / number) for total in sums))
 

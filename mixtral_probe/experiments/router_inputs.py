@@ -1,4 +1,4 @@
-"""The router inputs of a sample of tokens, layer by layer, and what every expert makes of them."""
+"""The router inputs of a sample of tokens, layer by layer, and the output of every expert for them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -71,14 +71,14 @@ class _SampleRecorder(Instrument):
 
 def mixture(model: MixtralForCausalLM, layer: int) -> MixtureOfExperts:
     """Router and experts of a layer."""
-    found = model.model.layers[layer]
-    assert isinstance(found, DecoderLayer)
-    return found.block_sparse_moe
+    decoder = model.model.layers[layer]
+    assert isinstance(decoder, DecoderLayer)
+    return decoder.block_sparse_moe
 
 
 @torch.no_grad()
 def all_outputs(model: MixtralForCausalLM, layer: int, inputs: np.ndarray) -> np.ndarray:
-    """[E, n, C] float32: what every expert of a layer makes of the rows [n, C], chosen for them or not."""
+    """[E, n, C] float32: the output of every expert of a layer for the rows [n, C], routed to it or not."""
     block = mixture(model, layer).experts
     x = torch.from_numpy(inputs).to(block.down_proj.device, block.down_proj.dtype)
     return np.stack([block.expert_forward(expert, x).float().cpu().numpy() for expert in range(len(block.down_proj))])

@@ -1,4 +1,4 @@
-"""What every expert does to the tokens it is given: saliency, super experts, promoted tokens, contexts."""
+"""Saliency of experts: how much they add, super experts, promoted tokens, contexts."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from mixtral_probe.run.provenance import experiment_meta
 from mixtral_probe.trace import SaliencyResult
 
 AROUND = 12
-"""Tokens shown before and after that of a context."""
+"""Tokens of a context before and after its own."""
 
 
 def saliency(
@@ -46,21 +46,21 @@ def _result(subject: Subject, planned: Plan, totals: ExpertSums, promoted: int) 
 
 @torch.no_grad()
 def _promoted(subject: Subject, totals: ExpertSums, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """[L, E, most] ids and logits of the tokens an expert raises most; −1 and NaN of one without tokens.
+    """[L, E, most] ids and logits of the tokens an expert raises most; −1 and NaN for one without tokens.
 
     Its mean addition to the stream, less that of all the layer's experts, read through the final norm's weights and the
-    unembedding, and less the mean over the vocabulary: what all experts raise alike says nothing of one.
+    unembedding, less the mean over the vocabulary, since a token that all experts raise alike is not due to one.
     """
     model, vocabulary = subject.model, subject.tokenizer.vocab_size
     head, norm = model.lm_head.weight, model.model.norm.weight.to(model.lm_head.weight.device, torch.float32)
     most = min(most, vocabulary)
     counts = totals.sums["counts"].sum(1)
-    usual = ratio(totals.added.sum(1), counts.sum(1)[:, None])  # [L, C]
+    layer_mean = ratio(totals.added.sum(1), counts.sum(1)[:, None])  # [L, C]
     ids = np.full((*counts.shape, most), -1, np.int64)
     logits = np.full(ids.shape, np.nan)
     for layer, expert in np.argwhere(counts > 0):
-        own = totals.added[layer, expert] / counts[layer, expert] - usual[layer]
-        raised = head[:vocabulary].float() @ (norm * torch.from_numpy(own).to(norm))
+        mean = totals.added[layer, expert] / counts[layer, expert] - layer_mean[layer]
+        raised = head[:vocabulary].float() @ (norm * torch.from_numpy(mean).to(norm))
         best = (raised - raised.mean()).topk(most)
         ids[layer, expert], logits[layer, expert] = best.indices.cpu().numpy(), best.values.cpu().numpy()
     return ids, logits
@@ -68,11 +68,11 @@ def _promoted(subject: Subject, totals: ExpertSums, most: int) -> tuple[np.ndarr
 
 def _contexts(totals: ExpertSums) -> tuple[np.ndarray, np.ndarray]:
     """[L, E, n] scores and rows of the places where an expert adds most; NaN and −1 beyond those there are."""
-    held = totals.contexts
-    most = max(len(top.rows) for top in held.values())
+    contexts = totals.contexts
+    most = max(len(top.rows) for top in contexts.values())
     scores = np.full((*totals.largest.shape, most), np.nan)
     rows = np.full(scores.shape, -1, np.int64)
-    for place, top in held.items():
+    for place, top in contexts.items():
         scores[place][: len(top.rows)], rows[place][: len(top.rows)] = top.scores, top.rows
     return scores, rows
 

@@ -1,4 +1,4 @@
-"""How alike the experts of a layer are, by their weights and by what they make of the same tokens."""
+"""Similarity of the experts of a layer, by their weights and by their outputs for the same tokens."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -63,24 +63,24 @@ def neurons(model: MixtralForCausalLM, layer: int) -> np.ndarray:
     return torch.cat([w1, w3, experts.down_proj.detach().transpose(1, 2)], dim=-1).float().cpu().numpy()
 
 
-def _by_layer(found: Sequence[Arrays]) -> Arrays:
-    return {name: np.stack([arrays[name] for arrays in found]) for name in found[0]}
+def _by_layer(layers: Sequence[Arrays]) -> Arrays:
+    return {name: np.stack([arrays[name] for arrays in layers]) for name in layers[0]}
 
 
 def _weights(model: MixtralForCausalLM, layer: int, align: bool) -> Arrays:
-    held = neurons(model, layer)
+    weights = neurons(model, layer)
     gate = mixture(model, layer).gate.weight.detach().float().cpu().numpy()
-    found = {
-        "weight_cosine": metrics.cosine_similarity(held.reshape(len(held), -1)),
-        "neuron_mean_cosine": metrics.neuron_mean_cosine(held),
+    cosines = {
+        "weight_cosine": metrics.cosine_similarity(weights.reshape(len(weights), -1)),
+        "neuron_mean_cosine": metrics.neuron_mean_cosine(weights),
         "gate_cosine": metrics.cosine_similarity(gate),
     }
     if align:
-        found |= {name: np.eye(len(held)) for name in ("aligned_cosine", "alignment_tau")}
-        for i, j in combinations(range(len(held)), 2):
-            cosine, tau = metrics.aligned_cosine(held[i], held[j])
-            found["aligned_cosine"][[i, j], [j, i]], found["alignment_tau"][[i, j], [j, i]] = cosine, tau
-    return found
+        cosines |= {name: np.eye(len(weights)) for name in ("aligned_cosine", "alignment_tau")}
+        for i, j in combinations(range(len(weights)), 2):
+            cosine, tau = metrics.aligned_cosine(weights[i], weights[j])
+            cosines["aligned_cosine"][[i, j], [j, i]], cosines["alignment_tau"][[i, j], [j, i]] = cosine, tau
+    return cosines
 
 
 def _outputs(model: MixtralForCausalLM, layer: int, sample: RouterInputs, planned: Plan) -> Arrays:

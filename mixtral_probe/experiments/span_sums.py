@@ -1,4 +1,4 @@
-"""Spans of a pass, added up by layer, site and expert."""
+"""The spans of a forward pass, reduced by layer, site and expert."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,8 +18,8 @@ MODEL_SITES = (Site.EMBEDDING, Site.LOGITS, FORWARD)
 """The places that belong to no layer."""
 
 
-def own(spans: Sequence[Span], seconds: np.ndarray) -> np.ndarray:
-    """[spans] what of each was spent in none of the spans inside it; together they are the outermost ones, exactly."""
+def exclusive_seconds(spans: Sequence[Span], seconds: np.ndarray) -> np.ndarray:
+    """[spans] seconds of each span less those of the spans inside it; their sum is that of the outermost spans."""
     left = seconds.copy()
     parents = np.array([span.parent for span in spans], np.int64)
     inside = parents >= 0
@@ -27,18 +27,20 @@ def own(spans: Sequence[Span], seconds: np.ndarray) -> np.ndarray:
     return left
 
 
-def by_place(spans: Sequence[Span], values: np.ndarray, config: MixtralConfig, gather: Any) -> dict[str, np.ndarray]:
-    """Values [spans] of the spans of one place as one.
+def sums_by_place(
+    spans: Sequence[Span], values: np.ndarray, config: MixtralConfig, reduce: Any
+) -> dict[str, np.ndarray]:
+    """Reduce values [spans] to one for each place.
 
     Args:
-        gather: how: ``np.add`` or ``np.maximum``.
+        reduce: ``np.add`` or ``np.maximum``.
 
     Returns:
         ``site`` [L, sites of a layer], ``expert`` [L, E] and ``place`` [places of the model]. What belongs to an expert
         counts as ``expert_output`` too.
     """
     layers = config.num_hidden_layers
-    made = {
+    places = {
         "site": np.zeros((layers, len(LAYER_SITES)), values.dtype),
         "expert": np.zeros((layers, config.num_local_experts), values.dtype),
         "place": np.zeros(len(MODEL_SITES), values.dtype),
@@ -47,9 +49,9 @@ def by_place(spans: Sequence[Span], values: np.ndarray, config: MixtralConfig, g
     place_of = {str(place): number for number, place in enumerate(MODEL_SITES)}
     for span, value in zip(spans, values, strict=True):
         if span.place in place_of:
-            gather.at(made["place"], place_of[span.place], value)
+            reduce.at(places["place"], place_of[span.place], value)
         else:
-            gather.at(made["site"], (span.layer, site_of[span.place]), value)
+            reduce.at(places["site"], (span.layer, site_of[span.place]), value)
         if span.expert >= 0:
-            gather.at(made["expert"], (span.layer, span.expert), value)
-    return made
+            reduce.at(places["expert"], (span.layer, span.expert), value)
+    return places

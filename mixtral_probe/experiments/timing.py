@@ -11,7 +11,7 @@ import torch
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
-from mixtral_probe.experiments.span_sums import LAYER_SITES, MODEL_SITES, by_place, own
+from mixtral_probe.experiments.span_sums import LAYER_SITES, MODEL_SITES, exclusive_seconds, sums_by_place
 from mixtral_probe.instruments import FORWARD, Clock, MemoryMeter, NvtxRanges, Spans, Timer, clock_for
 from mixtral_probe.model import Instrument, MixtralForCausalLM, Site
 from mixtral_probe.run import Passes, Plan, RunOptions, Subject
@@ -35,7 +35,7 @@ class Bench:
     clock: Clock
 
     def seconds(self, timers: Sequence[Spans] = ()) -> float:
-        """Of one run under some timers."""
+        """Run every batch once under some timers, and return the seconds."""
         begin = self.clock.mark()
         for batch in self.batches:
             self._forward(batch, timers)
@@ -43,14 +43,14 @@ class Bench:
 
     def _forward(self, batch: Batch, timers: Sequence[Spans]) -> None:
         """One call as capture makes it: the head takes some positions at a time, because logits are large."""
-        listening = (*self.instruments, *timers)
+        instruments = (*self.instruments, *timers)
         step = max(1, POSITIONS_AT_ONCE // len(batch.ids))
         with ExitStack() as whole:
             for timer in timers:
                 whole.enter_context(timer.span(FORWARD))
-            out = self.model.model(batch.ids, instruments=listening, **NO_EXTRA_OUTPUTS)
+            out = self.model.model(batch.ids, instruments=instruments, **NO_EXTRA_OUTPUTS)
             for start in range(0, batch.ids.shape[1], step):
-                self.model.head(out.last_hidden_state[:, start : start + step], out.context, listening)
+                self.model.head(out.last_hidden_state[:, start : start + step], out.context, instruments)
 
 
 def time_forward(
@@ -90,7 +90,7 @@ def _require(model: MixtralForCausalLM, repeats: int, warmup: int) -> None:
             f"timing needs repeats >= 1 and warmup >= 0, got repeats={repeats} and warmup={warmup}; give more"
         )
     if model.model.multi_device:
-        raise InputError("timing needs a model on one device, but this one lies on several; open it without device_map")
+        raise InputError("timing needs a model on one device, got one on several; open it without device_map")
 
 
 def _run_all(
@@ -143,17 +143,17 @@ def _settings(bench: Bench, planned: Plan, meta: TraceMeta, warmup: int, nvtx: b
     return meta.model_dump(mode="json", exclude={"schema_version", "moe_layers"}) | {"timing": how}
 
 
-def _result(found: Sequence[tuple[str, Any]], config: MixtralConfig, meta: dict[str, Any]) -> TimingResult:
-    timed = [value for kind, value in found if kind == "timed"]
+def _result(measured: Sequence[tuple[str, Any]], config: MixtralConfig, meta: dict[str, Any]) -> TimingResult:
+    timed = [value for kind, value in measured if kind == "timed"]
     runs = [_sums(timer, config) for _, timer in timed]
     last: Timer = timed[-1][1]
     arrays: dict[str, np.ndarray] = {name: np.stack([run[name] for run in runs], -1) for name in runs[0]}
     arrays["seconds_timed"] = np.array([seconds for seconds, _ in timed])
-    arrays["seconds_plain"] = np.array([value for kind, value in found if kind == "plain"])
+    arrays["seconds_plain"] = np.array([value for kind, value in measured if kind == "plain"])
     arrays["expert_rows"] = last.rows(config.num_hidden_layers, config.num_local_experts)
     arrays |= _as_arrays(last)
-    for meter in (value for kind, value in found if kind == "memory"):
-        sums = by_place(meter.spans, meter.peaks(), config, np.maximum)
+    for meter in (value for kind, value in measured if kind == "memory"):
+        sums = sums_by_place(meter.spans, meter.peaks(), config, np.maximum)
         arrays |= {f"{name}_bytes": values for name, values in sums.items()}
     labels = {
         "site": tuple(map(str, LAYER_SITES)),
@@ -171,10 +171,10 @@ def _as_arrays(timer: Timer) -> dict[str, np.ndarray]:
 
 
 def _sums(timer: Timer, config: MixtralConfig) -> dict[str, np.ndarray]:
-    """Of one run, its own seconds by place, and the whole of every layer."""
+    """The exclusive seconds of one run by place, and the whole of every layer."""
     _, seconds = timer.times()
-    whole = by_place(timer.spans, seconds, config, np.add)["site"]
-    parts = by_place(timer.spans, own(timer.spans, seconds), config, np.add)
+    whole = sums_by_place(timer.spans, seconds, config, np.add)["site"]
+    parts = sums_by_place(timer.spans, exclusive_seconds(timer.spans, seconds), config, np.add)
     return {f"{name}_seconds": values for name, values in parts.items()} | {
         "layer_seconds": whole[:, LAYER_SITES.index(Site.RESIDUAL)]
     }

@@ -1,4 +1,4 @@
-"""What would happen with other routing: the same text run without edits, with them, and with a placebo."""
+"""What-if: the same text without edits, with them, and with a placebo."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from mixtral_probe.run.provenance import experiment_meta
 from mixtral_probe.trace.results import CANDIDATES, RUNS, WhatIf
 
 WHAT_IF_POSITIONS = 2048
-"""Padded positions in a batch: three runs of it are held side by side."""
+"""Padded positions in a batch, of which two runs are in memory at once."""
 _LOGITS_AT_ONCE = 128
 Runs = Mapping[int, Sequence[Edit | Damage]]
 """What is run side by side: by its place in `RUNS`, its edits."""
@@ -44,7 +44,7 @@ def what_if(
     run.all()
     meta = experiment_meta(subject, planned)
     meta |= {"edits": [edit.settings() for edit in edits], "sentences": [str(edit) for edit in edits]}
-    meta |= {"placebo": [str(made) for made in run.placebos], "seed": seed}
+    meta |= {"placebo": [str(one) for one in run.placebos], "seed": seed}
     if generate is not None:
         meta["generated"] = _generated(subject, planned, options, edits, generate)
     return run.result(meta)
@@ -65,7 +65,7 @@ class _RoutingRecorder(Instrument):
 
 @dataclass
 class _Run:
-    """Everything that is measured, in the rows of the plan."""
+    """The measurements of all runs, in the rows of the plan."""
 
     subject: Subject
     planned: Plan
@@ -105,10 +105,10 @@ class _Run:
         return matched_placebos(self.edits, self.subject.config, self.meant, before, after, self.seed)
 
     def _instruments(self, edits: Sequence[Edit | Damage], batch: Batch) -> tuple[Instrument, ...]:
-        made: list[Instrument] = []
+        instruments: list[Instrument] = []
         for edit in edits:
-            made += edit.instruments(batch) if isinstance(edit, Damage) else [edit]
-        return bind_edits(made, self.planned.documents, batch.windows)
+            instruments += edit.instruments(batch) if isinstance(edit, Damage) else [edit]
+        return bind_edits(instruments, self.planned.documents, batch.windows)
 
     def _batch(self, batch: Batch, runs: Runs) -> None:
         hidden, calls = [], []
@@ -158,7 +158,7 @@ class _Run:
             self.nll[run, first + 1 : last] = nll[row, : last - first - 1].cpu().numpy()
 
     def _candidates(self, runs: Sequence[int], batch: Batch, part: slice, logits: Sequence[Tensor]) -> None:
-        """After the last token of each document: the best tokens of either side, how probable, and at which rank."""
+        """After the last token of each document: the best tokens of either side, their probabilities and ranks."""
         for row, window in enumerate(batch.windows):
             place = window.length - 1 - part.start
             if not 0 <= place < logits[0].shape[1] or not self._ends(window):
@@ -168,12 +168,12 @@ class _Run:
                 best = torch.cat([side.topk(min(20, len(side))).indices for side in chosen]).tolist()
                 unique = list(dict.fromkeys(best))
                 self.candidates[window.document, : len(unique)] = unique
-            own = self.candidates[window.document]
-            own = torch.from_numpy(own[own >= 0].astype(np.int64))
+            ids = self.candidates[window.document]
+            ids = torch.from_numpy(ids[ids >= 0].astype(np.int64))
             for run, side in zip(runs, chosen, strict=True):
                 side = side.cpu()
-                self.probability[run, window.document, : len(own)] = side.softmax(-1)[own].numpy()
-                self.rank[run, window.document, : len(own)] = (side[None] > side[own, None]).sum(1).numpy()
+                self.probability[run, window.document, : len(ids)] = side.softmax(-1)[ids].numpy()
+                self.rank[run, window.document, : len(ids)] = (side[None] > side[ids, None]).sum(1).numpy()
 
     def _ends(self, window: Window) -> bool:
         tokens, after = self.planned.tokens["document"].to_numpy(), window.start + window.length

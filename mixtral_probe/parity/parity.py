@@ -15,23 +15,23 @@ from mixtral_probe.checkpoint.checkpoint import model_folder
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
 from mixtral_probe.model import Numerics
-from mixtral_probe.parity.awkward import awkward_config, awkward_input, randomise, reference_library
+from mixtral_probe.parity.random_config import random_config, random_input, randomise, reference_library
 
 LIMITS: dict[Numerics, float] = {"reference": 0.0, "fast": 1e-4}
-"""How far outputs may differ: by nothing, or by this share of the largest value (of 1, where all are smaller)."""
+"""The largest difference allowed: none, or this share of the largest value (of 1, where all are smaller)."""
 LOSS_LIMIT = 1e-5
-"""Of the balance loss, whose sums are made in another order."""
+"""The same for the balance loss, whose sums run in another order."""
 CLEAR = 1e-4
 """Experts must agree where the logits of the last chosen and the first left out lie further apart than this."""
 KINDS = ("logits", "hidden_states", "router_logits", "attentions", "aux_loss")
 """The outputs that are compared, on positions that are no padding."""
 
-Told = Callable[[int, int], None]
+OnRound = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Routing:
-    """How the choices of experts agree."""
+class RoutingAgreement:
+    """How far the choices of experts agree."""
 
     choices: int
     """Rows of router logits compared, over all layers."""
@@ -45,11 +45,11 @@ class Routing:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """What a comparison found."""
+    """The differences between the two implementations."""
 
     differences: pd.DataFrame
     """numerics, output, largest (difference, as its limit is meant), limit, met: one row per output."""
-    routing: dict[str, Routing]
+    routing: dict[str, RoutingAgreement]
     """By numerics."""
     rounds: int
     model: str | None
@@ -59,12 +59,12 @@ class ParityReport:
     @property
     def met(self) -> bool:
         """Whether every limit is met and no clear choice differs."""
-        return bool(self.differences["met"].all()) and not any(found.missed for found in self.routing.values())
+        return bool(self.differences["met"].all()) and not any(agreement.missed for agreement in self.routing.values())
 
 
 @dataclass
-class _Found:
-    """What the rounds of one numerics have shown so far."""
+class _Comparison:
+    """The differences of one numerics, over the rounds so far."""
 
     largest: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
     choices: int = 0
@@ -84,20 +84,20 @@ class _Found:
                 scale = max(1.0, float(b.abs().max())) if share and b.numel() else 1.0
                 self.largest[kind] = max(self.largest[kind], difference / scale)
 
-    def routing(self) -> Routing:
+    def routing(self) -> RoutingAgreement:
         missed = sum(margin > CLEAR for margin in self.margins)
-        return Routing(self.choices, len(self.margins), missed, min(self.margins, default=None))
+        return RoutingAgreement(self.choices, len(self.margins), missed, min(self.margins, default=None))
 
 
 def parity(
-    model: str | Path | None = None, rounds: int = 8, seed: int = 0, on_round: Told | None = None
+    model: str | Path | None = None, rounds: int = 8, seed: int = 0, on_round: OnRound | None = None
 ) -> ParityReport:
     """Compare with transformers in float32 on the CPU, whose eager arithmetic is the reference.
 
     Args:
         model: a Hugging Face model folder, or "mini": compare on it too, with ``rounds`` random inputs.
-        rounds: random models of awkward shapes, each with an input of its own.
-        on_round: told how many rounds are done, and of how many.
+        rounds: random models of uneven sizes, each with an input of its own.
+        on_round: called with how many rounds are done, and of how many.
 
     Raises:
         InputError: transformers is missing or cannot read the folder.
@@ -105,7 +105,7 @@ def parity(
     library = reference_library()
     generator = np.random.default_rng(seed)
     total = rounds * (1 if model is None else 2)
-    found: dict[Numerics, _Found] = {numerics: _Found() for numerics in LIMITS}
+    comparisons: dict[Numerics, _Comparison] = {numerics: _Comparison() for numerics in LIMITS}
     cases = [_random_cases(library, rounds, generator)]
     if model is not None:
         cases.append(_folder_cases(library, model_folder(model), rounds, generator))
@@ -114,15 +114,17 @@ def parity(
         for case in cases:
             for theirs, ours, ids, mask in case:
                 expected = theirs(ids, attention_mask=mask, **_everything())
-                for numerics, one in ours.items():
-                    made = one(ids, attention_mask=mask, **_everything())
-                    found[numerics].add(made, expected, mask, one.config.num_experts_per_tok, numerics == "fast")
+                for numerics, model_of in ours.items():
+                    outputs = model_of(ids, attention_mask=mask, **_everything())
+                    comparisons[numerics].add(
+                        outputs, expected, mask, model_of.config.num_experts_per_tok, numerics == "fast"
+                    )
                 done += 1
                 if on_round is not None:
                     on_round(done, total)
     return ParityReport(
-        pd.DataFrame([row for numerics, one in found.items() for row in _differences(numerics, one)]),
-        {numerics: one.routing() for numerics, one in found.items()},
+        pd.DataFrame([row for item in comparisons.items() for row in _differences(*item)]),
+        {numerics: comparison.routing() for numerics, comparison in comparisons.items()},
         done, None if model is None else str(model), library.__version__,
     )  # fmt: skip
 
@@ -132,8 +134,8 @@ def _everything() -> dict[str, Any]:
     return dict.fromkeys(names, True) | {"use_cache": False}
 
 
-def _differences(numerics: Numerics, found: _Found) -> Iterator[dict[str, Any]]:
-    for kind, largest in found.largest.items():
+def _differences(numerics: Numerics, comparison: _Comparison) -> Iterator[dict[str, Any]]:
+    for kind, largest in comparison.largest.items():
         limit = LOSS_LIMIT if kind == "aux_loss" else LIMITS[numerics]
         yield {"numerics": numerics, "output": kind, "largest": largest, "limit": limit, "met": largest <= limit}
 
@@ -143,13 +145,13 @@ Case = tuple[Any, dict[Numerics, MixtralForCausalLM], Tensor, Tensor | None]
 
 def _random_cases(library: Any, rounds: int, generator: np.random.Generator) -> Iterator[Case]:
     for _ in range(rounds):
-        config = awkward_config(generator)
+        config = random_config(generator)
         theirs = library.MixtralForCausalLM._from_config(
             library.MixtralConfig(**config.to_dict()), attn_implementation="eager", experts_implementation="eager"
         ).eval()
         randomise(theirs, generator)
         weights = {name.replace(".mlp.", ".block_sparse_moe."): w.clone() for name, w in theirs.state_dict().items()}
-        yield theirs, _ours(config, weights), *awkward_input(config.vocab_size, generator)
+        yield theirs, _ours(config, weights), *random_input(config.vocab_size, generator)
 
 
 def _folder_cases(library: Any, folder: Path, rounds: int, generator: np.random.Generator) -> Iterator[Case]:
@@ -158,23 +160,23 @@ def _folder_cases(library: Any, folder: Path, rounds: int, generator: np.random.
             folder, dtype="float32", attn_implementation="eager", experts_implementation="eager", local_files_only=True
         ).eval()
     except (OSError, ValueError) as error:
-        raise InputError(f"transformers must be able to read the model, but of {folder} it says: {error}") from None
+        raise InputError(f"transformers must be able to read the model, got an error for {folder}: {error}") from None
     for weight in theirs.parameters():  # the last bits of a product depend on how memory is aligned
         weight.data = weight.data.clone()
     read = MixtralForCausalLM.from_pretrained(folder, dtype="float32", numerics="reference")
     ours = _ours(read.config, {name: weight.clone() for name, weight in read.state_dict().items()})
     for _ in range(rounds):
-        yield theirs, ours, *awkward_input(read.config.vocab_size, generator)
+        yield theirs, ours, *random_input(read.config.vocab_size, generator)
 
 
 def _ours(config: MixtralConfig, weights: dict[str, Tensor]) -> dict[Numerics, MixtralForCausalLM]:
     """A model of each numerics; they share the weights."""
-    made: dict[Numerics, MixtralForCausalLM] = {}
+    models: dict[Numerics, MixtralForCausalLM] = {}
     for numerics in LIMITS:
         with torch.device("meta"):
-            made[numerics] = MixtralForCausalLM(config, numerics).eval()
-        made[numerics].load_state_dict(weights, assign=True)
-    return made
+            models[numerics] = MixtralForCausalLM(config, numerics).eval()
+        models[numerics].load_state_dict(weights, assign=True)
+    return models
 
 
 def _pairs(kind: str, ours: Any, theirs: Any, mask: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,4 +1,4 @@
-"""The face: a model, its tokenizer and what can be done with them in one object."""
+"""One object for a model and its tokenizer, with a method for every run and experiment."""
 
 from mixtral_probe.probe.probe import Probe
 

@@ -1,4 +1,4 @@
-"""What every method of a probe starts from: the model, its tokenizer, and text that is tokenised once."""
+"""The base of a probe: the model, its tokenizer, and text that is tokenised once."""
 
 from pathlib import Path
 from typing import Self
@@ -60,7 +60,7 @@ class ProbeBase:
         return Subject(self.model, self.tokenizer, self.name)
 
     def _planned(self, source: Source | Plan, options: RunOptions) -> Plan:
-        """The plan of a source, or the plan that is given in its place."""
+        """The plan of a source, or the plan itself."""
         if not isinstance(source, Plan):
             return plan(self._subject, Corpus.read(source), options)
         if options.window is not None:

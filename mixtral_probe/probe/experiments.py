@@ -53,9 +53,9 @@ class ExperimentMethods(ProbeBase):
 
         Args:
             edits: from ``mixtral_probe.edits``, applied in the order given.
-            placebo: run beside them as much damage of nothing in particular: in every layer and document as many
-                assignments of each rank as an edit touches, of tokens drawn at random, are damaged alike (for an edit
-                of weights alone, as many tokens exchange theirs), or as many other heads are changed alike.
+            placebo: also run with as much damage at random: in every layer and document as many assignments of each
+                rank as an edit touches, of tokens drawn at random, are damaged in the same way (for an edit of weights
+                alone, as many tokens exchange theirs), or as many other heads are changed in the same way.
             seed: of the placebo.
             generate: also continue every text by at most this many tokens, without and with the edits.
         """
@@ -88,7 +88,7 @@ class ExperimentMethods(ProbeBase):
                 output is 0, weights are kept. "zero_renorm": its output is 0, the other weights of the token are made
                 to sum to 1. "mean": its output is its mean over these documents.
             layers, experts: only these; None for all.
-            placebo: beside each ablation, do the same to as many assignments of tokens to experts drawn at random, rank
+            placebo: after each ablation, do the same to as many assignments of tokens to experts drawn at random, rank
                 by rank and document by document.
             seed: of the placebo.
             path: a folder to write the result to. An interrupted run with the same arguments continues.

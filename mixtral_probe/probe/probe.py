@@ -58,13 +58,13 @@ class Probe(ExperimentMethods):
         """Run text and record router logits, chosen experts, weights and, if asked for, attention.
 
         Args:
-            source: a text, a list of texts, documents with labels, a path, or "bundled", see ``read_corpus``; or what
-                ``plan`` made of one.
+            source: a text, a list of texts, documents with labels, a path, or "bundled", see ``read_corpus``; or a
+                ``Plan`` of ``plan``.
             attention: layers such as [0, 3], "8-15" or "all", heads as "3:0-7" or {3: range(8)}.
             attention_maps: keep the maps themselves; without them only per-head summaries.
             router_logits: record them; without, only the chosen experts and their weights.
             path: a folder to write while running. An interrupted run of the same text continues; statistics are
-                written beside it.
+                written into it.
             window: tokens after which a document is cut; by default the model's maximum, with a warning.
             instruments: edits, visited before the recorder.
             on_progress, should_stop: called after and before every batch; when ``should_stop`` returns True, the run
@@ -138,7 +138,7 @@ class Probe(ExperimentMethods):
         """
         prompt = self.tokenizer.encode(text, add_special_tokens=add_special_tokens).ids.tolist()
         if not prompt:
-            raise InputError("generation continues at least one token, got a text without; give a text")
+            raise InputError("generation continues at least one token, got a text of none; give a text")
         ids = torch.tensor([prompt], device=self._subject.device)
         stream = None if on_text is None else TextStream(self.tokenizer, prompt, on_text)
         generated = self.model.generate(

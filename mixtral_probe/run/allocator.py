@@ -8,7 +8,7 @@ _LARGEST, _TOP_PAD = 2**31 - 1, 256 * 2**20
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to serve large tensors from its heap and not to return what is freed to the system.
+    """Make glibc serve large tensors from its heap, and keep freed memory in the process.
 
     Process-wide and lasting. Does nothing, and returns False, off glibc or where the environment variable
     ``MIXTRAL_PROBE_ALLOCATOR`` is ``system``.

@@ -1,4 +1,4 @@
-"""Which attention to record: "0,3", "8-15", "all", heads as "3:0-7"."""
+"""The choice of attention to record: "0,3", "8-15", "all", heads as "3:0-7"."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ _PART = re.compile(r"(all|\d+(?:-\d+)?)(?::(\d+(?:-\d+)?))?")
 
 
 def attention_plan(choice: AttentionChoice, config: MixtralConfig, maps: bool = True) -> AttentionPlan | None:
-    """The layers and heads a user asked for.
+    """The layers and heads of a choice.
 
     Args:
         choice: None or "" for none; layers as a list, "all", or a text such as "0,3", "8-15" or, for some heads only,
@@ -32,7 +32,9 @@ def attention_plan(choice: AttentionChoice, config: MixtralConfig, maps: bool = 
     plan.check(config.num_hidden_layers, config.num_attention_heads)
     for layer, heads in plan.layers.items():
         if pruned := set(heads) - set(_heads(layer, config)):
-            raise InputError(f"head {min(pruned)} of layer {layer} was pruned and has no attention; leave it out")
+            raise InputError(
+                f"attention exists for heads that are not pruned, got head {min(pruned)} of layer {layer}; leave it out"
+            )
     return plan
 
 
@@ -55,9 +57,7 @@ def _pairs(choice: AttentionChoice, config: MixtralConfig) -> Iterable[tuple[int
 def _parsed(part: str, config: MixtralConfig) -> list[tuple[int, Iterable[int]]]:
     match = _PART.fullmatch(part)
     if match is None:
-        raise InputError(
-            f"attention layers are written as '0,3', '8-15' or 'all', with heads as '3:0-7', but {part!r} came"
-        )
+        raise InputError(f"attention layers are written as '0,3', '8-15' or 'all', with heads as '3:0-7', got {part!r}")
     layers = range(config.num_hidden_layers) if match[1] == "all" else _span(match[1])
     return [(layer, _heads(layer, config) if match[2] is None else _span(match[2])) for layer in layers]
 
@@ -65,5 +65,5 @@ def _parsed(part: str, config: MixtralConfig) -> list[tuple[int, Iterable[int]]]
 def _span(text: str) -> range:
     first, _, last = text.partition("-")
     if last and int(last) < int(first):
-        raise InputError(f"a range counts upward, but {text!r} came; write '{last}-{first}'")
+        raise InputError(f"a range counts upward, got {text!r}; write '{last}-{first}'")
     return range(int(first), int(last or first) + 1)

@@ -1,4 +1,4 @@
-"""One batch of windows as the model takes it, and which of its positions are which tokens."""
+"""One batch of windows as the model takes it, and the tokens of its positions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ NO_EXTRA_OUTPUTS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows padded on the right, where causal attention keeps padding out of what tokens see, without a mask."""
+    """Windows padded on the right, where causal attention hides padding from tokens without a mask."""
 
     windows: tuple[Window, ...]
     ids: Tensor

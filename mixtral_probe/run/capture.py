@@ -89,6 +89,6 @@ def _warn_of_length(planned: Plan, limit: int) -> None:
         )  # fmt: skip
     elif longest > limit:
         warnings.warn(
-            f"windows of {longest} tokens go beyond the model's {limit} positions; "
-            "what it does there it never learned", stacklevel=4,
+            f"windows of {longest} tokens go beyond the model's {limit} positions, "
+            "for which it was not trained", stacklevel=4,
         )  # fmt: skip

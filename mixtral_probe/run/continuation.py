@@ -99,24 +99,29 @@ class ContinuedBatch:
             for name in ("router_logits", "expert_ids", "expert_weights"):
                 target = getattr(builder, name)
                 for layer, values in getattr(self.seen[call], name).items():
-                    made = values[row, tokens]
-                    target[layer, start:end, : made.shape[1]] = made
-                    target[layer, start:end, made.shape[1] :] = -1 if name == "expert_ids" else 0
+                    rows = values[row, tokens]
+                    target[layer, start:end, : rows.shape[1]] = rows
+                    target[layer, start:end, rows.shape[1] :] = -1 if name == "expert_ids" else 0
             start = end
         builder.nll[end - len(self.continuations[number].fed)] = np.nan
         if builder.attention_plan is not None:
             self._fill_attention(builder, builder.attention_plan, number)
 
     def _fill_attention(self, builder: TraceBuilder, plan: AttentionPlan, number: int) -> None:
-        own = self.continuations[number]
+        continuation = self.continuations[number]
         assert builder.attention_sums is not None
         for layer, heads in plan.layers.items():
-            builder.attention_sums["tokens"][layer, number] = len(own.fed)
+            builder.attention_sums["tokens"][layer, number] = len(continuation.fed)
             for name in ("entropy_bits", "distance", "sink"):
-                parts = [np.concatenate(self.seen[call].attention_sums[layer, row, name]) for call, row, _ in own.calls]
+                parts = [
+                    np.concatenate(self.seen[call].attention_sums[layer, row, name])
+                    for call, row, _ in continuation.calls
+                ]
                 builder.attention_sums[name][layer, number, list(heads)] = np.sum(parts, axis=0)
             if plan.maps:
-                lines = [np.concatenate(self.seen[call].attention_maps[layer, row]) for call, row, _ in own.calls]
+                lines = [
+                    np.concatenate(self.seen[call].attention_maps[layer, row]) for call, row, _ in continuation.calls
+                ]
                 builder.attention_block(number, 0, layer)[...] = np.concatenate(lines, axis=1)
 
 
@@ -140,11 +145,11 @@ def continue_prompts(
     padding = [ids.shape[1] - len(tokens) for tokens in prompts]
     recorder = GenerationRecorder(attention, padding, router_logits, copier_for(device))
     feed = ScoringFeed(subject.model, prompt, (*instruments, recorder), before_step=before_step)
-    made = continue_prompt(feed, prompt, options, subject.tokenizer, generators)
-    counts = made.new_tokens.tolist()
-    beams = made.beam_rows
+    generated = continue_prompt(feed, prompt, options, subject.tokenizer, generators)
+    counts = generated.new_tokens.tolist()
+    beams = generated.beam_rows
     rows = [[row] * n for row, n in enumerate(counts)] if beams is None else beams.tolist()
-    new = made.sequences[:, ids.shape[1] :].tolist()
+    new = generated.sequences[:, ids.shape[1] :].tolist()
     return ContinuedBatch(
         [
             Continuation(list(prompts[i]), new[i][:n], _rows(rows[i][:n], i, beams is not None), padding[i])

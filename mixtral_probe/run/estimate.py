@@ -75,7 +75,7 @@ def _operations(model: MixtralForCausalLM, lengths: list[int], attention: Attent
     """Floating point operations: two per active weight and token, and four per query, key and attention channel."""
     config = model.config
     squares = sum(length**2 for length in lengths) * config.num_attention_heads * config.head_size
-    heads = 0 if attention is None else sum(len(own) for own in attention.layers.values())
+    heads = 0 if attention is None else sum(len(some) for some in attention.layers.values())
     extra = heads * config.head_size * sum(length**2 for length in lengths) * 4
     return 2.0 * config.num_active_parameters() * sum(lengths) + 2.0 * squares * config.num_hidden_layers + extra
 

@@ -51,8 +51,8 @@ def capture_generation(
 
     The trace has the schema of ``capture``; new tokens have the phase "decode", and the label "generated" is the new
     text of a document, whose last token has no row. Draws depend on ``seed`` and the document's id alone, not on how
-    documents share batches. Complete batches are kept beside ``path``, and the same run continues after them; it can
-    be stopped before every step. Other arguments and errors as in ``Probe.trace``.
+    documents share batches. Complete batches are kept in ``<path>.parts``, and the same run continues after them; it
+    can be stopped before every step. Other arguments and errors as in ``Probe.trace``.
 
     Args:
         prompts: planned with the window ``UNCUT``.
@@ -146,11 +146,11 @@ def _document_frame(
 
 
 def _token_frame(
-    prompts: pd.DataFrame, own: Sequence[pd.Series], continuations: Sequence[Continuation], tokenizer: Tokenizer
+    prompts: pd.DataFrame, chosen: Sequence[pd.Series], continuations: Sequence[Continuation], tokenizer: Tokenizer
 ) -> pd.DataFrame:
     """The prompts' rows, each prompt's followed by those of its new tokens, which have no place in its text."""
     frames: list[pd.DataFrame] = []
-    for number, (rows, continuation) in enumerate(zip(own, continuations, strict=True)):
+    for number, (rows, continuation) in enumerate(zip(chosen, continuations, strict=True)):
         known, new = prompts[rows].assign(document=number), np.array(continuation.new[:-1], dtype=np.int32)
         frames.append(known.astype({"piece": object, "start": "Int32", "end": "Int32"}))
         decoded = {"document": number, "chunk": 0, "position": np.arange(len(known), len(known) + len(new))}
@@ -168,6 +168,6 @@ def _check(prompts: Plan, options: GenerationOptions, limit: int) -> None:
     longest = max(window.length for window in longer(prompts.windows, options.max_new_tokens))
     if longest > limit:
         warnings.warn(
-            f"prompt and new tokens, {longest} of them, go beyond the model's {limit} positions; "
-            "what it does there it never learned", stacklevel=5,
+            f"prompt and new tokens, {longest} of them, go beyond the model's {limit} positions, "
+            "for which it was not trained", stacklevel=5,
         )  # fmt: skip

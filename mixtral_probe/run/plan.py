@@ -17,7 +17,7 @@ from mixtral_probe.tokenizer import Encoding, Tokenizer
 
 @dataclass(frozen=True)
 class Plan:
-    """Tokenised documents, cut into windows: made once, and estimated, captured or measured as often as needed."""
+    """Tokenised documents, cut into windows: planned once, and estimated, captured or measured as often as needed."""
 
     corpus: Corpus
     documents: pd.DataFrame
@@ -85,7 +85,7 @@ def _windows(lengths: Sequence[int], window: int) -> Iterator[Window]:
 
 
 def longer(windows: Sequence[Window], new_tokens: int) -> list[Window]:
-    """Prompts at the length they have at most when continued: the last new token is never fed forward."""
+    """The prompts at their largest length when continued: the last new token is never fed forward."""
     return [replace(window, length=window.length + new_tokens - 1) for window in windows]
 
 

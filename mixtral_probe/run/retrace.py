@@ -30,9 +30,13 @@ def plan_of_window(subject: Subject, trace: Trace, document: int, chunk: int) ->
     rows = trace.tokens.iloc[trace.rows(document)]
     rows = rows[(rows["chunk"] == chunk).to_numpy(dtype=bool)]
     if rows.empty:
-        raise InputError(f"window {chunk} of document {document} was asked for, but there is none")
+        raise InputError(
+            f"a window must exist, got window {chunk} of document {document}; see chunk and document in trace.tokens"
+        )
     if (rows["token_id"] < 0).any():
-        raise InputError("a trace is run again from its token ids, but some are missing; capture the text with a Probe")
+        raise InputError(
+            "a trace is run again from its token ids, got one where some are missing; capture the text with a Probe"
+        )
     tokens = rows.drop(columns=["nll", "predicted_id"]).assign(document=0, chunk=0).reset_index(drop=True)
     documents = trace.documents.iloc[[document]].assign(document=0).reset_index(drop=True)
     corpus = Corpus(str(trace.meta.corpus.get("name", "")), ())
@@ -43,6 +47,6 @@ def _check_model(model: MixtralForCausalLM, trace: Trace) -> None:
     if trace.meta.model.get("fingerprint") != model_fingerprint(model):
         name = trace.meta.model.get("name") or "a model without a name"
         raise InputError(
-            f"a trace is run again by the model it was made with, but this one was made with other weights ({name}); "
+            f"a trace is run again by its own model, got a trace of other weights ({name}); "
             "open that model, or record what you need with Probe.trace"
         )

@@ -1,4 +1,4 @@
-"""How well each token was predicted."""
+"""The loss of each token, and the most probable next one."""
 
 from collections.abc import Sequence
 
@@ -18,14 +18,14 @@ def next_token_scores(
     context: ForwardContext,
     instruments: Sequence[Instrument] = (),
 ) -> tuple[Tensor, Tensor]:
-    """Surprise and prediction at every position.
+    """Compute loss and prediction at every position.
 
     Args:
         hidden: [B, S, C], after the final norm; or the first S − 1 positions of it.
         ids: [B, S].
 
     Returns:
-        nll [B, S] float32, nats: of each token given those before it, NaN at position 0; predicted_id int64: the most
+        nll [B, S] float32, nats: of each token after those before it, NaN at position 0; predicted_id int64: the most
         probable next token at each position of ``hidden``.
     """
     batch, length = hidden.shape[:2]

@@ -56,10 +56,10 @@ class TraceParts:
     def put(self, number: int, part: TracePart) -> None:
         """Keep a part, on disk where the parts have a folder."""
         if self.folder is not None:
-            place = self.folder / f"{number:06d}.trace"
-            part.trace.save(place)
+            saved = self.folder / f"{number:06d}.trace"
+            part.trace.save(saved)
             write_bytes(self.folder / f"{number:06d}.json", json.dumps([int(d) for d in part.documents]).encode())
-            part = TracePart(part.documents, Trace.load(place))
+            part = TracePart(part.documents, Trace.load(saved))
         self._parts[number] = part
 
     def joined(self, meta: TraceMeta, attention: AttentionPlan | None, router_logits: bool) -> Trace:
@@ -67,18 +67,19 @@ class TraceParts:
         if self.path is None and len(self._parts) == 1:
             return self.ready[0].trace
         places = sorted(
-            ((d, own, part.trace) for part in self.ready for own, d in enumerate(part.documents)), key=lambda p: p[0]
+            ((d, place, part.trace) for part in self.ready for place, d in enumerate(part.documents)),
+            key=lambda p: p[0],
         )
-        documents = [trace.documents.iloc[[own]].assign(document=d) for d, own, trace in places]
-        tokens = [trace.tokens.iloc[trace.rows(own)].assign(document=d) for d, own, trace in places]
+        documents = [trace.documents.iloc[[place]].assign(document=d) for d, place, trace in places]
+        tokens = [trace.tokens.iloc[trace.rows(place)].assign(document=d) for d, place, trace in places]
         frame = pd.concat([rows.astype({"piece": object}) for rows in tokens])
         builder = TraceBuilder(
             pd.concat(documents), frame, meta, self.path, attention=attention, record_logits=router_logits
         )
         ends = np.cumsum([len(rows) for rows in tokens]).tolist()
         for document in builder.pending:
-            _, own, trace = places[document]
-            _copy(builder, document, slice(ends[document] - len(tokens[document]), ends[document]), trace, own)
+            _, place, trace = places[document]
+            _copy(builder, document, slice(ends[document] - len(tokens[document]), ends[document]), trace, place)
         builder.mark_done(builder.pending)
         return builder.finish()
 
@@ -109,14 +110,14 @@ def open_parts(folder: Path, name: str) -> None:
         write_bytes(folder / PLAN, json.dumps({"name": name}).encode())
     if not (folder / PLAN).is_file() or json.loads((folder / PLAN).read_text()).get("name") != name:
         raise InputError(
-            f"{folder} holds an unfinished run with another model, text or settings: "
+            f"{folder} must hold this run, got an unfinished run with another model, text or settings; "
             "finish that one, delete the folder, or write elsewhere"
         )
 
 
-def _copy(builder: TraceBuilder, document: int, target: slice, trace: Trace, own: int) -> None:
+def _copy(builder: TraceBuilder, document: int, target: slice, trace: Trace, place: int) -> None:
     """One document of a trace into the rows ``target`` of a builder."""
-    rows = trace.rows(own)
+    rows = trace.rows(place)
     for name in ("router_logits", "expert_ids", "expert_weights"):
         if (values := getattr(trace, name)) is not None:
             getattr(builder, name)[:, target] = values[:, rows]
@@ -126,6 +127,6 @@ def _copy(builder: TraceBuilder, document: int, target: slice, trace: Trace, own
     if record is None or builder.attention_sums is None:
         return
     for name, values in record.sums.items():
-        builder.attention_sums[name][:, document] = values[:, own]
+        builder.attention_sums[name][:, document] = values[:, place]
     for layer in record.plan.layers if record.plan.maps else ():
-        builder.attention_block(document, 0, layer)[...] = record.block(own, 0, layer)
+        builder.attention_block(document, 0, layer)[...] = record.block(place, 0, layer)

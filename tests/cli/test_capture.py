@@ -100,21 +100,21 @@ def test_a_text_that_is_a_path_is_still_a_text(model, tmp_path):
 def test_exactly_one_source(tmp_path):
     out = ["--out", tmp_path / "a"]
     assert "exactly one of --text, --file, --corpus" in refused("capture", *out)
-    assert "--text and --corpus came" in refused("capture", "--text", "x", "--corpus", "bundled", *out)
+    assert "got --text and --corpus" in refused("capture", "--text", "x", "--corpus", "bundled", *out)
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["--text", "x", "--model", "nowhere"], "got nowhere, a path that does not exist"),
-        (["--text", ""], "'text' is empty"),
+        (["--text", ""], "got an empty one, 'text'"),
         (["--text", "x", "--attention", "7"], "this model has|layer 7"),
-        (["--text", "x", "--attention", "one"], "'one' came"),
+        (["--text", "x", "--attention", "one"], "got 'one'"),
         (["--text", "x", "--window", "0"], "at least 1 token, got window=0"),
         (["--text", "x", "--dtype", "int8"], "dtype must be one of"),
         (["--text", "x", "--device", "abacus"], "device 'abacus'"),
-        (["--file", "nowhere.txt"], "--file must name a file, but nowhere.txt is none"),
-        (["--corpus", "nowhere"], "--corpus must name a folder or file, but nowhere is none"),
+        (["--file", "nowhere.txt"], "--file must name a file, got nowhere.txt; name another"),
+        (["--corpus", "nowhere"], "--corpus must name a folder or file, got nowhere; name another"),
     ],
 )
 def test_mistakes_are_said_in_one_sentence_and_leave_nothing(model, tmp_path, arguments, sentence):
@@ -161,7 +161,7 @@ def test_ctrl_c_stops_between_batches_and_the_same_command_continues(model, tmp_
     assert said == f"mixtral-probe: stopped; what is done is kept in {kept}, and the same command continues there"
     assert signal.getsignal(signal.SIGINT) is handler
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.trace.partial", "texts"]
-    assert "is an unfinished run" in refused("info", tmp_path / "a.trace.partial")
+    assert "an unfinished run" in refused("info", tmp_path / "a.trace.partial")
     result = run(*command)
     assert result.exit_code == 0
     assert f"continuing the unfinished run in {tmp_path / 'a.trace.partial'}" in result.stderr

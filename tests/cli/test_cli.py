@@ -46,7 +46,10 @@ except SystemExit as end:
 def test_the_package_can_be_run_as_a_module():
     answer = subprocess.run([sys.executable, "-m", "mixtral_probe", "info", "nowhere"], capture_output=True, text=True)
     assert answer.returncode == 2
-    assert answer.stderr == "mixtral-probe: info needs a model folder or a trace, but there is nothing at nowhere\n"
+    assert (
+        answer.stderr
+        == "mixtral-probe: info needs a model folder or a trace, got nowhere, where there is nothing; name another\n"
+    )
     assert answer.stdout == ""
 
 

@@ -80,7 +80,7 @@ def test_a_taken_port_is_said(started, taken_port):
 
 
 def test_mistakes(started, tmp_path):
-    assert "no trace.json" in refused("dashboard", tmp_path)
+    assert "without trace.json" in refused("dashboard", tmp_path)
     assert "must be an address of this machine" in refused("dashboard", "--host", "no.such.host.invalid")
     assert not started
 

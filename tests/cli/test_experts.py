@@ -50,10 +50,10 @@ def test_saliency_prints_what_its_table_says(model, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("ablate", "--text", TEXT, "--layers", "x"), "--layers must be numbers such as 0,3 or 2-5, but 'x' came"),
+        (("ablate", "--text", TEXT, "--layers", "x"), "--layers must be numbers such as 0,3 or 2-5, got 'x'"),
         (("ablate", "--text", TEXT, "--layers", "7"), "layer must be in 0–2 (this model has 3), got 7"),
-        (("ablate",), "exactly one of --text, --file, --corpus says what to run, but none came"),
-        (("saliency",), "exactly one of --text, --file, --corpus says what to run, but none came"),
+        (("ablate",), "exactly one of --text, --file, --corpus says what to run, got none; give one"),
+        (("saliency",), "exactly one of --text, --file, --corpus says what to run, got none; give one"),
     ],
 )
 def test_mistakes_are_one_sentence(model, arguments, sentence):

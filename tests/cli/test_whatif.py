@@ -43,7 +43,7 @@ def test_whatif_prints_what_probe_finds(model, known):
     change = whole[(whole["run"] == "edited") & (whole["metric"] == "loss_change")].iloc[0]
     (line,) = [line for line in shown.splitlines() if line.startswith("loss, nats")]
     assert line.split()[2:] == [f"{change['value']:.4f}", "–", f"{change['null']:.4f}"]
-    assert f"went on with it:            {known.meta['generated']['edited'][0]!r}" in shown
+    assert f"continued with the change:  {known.meta['generated']['edited'][0]!r}" in shown
     assert "–" in run(*asked, "--no-placebo").stdout
 
 
@@ -120,8 +120,8 @@ def test_what_cannot_be_read_is_said_in_a_sentence(typed, sentence):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--text", TEXT), "a what-if needs a change, but none came: give --edit or --edits FILE"),
-        (("--edit", TYPED), "exactly one of --text, --file, --corpus says what to run, but none came"),
+        (("--text", TEXT), "a what-if needs a change, got none; give --edit or --edits FILE"),
+        (("--edit", TYPED), "exactly one of --text, --file, --corpus says what to run, got none; give one"),
         (("--text", TEXT, "--edit", "mask_expert"), "MaskExpert needs valid fields, got no expert: Field required"),
         (("--text", TEXT, "--edit", "mask_expert expert=9"), "expert must be in 0–7 (this model has 8), got 9"),
         (("--text", TEXT, "--edits", "nowhere.json"), "edits are read from a file, got no file at nowhere.json"),

@@ -69,7 +69,7 @@ def test_bundled_corpus_has_labelled_domains():
 
 
 def test_a_string_that_names_a_folder_is_not_taken_for_a_text(tmp_path):
-    with pytest.raises(InputError, match=r"a string is taken as a text, but .* names a file or folder; give Path"):
+    with pytest.raises(InputError, match=r"a string is a text, got .*, the name of a file or folder; give Path"):
         read_corpus(str(tmp_path))
 
 
@@ -77,14 +77,14 @@ def test_a_string_that_names_a_folder_is_not_taken_for_a_text(tmp_path):
     ("source", "message"),
     [
         ([], "at least one document"),
-        ([""], "'0' is empty"),
-        ("  \n", "'0' is empty"),
-        ([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}], "'a' comes twice"),
-        ([{"id": "a", "body": "x"}], "document 0 has not: it has only id, body"),
-        ([{"text": 3}], "document 0 has not: it is 3"),
-        ([3], "document 0 is a int"),
-        ({"text": "a"}, "a single dict came"),
-        (Path("/nowhere/at/all"), "there is nothing at /nowhere/at/all"),
+        ([""], "got an empty one, '0'"),
+        ("  \n", "got an empty one, '0'"),
+        ([{"id": "a", "text": "x"}, {"id": "a", "text": "y"}], "got 'a' twice"),
+        ([{"id": "a", "body": "x"}], "got only the fields id, body in document 0"),
+        ([{"text": 3}], "got 3 in document 0"),
+        ([3], "got a int in document 0"),
+        ({"text": "a"}, "got a single dict"),
+        (Path("/nowhere/at/all"), "got /nowhere/at/all, where there is nothing"),
     ],
 )
 def test_mistakes_are_named(source, message):
@@ -94,19 +94,19 @@ def test_mistakes_are_named(source, message):
 
 def test_broken_files_are_named(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "fine"}\n\n{"text": \n')
-    with pytest.raises(InputError, match=r"a\.jsonl, line 3, is not"):
+    with pytest.raises(InputError, match=r"a\.jsonl, line 3"):
         read_corpus(tmp_path / "a.jsonl")
     (tmp_path / "a.jsonl").write_text('"fine"\n')
-    with pytest.raises(InputError, match=r"must be an object, but .*a\.jsonl, line 1"):
+    with pytest.raises(InputError, match=r"must be an object, got another value in .*a\.jsonl, line 1"):
         read_corpus(tmp_path / "a.jsonl")
     (tmp_path / "a.jsonl").write_text('{"id": "x"}\n')
     with pytest.raises(InputError, match=r"a\.jsonl, row 1 has not"):
         read_corpus(tmp_path / "a.jsonl")
     (tmp_path / "b.txt").write_bytes("café".encode("latin-1"))
-    with pytest.raises(InputError, match=r"must be UTF-8, but .*b\.txt is not at byte 3"):
+    with pytest.raises(InputError, match=r"must be UTF-8, got .*b\.txt, which is not at byte 3"):
         read_corpus(tmp_path / "b.txt")
     (tmp_path / "c.parquet").write_bytes(b"PAR1")
-    with pytest.raises(InputError, match=r"c\.parquet is not a whole Parquet file"):
+    with pytest.raises(InputError, match=r"must be whole, got an error in .*c\.parquet"):
         read_corpus(tmp_path / "c.parquet")
 
 
@@ -114,7 +114,7 @@ def test_folders_and_files_without_documents(tmp_path):
     with pytest.raises(InputError, match=r"must hold \.txt, \.jsonl, \.parquet files"):
         read_corpus(tmp_path)
     (tmp_path / "a.pdf").write_bytes(b"")
-    with pytest.raises(InputError, match=r"must be one of .* but it is 'a\.pdf'"):
+    with pytest.raises(InputError, match=r"must be one of .* got 'a\.pdf'"):
         read_corpus(tmp_path / "a.pdf")
 
 

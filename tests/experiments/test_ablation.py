@@ -129,7 +129,7 @@ def test_a_mean_of_nothing_is_refused(both):
     _, probe = both
     trace = probe.trace("a")
     expert = next(e for e in range(8) if not (trace.expert_ids[0] == e).any())
-    with pytest.raises(InputError, match=f"none is routed to expert {expert} of layer 0: give more"):
+    with pytest.raises(InputError, match=f"got none for layer 0, expert {expert}; give more"):
         probe.mean_expert("a", layer=0, expert=expert)
     with pytest.raises(InputError, match=r"layer must be in 0–2 \(this model has 3\), got 3"):
         probe.mean_expert("a", layer=3, expert=0)
@@ -165,7 +165,7 @@ def test_an_interrupted_sweep_continues(both, tmp_path):
     with pytest.raises(RunStoppedError):
         probe.ablation(DOCUMENTS, path=tmp_path / "a.result", should_stop=lambda: next(calls) > 6, **how)
     assert not (tmp_path / "a.result").exists()
-    with pytest.raises(InputError, match="holds an unfinished run with another model, text or settings"):
+    with pytest.raises(InputError, match="got an unfinished run with another model, text or settings"):
         probe.ablation(DOCUMENTS, path=tmp_path / "a.result", **how | {"layers": [1]})
     asked = []
     again = probe.ablation(DOCUMENTS, path=tmp_path / "a.result", should_stop=lambda: bool(asked.append(1)), **how)
@@ -242,7 +242,7 @@ def test_the_table_pairs_documents(both):
 @pytest.mark.parametrize(
     ("how", "sentence"),
     [
-        ({"semantics": "forget"}, "semantics must be one of mask, zero, zero_renorm, mean, but 'forget' came"),
+        ({"semantics": "forget"}, "semantics must be one of mask, zero, zero_renorm, mean, got 'forget'"),
         ({"layers": [3]}, r"layer must be in 0–2 \(this model has 3\), got 3"),
         ({"experts": [8]}, r"expert must be in 0–7 \(this model has 8\), got 8"),
         ({"layers": []}, "at least one layer and one expert"),

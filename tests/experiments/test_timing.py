@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mixtral_probe import InputError, Probe, Result, tables, write_chrome_trace
-from mixtral_probe.experiments.span_sums import by_place, own
+from mixtral_probe.experiments.span_sums import exclusive_seconds, sums_by_place
 from mixtral_probe.instruments import DeviceClock, HostClock, MemoryMeter, NvtxRanges, Timer, clock_for
 from mixtral_probe.model import Instrument, Site
 from mixtral_probe.run import RunStoppedError
@@ -68,7 +68,7 @@ def test_every_span_has_the_ticks_that_nesting_gives_it():
     model, timer = toy_model(), Timer(Ticks())
     out = run(model, timer)
     _, seconds = timer.times()
-    sums = by_place(timer.spans, own(timer.spans, seconds), model.config, np.add)
+    sums = sums_by_place(timer.spans, exclusive_seconds(timer.spans, seconds), model.config, np.add)
     sites = dict(zip((str(s) for s in Site if s in _SITES), sums["site"].T, strict=True))
     used = np.array([len(logits.topk(3).indices.unique()) for logits in out.router_logits])
     # Between the two ends of a span with n spans directly inside, n + 1 ticks belong to none of those.
@@ -94,7 +94,7 @@ def test_the_time_of_a_slow_expert_is_put_down_to_it_and_to_nobody_else():
     timer = Timer(clock)
     run(model, Slow(clock, 1, 4), timer)
     _, seconds = timer.times()
-    sums = by_place(timer.spans, own(timer.spans, seconds), model.config, np.add)
+    sums = sums_by_place(timer.spans, exclusive_seconds(timer.spans, seconds), model.config, np.add)
     slow = np.zeros_like(sums["expert"], bool)
     slow[1, 4] = True
     np.testing.assert_array_equal(sums["expert"] > 500, slow)

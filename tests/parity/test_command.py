@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mixtral_probe.parity import parity as room
-from mixtral_probe.parity.awkward import awkward_config, awkward_input
+from mixtral_probe.parity.random_config import random_config, random_input
 from tests.support.cli import refused, run, toy_folder
 
 
@@ -83,7 +83,7 @@ def test_a_tie_that_went_the_other_way_is_counted_but_is_no_miss():
             self.hidden_states = self.attentions = ()
             self.aux_loss = torch.tensor(0.0)
 
-    found = room._Found()
+    found = room._Comparison()
     theirs, ours = torch.tensor([[1.0, 1.00001], [0.0, 5.0]]), torch.tensor([[1.00001, 1.0], [0.0, 5.0]])
     found.add(Out(ours), Out(theirs), None, 1, share=True)
     assert (found.routing().choices, found.routing().different, found.routing().missed) == (2, 1, 0)
@@ -94,17 +94,17 @@ def test_a_tie_that_went_the_other_way_is_counted_but_is_no_miss():
     assert found.largest["logits"] == 0
 
 
-def test_awkward_models_are_of_every_kind():
+def test_random_models_are_of_every_kind():
     import numpy as np
 
     generator = np.random.default_rng(0)
-    configs = [awkward_config(generator) for _ in range(80)]
+    configs = [random_config(generator) for _ in range(80)]
     assert {config.rope_parameters["rope_type"] for config in configs} == {
         "default", "linear", "dynamic", "yarn", "longrope", "llama3",
     }  # fmt: skip
     assert {config.num_local_experts for config in configs} == {1, 2, 5, 12}
     assert any(config.head_size != config.hidden_size // config.num_attention_heads for config in configs)
-    masks = [awkward_input(20, generator)[1] for _ in range(80)]
+    masks = [random_input(20, generator)[1] for _ in range(80)]
     assert any(mask is None for mask in masks)
     assert any(mask is not None and not mask[:, 0].all() for mask in masks)
     assert any(mask is not None and not mask[:, -1].all() for mask in masks)

@@ -182,7 +182,7 @@ def test_attention_choices():
         ("6", r"layer 6 was asked for, but there are 6 layers \(0–5\)"),
         ("2:4", "head 4 was asked for, but there are 4 heads"),
         ("x", "written as '0,3', '8-15' or 'all'"),
-        ("5-2", "a range counts upward, but '5-2' came; write '2-5'"),
+        ("5-2", "a range counts upward, got '5-2'; write '2-5'"),
     ],
 )
 def test_wrong_attention_choices(choice, message):
@@ -191,7 +191,7 @@ def test_wrong_attention_choices(choice, message):
         attention_plan(choice, config)
 
 
-@pytest.mark.parametrize(("source", "message"), [([], "at least one document"), ("   ", "is empty")])
+@pytest.mark.parametrize(("source", "message"), [([], "at least one document"), ("   ", "got an empty one")])
 def test_nothing_to_run(probe, source, message):
     with pytest.raises(InputError, match=message):
         probe.trace(source)

@@ -144,7 +144,7 @@ def test_a_broken_off_run_continues_and_ends_as_one_trace(probe, tmp_path):
     with pytest.raises(RunStoppedError):
         probe.trace(TEXTS, path=tmp_path / "t", on_progress=ran.append, should_stop=lambda: len(ran) >= 2, **arguments)
     assert [entry.name for entry in tmp_path.iterdir()] == ["t.parts"]
-    with pytest.raises(InputError, match="holds an unfinished run with another model, text or settings"):
+    with pytest.raises(InputError, match="got an unfinished run with another model, text or settings"):
         probe.trace(TEXTS, path=tmp_path / "t", **arguments | {"seed": 5})
     again = []
     trace = probe.trace(TEXTS, path=tmp_path / "t", on_progress=again.append, **arguments)
@@ -237,5 +237,5 @@ def test_control_tokens_are_not_added_twice(probe):
     plain = probe.trace("<s>a", add_special_tokens=False)
     assert plain.tokens["special"].tolist()[0]
     assert plain.tokens["token_id"].tolist() == probe.tokenizer.encode("a").ids.tolist()
-    with pytest.raises(InputError, match="generation continues at least one token, got a text without"):
+    with pytest.raises(InputError, match="generation continues at least one token, got a text of none"):
         probe.generate("", add_special_tokens=False)

@@ -1,4 +1,4 @@
-"""`mixtral-probe ablate`: what is lost without each expert."""
+"""`mixtral-probe ablate`: the loss without each expert."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mixtral_probe.trace import AblationResult
 
 SHOWN = 10
-"""Experts listed on a terminal, those that are missed most first."""
+"""Experts listed on a terminal, the largest loss first."""
 
 
 def ablate(
@@ -34,7 +34,7 @@ def ablate(
     csv: options.Csv = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Take away every expert, one at a time, and measure how much worse each text is predicted, beside a placebo.
+    """Ablate every expert, one at a time, and measure the loss of each text, compared with a placebo.
 
     With --out, Ctrl-C stops between runs and the same command continues where it stopped.
 
@@ -62,7 +62,7 @@ def _numbers(text: str | None, option: str) -> list[int] | None:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise InputError(f"{option} must be numbers such as 0,3 or 2-5, but {text!r} came")
+            raise InputError(f"{option} must be numbers such as 0,3 or 2-5, got {text!r}")
         numbers += range(int(first), int(last if dash else first) + 1)
     return numbers
 

@@ -34,9 +34,9 @@ def capture(
     dtype: options.DType = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Run text through a model and write down what its routers did, as a trace.
+    """Run text through a model and record what its routers did, as a trace.
 
-    Says first what it will take. Ctrl-C stops between batches; the same command continues where it stopped.
+    Estimates memory, disk and time first. Ctrl-C stops between batches; the same command continues where it stopped.
 
     \b
     Examples:
@@ -62,18 +62,18 @@ def capture(
 
 
 def _drawing(generate: int | None, temperature: float | None, top_p: float | None, seed: int) -> dict[str, Any]:
-    """How tokens are chosen: drawn as soon as one of the two settings of drawing is given, else the best."""
-    given = {"temperature": temperature, "top_p": top_p}
-    asked = {name: value for name, value in given.items() if value is not None}
+    """How tokens are chosen: drawn where one of the two settings of drawing is set, else the best."""
+    settings = {"temperature": temperature, "top_p": top_p}
+    drawing = {name: value for name, value in settings.items() if value is not None}
     if generate is None:
-        if asked:
-            raise InputError(f"--{min(asked).replace('_', '-')} says how tokens are drawn, so it needs --generate N")
+        if drawing:
+            raise InputError(f"--{min(drawing).replace('_', '-')} says how tokens are drawn, so it needs --generate N")
         return {}
-    return {"seed": seed, "do_sample": bool(asked), **asked}
+    return {"seed": seed, "do_sample": bool(drawing), **drawing}
 
 
 def _check_out(out: Path) -> None:
-    """A model may take minutes to load, so a place that cannot be written is said before."""
+    """Refuse a path that cannot be written before the model loads, which may take minutes."""
     from mixtral_probe.files import check_target
     from mixtral_probe.trace.storage.folder import MARKER
 

@@ -44,15 +44,15 @@ def dashboard(
 def _trace_folder(trace: Path) -> str:
     folder = trace.expanduser().absolute()
     if not (folder / "trace.json").is_file():
-        raise InputError(f"dashboard opens folders that capture wrote, but {trace} holds no trace.json")
+        raise InputError(f"dashboard opens folders that capture wrote, got {trace} without trace.json; name another")
     return str(folder)
 
 
 def _allowed(folder: Path) -> str:
-    """As the dashboard takes it among its arguments."""
+    """The folder as an argument of the dashboard."""
     path = folder.expanduser().absolute()
     if not path.is_dir():
-        raise InputError(f"--allow must name a folder, but {folder} is none")
+        raise InputError(f"--allow must name a folder, got {folder}; name another")
     return f"--allow={path}"
 
 
@@ -71,7 +71,7 @@ def _is_free(host: str, port: int) -> bool:
         try:
             probe.bind((host, port))
         except socket.gaierror:
-            raise InputError(f"--host must be an address of this machine, but it is {host!r}") from None
+            raise InputError(f"--host must be an address of this machine, got {host!r}") from None
         except OSError:
             return False
     return True
@@ -86,7 +86,7 @@ def _free_port(host: str) -> int:
 
 
 def _settings(host: str, port: int) -> dict[str, str]:
-    """Nothing is sent home, only this machine is served, and no prompt waits for an answer."""
+    """No telemetry, only this machine is served, and no prompt waits for an answer."""
     return {
         "server.address": host,
         "server.port": str(port),
@@ -100,7 +100,7 @@ def _settings(host: str, port: int) -> dict[str, str]:
 
 
 def _has_browser() -> bool:
-    """Whether someone sits before this machine, so that a browser may open by itself."""
+    """Whether this machine has a screen, so that a browser may open by itself."""
     if not sys.stdout.isatty() or "SSH_CONNECTION" in os.environ:
         return False
     return sys.platform in ("darwin", "win32") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())

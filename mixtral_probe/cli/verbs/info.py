@@ -1,4 +1,4 @@
-"""`mixtral-probe info`: what a model folder or a trace is."""
+"""`mixtral-probe info`: the facts of a model folder or a trace."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ _A_LINE_EACH = ("model", "tokenizer", "corpus", "software")
 
 
 def info(path: options.AnyPath, as_json: options.AsJson = False) -> None:
-    """Say what a model folder or a trace is: sizes, layers and experts, files, documents, where it comes from.
+    """Print the facts of a model folder or a trace: sizes, layers and experts, files, documents, where it comes from.
 
     \b
     Examples:

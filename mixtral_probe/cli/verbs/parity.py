@@ -9,7 +9,7 @@ from mixtral_probe.cli import options, words
 from mixtral_probe.cli.shell import FAILED, print_json
 
 if TYPE_CHECKING:
-    from mixtral_probe.parity.parity import ParityReport, Routing
+    from mixtral_probe.parity.parity import ParityReport, RoutingAgreement
 
 
 def parity(
@@ -20,7 +20,7 @@ def parity(
 ) -> None:
     """Compare every output with that of the installed transformers; exit code 1 if one differs too much.
 
-    Random models of awkward shapes, and with --model a folder. The numerics "reference" must be equal to the bit (the
+    Random models of uneven sizes, and with --model a folder. The numerics "reference" must be equal to the bit (the
     balance loss to 1e-5), "fast" to 1e-4 of the largest value, and the same experts chosen wherever their logits differ
     by more than 1e-4.
 
@@ -55,7 +55,7 @@ def _facts(report: "ParityReport") -> dict[str, Any]:
         "model": report.model,
         "rounds": report.rounds,
         "differences": report.differences.to_dict("records"),
-        "routing": {numerics: asdict(found) for numerics, found in report.routing.items()},
+        "routing": {numerics: asdict(agreement) for numerics, agreement in report.routing.items()},
     }
 
 
@@ -66,13 +66,15 @@ def _lines(report: "ParityReport") -> list[str]:
     for row in report.differences.itertuples():
         verdict = "" if row.met else "  MISSED"
         lines.append(f"{row.numerics:10} {row.output:14} {row.largest:18.3g} {row.limit:8.3g}{verdict}")
-    lines += [f"{numerics}: {_routing_words(found)}" for numerics, found in report.routing.items()]
+    lines += [f"{numerics}: {_routing_words(agreement)}" for numerics, agreement in report.routing.items()]
     lines.append("everything agrees" if report.met else "something differs too much")
     return lines
 
 
-def _routing_words(found: "Routing") -> str:
-    same = f"the same experts in {found.choices - found.different:,} of {words.counted(found.choices, 'choice')}"
-    if found.smallest_margin is None:
+def _routing_words(agreement: "RoutingAgreement") -> str:
+    equal = agreement.choices - agreement.different
+    same = f"the same experts in {equal:,} of {words.counted(agreement.choices, 'choice')}"
+    if agreement.smallest_margin is None:
         return same
-    return f"{same}; the smallest margin of the others is {found.smallest_margin:.3g}, {found.missed} are above 1e-4"
+    margin = f"{agreement.smallest_margin:.3g}, {agreement.missed} are above 1e-4"
+    return f"{same}; the smallest margin of the others is {margin}"

@@ -1,4 +1,4 @@
-"""`mixtral-probe whatif`: what would happen with other routing."""
+"""`mixtral-probe whatif`: the effect of edits."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,7 +42,7 @@ def whatif(
     out: options.WhatIfOut = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Run text without and with changes of routing, experts or heads, and beside them a placebo as large.
+    """Run text without and with changes of routing, experts or heads, and with a placebo of the same size.
 
     \b
     Examples:
@@ -70,12 +70,12 @@ def _edits(typed: Sequence[str], file: Path | None) -> list["Edit"]:
 
     found = [*(() if file is None else load(file.expanduser())), *map(parse, typed)]
     if not found:
-        raise InputError("a what-if needs a change, but none came: give --edit or --edits FILE")
+        raise InputError("a what-if needs a change, got none; give --edit or --edits FILE")
     return found
 
 
 def _check_out(out: Path | None) -> None:
-    """A run may take minutes, so a place that must not be written is said before."""
+    """Refuse a path that must not be written before the run, which may take minutes."""
     from mixtral_probe.trace.results import require_free
 
     if out is not None:
@@ -111,8 +111,8 @@ def _lines(result: "WhatIf") -> Iterator[str]:
     if documents == 1:
         yield from _next_lines(result)
     for before, after in result.generated:
-        yield f"went on without the change: {before!r}"
-        yield f"went on with it:            {after!r}"
+        yield f"continued without the change: {before!r}"
+        yield f"continued with the change:  {after!r}"
 
 
 def _next_lines(result: "WhatIf") -> Iterator[str]:

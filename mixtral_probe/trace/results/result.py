@@ -46,9 +46,9 @@ class Result(NotebookRepr):
     keys: Mapping[str, tuple[str, ...]]
     """For each array the names of its axes, in order; axes of one name have one length everywhere."""
     labels: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """Axis name → what its entries are called (texts or numbers); an axis without labels counts from 0."""
+    """Axis name → the names of its entries (texts or numbers); an axis without labels counts from 0."""
     meta: Mapping[str, Any] = field(default_factory=dict)
-    """Whatever JSON can hold: model, settings, software."""
+    """JSON values: model, settings, software."""
 
     def __init_subclass__(cls) -> None:
         if cls.KIND:
@@ -95,16 +95,16 @@ class Result(NotebookRepr):
         return self.arrays[name]
 
     def axis(self, name: str) -> tuple[Any, ...]:
-        """What the entries of an axis are called: its labels, or 0, 1, …"""
+        """The names of an axis' entries: its labels, or 0, 1, …"""
         if name in self.labels:
             return self.labels[name]
         sizes = _axis_sizes(self.arrays, self.keys)
         if name not in sizes:
-            raise InputError(f"axis {name!r} was asked for, but the result has {', '.join(sizes) or 'none'}")
+            raise InputError(f"a result of {self.kind!r} has the axes {', '.join(sizes) or 'none'}, got {name!r}")
         return tuple(range(sizes[name]))
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Write a folder, whole or not at all; a result that is there is replaced, anything else refused."""
+        """Write a folder, whole or not at all; an older result is replaced, anything else refused."""
         write_folder(Path(path), MARKER, self._write)
         return Path(path)
 
@@ -126,16 +126,16 @@ class Result(NotebookRepr):
         version = about.get("schema_version")
         if not isinstance(version, int) or version > RESULT_VERSION:
             raise InputError(
-                f"{folder} is a result of schema version {version}, but this program reads up to {RESULT_VERSION}: "
+                f"results are read up to schema version {RESULT_VERSION}, got {version} in {folder}; "
                 "install a newer mixtral-probe"
             )
         try:
-            held = load_file(folder / TENSORS)
-            arrays = {name: held[name] for name in about["keys"]}
+            stored = load_file(folder / TENSORS)
+            arrays = {name: stored[name] for name in about["keys"]}
             kind = cls._KINDS.get(about["kind"], Result)
             result = kind(about["kind"], arrays, about["keys"], about["labels"], about["meta"])
         except (OSError, SafetensorError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{folder} must hold a whole result, but cannot be read: {error}") from None
+            raise InputError(f"{folder} must hold a whole result, got an error: {error}") from None
         return cls.require(result, str(folder))
 
     def table(self) -> Any:
@@ -172,18 +172,16 @@ def room(name: str) -> Any:
 
 def _check(arrays: Mapping[str, np.ndarray], keys: Mapping[str, tuple[str, ...]], labels: Mapping[str, Any]) -> None:
     if set(keys) != set(arrays):
-        raise InputError(
-            f"keys must name the axes of {', '.join(arrays) or 'no array'}, but names those of {list(keys)}"
-        )
+        raise InputError(f"keys must name the axes of {', '.join(arrays) or 'no array'}, got those of {list(keys)}")
     for name, array in arrays.items():
         if array.dtype not in NAMES:
-            raise InputError(f"array {name!r} must hold numbers or truth values, but holds {array.dtype}")
+            raise InputError(f"array {name!r} must hold numbers or truth values, got {array.dtype}")
         if len(keys[name]) != array.ndim:
-            raise InputError(f"array {name!r} has {array.ndim} axes, but keys names {list(keys[name])}")
+            raise InputError(f"array {name!r} has {array.ndim} axes, got the names {list(keys[name])}")
     sizes = _axis_sizes(arrays, keys)
     for axis, names in labels.items():
         if sizes.get(axis) != len(names):
-            raise InputError(f"axis {axis!r} has {sizes.get(axis, 0)} entries, but {len(names)} labels")
+            raise InputError(f"axis {axis!r} has {sizes.get(axis, 0)} entries, got {len(names)} labels")
 
 
 def _axis_sizes(arrays: Mapping[str, np.ndarray], keys: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
@@ -191,5 +189,5 @@ def _axis_sizes(arrays: Mapping[str, np.ndarray], keys: Mapping[str, tuple[str, 
     for name, array in arrays.items():
         for axis, size in zip(keys[name], array.shape, strict=True):
             if sizes.setdefault(axis, size) != size:
-                raise InputError(f"axis {axis!r} must have one length, but has {sizes[axis]} and {size}")
+                raise InputError(f"axis {axis!r} must have one length, got {sizes[axis]} and {size}")
     return sizes

@@ -1,4 +1,4 @@
-"""Random Mixtral models of shapes in which a mix-up of axes, names or positions shows."""
+"""Random Mixtral models whose sizes all differ, so that a mix-up of axes, names or positions changes an output."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ _ROPES: dict[str, dict[str, Any]] = {
 MOST_POSITIONS = 14
 
 
-def awkward_config(generator: np.random.Generator) -> MixtralConfig:
+def random_config(generator: np.random.Generator) -> MixtralConfig:
     """Uneven sizes, any number of experts, kv heads, rotary type, window, and tied or untied embeddings."""
     kv_heads, groups = int(generator.choice([1, 2, 3])), int(generator.choice([1, 2, 3]))
     experts, head_size = int(generator.choice([1, 2, 5, 12])), int(generator.choice([4, 6, 10]))
@@ -43,7 +43,7 @@ def awkward_config(generator: np.random.Generator) -> MixtralConfig:
     )
 
 
-def awkward_input(vocab_size: int, generator: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor | None]:
+def random_input(vocab_size: int, generator: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor | None]:
     """ids [B, S], and a mask with rows padded on the left, on the right, or not at all."""
     rows, length = int(generator.integers(1, 4)), int(generator.integers(1, MOST_POSITIONS + 1))
     ids = torch.from_numpy(generator.integers(0, vocab_size, (rows, length)))
