@@ -47,15 +47,14 @@ def bare_trace() -> Trace:
 def opened(
     monkeypatch: pytest.MonkeyPatch, *traces: Path, page: str = "", query: dict[str, str] | None = None
 ) -> AppTest:
-    """The dashboard, run once, as `streamlit run app/streamlit_app.py -- TRACES` would show it."""
+    """A page of the dashboard, run once, as `streamlit run app/streamlit_app.py -- TRACES` shows it to who opens it."""
     monkeypatch.setattr(sys, "argv", [str(ENTRY), *map(str, traces)])
     test = AppTest.from_file(ENTRY, default_timeout=120)
     for name, value in (query or {}).items():
         test.query_params[name] = value
-    test.run()
     if page:
-        test.switch_page(f"app_pages/{page}.py").run()
-    return test
+        test.switch_page(f"app_pages/{page}.py")
+    return test.run()
 
 
 def clean(test: AppTest) -> AppTest:
