@@ -67,6 +67,17 @@ def _lines() -> Callable[["Progress"], None]:
     return update
 
 
+def counter(noun: str) -> Callable[[int, int], None] | None:
+    """A function of done and total that rewrites one line of a terminal; None where there is no terminal."""
+    if not sys.stderr.isatty():
+        return None
+
+    def update(done: int, total: int) -> None:
+        typer.echo(f"\r{done} of {total} {noun}" + ("\n" if done == total else ""), err=True, nl=False)
+
+    return update
+
+
 @contextmanager
 def stop_between_batches() -> Iterator[Callable[[], bool]]:
     """While open, Ctrl-C only sets a flag, which the yielded function returns; a second Ctrl-C stops at once."""

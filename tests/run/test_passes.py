@@ -1,9 +1,9 @@
-"""The one loop over batches: what it reports, when it stops, and that a plan is tokenised once."""
+"""The one loop over batches: what it reports, and when it stops."""
 
 import pytest
 import torch
 
-from mixtral_probe import InputError, Probe, Tokenizer
+from mixtral_probe import Probe, Tokenizer
 from mixtral_probe.resources import data_path
 from mixtral_probe.run import Passes, RunOptions, RunStoppedError
 from mixtral_probe.run.passes import model_batches
@@ -58,23 +58,3 @@ def test_batches_name_the_documents_they_complete(probe):
     assert sorted(document for batch in batches for document in batch.completes) == [0, 1, 2]
     last = {document: max(i for i, b in enumerate(batches) if b.windows[0].document == document) for document in (0, 1)}
     assert all(document in batches[number].completes for document, number in last.items())
-
-
-def test_text_is_tokenised_once_for_estimate_and_trace(probe, monkeypatch):
-    calls, encode = [], Tokenizer.encode
-    monkeypatch.setattr(Tokenizer, "encode", lambda *args, **kwargs: calls.append(1) or encode(*args, **kwargs))
-    planned = probe.plan(TEXTS)
-    estimate, trace = probe.estimate(planned), probe.trace(planned)
-    result = probe.saliency(planned)
-    assert len(calls) == len(TEXTS)
-    assert estimate.tokens == len(trace)
-    assert result.meta["corpus"] == trace.meta.corpus
-    assert probe.estimate(probe.plan(TEXTS, cut=False), generate=3).tokens == len(trace) + 2 * len(TEXTS)
-
-
-def test_a_plan_is_cut_already(probe):
-    planned = probe.plan(TEXTS, window=2)
-    with pytest.raises(InputError, match=r"a plan is cut already, got window=3 too; give window to Probe\.plan"):
-        probe.trace(planned, window=3)
-    with pytest.raises(InputError, match="a text to be continued is not cut, got a plan with windows"):
-        probe.trace(planned, generate=2)

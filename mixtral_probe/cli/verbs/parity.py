@@ -1,11 +1,11 @@
 """`mixtral-probe parity`: ours against the installed transformers."""
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mixtral_probe.cli import options, words
+from mixtral_probe.cli.progress import counter
 from mixtral_probe.cli.shell import FAILED, print_json
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def parity(
     """
     from mixtral_probe.parity.parity import parity as compare
 
-    report = compare(model, rounds, seed, _tell if sys.stderr.isatty() else None)
+    report = compare(model, rounds, seed, counter("rounds"))
     if as_json:
         print_json(_facts(report))
     else:
@@ -40,10 +40,6 @@ def parity(
             typer.echo(line)
     if not report.met:
         raise typer.Exit(FAILED)
-
-
-def _tell(done: int, total: int) -> None:
-    typer.echo(f"\r{done} of {total} rounds" + ("\n" if done == total else ""), err=True, nl=False)
 
 
 def _facts(report: "ParityReport") -> dict[str, Any]:

@@ -1,14 +1,12 @@
 """`mixtral-probe time`: where the time and memory of the forward pass go."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 from mixtral_probe.cli import options, words
 from mixtral_probe.cli.inputs import chosen_source, opened_probe
 from mixtral_probe.cli.outputs import present, saved
+from mixtral_probe.cli.progress import counter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,14 +48,10 @@ def time(
     source = chosen_source(text, file, corpus)
     result = opened_probe(model, device, dtype).time(
         source, repeats=repeats, warmup=warmup, memory=memory, nvtx=nvtx, window=window,
-        on_run=_tell if sys.stderr.isatty() else None,
+        on_run=counter("runs"),
     )  # fmt: skip
     files = [saved(result, out), _chrome(result, chrome)]
     present(result, files, csv=csv, as_json=as_json, facts=_facts, lines=_lines)
-
-
-def _tell(done: int, total: int) -> None:
-    typer.echo(f"\r{done} of {total} runs" + ("\n" if done == total else ""), err=True, nl=False)
 
 
 def _chrome(result: "TimingResult", chrome: Path | None) -> Path | None:
