@@ -19,11 +19,26 @@ def assert_short_and_without_outputs(name: str) -> None:
     assert not any(cell.outputs for cell in cells)
 
 
-def executed(name: str, folder: Path) -> Any:
-    """The notebook after a run in a folder."""
-    notebook = read(name)
-    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
-    return notebook
+class Kernel:
+    """One kernel for several notebooks, each of which begins without variables and in a folder of its own."""
+
+    def __init__(self) -> None:
+        self._client = nbclient.NotebookClient(nbformat.v4.new_notebook(), timeout=600)
+
+    def executed(self, name: str, folder: Path) -> Any:
+        """The notebook after a run in a folder."""
+        notebook = read(name)
+        begin = nbformat.v4.new_code_cell(f"%reset -f\nimport os\nos.chdir({str(folder)!r})\ndel os")
+        notebook.cells.insert(0, begin)
+        self._client.nb = notebook
+        self._client.execute(cleanup_kc=False)
+        del notebook.cells[0]
+        return notebook
+
+    def shut_down(self) -> None:
+        """End the kernel."""
+        self._client.nb = nbformat.v4.new_notebook()
+        self._client.execute(cleanup_kc=True)
 
 
 def read(name: str) -> Any:
