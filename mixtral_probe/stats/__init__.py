@@ -1,14 +1,14 @@
 """Mergeable sums of a trace: as small for a million documents as for sixty-four."""
 
-from mixtral_probe.stats.accumulate import counted_rows, slices
 from mixtral_probe.stats.affinity import TARGETS, Affinity
 from mixtral_probe.stats.blocks import MAX_BLOCKS, Blocks, document_keys
 from mixtral_probe.stats.cached_stats import LABEL, STATS_FILE, cache_stats, routing_stats
+from mixtral_probe.stats.chunks import MAX_LAG, Chunk, counted_chunks, counted_rows
 from mixtral_probe.stats.groups import ALL, groups_of, with_all
 from mixtral_probe.stats.pairing import PairedStats, pair
 from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, confidence_edges
 from mixtral_probe.stats.routing import RoutingStats
-from mixtral_probe.stats.structure import MAX_LAG, POSITION_BUCKETS, Structure, position_buckets
+from mixtral_probe.stats.structure import POSITION_BUCKETS, Structure, position_buckets
 from mixtral_probe.stats.sums import Sums
 
 __all__ = [
@@ -23,18 +23,19 @@ __all__ = [
     "TARGETS",
     "Affinity",
     "Blocks",
+    "Chunk",
     "PairedStats",
     "RoutingStats",
     "Structure",
     "Sums",
     "cache_stats",
     "confidence_edges",
+    "counted_chunks",
     "counted_rows",
     "document_keys",
     "groups_of",
     "pair",
     "position_buckets",
     "routing_stats",
-    "slices",
     "with_all",
 ]

@@ -10,17 +10,17 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe.stats.byte_counts import ByteCounts, sum_rows
-from mixtral_probe.stats.structure import runs
+from mixtral_probe.stats.chunks import Chunk
 from mixtral_probe.trace import Trace
 
 Integers = NDArray[np.int64]
 TARGETS = ("input", "predicted", "next")
 """The token routed, the most likely next token as the model says it, and the next token that is there."""
 _TOKEN_BITS, _GROUP_BITS = 32, 24
-_PIECE_TOKENS = 2**17
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,8 @@ def unpack(keys: Integers) -> tuple[Integers, Integers, Integers, Integers]:
     return target, group, upper & 1, keys & ((1 << _TOKEN_BITS) - 1)
 
 
-def count_affinity(
-    trace: Trace, group: NDArray[np.intp], keys: NDArray[np.uint64], counted: NDArray[np.bool_]
-) -> Affinity:
-    """The counts of a trace, a piece of tokens at a time; a target whose ids are missing has no rows.
+class AffinityAccumulator:
+    """The counts of a trace; a target whose ids are missing has no rows.
 
     Args:
         trace: the trace.
@@ -104,44 +102,44 @@ def count_affinity(
         keys: [documents] hashes of the documents' ids.
         counted: [T] the tokens that count.
     """
-    half = (keys >> np.uint64(63)).astype(np.int64)
-    none = ByteCounts.of(np.zeros((0, trace.num_layers, trace.num_experts), np.int64))
-    total = Affinity(np.zeros(0, np.int64), none, {})
-    for start in range(0, len(trace), _PIECE_TOKENS):
-        own = slice(start, start + _PIECE_TOKENS)
-        total = total.merge(_of_piece(trace, own, group, half, counted))
-    return total
 
+    def __init__(
+        self, trace: Trace, group: NDArray[np.intp], keys: NDArray[np.uint64], counted: NDArray[np.bool_]
+    ) -> None:
+        self._cell = pack(0, group, (keys >> np.uint64(63)).astype(np.int64), 0)  # [documents]
+        self._counted = counted
+        none = ByteCounts.of(np.zeros((0, trace.num_layers, trace.num_experts), np.int64))
+        self.affinity = Affinity(np.zeros(0, np.int64), none, {})
 
-def _of_piece(
-    trace: Trace, own: slice, group: NDArray[np.intp], half: Integers, counted: NDArray[np.bool_]
-) -> Affinity:
-    document, expert_ids = trace.tokens["document"].to_numpy()[own], np.asarray(trace.expert_ids[:, own])
-    cell = pack(0, group[document], half[document], 0)
-    keys, parts, size = [], [], 0
-    for number in range(len(TARGETS)):
-        ids = _target(trace, number, own, counted)
-        rows = np.flatnonzero(counted[own] & (ids >= 0))
-        types, place = np.unique(pack(number, 0, 0, ids[rows]) + cell[rows], return_inverse=True)
-        counts = _tally(expert_ids, rows, place, len(types), trace.num_experts)
-        parts.append((np.arange(size, size + len(types)), ByteCounts.of(counts)))
-        keys.append(types)
-        size += len(types)
-    return Affinity(np.concatenate(keys), sum_rows(size, parts), _texts(trace, own, counted))
+    def update(self, chunk: Chunk) -> None:
+        """Add a chunk, in place."""
+        self.affinity = self.affinity.merge(self._of_chunk(chunk))
 
+    def _of_chunk(self, chunk: Chunk) -> Affinity:
+        cell, expert_ids = self._cell[chunk.document], chunk.ids
+        keys, parts, size = [], [], 0
+        for number in range(len(TARGETS)):
+            ids = self._target(chunk, number)
+            rows = np.flatnonzero(self._counted[chunk.span] & (ids >= 0))
+            types, place = np.unique(pack(number, 0, 0, ids[rows]) + cell[rows], return_inverse=True)
+            counts = _tally(expert_ids, rows, place, len(types), chunk.trace.num_experts)
+            parts.append((np.arange(size, size + len(types)), ByteCounts.of(counts)))
+            keys.append(types)
+            size += len(types)
+        texts = _texts(chunk.trace.tokens[["token_id", "piece"]].iloc[chunk.span], self._counted[chunk.span])
+        return Affinity(np.concatenate(keys), sum_rows(size, parts), texts)
 
-def _target(trace: Trace, number: int, own: slice, counted: NDArray[np.bool_]) -> Integers:
-    """[n] the token id of a target for the rows of a piece; -1 where there is none."""
-    reach = slice(own.start, own.stop + 1)
-    tokens = trace.tokens.iloc[reach]
-    if TARGETS[number] == "predicted":
-        return tokens["predicted_id"].to_numpy(np.int64, na_value=-1)[:_PIECE_TOKENS]
-    ids = tokens["token_id"].to_numpy(np.int64)
-    if TARGETS[number] == "input":
-        return ids[:_PIECE_TOKENS]
-    run = runs(tokens, counted[reach])
-    following = np.where(run[:-1] == run[1:], ids[1:], -1)
-    return np.append(following, -1)[:_PIECE_TOKENS]
+    def _target(self, chunk: Chunk, number: int) -> Integers:
+        """[n] the token id of a target for each token; -1 where there is none."""
+        if TARGETS[number] == "predicted":
+            return chunk.trace.tokens["predicted_id"].iloc[chunk.span].to_numpy(np.int64, na_value=-1)
+        ids = chunk.column("token_id").astype(np.int64)
+        if TARGETS[number] == "input":
+            return ids
+        beyond = chunk.extended(1)
+        run = beyond.runs(self._counted)
+        following = np.where(run[:-1] == run[1:], beyond.column("token_id")[1:].astype(np.int64), -1)
+        return np.append(following, -1)[: len(ids)]
 
 
 def _tally(
@@ -156,10 +154,10 @@ def _tally(
     return counts
 
 
-def _texts(trace: Trace, own: slice, counted: NDArray[np.bool_]) -> dict[int, str]:
+def _texts(tokens: pd.DataFrame, counted: NDArray[np.bool_]) -> dict[int, str]:
+    """The text of each token type among the counted tokens, the first in order where there are several."""
     texts: dict[int, str] = {}
-    tokens = trace.tokens[["token_id", "piece"]].iloc[own]
-    known = tokens[counted[own] & (tokens["token_id"].to_numpy() >= 0)]
+    known = tokens[counted & (tokens["token_id"].to_numpy() >= 0)]
     for token, text in known.drop_duplicates().dropna().itertuples(index=False, name=None):
         spelled = str(text).encode("utf-8", "backslashreplace").decode()
         texts[int(token)] = min(spelled, texts.get(int(token), spelled))

@@ -1,6 +1,5 @@
 """Two traces of the same texts, token by token: which experts both chose, and where they differ."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,8 +7,8 @@ from numpy.typing import NDArray
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.metrics import chosen_mask
-from mixtral_probe.stats.accumulate import counted_rows, slices
 from mixtral_probe.stats.blocks import Blocks
+from mixtral_probe.stats.chunks import counted_chunks, counted_rows
 from mixtral_probe.stats.groups import groups_of
 from mixtral_probe.trace import Trace
 
@@ -38,7 +37,7 @@ class PairedStats:
 
 
 def pair(a: Trace, b: Trace, by: str | None = None, *, include_special: bool = False) -> PairedStats:
-    """Count the agreement of two traces, a slice of tokens at a time.
+    """Count the agreement of two traces, chunk by chunk.
 
     Args:
         a: a trace.
@@ -57,7 +56,9 @@ def pair(a: Trace, b: Trace, by: str | None = None, *, include_special: bool = F
     common = np.zeros((*lead, 2, chosen + 1), np.int64)
     load = np.zeros((2, *lead, a.num_experts), np.int64)
     differing = np.zeros((*lead[1:], 2), np.int64)
-    for document, ids in _both(a, b, include_special):
+    counted = counted_rows(a, include_special)
+    for mine, theirs in zip(counted_chunks(a, counted), counted_chunks(b, counted), strict=True):
+        document, ids = mine.document, np.stack([mine.ids, theirs.ids])  # [n], [2, L, n, K]
         g, k = group[document], block[document]
         masks: Mask = np.any(chosen_mask(ids, a.num_experts), axis=-2)  # [2, L, n, E]
         active: Mask = np.all(ids[..., 0] >= 0, axis=0)  # [L, n]
@@ -78,13 +79,6 @@ def _count(total: Integers, *index: NDArray[np.intp]) -> None:
     """Add 1, in place, at each place of `total` that the indices name."""
     flat = np.ravel_multi_index(index, total.shape)
     total += np.bincount(flat, minlength=total.size).reshape(total.shape)
-
-
-def _both(a: Trace, b: Trace, include_special: bool) -> Iterator[tuple[NDArray[np.intp], NDArray[np.int16]]]:
-    """Slices of the tokens that count: the document of each [n], and the ids of both traces [2, L, n, K]."""
-    counted = counted_rows(a, include_special)
-    for mine, theirs in zip(slices(a, counted), slices(b, counted), strict=True):
-        yield mine.document, np.stack([mine.ids, theirs.ids])
 
 
 def _aligned(a: Trace, b: Trace) -> Trace:

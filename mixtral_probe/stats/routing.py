@@ -12,14 +12,15 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.notebook_repr import NotebookRepr
 from mixtral_probe.selection import select
 from mixtral_probe.stats import storage
-from mixtral_probe.stats.accumulate import accumulate, counted_rows
-from mixtral_probe.stats.affinity import Affinity, count_affinity
+from mixtral_probe.stats.accumulate import SumsAccumulator
+from mixtral_probe.stats.affinity import Affinity, AffinityAccumulator
 from mixtral_probe.stats.blocks import Blocks, block_positions, document_keys, union_blocks
 from mixtral_probe.stats.byte_counts import ByteCounts
+from mixtral_probe.stats.chunks import Accumulator, chunks, counted_rows
 from mixtral_probe.stats.describe import describe
 from mixtral_probe.stats.groups import ALL, groups_of
-from mixtral_probe.stats.structure import Structure, count_structure
-from mixtral_probe.stats.sums import Sums, add_cells
+from mixtral_probe.stats.structure import Structure, StructureAccumulator
+from mixtral_probe.stats.sums import Cells, Sums, add_cells
 from mixtral_probe.trace import Trace
 
 _NAMES = (
@@ -81,7 +82,7 @@ class RoutingStats(NotebookRepr):
         layer_pairs: Iterable[tuple[int, int]] = (),
         where: str | None = None,
     ) -> "RoutingStats":
-        """The sums of a trace, read in slices.
+        """The sums of a trace, read in chunks.
 
         Args:
             trace: the trace; `router_logits` and `expert_weights` may be missing, then so are the sums made of them.
@@ -96,17 +97,25 @@ class RoutingStats(NotebookRepr):
         """
         groups, group = groups_of(trace, by)
         keys = document_keys(trace.documents["id"])
-        trace, counted = _meant(trace, include_special, where)
+        included = counted_rows(trace, include_special)
+        trace, counted = _narrowed(trace, included, where)
         # Where no token counts, every document has its block, so that the sums have a place: all are 0.
         present = np.unique(trace.tokens["document"].to_numpy()[counted if counted.any() else ...])
         blocks = Blocks.of_keys(keys[present])
         block = np.zeros(len(keys), np.intp)
         block[present] = blocks.of_document
-        size = (len(groups), blocks.number)
-        sums, histogram = accumulate(trace, group, block, size, include_special)
+        cells = Cells(group, block, (len(groups), blocks.number))
         layers = trace.layers
         pairs = _layer_pairs(layers, layer_pairs)
         steps = np.array([[layers.index(layer) for layer in pair] for pair in pairs], np.intp).reshape(-1, 2).T
+        # Tokens that an expression counts in no layer stay among the summands: floats are then added in the same order.
+        sums = SumsAccumulator(trace, cells, included)
+        structure = StructureAccumulator(trace, cells, counted, steps)
+        affinity = AffinityAccumulator(trace, group, keys, counted)
+        accumulators: tuple[Accumulator, ...] = (sums, structure, affinity)
+        for chunk in chunks(trace):
+            for accumulator in accumulators:
+                accumulator.update(chunk)
         return cls(
             layers=layers,
             layer_pairs=pairs,
@@ -117,10 +126,10 @@ class RoutingStats(NotebookRepr):
             groups=groups,
             block_keys=blocks.keys,
             folded=blocks.folded,
-            sums=sums,
-            histogram=histogram,
-            structure=count_structure(trace, group, block, size, counted, steps),
-            affinity=count_affinity(trace, group, keys, counted),
+            sums=sums.sums,
+            histogram=sums.histogram,
+            structure=structure.structure,
+            affinity=affinity.affinity,
             where=where,
         )
 
@@ -243,13 +252,12 @@ def _span(layers: tuple[int, ...]) -> str:
     return f"{layers[0]}–{layers[-1]}" if whole else ", ".join(map(str, layers))
 
 
-def _meant(trace: Trace, include_special: bool, where: str | None) -> tuple[Trace, NDArray[np.bool_]]:
-    """The trace with what an expression means alone, and [T] the tokens that count in some layer."""
-    counted = counted_rows(trace, include_special)
+def _narrowed(trace: Trace, included: NDArray[np.bool_], where: str | None) -> tuple[Trace, NDArray[np.bool_]]:
+    """The trace narrowed to an expression, and [T] which of the included tokens count in some layer."""
     if where is None:
-        return trace, counted
-    kept = select(trace, where)
-    return kept, counted & (kept.expert_ids[..., 0] >= 0).any(0)
+        return trace, included
+    narrowed = select(trace, where)
+    return narrowed, included & (narrowed.expert_ids[..., 0] >= 0).any(0)
 
 
 def _check_alike(a: RoutingStats, b: RoutingStats) -> None:

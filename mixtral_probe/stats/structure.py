@@ -4,22 +4,21 @@ Integers made from the expert ids alone, with whatever axes stand before: [L, G,
 never leaves a window, and a lag that would step over a token that is not counted (a special one) is not counted.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from itertools import product
 from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe.metrics import set_index
+from mixtral_probe.stats.chunks import MAX_LAG, Chunk, Mask
+from mixtral_probe.stats.sums import Cells
 from mixtral_probe.trace import Trace
 
 Integers = NDArray[np.int64]
-Mask = NDArray[np.bool_]
-MAX_LAG = 8
 POSITION_BUCKETS = 16
 MAX_SETS = 256
 _PIECE_ELEMENTS = 2**20
@@ -40,7 +39,7 @@ class Structure:
     transitions_all: Integers
     """[pairs of layers first, ..., E, E] each of a token's K choices with each of its K in the other: K^2 a token."""
     sets: Integers
-    """[..., S] tokens by all K experts they chose, as `metrics.set_index` numbers them; S is 0 unless `held_sets`."""
+    """[..., S] tokens by all K experts they chose, as `metrics.set_index` numbers them; S is 0 unless `num_sets`."""
 
     def map(self, function: Callable[[Any], Any]) -> "Structure":
         """The same function applied to every array."""
@@ -51,25 +50,10 @@ class Structure:
         return {field.name: getattr(self, field.name) for field in fields(Structure)}
 
 
-def held_sets(num_experts: int, chosen: int) -> int:
+def num_sets(num_experts: int, chosen: int) -> int:
     """S, how many sets of K experts are told apart: all, but none for K <= 2 (`pairs` does) or above 256 of them."""
     sets = comb(num_experts, chosen)
     return sets if chosen > 2 and sets <= MAX_SETS else 0
-
-
-def runs(tokens: pd.DataFrame, counted: Mask) -> Integers:
-    """[T] the same number for counted tokens that follow one another without a gap; every other token has its own.
-
-    Args:
-        tokens: the tokens of a trace.
-        counted: [T] which of them count.
-    """
-    place = {name: tokens[name].to_numpy() for name in ("document", "chunk", "position")}
-    starts = ~counted | np.concatenate([[True], ~counted])[: len(counted)]
-    starts |= np.diff(place["position"], prepend=-2) != 1
-    for name in ("document", "chunk"):
-        starts |= np.diff(place[name], prepend=-1) != 0
-    return np.cumsum(starts, dtype=np.int64)
 
 
 def position_buckets(positions: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
@@ -78,7 +62,7 @@ def position_buckets(positions: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
 
 
 class _Piece(NamedTuple):
-    """Some rows of a trace, the rows just behind them that a lag reaches, and where they are counted."""
+    """A chunk, the tokens behind it that a lag reaches, and where its counts are kept."""
 
     ids: NDArray[np.int16]
     """[K, L, n + up to MAX_LAG]"""
@@ -91,58 +75,59 @@ class _Piece(NamedTuple):
     cells: NDArray[np.intp]
     """[c] the cells group * Bk + block that occur."""
     cell: NDArray[np.intp]
-    """[n] which of them each row belongs to."""
+    """[n] which of them each token belongs to."""
     steps: NDArray[np.intp]
     """[2, pairs of layers] from which layer to which transitions are counted."""
 
 
-def count_structure(
-    trace: Trace,
-    group: NDArray[np.intp],
-    block: NDArray[np.intp],
-    size: tuple[int, int],
-    counted: Mask,
-    steps: NDArray[np.intp],
-) -> Structure:
-    """All counts of a trace, a piece of rows at a time.
+class StructureAccumulator:
+    """The counts of a trace.
 
     Args:
         trace: the trace.
-        group: [documents] which group each document belongs to.
-        block: [documents] which block.
-        size: (G, Bk).
+        cells: where each document's counts are kept.
         counted: [T] the tokens that count.
         steps: [2, pairs of layers] rows of the layers whose transitions are counted.
     """
-    layers, chosen, experts = trace.num_layers, trace.num_experts_per_tok, trace.num_experts
-    tails = {
-        "pairs": (layers, (experts, experts)),
-        "repeats": (layers, (MAX_LAG, 2, chosen + 1)),
-        "positions": (layers, (POSITION_BUCKETS, experts)),
-        "transitions": (steps.shape[1], (experts, experts)),
-        "transitions_all": (steps.shape[1], (experts, experts)),
-        "sets": (layers, (held_sets(experts, chosen),)),
-    }
-    totals = {name: np.zeros((lead, size[0] * size[1], *tail), np.int64) for name, (lead, tail) in tails.items()}
-    for piece in _pieces(trace, group * size[1] + block, counted, steps):
-        for name, count in _COUNTS.items():
-            lead, tail = tails[name]
-            totals[name][:, piece.cells] += count(piece, experts).reshape(lead, len(piece.cells), *tail)
-    return Structure(**{name: total.reshape(len(total), *size, *tails[name][1]) for name, total in totals.items()})
 
+    def __init__(self, trace: Trace, cells: Cells, counted: Mask, steps: NDArray[np.intp]) -> None:
+        self._cells, self._counted, self._steps = cells, counted, steps
+        layers, chosen, experts = trace.num_layers, trace.num_experts_per_tok, trace.num_experts
+        self._tokens = max(1, _PIECE_ELEMENTS // (layers * chosen))
+        self._tails: dict[str, tuple[int, tuple[int, ...]]] = {
+            "pairs": (layers, (experts, experts)),
+            "repeats": (layers, (MAX_LAG, 2, chosen + 1)),
+            "positions": (layers, (POSITION_BUCKETS, experts)),
+            "transitions": (steps.shape[1], (experts, experts)),
+            "transitions_all": (steps.shape[1], (experts, experts)),
+            "sets": (layers, (num_sets(experts, chosen),)),
+        }
+        flat = cells.size[0] * cells.size[1]
+        self._totals = {name: np.zeros((lead, flat, *tail), np.int64) for name, (lead, tail) in self._tails.items()}
 
-def _pieces(
-    trace: Trace, cell_of_document: NDArray[np.intp], counted: Mask, steps: NDArray[np.intp]
-) -> Iterator[_Piece]:
-    step = max(1, _PIECE_ELEMENTS // (trace.num_layers * trace.num_experts_per_tok))
-    for start in range(0, len(trace), step):
-        own, reach = slice(start, start + step), slice(start, start + step + MAX_LAG)
-        ids = np.ascontiguousarray(np.moveaxis(np.asarray(trace.expert_ids[:, reach]), -1, 0))
+    @property
+    def structure(self) -> Structure:
+        """[L, G, Bk, ...] the counts so far."""
+        size, tails = self._cells.size, self._tails
+        return Structure(**{n: total.reshape(len(total), *size, *tails[n][1]) for n, total in self._totals.items()})
+
+    def update(self, chunk: Chunk) -> None:
+        """Add a chunk, in place."""
+        for part in chunk.split(self._tokens):
+            piece = self._piece(part)
+            for name, count in _COUNTS.items():
+                lead, tail = self._tails[name]
+                counts = count(piece, chunk.trace.num_experts)
+                self._totals[name][:, piece.cells] += counts.reshape(lead, len(piece.cells), *tail)
+
+    def _piece(self, part: Chunk) -> _Piece:
+        beyond = part.extended(MAX_LAG)
+        ids = np.ascontiguousarray(np.moveaxis(beyond.ids, -1, 0))
         # Numbers of runs are compared within a piece alone, so a piece may count them from anywhere.
-        run, tokens = runs(trace.tokens.iloc[reach], counted[reach]), trace.tokens.iloc[own]
-        bucket = position_buckets(tokens["position"].to_numpy())
-        cells, place = np.unique(cell_of_document[tokens["document"].to_numpy()], return_inverse=True)
-        yield _Piece(ids, run, counted[own], bucket, cells, place, steps)
+        run = beyond.runs(self._counted)
+        bucket = position_buckets(part.column("position"))
+        cells, index = np.unique(self._cells.of_document[part.document], return_inverse=True)
+        return _Piece(ids, run, self._counted[part.span], bucket, cells, index, self._steps)
 
 
 def _tally(key: NDArray[Any], valid: Mask, cell: NDArray[np.intp], cells: int, kinds: int) -> Integers:
@@ -183,7 +168,7 @@ def _steps(piece: _Piece, experts: int, ranks: int) -> Integers:
 
 
 def _sets(piece: _Piece, experts: int) -> Integers:
-    layers, sets = piece.ids.shape[1], held_sets(experts, len(piece.ids))
+    layers, sets = piece.ids.shape[1], num_sets(experts, len(piece.ids))
     if not sets:
         return np.zeros((layers, len(piece.cells), 0), np.int64)
     ids = np.moveaxis(piece.ids[:, :, : len(piece.cell)], 0, -1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,22 @@ class Sums:
         """The sums that are there, by name."""
         pairs = ((field.name, getattr(self, field.name)) for field in fields(Sums))
         return {name: array for name, array in pairs if array is not None}
+
+
+class Cells(NamedTuple):
+    """The groups and blocks that the sums of documents are kept in."""
+
+    group: NDArray[np.intp]
+    """[documents]"""
+    block: NDArray[np.intp]
+    """[documents]"""
+    size: tuple[int, int]
+    """G and Bk."""
+
+    @property
+    def of_document(self) -> NDArray[np.intp]:
+        """[documents] one number for group and block: group * Bk + block."""
+        return self.group * self.size[1] + self.block
 
 
 def zeros(lead: tuple[int, ...], shape: tuple[int, int, int], *, logits: bool, gates: bool) -> Sums:

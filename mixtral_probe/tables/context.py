@@ -8,8 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import ALL, counted_rows, groups_of
-from mixtral_probe.stats.structure import runs
+from mixtral_probe.stats import ALL, Chunk, counted_rows, groups_of
 from mixtral_probe.tables.frame import Estimate, estimate_rows, missing_rows, tidy
 from mixtral_probe.tables.jackknifed import Blocks, estimate_of, without_interval
 from mixtral_probe.trace import Trace
@@ -82,7 +81,7 @@ def context_information(trace: Trace, *, by: str | None = None, include_special:
 
 def _variables(trace: Trace, counted: NDArray[np.bool_]) -> dict[str, tuple[Places, Places, Places]]:
     """[n] where the tokens that have a variable stand, its values, and what they are told apart from within."""
-    token, run = trace.tokens["token_id"].to_numpy(np.int64), runs(trace.tokens, counted)
+    token, run = trace.tokens["token_id"].to_numpy(np.int64), Chunk.of(trace).runs(counted)
     predicted = trace.tokens["predicted_id"].to_numpy(np.int64, na_value=-1)
     before = np.flatnonzero((run[1:] == run[:-1]) & (token[1:] >= 0))
     both = before[token[before] >= 0]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mixtral_probe import metrics
 from mixtral_probe.metrics import chosen_mask, selection_margin, softmax
-from mixtral_probe.stats import RoutingStats, counted_rows, slices
+from mixtral_probe.stats import RoutingStats, counted_chunks, counted_rows
 from mixtral_probe.tables.frame import VALUE_COLUMNS, integers
 from mixtral_probe.tables.load import NO_LOGITS
 from mixtral_probe.tables.loss_parts import LossParts
@@ -50,7 +50,7 @@ def _weights(trace: Trace) -> NDArray[np.float64]:
 def _margins(trace: Trace) -> NDArray[np.float64]:
     """[T, L] selection margins, NaN where there is none."""
     margin = np.full((len(trace), trace.meta.num_layers), np.nan)
-    for part in slices(trace, counted_rows(trace, include_special=True)):
+    for part in counted_chunks(trace, counted_rows(trace, include_special=True)):
         if part.logits is not None:
             chosen = chosen_mask(part.ids, trace.meta.num_experts).any(-2)
             found = selection_margin(part.logits, chosen).T
@@ -86,7 +86,7 @@ def _token_losses(trace: Trace, include_special: bool) -> tuple[NDArray[np.float
     value = np.full((len(trace), trace.meta.num_layers), np.nan)
     total = RoutingStats.from_trace(trace, include_special=include_special).total()
     f = LossParts(trace.meta.num_experts_per_tok).share(total)[:, 0]  # [L, E]
-    for part in slices(trace, counted_rows(trace, include_special)):
+    for part in counted_chunks(trace, counted_rows(trace, include_special)):
         if part.logits is not None:
             loss = metrics.token_balance_loss(f, softmax(part.logits)[0])  # [L, n]
             value[part.rows] = np.where(part.ids[..., 0] >= 0, loss, np.nan).T

@@ -7,14 +7,14 @@ import pytest
 
 from mixtral_probe import tables
 from mixtral_probe.errors import InputError
-from mixtral_probe.stats import RoutingStats, accumulate, affinity, structure
+from mixtral_probe.stats import RoutingStats, chunks, structure
 from tests.support.routing import pick, random_trace
 
 
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(accumulate, "_SLICE_ELEMENTS", 2**15)
+    monkeypatch.setattr(chunks, "CHUNK_ELEMENTS", 2**15)
     monkeypatch.setattr(structure, "_PIECE_ELEMENTS", 2**12)
-    monkeypatch.setattr(affinity, "_PIECE_TOKENS", 2**10)
+    monkeypatch.setattr(chunks, "CHUNK_TOKENS", 2**10)
 
 
 def long_trace(tokens):

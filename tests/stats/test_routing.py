@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 from scipy.special import logsumexp, softmax
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.stats import CONFIDENCE, MAX_BLOCKS, RoutingStats, accumulate, confidence_edges, document_keys
+from mixtral_probe.stats import CONFIDENCE, MAX_BLOCKS, RoutingStats, chunks, confidence_edges, document_keys
 from mixtral_probe.trace import Trace
 from tests.support.routing import collapsed, fixed_trace, random_trace
 
@@ -94,7 +94,7 @@ def test_gates_are_the_weights_or_the_softmax_over_the_chosen(weights):
 def test_slices_of_any_size_give_the_same_sums(monkeypatch):
     trace = random_trace(tokens=150, special=np.arange(150) % 11 == 0)
     whole = RoutingStats.from_trace(trace, by="domain")
-    monkeypatch.setattr(accumulate, "_SLICE_ELEMENTS", 7 * 3 * 2 * 8)
+    monkeypatch.setattr(chunks, "CHUNK_ELEMENTS", 7 * 3 * 2 * 8)
     same(RoutingStats.from_trace(trace, by="domain"), whole)
 
 
@@ -255,7 +255,7 @@ def test_mistakes_are_told_in_a_sentence():
     ids = np.zeros((1, 1, 1), int)
     with pytest.raises(InputError, match="stands for every document"):
         RoutingStats.from_trace(fixed_trace(ids, np.zeros((1, 1, 2)), documents=[{"domain": "all"}]), by="domain")
-    with pytest.raises(InputError, match="token 0 has NaN at layer index 0"):
+    with pytest.raises(InputError, match="must be numbers, got NaN for token 0 at layer index 0"):
         RoutingStats.from_trace(fixed_trace(ids, np.full((1, 1, 2), np.nan)))
 
 
