@@ -38,7 +38,7 @@ def read_corpus(source: Source) -> list[Document]:
             a list of texts, of dicts with ``text``, optionally ``id``, and labels, or of documents;
             a ``Path`` to a ``.txt`` file (one document), a ``.jsonl`` or ``.parquet`` file (a row is such a dict), or a
             folder of these, searched through. What lies in a subfolder has its name as the label ``domain``, unless a
-            row says otherwise.
+            row has another.
 
     Raises:
         InputError: no documents, an empty text, an id twice, or a file whose content does not fit its ending.

@@ -121,7 +121,7 @@ def _trace_facts(folder: Path) -> dict[str, Any]:
 
 
 def _labels(trace: "Trace") -> dict[str, dict[str, int] | str]:
-    """Documents of each value of each label; where nearly every document has its own value, only how many."""
+    """Documents of each value of each label; where values are many, only how many."""
     described: dict[str, dict[str, int] | str] = {}
     for name in trace.labels:
         counts = trace.documents[name].astype(str).value_counts(sort=False).sort_index()

@@ -60,7 +60,7 @@ Generate = Annotated[
 Temperature = Annotated[
     float | None,
     typer.Option(
-        metavar="T", help="Draw the tokens, the more freely the larger T; 1 as the model says.",
+        metavar="T", help="Draw the tokens, the more freely the larger T; 1 as the model predicts.",
         rich_help_panel=_GENERATE,
     ),
 ]  # fmt: skip
@@ -164,7 +164,8 @@ Port = Annotated[
     typer.Option(metavar="N", min=1, max=65535, help="By default the first that is free from 8501 upward."),
 ]
 Host = Annotated[
-    str, typer.Option(metavar="ADDRESS", help="Who can reach it: 127.0.0.1 is this machine only, 0.0.0.0 everyone.")
+    str,
+    typer.Option(metavar="ADDRESS", help="127.0.0.1: reached from this machine only; 0.0.0.0: from the network."),
 ]
 Allow = Annotated[
     list[Path] | None,

@@ -53,5 +53,5 @@ def _system_sentence(error: OSError) -> str:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    # Through sys.stderr as it is now: a progress bar puts its own there and prints above itself.
+    # Through the current sys.stderr: a progress bar replaces it, and prints above itself.
     print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)

@@ -13,7 +13,7 @@ from mixtral_probe.run.provenance import experiment_meta
 from mixtral_probe.trace import SaliencyResult
 
 AROUND = 12
-"""Tokens of a context before and after its own."""
+"""Tokens of a context on each side."""
 
 
 def saliency(

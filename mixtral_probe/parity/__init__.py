@@ -1,1 +1,1 @@
-"""Every output of this model beside that of the installed transformers."""
+"""Every output of this model compared with that of the installed transformers."""

@@ -96,7 +96,7 @@ def parity(
 
     Args:
         model: a Hugging Face model folder, or "mini": compare on it too, with ``rounds`` random inputs.
-        rounds: random models of uneven sizes, each with an input of its own.
+        rounds: random models of uneven sizes, each with its random input.
         on_round: called with how many rounds are done, and of how many.
 
     Raises:

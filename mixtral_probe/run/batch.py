@@ -15,7 +15,7 @@ NO_EXTRA_OUTPUTS: dict[str, Any] = {
     "use_cache": False, "output_attentions": False, "output_hidden_states": False, "output_router_logits": False,
     "return_dict": True,
 }  # fmt: skip
-"""Arguments of a forward call that returns hidden states alone, whatever the model's config says."""
+"""Arguments of a forward call that returns hidden states alone, whatever the model's config."""
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class Passes:
         return cls(options, documents=times * len(planned.documents), tokens=times * len(planned.token_ids))
 
     def check_stop(self) -> None:
-        """Raise RunStoppedError when the caller asks for it."""
+        """Raise RunStoppedError where ``should_stop`` returns True."""
         if self._options.should_stop is not None and self._options.should_stop():
             raise RunStoppedError
 

@@ -27,7 +27,7 @@ class Plan:
     windows: tuple[Window, ...]
     """In the order of the rows."""
     window: int | None = None
-    """The largest window that was asked for; None: the model's maximum."""
+    """The window of the options; None: the model's maximum."""
 
     @property
     def token_ids(self) -> np.ndarray:

@@ -81,8 +81,8 @@ def _facts(result: "AblationResult", table: "pd.DataFrame") -> dict[str, Any]:
 
 
 def _lines(result: "AblationResult", table: "pd.DataFrame") -> list[str]:
-    own = table[(table["group"] == "all") & (table["metric"] == "loss_increase")]
-    most = own.sort_values("value", ascending=False, kind="stable")
+    losses = table[(table["group"] == "all") & (table["metric"] == "loss_increase")]
+    most = losses.sort_values("value", ascending=False, kind="stable")
     tokens = int(result.tokens.sum())
     lines = [
         f"{words.counted(tokens, 'token')} of {words.counted(len(result.axis('document')), 'document')}; "

@@ -43,7 +43,7 @@ def capture(
       mixtral-probe capture --text "def add(a, b): return a + b" --out add.trace
       mixtral-probe capture --file novel.txt --attention 0,3 --out novel.trace
       mixtral-probe capture --corpus bundled --out corpus.trace
-      mixtral-probe capture --text "Once upon a time" --generate 50 --temperature 0.8 --out told.trace
+      mixtral-probe capture --text "Once upon a time" --generate 50 --temperature 0.8 --out story.trace
       mixtral-probe capture --model ~/mixtral-8x7b --corpus my_texts --dtype bfloat16 --out big.trace
     """
     source = chosen_source(text, file, corpus)

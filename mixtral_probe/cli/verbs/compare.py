@@ -39,7 +39,7 @@ def compare(first: options.FirstTrace, second: options.SecondTrace, as_json: opt
 
 
 def comparison(first: Path, second: Path) -> dict[str, Any]:
-    """What `compare` says, ready for JSON: every number with interval, null and n.
+    """The facts of a comparison, ready for JSON: every number with interval, null and n.
 
     Raises:
         InputError: one is no trace, or they are of different texts or of models of different shape.
@@ -104,8 +104,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
 
 
 def _model(about: dict[str, Any]) -> str:
-    said = [str(word) for word in (about["model"].get("name"), about["dtype"]) if word]
-    return f" ({', '.join(said)})" if said else ""
+    facts = [str(word) for word in (about["model"].get("name"), about["dtype"]) if word]
+    return f" ({', '.join(facts)})" if facts else ""
 
 
 def _percent(entry: dict[str, Any], *, null: bool = True) -> str:
@@ -130,8 +130,8 @@ def _by_layer(layers: list[dict[str, Any]]) -> list[str]:
 
 def _moved(experts: list[dict[str, Any]]) -> list[str]:
     """The experts whose share moved most, of those whose interval leaves out 0."""
-    own = [row for row in experts if row["group"] == "all" and row["value"]]
-    sure = [row for row in own if row["low"] is not None and (row["low"] > 0 or row["high"] < 0)]
+    changes = [row for row in experts if row["group"] == "all" and row["value"]]
+    sure = [row for row in changes if row["low"] is not None and (row["low"] > 0 or row["high"] < 0)]
     if not sure:
         return ["no expert gained or lost more than documents differ by chance (95 %)"]
     lines = [f"change of an expert's share of its layer's assignments, points ({len(sure)} with an interval without 0)"]

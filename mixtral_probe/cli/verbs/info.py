@@ -33,7 +33,7 @@ def info(path: options.AnyPath, as_json: options.AsJson = False) -> None:
 
 
 def _flat(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Name and value of each line; what is said of a model or the software gets a line for each fact."""
+    """Name and value of each line; each fact of a model or the software has a line."""
     for name, value in facts.items():
         if name in _A_LINE_EACH and isinstance(value, dict):
             yield from ((f"{name} {key}".replace("_", " "), _as_words(key, entry)) for key, entry in value.items())

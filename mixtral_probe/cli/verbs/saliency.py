@@ -42,8 +42,8 @@ def saliency(
 
 
 def _over_all(table: "pd.DataFrame") -> "pd.DataFrame":
-    own = table[table["group"] == "all"]
-    return own.pivot(index=["layer", "expert"], columns="metric", values="value")
+    over_all = table[table["group"] == "all"]
+    return over_all.pivot(index=["layer", "expert"], columns="metric", values="value")
 
 
 def _facts(result: "SaliencyResult", table: "pd.DataFrame") -> dict[str, Any]:
@@ -62,9 +62,9 @@ def _lines(result: "SaliencyResult", table: "pd.DataFrame") -> list[str]:
     promoted = {place: list(tokens)[:PROMOTED_SHOWN] for place, tokens in raised}
     lines = [f"{'layer':>5} {'expert':>6} {'tokens':>7} {'EAN':>9} {'REAP':>9} {'largest':>9}  promotes"]
     for place, row in _over_all(table).iterrows():
-        shown = " ".join(repr(token) for token in promoted.get(place, []))
+        tokens = " ".join(repr(token) for token in promoted.get(place, []))
         numbers = f"{row['activation_norm']:9.3g} {row['reap']:9.3g} {row['largest_output']:9.3g}"
         mark = " super expert" if row["super_expert"] else ""
-        lines.append(f"{place[0]:5} {place[1]:6} {row['selection_frequency']:7.1%} {numbers}  {shown}{mark}")
-    found = int(result.super_experts.sum())
-    return [*lines, f"{words.counted(found, 'super expert')} among {words.counted(result.largest.size, 'expert')}"]
+        lines.append(f"{place[0]:5} {place[1]:6} {row['selection_frequency']:7.1%} {numbers}  {tokens}{mark}")
+    count = int(result.super_experts.sum())
+    return [*lines, f"{words.counted(count, 'super expert')} among {words.counted(result.largest.size, 'expert')}"]

@@ -63,10 +63,10 @@ def _chrome(result: "TimingResult", chrome: Path | None) -> Path | None:
 def _of_parts(table: "pd.DataFrame") -> dict[str, dict[str, float]]:
     """By part, then metric, over all layers."""
     over = table[table["layer"].isna() & table["site"].isna()]
-    found: dict[str, dict[str, float]] = {part: {} for part in PARTS}
+    parts: dict[str, dict[str, float]] = {part: {} for part in PARTS}
     for part, metric, value in zip(over["part"], over["metric"], over["value"], strict=True):
-        found[part][metric] = float(value)
-    return found
+        parts[part][metric] = float(value)
+    return parts
 
 
 def _facts(result: "TimingResult", table: "pd.DataFrame") -> dict[str, Any]:

@@ -68,10 +68,10 @@ def whatif(
 def _edits(typed: Sequence[str], file: Path | None) -> list["Edit"]:
     from mixtral_probe.instruments.edits import load, parse
 
-    found = [*(() if file is None else load(file.expanduser())), *map(parse, typed)]
-    if not found:
+    edits = [*(() if file is None else load(file.expanduser())), *map(parse, typed)]
+    if not edits:
         raise InputError("a what-if needs a change, got none; give --edit or --edits FILE")
-    return found
+    return edits
 
 
 def _check_out(out: Path | None) -> None:

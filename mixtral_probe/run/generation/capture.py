@@ -16,13 +16,13 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.instruments import Window
 from mixtral_probe.model import Instrument
 from mixtral_probe.model.generation import GenerationOptions
-from mixtral_probe.run.continuation import Continuation, continue_prompts
 from mixtral_probe.run.edit_binding import bind_edits, with_edits
+from mixtral_probe.run.generation.continuation import Continuation, continue_prompts
+from mixtral_probe.run.generation.streaming import new_text
 from mixtral_probe.run.options import RunOptions
 from mixtral_probe.run.passes import Passes
 from mixtral_probe.run.plan import Plan, batches, longer
 from mixtral_probe.run.provenance import run_meta
-from mixtral_probe.run.streaming import new_text
 from mixtral_probe.run.subject import Subject
 from mixtral_probe.run.trace_parts import TracePart, TraceParts
 from mixtral_probe.stats import cache_stats
