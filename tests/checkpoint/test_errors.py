@@ -12,12 +12,6 @@ from tests.support.models import toy_model
 EXPERT = "model.layers.1.block_sparse_moe.experts"
 
 
-@pytest.fixture
-def folder(tmp_path):
-    toy_model().save_pretrained(tmp_path)
-    return tmp_path
-
-
 def change(folder, edit):
     """Rewrite the weights of a single-file checkpoint."""
     weights = load_file(folder / "model.safetensors")

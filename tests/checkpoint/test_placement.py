@@ -18,12 +18,6 @@ FOUR = MixtralConfig(
 )  # fmt: skip
 
 
-@pytest.fixture
-def folder(tmp_path):
-    toy_model().save_pretrained(tmp_path)
-    return tmp_path
-
-
 def test_every_spelling_of_a_part():
     asked = {0: "cpu", "1": "cpu"}
     with pytest.raises(InputError, match=r"layers by number, embed_tokens, norm or head, got '1'"):

@@ -12,14 +12,9 @@ from mixtral_probe import Probe, Trace
 from mixtral_probe.cli import progress
 from mixtral_probe.cli.progress import describe, show_progress
 from mixtral_probe.run import Progress
-from tests.support.cli import interrupting, refused, run, toy_folder
+from tests.support.cli import interrupting, refused, run
 
 TEXT = "def add(a, b):\n    return a + b"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return toy_folder(tmp_path_factory.mktemp("models") / "toy")
 
 
 def same(trace, other):

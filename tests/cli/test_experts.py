@@ -6,14 +6,9 @@ import pandas as pd
 import pytest
 
 from mixtral_probe import Result, tables
-from tests.support.cli import refused, run, toy_folder
+from tests.support.cli import refused, run
 
 TEXT = "a truth universally acknowledged, that a single man"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return toy_folder(tmp_path_factory.mktemp("models") / "toy")
 
 
 def test_ablate_prints_what_its_table_says(model, tmp_path):

@@ -6,12 +6,7 @@ import pytest
 
 from mixtral_probe import Probe, Trace
 from mixtral_probe.cli import progress
-from tests.support.cli import interrupting, refused, run, toy_folder
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return toy_folder(tmp_path_factory.mktemp("models") / "toy")
+from tests.support.cli import interrupting, refused, run
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,7 @@ import pytest
 from safetensors import safe_open
 
 from mixtral_probe import Probe, RoutingStats, tables
-from tests.support.cli import refused, run, toy_folder
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return toy_folder(tmp_path_factory.mktemp("models") / "toy")
+from tests.support.cli import refused, run
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,7 @@ import pandas as pd
 import pytest
 
 from mixtral_probe import Result, tables
-from tests.support.cli import refused, run, toy_folder
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return toy_folder(tmp_path_factory.mktemp("time") / "toy")
+from tests.support.cli import refused, run
 
 
 def test_the_facts_are_those_of_the_result_and_its_table(model, tmp_path):

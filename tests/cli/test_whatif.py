@@ -7,17 +7,12 @@ import pytest
 import mixtral_probe as mp
 from mixtral_probe import InputError, Probe
 from mixtral_probe.run import RunStoppedError
-from tests.support.cli import refused, run, toy_folder
+from tests.support.cli import refused, run
 
 edits = mp.edits
 TEXT = "a truth universally acknowledged, that a single man"
 TYPED = "mask_expert expert=3 layer=0..1"
 EDIT = edits.MaskExpert(layer=[0, 1], expert=3)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return toy_folder(tmp_path_factory.mktemp("models") / "toy")
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mixtral_probe import InputError, Probe, Result, Tokenizer, tables
+from mixtral_probe import InputError, Probe, Result, tables
 from mixtral_probe.instruments import Window
 from mixtral_probe.instruments.edits import MaskExpert, ZeroExpert
 from mixtral_probe.instruments.placebo import DamageAssignments, matched_assignments
-from mixtral_probe.resources import data_path
 from mixtral_probe.run import RunStoppedError
 from tests.support.models import ours_like, reference_model, toy_model
 from tests.support.routing import pick
@@ -21,11 +20,6 @@ DOCUMENTS = [
     {"id": "c", "text": "for i in range(10): print(i)", "domain": "code"},
     {"id": "d", "text": "in possession of a good fortune", "domain": "prose"},
 ]
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return Tokenizer.from_folder(data_path("mixtral-mini"))
 
 
 @pytest.fixture(scope="module")

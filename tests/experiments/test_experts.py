@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mixtral_probe import InputError, Probe, Result, Tokenizer, tables
-from mixtral_probe.resources import data_path
+from mixtral_probe import InputError, Probe, Result, tables
 from tests.support.models import ours_like, reference_model, toy_model
 from tests.support.routing import pick
 
@@ -16,11 +15,6 @@ DOCUMENTS = [
     {"id": "c", "text": "for i in range(10): print(i)", "domain": "code"},
     {"id": "d", "text": "in possession of a good fortune", "domain": "prose"},
 ]
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return Tokenizer.from_folder(data_path("mixtral-mini"))
 
 
 def probe_of(model, tokenizer):

@@ -8,8 +8,7 @@ import torch
 from scipy.special import log_softmax
 from scipy.stats import entropy
 
-from mixtral_probe import InputError, Probe, Tokenizer, figures, tables
-from mixtral_probe.resources import data_path
+from mixtral_probe import InputError, Probe, figures, tables
 from mixtral_probe.trace import Result
 from tests.support.models import ours_like, reference_model
 from tests.support.routing import pick
@@ -24,8 +23,8 @@ def theirs():
 
 
 @pytest.fixture(scope="module")
-def probe(theirs):
-    return Probe(ours_like(theirs), Tokenizer.from_folder(data_path("mixtral-mini")), "toy")
+def probe(theirs, tokenizer):
+    return Probe(ours_like(theirs), tokenizer, "toy")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from mixtral_probe.instruments import DeviceClock, HostClock, MemoryMeter, NvtxR
 from mixtral_probe.model import Instrument, Site
 from mixtral_probe.run import RunStoppedError
 from mixtral_probe.trace import chrome_trace
-from tests.support.cli import toy_folder
 from tests.support.models import ours_like, reference_model, toy_model
 
 IDS = torch.randint(0, 50, (2, 9), generator=torch.Generator().manual_seed(0))
@@ -55,8 +54,8 @@ def run(model, *instruments, ids=IDS):
 
 
 @pytest.fixture(scope="module")
-def probe(tmp_path_factory) -> Probe:
-    return Probe.from_pretrained(toy_folder(tmp_path_factory.mktemp("timing") / "toy"))
+def probe(toy_path) -> Probe:
+    return Probe.from_pretrained(toy_path)
 
 
 @pytest.fixture(scope="module")
@@ -192,9 +191,9 @@ def test_a_device_is_asked_only_when_it_has_reached_the_events(monkeypatch):
 
 
 @pytest.mark.skipif(not torch.accelerator.is_available(), reason="there is no accelerator here")
-def test_an_accelerator_is_timed_by_its_events(tmp_path):
+def test_an_accelerator_is_timed_by_its_events(toy_path):
     device = torch.accelerator.current_accelerator()
-    probe = Probe.from_pretrained(toy_folder(tmp_path / "toy"), device=device)
+    probe = Probe.from_pretrained(toy_path, device=device)
     result = probe.time(TEXT, repeats=3)
     assert result.meta["timing"]["clock"] == "device events"
     parts = result["site_seconds"].sum((0, 1)) + result["place_seconds"].sum(0)

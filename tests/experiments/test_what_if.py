@@ -6,13 +6,11 @@ import pytest
 import torch
 
 import mixtral_probe as mp
-from mixtral_probe import InputError, Probe, Tokenizer
+from mixtral_probe import InputError
 from mixtral_probe.experiments.matched_placebo import Damage, RecordedRouting
-from mixtral_probe.resources import data_path
 from mixtral_probe.run.batch import Batch
 from mixtral_probe.run.scoring import next_token_scores
 from mixtral_probe.trace import WhatIf
-from tests.support.models import toy_model
 
 edits = mp.edits
 TEXTS = [{"id": "a", "domain": "code", "text": "def add(a, b): return a + b"},
@@ -22,9 +20,8 @@ FORCED = edits.ForceExperts(layer=1, expert=[6, 7], document={"domain": "code"})
 
 
 @pytest.fixture(scope="module")
-def probe():
-    sizes = {"vocab_size": 8192, "num_local_experts": 8, "num_experts_per_tok": 2}
-    return Probe(toy_model(**sizes), Tokenizer.from_folder(data_path("mixtral-mini")), "toy")
+def probe(small_probe):
+    return small_probe
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 
 import mixtral_probe as mp
-from mixtral_probe import InputError, Probe, Tokenizer
+from mixtral_probe import InputError
 from mixtral_probe.model import Site
-from mixtral_probe.resources import data_path
 from tests.support.instruments import IDS, Everything, logits
 from tests.support.models import ours_like, reference_model, toy_model
 
@@ -237,9 +236,8 @@ TEXTS = [{"id": "a", "domain": "code", "text": "def add(a, b): return a + b"},
 
 
 @pytest.fixture(scope="module")
-def probe():
-    sizes = {"vocab_size": 8192, "num_local_experts": 8, "num_experts_per_tok": 2}
-    return Probe(toy_model(**sizes), Tokenizer.from_folder(data_path("mixtral-mini")), "toy")
+def probe(small_probe):
+    return small_probe
 
 
 def test_replaying_its_own_routing_is_the_same_run_to_the_bit(probe, tmp_path):

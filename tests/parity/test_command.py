@@ -8,16 +8,11 @@ import torch
 
 from mixtral_probe.parity import parity as room
 from mixtral_probe.parity.random_config import random_config, random_input
-from tests.support.cli import refused, run, toy_folder
+from tests.support.cli import refused, run
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return toy_folder(tmp_path_factory.mktemp("models") / "toy")
-
-
-def test_random_models_and_a_folder_agree(model):
-    result = run("parity", "--model", model, "--rounds", 3, "--json")
+def test_random_models_and_a_folder_agree(toy_path):
+    result = run("parity", "--model", toy_path, "--rounds", 3, "--json")
     facts = json.loads(result.stdout)
     assert result.exit_code == 0
     assert facts["met"]

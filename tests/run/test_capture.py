@@ -5,21 +5,15 @@ import pandas as pd
 import pytest
 import torch
 
-from mixtral_probe import InputError, MixtralConfig, Probe, RoutingStats, Tokenizer, Trace
+from mixtral_probe import InputError, MixtralConfig, Probe, RoutingStats, Trace
 from mixtral_probe.corpus import Corpus, Document
 from mixtral_probe.instruments import Window
-from mixtral_probe.resources import data_path
 from mixtral_probe.run import RunOptions, RunStoppedError, Subject, attention_plan, plan
 from mixtral_probe.run.plan import batches
 from mixtral_probe.run.scoring import next_token_scores
 from tests.support.models import toy_model
 
 TEXTS = ["def add(a, b):\n    return a + b", "Привет, мир!", "2 + 2 = 4", "a", "a truth universally acknowledged " * 4]
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    return Tokenizer.from_folder(data_path("mixtral-mini"))
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,10 @@ import pandas as pd
 import pytest
 import torch
 
-from mixtral_probe import InputError, Probe, RoutingStats, Tokenizer, Trace
+from mixtral_probe import InputError, Probe, RoutingStats, Trace
 from mixtral_probe.corpus import Corpus
 from mixtral_probe.instruments import Window
 from mixtral_probe.model import Site
-from mixtral_probe.resources import data_path
 from mixtral_probe.run import Plan, RunOptions, RunStoppedError, Subject
 from mixtral_probe.run.capture import record
 from mixtral_probe.trace import TraceBuilder
@@ -21,8 +20,7 @@ NEVER = {"eos_token_id": None}
 
 
 @pytest.fixture(scope="module")
-def probe() -> Probe:
-    tokenizer = Tokenizer.from_folder(data_path("mixtral-mini"))
+def probe(tokenizer) -> Probe:
     sizes = {"num_hidden_layers": 3, "num_local_experts": 8, "num_experts_per_tok": 2, "max_position_embeddings": 64}
     return Probe(toy_model(std=0.2, vocab_size=8192, **sizes), tokenizer, "toy")
 

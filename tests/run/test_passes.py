@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from mixtral_probe import Probe, Tokenizer
-from mixtral_probe.resources import data_path
+from mixtral_probe import Probe
 from mixtral_probe.run import Passes, RunOptions, RunStoppedError
 from mixtral_probe.run.passes import model_batches
 from tests.support.models import toy_model
@@ -14,9 +13,9 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def probe():
+def probe(tokenizer):
     sizes = {"num_local_experts": 4, "num_experts_per_tok": 2, "max_position_embeddings": 64}
-    return Probe(toy_model(vocab_size=8192, **sizes), Tokenizer.from_folder(data_path("mixtral-mini")), "toy")
+    return Probe(toy_model(vocab_size=8192, **sizes), tokenizer, "toy")
 
 
 def test_every_batch_runs_in_inference_mode_and_is_reported(probe):

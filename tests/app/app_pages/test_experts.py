@@ -7,7 +7,6 @@ from mixtral_probe import InputError, Probe, Result, tables
 from mixtral_probe.figures.words import words_of
 from mixtral_probe.stats import routing_stats
 from tests.support.app_traces import card_values, clean, opened, routed_trace, texts
-from tests.support.cli import toy_folder
 from tests.support.routing import pick
 
 TEXTS = [
@@ -18,8 +17,8 @@ QUERY = {"layer": "1", "expert": "3"}
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory):
-    return Probe.from_pretrained(toy_folder(tmp_path_factory.mktemp("models") / "toy"))
+def toy(toy_path):
+    return Probe.from_pretrained(toy_path)
 
 
 @pytest.fixture(autouse=True)

@@ -8,14 +8,13 @@ import pytest
 from app.jobs import limits
 from app.jobs.queue import JobRegistry, State
 from mixtral_probe import InputError, Probe, Trace
-from tests.support.cli import toy_folder
 
 PEOPLE, ROUNDS, SOON = 8, 4, 120.0
 
 
 @pytest.fixture(scope="module")
-def probe(tmp_path_factory) -> Probe:
-    return Probe.from_pretrained(toy_folder(tmp_path_factory.mktemp("people") / "toy"))
+def probe(toy_path) -> Probe:
+    return Probe.from_pretrained(toy_path)
 
 
 class Person:
