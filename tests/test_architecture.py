@@ -1,6 +1,7 @@
 """The house stands as CONTRIBUTING.md says: imports run downward, files fit in the head, nothing is evaluated."""
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ TESTS = sorted(Path(__file__).parent.rglob("*.py"))
 NAMES = [file.relative_to(ROOT).as_posix() for file in FILES]
 MOST_LINES, MOST_LINES_OF_A_FUNCTION = 300, 40
 HEAVY = ("torch", "streamlit", "plotly", "pandas")
+READING = ("Trace", "RoutingStats", "tables", "metrics")
+STEPS = ("import mixtral_probe", *(f"mixtral_probe.{name}" for name in (*READING, "figures")))
 
 
 def tree(file):
@@ -24,29 +27,32 @@ def functions(module):
     return [node for node in ast.walk(module) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
-def loaded_after(code):
-    ask = f"{code}\nimport sys\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
-
-
 def test_imports_run_downward(tmp_path):
     code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
-def test_the_package_alone_loads_nothing_heavy():
-    assert loaded_after("import mixtral_probe") == set()
+@pytest.fixture(scope="module")
+def loaded():
+    """Which of the heavy packages are loaded after each step of one process."""
+    code = f"import json, sys\nloaded = {{}}\nfor step in {STEPS!r}:\n exec(step)\n"
+    code += f" loaded[step] = [name for name in {HEAVY!r} if name in sys.modules]\nprint(json.dumps(loaded))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return {step: set(names) for step, names in json.loads(done.stdout).items()}
 
 
-@pytest.mark.parametrize("name", ["Trace", "RoutingStats", "tables", "metrics"])
-def test_reading_a_trace_needs_no_torch_and_no_plotly(name):
-    assert loaded_after(f"import mixtral_probe; mixtral_probe.{name}") <= {"pandas"}
+def test_the_package_alone_loads_nothing_heavy(loaded):
+    assert loaded["import mixtral_probe"] == set()
 
 
-def test_figures_need_no_torch():
-    assert not loaded_after("import mixtral_probe; mixtral_probe.figures") & {"torch", "streamlit"}
+@pytest.mark.parametrize("name", READING)
+def test_reading_a_trace_needs_no_torch_and_no_plotly(loaded, name):
+    assert loaded[f"mixtral_probe.{name}"] <= {"pandas"}
+
+
+def test_figures_need_no_torch(loaded):
+    assert not loaded["mixtral_probe.figures"] & {"torch", "streamlit"}
 
 
 def test_every_public_name_can_be_had_and_is_described():
