@@ -1,4 +1,4 @@
-"""The Mixtral forward pass (Jiang et al. 2024, arXiv 2401.04088), written as one would on a blackboard.
+"""The Mixtral forward pass (Jiang et al. 2024, arXiv 2401.04088).
 
 Letters in shapes: B sequences in a batch, S positions in a call, M key positions (S plus what a cache holds),
 T = B·S rows, L layers, E experts, K experts chosen per token, H attention heads, D head size, C hidden size,

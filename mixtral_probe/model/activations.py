@@ -1,4 +1,4 @@
-"""The activation functions ``hidden_act`` can name, each computed as transformers computes it."""
+"""The activation functions of ``hidden_act``, each computed as in transformers."""
 
 import math
 from collections.abc import Callable
@@ -11,12 +11,12 @@ Activation = Callable[[Tensor], Tensor]
 
 
 def _gelu_new(x: Tensor) -> Tensor:
-    """The tanh form of Hendrycks & Gimpel 2016 (arXiv 1606.08415), written out."""
+    """The tanh form of Hendrycks & Gimpel 2016 (arXiv 1606.08415)."""
     return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * torch.pow(x, 3.0))))
 
 
 def _gelu_fast(x: Tensor) -> Tensor:
-    """The same with the constant rounded."""
+    """``gelu_new`` with its constant rounded."""
     return 0.5 * x * (1.0 + torch.tanh(x * 0.7978845608 * (1.0 + 0.044715 * x * x)))
 
 

@@ -47,16 +47,16 @@ class MixtralForCausalLM(Generates):
         instruments: Sequence[Instrument] = (),
         return_dict: bool | None = None,
     ) -> CausalLMOutput | tuple[Any, ...]:
-        """Run tokens through the model; the other arguments are those of ``MixtralModel.forward``.
+        """Predict next tokens; the other arguments are those of ``MixtralModel.forward``.
 
         Args:
-            labels: [B, S] token ids, −100 where there is nothing to predict; adds the loss.
-            output_router_logits: return them, and add the balance loss to the loss; by default as the config says.
-            logits_to_keep: only the last n positions go through the head, 0 for all, or those of an index tensor, [n]
+            labels: [B, S] token ids, −100 where there is nothing to predict; the loss is then returned.
+            output_router_logits: return them, and add the balance loss to the loss; the config has the default.
+            logits_to_keep: apply the head to the last n positions only, 0 for all, or to those of an index tensor, [n]
                 for all rows or [B, n].
 
         Raises:
-            InputError: an argument breaks a rule; the sentence says which.
+            InputError: an argument breaks a rule.
         """
         out = self.model(
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache,
@@ -70,13 +70,13 @@ class MixtralForCausalLM(Generates):
         if out.router_logits is not None:
             aux = load_balancing_loss_pooled(out.router_logits, self.config.num_experts_per_tok, out.context.valid)
             loss = None if loss is None else loss + self.config.router_aux_loss_coef * aux.to(loss.device)
-        made = CausalLMOutput(
+        output = CausalLMOutput(
             logits, loss, aux, out.past_key_values, out.hidden_states, out.attentions, out.router_logits,
             out.last_layer_output,
         )  # fmt: skip
-        return made if (self.config.return_dict if return_dict is None else return_dict) else made.to_tuple()
+        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
     def head(self, hidden: Tensor, context: ForwardContext, instruments: Sequence[Instrument] = ()) -> Tensor:
-        """Logits [B, n, V] of some positions of the final hidden states [B, n, C]."""
+        """Logits [B, n, V] of final hidden states [B, n, C]."""
         hidden = hidden.to(self.lm_head.weight.device)
         return Hooks(instruments, MODEL, context).run(Site.LOGITS, self.lm_head, hidden)

@@ -17,24 +17,24 @@ LayerChoice = bool | int | Sequence[int]
 
 
 class Collector(Instrument):
-    """Keeps what the caller of ``forward`` asked to be returned.
+    """Keeps the values that ``forward`` is to return.
 
     Args:
         num_layers: L.
-        hidden_states: of the L + 1 hidden states: 0 is the embeddings, i the output of layer i − 1.
-        attentions: of which layers.
-        router_logits: whether of all layers.
+        hidden_states: which of the L + 1: 0 is the embeddings, i the output of layer i − 1.
+        attentions: the layers of the attention weights.
+        router_logits: whether to keep those of all layers.
 
     Raises:
-        InputError: a layer was asked for that the model does not have.
+        InputError: the model does not have a chosen layer.
     """
 
     def __init__(
         self, num_layers: int, hidden_states: LayerChoice, attentions: LayerChoice, router_logits: bool
     ) -> None:
         self.num_layers = num_layers
-        self._hidden = _chosen(hidden_states, num_layers + 1, "hidden state", "hidden states")
-        self._attentive = _chosen(attentions, num_layers, "layer", "layers")
+        self._hidden = _chosen_places(hidden_states, num_layers + 1, "hidden state", "hidden states")
+        self._attentive = _chosen_places(attentions, num_layers, "layer", "layers")
         self._routers = router_logits
         self._hidden_states: dict[int, Tensor] = {}
         self._attentions: dict[int, list[Tensor]] = {}
@@ -57,12 +57,12 @@ class Collector(Instrument):
         )
 
     @property
-    def busy(self) -> bool:
-        """Whether anything was asked for."""
+    def active(self) -> bool:
+        """Whether it keeps anything."""
         return self._routers or self._hidden is not None or self._attentive is not None
 
     def wants(self, site: Site, layer: int) -> bool:
-        """The sites of what was asked for."""
+        """The sites of the values it keeps."""
         if site in (Site.EMBEDDING, Site.RESIDUAL):
             return self._hidden is not None and layer + 1 in self._hidden
         if site is Site.ATTENTION_WEIGHTS:
@@ -81,21 +81,21 @@ class Collector(Instrument):
 
     def outputs(self, last_hidden_state: Tensor) -> dict[str, Any]:
         """The fields of ``ModelOutput``; the last hidden state is the one after the final norm."""
-        last, found = self.num_layers, dict(self._hidden_states)
-        raw = found.get(last)
+        last, hidden_states = self.num_layers, dict(self._hidden_states)
+        raw = hidden_states.get(last)
         if raw is not None:
-            found[last] = last_hidden_state
-        whole = {layer: torch.cat(parts, dim=1) for layer, parts in self._attentions.items()}
+            hidden_states[last] = last_hidden_state
+        attentions = {layer: torch.cat(parts, dim=1) for layer, parts in self._attentions.items()}
         return {
-            "hidden_states": None if self._hidden is None else tuple(map(found.get, range(last + 1))),
-            "attentions": None if self._attentive is None else tuple(map(whole.get, range(last))),
+            "hidden_states": None if self._hidden is None else tuple(map(hidden_states.get, range(last + 1))),
+            "attentions": None if self._attentive is None else tuple(map(attentions.get, range(last))),
             "router_logits": tuple(self._router_logits) if self._routers else None,
             "last_layer_output": raw,
         }
 
 
-def _chosen(choice: LayerChoice, count: int, one: str, many: str) -> frozenset[int] | None:
-    """The places asked for, counted from 0; None where nothing was."""
+def _chosen_places(choice: LayerChoice, count: int, one: str, many: str) -> frozenset[int] | None:
+    """The chosen places, counted from 0; None for no choice."""
     if isinstance(choice, bool):
         return frozenset(range(count)) if choice else None
     try:

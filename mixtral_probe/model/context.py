@@ -1,4 +1,4 @@
-"""What all layers of one forward call share."""
+"""The state that all layers of one forward call share."""
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -19,11 +19,11 @@ class ForwardContext:
     rotary: Tables
     """cos and sin, each [B or 1, S, D]."""
     mask: Tensor | None
-    """[B or 1, 1, S, M] additive, or None where plain causal attention says it all."""
+    """[B or 1, 1, S, M] additive, or None for plain causal attention."""
     valid: Tensor | None = None
     """[B, S] bool, False on padding; None when nothing is padded."""
     input_ids: Tensor | None = None
-    """[B, S] int64; None where embeddings were given."""
+    """[B, S] int64; None where the call has embeddings."""
     cache: KVCache | None = None
     phase: Literal["prefill", "decode"] = "prefill"
     step: int = 0
@@ -49,7 +49,7 @@ class ForwardContext:
     def buffer(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Scratch memory of ``shape``, reused from layer to layer; its content is undefined."""
         size = torch.Size(shape).numel()
-        known = self.buffers.get(name)
-        if known is None or known.numel() < size or known.dtype != like.dtype:
-            known = self.buffers[name] = torch.empty(size, dtype=like.dtype, device=like.device)
-        return known[:size].view(shape)
+        memory = self.buffers.get(name)
+        if memory is None or memory.numel() < size or memory.dtype != like.dtype:
+            memory = self.buffers[name] = torch.empty(size, dtype=like.dtype, device=like.device)
+        return memory[:size].view(shape)

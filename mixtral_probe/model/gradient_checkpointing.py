@@ -1,7 +1,7 @@
-"""Gradient checkpointing: a layer keeps only its input, and runs again when its gradient is due.
+"""Gradient checkpointing: a layer keeps only its input, and runs again for its gradient.
 
-Chen et al. 2016, arXiv 1604.06174, in torch's non-reentrant form, where what leaves a layer by another way than its
-output, as router logits do for the balance loss, still has its gradient.
+Chen et al. 2016, arXiv 1604.06174, in torch's non-reentrant form, where a value that leaves a layer beside its output,
+such as router logits for the balance loss, still has its gradient.
 """
 
 from collections.abc import Callable
@@ -21,69 +21,69 @@ _UNCHANGED = object()
 
 
 def recomputed(layer: nn.Module, hidden: Tensor, context: ForwardContext, hooks: Hooks) -> Tensor:
-    """``layer(hidden, call, hooks)`` without keeping what its gradient needs; instruments are visited once."""
-    passes = _Passes(hooks)
-    out: Tensor = checkpoint(lambda x: layer(x, context, passes.next()), hidden, use_reentrant=False)
+    """``layer(hidden, context, hooks)``, keeping only its input; instruments are visited in the first run only."""
+    runs = _Runs(hooks)
+    out: Tensor = checkpoint(lambda x: layer(x, context, runs.next()), hidden, use_reentrant=False)
     return out
 
 
-class _Passes:
-    """The first pass visits and notes what came back; each later one hands that out again."""
+class _Runs:
+    """Hooks of the runs of a layer: the first visits instruments and records, each later one replays."""
 
     def __init__(self, hooks: Hooks) -> None:
         self._hooks = hooks
-        self._answers: list[Any] | None = None
+        self._visited: list[Any] | None = None
 
     def next(self) -> Hooks:
-        if self._answers is None:
-            self._answers = []
-            return _Noting(self._hooks, self._answers)
-        return _Repeating(self._hooks, self._answers)
+        if self._visited is None:
+            self._visited = []
+            return _RecordingHooks(self._hooks, self._visited)
+        return _ReplayingHooks(self._hooks, self._visited)
 
 
-class _Noting(WrappedHooks):
-    """Visits, and notes what instruments changed."""
+class _RecordingHooks(WrappedHooks):
+    """Visits instruments, and records the values they changed."""
 
-    __slots__ = ("_answers",)
+    __slots__ = ("_visited",)
 
-    def __init__(self, hooks: Hooks, answers: list[Any]) -> None:
+    def __init__(self, hooks: Hooks, visited: list[Any]) -> None:
         super().__init__(hooks)
-        self._answers = answers
+        self._visited = visited
 
     def visit(self, site: Site, value: Any) -> Any:
         if not self.wants(site):
             return value
         before = _versions(value)
-        with saved_tensors_hooks(_itself, _itself):  # an edit's own operations are not run again
-            found = super().visit(site, value)
-        same = found is value and before == _versions(value)
-        self._answers.append(_UNCHANGED if same else _mapped(found, _cut_off))
-        return found
+        with saved_tensors_hooks(_identity, _identity):  # operations of an edit are not run again
+            changed = super().visit(site, value)
+        same = changed is value and before == _versions(value)
+        self._visited.append(_UNCHANGED if same else _mapped(changed, _detached))
+        return changed
 
 
-class _Repeating(WrappedHooks):
-    """Gives the noted answers in their order, without visiting anyone."""
+class _ReplayingHooks(WrappedHooks):
+    """Returns the recorded values in their order, without visiting instruments."""
 
-    __slots__ = ("_answers",)
+    __slots__ = ("_visited",)
 
-    def __init__(self, hooks: Hooks, answers: list[Any]) -> None:
+    def __init__(self, hooks: Hooks, visited: list[Any]) -> None:
         super().__init__(hooks)
         self._timers = ()
-        self._answers = iter(answers)
+        self._visited = iter(visited)
 
     def visit(self, site: Site, value: Any) -> Any:
         if not self.wants(site):
             return value
-        answer = next(self._answers)
-        return value if answer is _UNCHANGED else answer
+        recorded = next(self._visited)
+        return value if recorded is _UNCHANGED else recorded
 
 
-def _itself(tensor: Tensor) -> Tensor:
+def _identity(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _cut_off(tensor: Tensor) -> Tensor:
-    """Without its graph, which holds this very note; what depends on it has to save the same as the first time."""
+def _detached(tensor: Tensor) -> Tensor:
+    """A copy without its graph, which refers to this record; its users must save the same tensors again."""
     return tensor.detach().clone().requires_grad_(tensor.requires_grad)
 
 
@@ -96,19 +96,19 @@ def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def _versions(value: Any) -> list[int]:
-    """How often each tensor was written to in place."""
-    found: list[int] = []
+    """The number of in-place writes to each tensor."""
+    versions: list[int] = []
 
-    def note(tensor: Tensor) -> Tensor:
-        found.append(tensor._version)
+    def count(tensor: Tensor) -> Tensor:
+        versions.append(tensor._version)
         return tensor
 
-    _mapped(value, note)
-    return found
+    _mapped(value, count)
+    return versions
 
 
 def refuse_cache(cache: object | None) -> None:
-    """Raise InputError if there is a cache, which running a layer twice would fill twice."""
+    """Raise InputError if there is a cache, which a second run would fill again."""
     if cache is not None:
         raise InputError(
             "gradient checkpointing runs each layer twice and must not have a cache, got one; "

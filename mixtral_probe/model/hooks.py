@@ -57,7 +57,7 @@ class Hooks:
                     self._by_site.setdefault(site, []).append(instrument)
 
     def visit(self, site: Site, value: Any) -> Any:
-        """Pass a value through the instruments that want its site, in the order given; returns what they made of it."""
+        """Pass a value through the instruments that want its site, in order; returns the last one's."""
         for instrument in self._by_site.get(site, ()):
             value = instrument.visit(site, self.layer, value, self.context)
         return value
@@ -92,7 +92,7 @@ class Hooks:
 
 
 class WrappedHooks(Hooks):
-    """Other hooks, with another way to visit; to be derived from."""
+    """A base class for hooks that visit in another way than those they wrap."""
 
     __slots__ = ("_inner",)
 

@@ -1,6 +1,6 @@
-"""What callers pass to ``forward``, checked before anything is computed with it.
+"""Checks of the arguments of ``forward``.
 
-Values are looked at on the CPU only: on an accelerator that would make it wait.
+Values are checked on the CPU only: on an accelerator the host would have to wait for them.
 """
 
 import torch
@@ -10,7 +10,7 @@ from mixtral_probe.errors import InputError
 
 _WHOLE = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
 IGNORED = -100
-"""The label of what is not to be predicted."""
+"""The label of a position without a prediction."""
 
 
 def require_ids(ids: Tensor, vocabulary: int) -> None:
@@ -48,7 +48,7 @@ def require_labels(labels: Tensor, logits: Tensor) -> None:
 
 
 def require_rows(rows: Tensor, count: int) -> None:
-    """Raise InputError unless rows are [N] numbers of the ``count`` rows that a cache holds."""
+    """Raise InputError unless rows are [N] indices into the ``count`` rows of a cache."""
     if rows.dim() != 1 or rows.dtype not in (torch.int64, torch.int32):
         raise InputError(f"rows of a cache must be whole numbers [n], got {_described(rows)}")
     if count and (wrong := _outside(rows, 0, count)) is not None:
@@ -62,7 +62,7 @@ def kept_positions(hidden: Tensor, keep: int | Tensor) -> Tensor:
         keep: a number, or positions [n] for every row, or [B, n] for each.
 
     Raises:
-        InputError: it is neither, or there is no such position.
+        InputError: ``keep`` is neither, or a position does not exist.
     """
     batch, length, _ = hidden.shape
     if isinstance(keep, int) and not isinstance(keep, bool):
@@ -70,8 +70,8 @@ def kept_positions(hidden: Tensor, keep: int | Tensor) -> Tensor:
             raise InputError(f"logits_to_keep must be a number of positions, 0 for all, got {keep}")
         return hidden[:, -keep:]
     if not isinstance(keep, Tensor) or keep.dtype not in _WHOLE or not _is_index(keep, batch):
-        given = _described(keep) if isinstance(keep, Tensor) else repr(keep)
-        raise InputError(f"logits_to_keep must be a number or whole numbers [n] or [{batch}, n], got {given}")
+        got = _described(keep) if isinstance(keep, Tensor) else repr(keep)
+        raise InputError(f"logits_to_keep must be a number or whole numbers [n] or [{batch}, n], got {got}")
     if (wrong := _outside(keep, -length, length)) is not None:
         raise InputError(f"logits_to_keep must name positions in 0–{length - 1}, got {wrong}")
     if keep.dim() == 1:
@@ -85,7 +85,7 @@ def _is_index(keep: Tensor, batch: int) -> bool:
 
 
 def _outside(numbers: Tensor, low: int, high: int) -> int | None:
-    """One of the numbers that is not in low ≤ n < high, where that can be told at no cost."""
+    """A number outside low ≤ n < high, None where there is none or the numbers are on an accelerator."""
     if numbers.device.type != "cpu" or not numbers.numel():
         return None
     least, most = int(numbers.min()), int(numbers.max())

@@ -22,7 +22,7 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
     def forward(self, hidden: Tensor, context: ForwardContext, hooks: Hooks) -> Tensor:
-        """The residual stream [B, S, C] before the layer → after it."""
+        """Add attention and experts to the residual stream, [B, S, C] → [B, S, C]."""
         with hooks.span(Site.RESIDUAL):
             x = hooks.run(Site.ATTENTION_INPUT, self.input_layernorm, hidden)
             hidden = hidden + hooks.run(Site.ATTENTION_OUTPUT, self.self_attn, x, context, hooks)

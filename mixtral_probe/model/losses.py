@@ -10,12 +10,12 @@ from torch import Tensor
 def load_balancing_loss_pooled(router_logits: Sequence[Tensor], top_k: int, mask: Tensor | None = None) -> Tensor:
     """E · Σ_e C_e P_e over all layers and unmasked tokens pooled, as transformers computes it; K at balance, E at most.
 
-    C_e is the share of (layer, token) rows that chose e, so Σ C = K, and P_e its mean probability. Pooling lets layers
-    cancel each other: ``load_balancing_loss`` does not. Fedus et al. 2021, arXiv 2101.03961, equations 4–6.
+    C_e is the share of (layer, token) rows that chose e, so Σ C = K, and P_e its mean probability. Imbalances of
+    pooled layers can cancel, unlike in ``load_balancing_loss``. Fedus et al. 2021, arXiv 2101.03961, equations 4–6.
 
     Args:
         router_logits: L of [T, E], raw.
-        mask: [B, S] or [T], 0 on tokens to leave out; all 0 gives a loss of 0.
+        mask: [B, S] or [T], 0 on tokens to leave out; with all 0 the loss is 0.
     """
     counts, probabilities = zip(*(_share_and_probability(z, top_k, mask) for z in router_logits), strict=True)
     device = counts[0].device

@@ -42,9 +42,9 @@ class MixtralModel(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.rope = Rope(config)
         self.gradient_checkpointing = False
-        """Whether layers run again in training when their gradients are due; see ``recompute``."""
+        """Whether layers run again for their gradients in training; see ``gradient_checkpointing``."""
         self.multi_device = False
-        """Whether parts lie on different devices, so that each takes what it needs to its own."""
+        """Whether parts of the model lie on different devices."""
         initialise(self, config)
 
     def forward(
@@ -61,29 +61,29 @@ class MixtralModel(nn.Module):
         instruments: Sequence[Instrument] = (),
         return_dict: bool | None = None,
     ) -> ModelOutput | tuple[Any, ...]:
-        """Run tokens through the layers. What is None, the config decides.
+        """Run tokens through the layers. The config decides every argument that is None.
 
         Args:
-            input_ids: [B, S] token ids; or else
-            inputs_embeds: [B, S, C] in their place.
+            input_ids: [B, S] token ids, or
+            inputs_embeds: [B, S, C] instead of them.
             attention_mask: [B, past + S] with 0 on padding; or [B or 1, 1 or H, S, past + S], bool with True where a
-                query may look, or a float that is added to the scores, which then says all about who sees whom.
-            position_ids: [B or 1, S]; by default they count on from what the cache holds. Without a mask and a cache,
-                positions that do not count on by 1 begin another sequence packed into the same row, which sees nothing
-                of those before it. (transformers 5.23 tells them apart only with ``use_cache=False``.)
-            past_key_values: keys and values of earlier calls; appended to.
-            use_cache: make a cache when none was given; packed sequences have none.
-            output_attentions: of all layers (True) or of a list of them; the others are None in the output.
-            output_hidden_states: all (True) or a list: 0 is the embeddings, i the output of layer i − 1.
-            output_router_logits: of all layers.
+                key is visible, or a float added to the scores; it then replaces causality and the sliding window.
+            position_ids: [B or 1, S]; by default they continue those of the cache. Without a mask and a cache, a
+                position that is not the one before it plus 1 begins another sequence packed into the same row, which
+                does not see those before it. (transformers 5.23 separates them only with ``use_cache=False``.)
+            past_key_values: keys and values of earlier calls, to which those of this call are appended.
+            use_cache: create a cache when ``past_key_values`` is None; packed sequences cannot have one.
+            output_attentions: return those of all layers (True) or of a list of layers, with None for the others.
+            output_hidden_states: return all (True) or a list: 0 is the embeddings, i the output of layer i − 1.
+            output_router_logits: return those of all layers.
             instruments: attached to this call only, visited in this order.
-            return_dict: False gives a tuple of what there is, in the order of transformers.
+            return_dict: False returns a tuple in the order of transformers, without the values that are None.
 
         Raises:
-            InputError: an argument breaks a rule; the sentence says which.
+            InputError: an argument breaks a rule.
         """
         collector = Collector.of(self.config, output_hidden_states, output_attentions, output_router_logits)
-        instruments = (*instruments, collector) if collector.busy else tuple(instruments)
+        instruments = (*instruments, collector) if collector.active else tuple(instruments)
         require_fit(instruments, self.config)
 
         with span(timers(instruments), Site.EMBEDDING, MODEL):
@@ -100,18 +100,18 @@ class MixtralModel(nn.Module):
     def run_layers(
         self, hidden: Tensor, context: ForwardContext, instruments: Sequence[Instrument] = (), first: int = 0
     ) -> tuple[Tensor, ForwardContext]:
-        """The residual stream [B, S, C] before layer ``first`` → after the last layer and the final norm.
+        """Run the residual stream [B, S, C] before layer ``first`` through the rest of the layers and the final norm.
 
-        With the ``call`` of an earlier pass without a cache, that pass goes on from the middle. Returns the call too,
-        on the device of what it returns.
+        With the ``context`` of an earlier pass without a cache, that pass is repeated from the middle. Also returns
+        the context, on the device of the hidden states.
         """
-        again = self._recomputes()
+        recompute = self._recomputes()
         for index in range(first, len(self.layers)):
             layer = self.layers[index]
             if self.multi_device:
                 hidden, context = _to_device_of(next(layer.parameters()), hidden, context)
             hooks = Hooks(instruments, index, context)
-            hidden = recomputed(layer, hidden, context, hooks) if again else layer(hidden, context, hooks)
+            hidden = recomputed(layer, hidden, context, hooks) if recompute else layer(hidden, context, hooks)
         if self.multi_device:
             hidden, context = _to_device_of(self.norm.weight, hidden, context)
         return self.norm(hidden), context
@@ -136,12 +136,12 @@ class MixtralModel(nn.Module):
         self, hidden: Tensor, input_ids: Tensor | None, attention_mask: Tensor | None, position_ids: Tensor | None,
         past_key_values: KVCache | None, use_cache: bool | None,
     ) -> ForwardContext:  # fmt: skip
-        """What the layers need to know beside the hidden states [B, S, C]."""
+        """The positions, mask and cache of a call with hidden states [B, S, C]."""
         batch, length, _ = hidden.shape
         past = past_length(past_key_values, batch, self.config.num_hidden_layers)
         positions = self._positions(position_ids, past, hidden)
-        alone = attention_mask is not None or position_ids is None or past > 0
-        sequences = None if alone else packed_sequences(positions)
+        one_sequence = attention_mask is not None or position_ids is None or past > 0
+        sequences = None if one_sequence else packed_sequences(positions)
         grid = Grid(batch, self.config.num_attention_heads, length, past + length)
         cache = self._cache(past_key_values, use_cache, packed=sequences is not None)
         return ForwardContext(
@@ -156,7 +156,7 @@ class MixtralModel(nn.Module):
         )
 
     def _positions(self, position_ids: Tensor | None, past: int, hidden: Tensor) -> Tensor:
-        """[B or 1, S]; by default those after the ``past`` ones."""
+        """[B or 1, S]; by default those that follow ``past`` positions."""
         batch, length, _ = hidden.shape
         if position_ids is None:
             return torch.arange(past, past + length, device=hidden.device)[None]
@@ -190,13 +190,16 @@ class MixtralModel(nn.Module):
 
 
 def _to_device_of(weight: Tensor, hidden: Tensor, context: ForwardContext) -> tuple[Tensor, ForwardContext]:
-    """The residual stream and the call on the device of a weight."""
+    """Move the residual stream and the context to the device of a weight."""
     return hidden.to(weight.device), context.on(weight.device)
 
 
 @torch.no_grad()
 def initialise(module: nn.Module, config: MixtralConfig) -> None:
-    """Normal weights of ``initializer_range``, norms 1, padding row 0; nothing on the meta device."""
+    """Draw normal weights of ``initializer_range``, leave norms at 1, and set the padding row to 0.
+
+    Weights on the meta device stay as they are.
+    """
     for name, weight in module.named_parameters():
         if weight.is_meta or name.endswith("norm.weight"):
             continue

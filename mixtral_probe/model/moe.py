@@ -52,7 +52,7 @@ class MixtureOfExperts(nn.Module):
 
 
 def choose_experts(logits: Tensor, top_k: int, weight_dtype: torch.dtype = torch.float32) -> Routing:
-    """Router logits [T, E] → the K most probable experts, with weights that sum to 1.
+    """Choose the K most probable experts of router logits [T, E], with weights that sum to 1.
 
     Softmax over all E in float32, then top-k, then division by the sum of the K; equal to a softmax over the K logits.
     transformers 4 then rounds the weights to the activations' dtype, transformers 5 does not.
@@ -72,7 +72,7 @@ class Experts(nn.Module):
         self.activation = ACTIVATION[config.hidden_act]
 
     def forward(self, x: Tensor, routing: Routing, context: ForwardContext, hooks: Hooks) -> Tensor:
-        """Rows [T, C] → their weighted sums of expert outputs [T, C]."""
+        """Weighted sums of expert outputs, [T, C] → [T, C]."""
         dispatch = Dispatch.of(routing, len(self.down_proj))
         outputs = self._outputs(x, dispatch, context, hooks)  # [A, C]
         return combine(outputs, dispatch, torch.zeros_like(x))

@@ -9,30 +9,30 @@ from mixtral_probe.model.attention.cache import KVCache
 from mixtral_probe.model.context import ForwardContext
 
 ByLayer = tuple[Tensor | None, ...]
-"""One entry per layer; None where a list of layers was asked for and this one is not on it."""
+"""One entry per layer; None for a layer that is not on the list of layers."""
 
 
 class Output:
-    """What all outputs can do."""
+    """The base class of all outputs."""
 
     __slots__ = ()
     _order: ClassVar[tuple[str, ...]] = ()
 
     def to_tuple(self) -> tuple[Any, ...]:
-        """What was asked for, in the order in which transformers documents its tuples (``return_dict=False``)."""
+        """The fields that are not None, in the order that transformers documents for ``return_dict=False``."""
         return tuple(value for name in self._order if (value := getattr(self, name)) is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput(Output):
-    """Of the base model. What was not asked for is None."""
+    """The output of the base model. A field that was not requested is None."""
 
     _order = ("last_hidden_state", "past_key_values", "hidden_states", "attentions", "router_logits")
 
     last_hidden_state: Tensor
     """[B, S, C], after the final norm."""
     context: ForwardContext
-    """Positions, masks and phase of the call, for who works on with its result."""
+    """Positions, masks and phase of the call, for code that continues from its result."""
     past_key_values: KVCache | None = None
     hidden_states: ByLayer | None = None
     """L + 1 of [B, S, C]: the embeddings, each layer's output, the last one after the final norm."""
@@ -41,19 +41,19 @@ class ModelOutput(Output):
     router_logits: tuple[Tensor, ...] | None = None
     """L of [B·S, E], raw."""
     last_layer_output: Tensor | None = None
-    """[B, S, C], what the last layer gave to the final norm; comes with the last of the hidden states."""
+    """[B, S, C], the last layer's output before the final norm; returned with the last of the hidden states."""
 
 
 @dataclass(frozen=True, slots=True)
 class CausalLMOutput(Output):
-    """Of the language model. What was not asked for is None."""
+    """The output of the language model. A field that was not requested is None."""
 
     _order = ("loss", "aux_loss", "logits", "past_key_values", "hidden_states", "attentions", "router_logits")
 
     logits: Tensor
     """[B, kept, V]."""
     loss: Tensor | None = None
-    """Cross entropy in nats, plus router_aux_loss_coef · aux_loss when router logits were asked for."""
+    """Cross entropy in nats, plus router_aux_loss_coef · aux_loss when router logits were requested."""
     aux_loss: Tensor | None = None
     """The pooled balance loss, K at balance."""
     past_key_values: KVCache | None = None

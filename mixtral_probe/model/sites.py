@@ -1,7 +1,6 @@
-"""Where an instrument can look at, and change, a forward pass: the named sites, their values, and the base class.
+"""The sites of a forward pass, where instruments observe or change it, their values, and the base class ``Instrument``.
 
-An instrument is passed to one call and forgotten after it; nothing is ever left on the model, so threads that share a
-model do not see each other's instruments.
+An instrument belongs to one call; nothing stays on the model, so threads that share a model do not share instruments.
 """
 
 from collections.abc import Collection, Sequence
@@ -30,7 +29,7 @@ class Site(StrEnum):
     ATTENTION_WEIGHTS = "attention_weights"  # AttentionSlice of [B, h, S, M]
     HEAD_OUTPUT = "head_output"  # [B, S, H, D], before o_proj
     ATTENTION_OUTPUT = "attention_output"  # [B, S, C]
-    ROUTER_INPUT = "router_input"  # [B, S, C], after the norm; the experts see it too
+    ROUTER_INPUT = "router_input"  # [B, S, C], after the norm; also the input of the experts
     ROUTER_LOGITS = "router_logits"  # [T, E], before top-k
     ROUTING = "routing"  # Routing, after top-k
     EXPERT_OUTPUT = "expert_output"  # ExpertSlice, before weighting
@@ -41,19 +40,19 @@ class Site(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Which experts take a row, strongest first, and how much each counts."""
+    """The experts chosen for each row, strongest first, and their weights."""
 
     expert_ids: Tensor
     """[T, K] int64; −1 where an edit gave a row fewer than K."""
     weights: Tensor
     """[T, K], float32 unless ``routing_weight_dtype`` says otherwise; each row sums to 1 unless an edit changed it."""
     logits: Tensor
-    """[T, E] what the choice was made from, for an edit that chooses again."""
+    """[T, E] the logits of the choice, for an edit that chooses again."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpertSlice:
-    """What one expert made of the rows it was given; an expert without rows gives an empty slice."""
+    """The output of one expert for its rows; empty for an expert without rows."""
 
     expert: int
     rows: Tensor
@@ -64,21 +63,21 @@ class ExpertSlice:
 
 @dataclass(frozen=True, slots=True)
 class AttentionSlice:
-    """The attention weights of some heads of a layer. A layer may be shown in several slices, to bound memory."""
+    """The attention weights of some heads of a layer. A layer may have several slices, to bound memory."""
 
     heads: tuple[int, ...]
     weights: Tensor
     """[B, len(heads), S, M], each row summing to 1."""
 
     def of(self, heads: Sequence[int]) -> Tensor:
-        """The weights of some of its heads, a view where those are all."""
+        """The weights of some of its heads; a view where those are all of them."""
         if tuple(heads) == self.heads:
             return self.weights
         return self.weights[:, [self.heads.index(head) for head in heads]]
 
 
 class Instrument:
-    """What can be attached to one forward call: derive from it, and override what is needed.
+    """An observer or edit of one forward call: derive from it, and override what is needed.
 
     A recorder names its ``sites``, or decides by layer in ``wants``, and has a ``visit``. An edit returns another value
     from ``visit``; one that changes attention weights also sets ``edits_attention = True``, so that the layer's output

@@ -38,14 +38,14 @@ def test_new_rows_have_the_moments_that_transformers_gives_them(monkeypatch):
     """Its covariance is told by drawing many rows from both; at a billionth of it, float32 would show only rounding."""
     from mixtral_probe.model.resizing import vocabulary
 
-    monkeypatch.setattr(vocabulary, "SPREAD", 1.0)
+    monkeypatch.setattr(vocabulary, "COVARIANCE_SHARE", 1.0)
     torch.manual_seed(0)
     model, old = toy_model(), toy_model().model.embed_tokens.weight.detach()
     new = model.resize_token_embeddings(20_050).weight[50:].detach()
     centred = old - old.mean(0)
     assert torch.allclose(new.mean(0), old.mean(0), atol=4 * 0.1 / 20_000**0.5)
     assert torch.allclose(torch.cov(new.T, correction=0), centred.T @ centred / 50, atol=1e-3)
-    assert vocabulary.SPREAD == 1.0
+    assert vocabulary.COVARIANCE_SHARE == 1.0
 
 
 def test_transformers_agrees_where_nothing_is_drawn():

@@ -10,10 +10,10 @@ from mixtral_probe.model.inputs import require_rows
 
 
 class KVCache:
-    """Rotated keys and values per layer, appended to by each call that is given the cache.
+    """Rotated keys and values per layer; each call appends its own.
 
-    Every position is kept, also with a sliding window, whose mask hides what lies beyond it: so a cache can be cropped
-    to any length, and attention weights have a column for every position.
+    Every position is kept, also with a sliding window, which is applied by the mask: so a cache can be cropped to any
+    length, and attention weights have a column for every position.
     """
 
     def __init__(self) -> None:
@@ -22,12 +22,12 @@ class KVCache:
         """Forward calls made on this cache."""
 
     def __len__(self) -> int:
-        """Positions held."""
+        """Number of positions."""
         return self._layers[0][0].shape[2] if self._layers else 0
 
     @property
     def batch_size(self) -> int:
-        """Rows held, 0 at first."""
+        """Number of rows; 0 at first."""
         return self._layers[0][0].shape[0] if self._layers else 0
 
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,37 +40,37 @@ class KVCache:
         return self._layers[layer]
 
     def reorder(self, rows: Tensor) -> None:
-        """Keep these rows [N] of the batch, in this order; a row may come several times or not at all.
+        """Keep these rows [N] of the batch, in this order; a row may be repeated or left out.
 
         Raises:
-            InputError: there is no such row.
+            InputError: a row does not exist.
         """
         require_rows(rows, self.batch_size)
-        own = [rows.to(key.device) for key, _ in self._layers]  # layers may lie on different devices
+        indices = [rows.to(key.device) for key, _ in self._layers]  # layers may lie on different devices
         self._layers = [
-            (key.index_select(0, here), value.index_select(0, here))
-            for (key, value), here in zip(self._layers, own, strict=True)
+            (key.index_select(0, index), value.index_select(0, index))
+            for (key, value), index in zip(self._layers, indices, strict=True)
         ]
 
     def crop(self, length: int) -> None:
-        """Forget what lies beyond the first ``length`` positions.
+        """Keep the first ``length`` positions only.
 
         Raises:
-            InputError: there are not that many.
+            InputError: the cache has fewer.
         """
-        held = [key.shape[2] for key, _ in self._layers] or [0]
-        if not 0 <= length <= min(held):
-            raise InputError(f"a cache can be cropped to 0–{min(held)} positions, those it holds, got {length}")
+        sizes = [key.shape[2] for key, _ in self._layers] or [0]
+        if not 0 <= length <= min(sizes):
+            raise InputError(f"a cache can be cropped to 0–{min(sizes)} positions, those it holds, got {length}")
         self._layers = [(key[:, :, :length], value[:, :, :length]) for key, value in self._layers]
 
     def copy(self) -> "KVCache":
-        """A cache that goes its own way from here; what both hold is shared."""
+        """A copy that is extended independently; tensors are shared until then."""
         twin = KVCache()
         twin._layers, twin.calls = list(self._layers), self.calls
         return twin
 
     def require_fit(self, batch: int, num_layers: int) -> None:
-        """Raise InputError unless a call of ``batch`` rows through that many layers can go on from here."""
+        """Raise InputError unless a call of ``batch`` rows and that many layers can continue it."""
         if not len(self):
             self._layers = []
             return
@@ -86,7 +86,7 @@ class KVCache:
 
 
 def past_length(cache: Any, batch: int, num_layers: int) -> int:
-    """Positions in the argument ``past_key_values``, which must be None or a ``KVCache`` that fits the call."""
+    """Number of positions in ``past_key_values``, which must be None or a ``KVCache`` that fits the call."""
     if cache is None:
         return 0
     if not isinstance(cache, KVCache):

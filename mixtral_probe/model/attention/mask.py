@@ -1,4 +1,4 @@
-"""Who may look at whom: causality, the sliding window, padding and packed sequences, as an additive mask."""
+"""Causality, the sliding window, padding and packed sequences as an additive mask."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from mixtral_probe.errors import InputError
 
 HIDDEN = -1e4
-"""What an additive mask adds to say "not visible": at this or below it no softmax leaves anything."""
+"""An additive mask hides a key with this or a lower number: the softmax then gives 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ def additive_mask(
 ) -> Tensor:
     """[B or 1, 1 or H, S, M] with 0 where attention is allowed and the dtype's minimum elsewhere.
 
-    The minimum, not −inf: a row that sees nothing (left padding) then stays finite.
+    The minimum, not −inf, so that a row without visible keys (left padding) stays finite.
 
     Args:
         attention_mask: None, [B, M] with 0 on padding, or [B or 1, 1 or H, S, M], bool (True is visible) or additive
-            float. The latter says everything: causality and window are the caller's.
+            float. The latter replaces causality and the window.
         window: how many keys a query sees, itself included; None for all.
         like: its dtype and device are those of the mask.
         sequences: [B or 1, S] from ``packed_sequences``.
@@ -41,7 +41,7 @@ def additive_mask(
     if attention_mask is not None:
         _require_shape(attention_mask, grid)
         if attention_mask.dim() == 4:
-            return _given(attention_mask.to(like.device), like.dtype)
+            return _four_dimensional(attention_mask.to(like.device), like.dtype)
     query = torch.arange(grid.keys - grid.queries, grid.keys, device=like.device)[:, None]
     key = torch.arange(grid.keys, device=like.device)[None, :]
     visible = key <= query
@@ -56,9 +56,9 @@ def additive_mask(
 
 
 def packed_sequences(positions: Tensor) -> Tensor | None:
-    """The number of the sequence each position [B, S] belongs to; None where every row holds just one.
+    """The number of the sequence of each position [B, S]; None where every row holds one sequence.
 
-    A sequence ends where the next position does not count on by one.
+    A sequence ends where the next position is not larger by 1.
     """
     breaks = positions.diff(dim=-1) != 1
     if not bool(breaks.any()):
@@ -67,17 +67,17 @@ def packed_sequences(positions: Tensor) -> Tensor | None:
 
 
 def valid_tokens(attention_mask: Tensor | None, grid: Grid) -> Tensor | None:
-    """[B, S], False on padding; None where a mask does not say.
+    """[B, S], False on padding; None without a mask.
 
-    In a four-dimensional mask padding is what no query may look at.
+    Padding of a four-dimensional mask is a key that no query sees.
     """
     if attention_mask is None:
         return None
-    own = slice(grid.keys - grid.queries, None)
+    new = slice(grid.keys - grid.queries, None)
     if attention_mask.dim() == 2:
-        return attention_mask[:, own].bool()
+        return attention_mask[:, new].bool()
     visible = attention_mask if attention_mask.dtype == torch.bool else attention_mask > HIDDEN
-    return visible[..., own].any(dim=(1, 2)).expand(grid.batch, -1)
+    return visible[..., new].any(dim=(1, 2)).expand(grid.batch, -1)
 
 
 def _require_shape(mask: Tensor, grid: Grid) -> None:
@@ -96,15 +96,15 @@ def _require_shape(mask: Tensor, grid: Grid) -> None:
         )
     elif mask.dtype != torch.bool and not mask.is_floating_point():
         raise InputError(
-            "a four-dimensional attention_mask must be bool, True where a query may look, or a float that is added to "
+            "a four-dimensional attention_mask must be bool, True where a key is visible, or a float that is added to "
             f"the scores, got {str(mask.dtype).removeprefix('torch.')}"
         )
 
 
-def _given(mask: Tensor, dtype: torch.dtype) -> Tensor:
+def _four_dimensional(mask: Tensor, dtype: torch.dtype) -> Tensor:
     if mask.dtype == torch.bool:
         return _additive(mask, dtype)
-    return mask.clamp(min=torch.finfo(dtype).min).to(dtype)  # −inf, or another dtype's minimum, would end in NaN
+    return mask.clamp(min=torch.finfo(dtype).min).to(dtype)  # −inf, or another dtype's minimum, would give NaN
 
 
 def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:

@@ -18,12 +18,12 @@ class PrunedAttention(Attention):
     """Attention with the weights of some query heads removed; its output is as if they gave 0.
 
     Key and value heads stay, since other query heads of their group may read them. Heads keep their numbers, and
-    instruments are shown zeros where one was removed.
+    instruments get zeros where one was removed.
 
     Args:
-        attention: whose projections are taken over, those of query and output cut in place.
+        attention: its projections are used, those of query and output cut in place.
         config: of the model.
-        heads: those that stay, some of ``attention.heads``.
+        heads: the heads to keep, some of ``attention.heads``.
     """
 
     def __init__(self, attention: Attention, config: MixtralConfig, heads: Sequence[int]) -> None:
@@ -39,21 +39,21 @@ class PrunedAttention(Attention):
         self.train(attention.training)
 
     def rows(self, places: Sequence[int]) -> Tensor:
-        """[n·D] int64: the rows of q_proj, or columns of o_proj, of the heads at these places."""
+        """[n·D] int64: the rows of q_proj, or columns of o_proj, at these places of heads."""
         first = torch.tensor(places, device=self.q_proj.weight.device)[:, None] * self.head_dim
         return (first + torch.arange(self.head_dim, device=first.device)).flatten()
 
     def forward(self, x: Tensor, context: ForwardContext, hooks: Hooks) -> Tensor:
         """[B, S, C] → [B, S, C]."""
-        return super().forward(x, context, _WholeHeads(hooks, self.heads, self.num_heads))
+        return super().forward(x, context, _AllHeadsHooks(hooks, self.heads, self.num_heads))
 
     def _fused(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         key, value = (repeat_kv(x, self.heads, self.num_heads) for x in (key, value))
         return super()._fused(query, key, value, None if mask is None else mask_of_heads(mask, self.heads))
 
 
-class _WholeHeads(WrappedHooks):
-    """Visits values by head with all H heads, zeros in place of those that were removed."""
+class _AllHeadsHooks(WrappedHooks):
+    """Visits values of all H heads, with zeros for those that were removed."""
 
     __slots__ = ("_heads", "_num_heads")
     _axes: ClassVar = {Site.QUERY: 1, Site.HEAD_OUTPUT: 2}
@@ -68,5 +68,5 @@ class _WholeHeads(WrappedHooks):
         axis, shape = self._axes[site], list(value.shape)
         shape[axis] = self._num_heads
         places = torch.tensor(self._heads, device=value.device)
-        whole = value.new_zeros(shape).index_copy(axis, places, value)
-        return super().visit(site, whole).index_select(axis, places)
+        all_heads = value.new_zeros(shape).index_copy(axis, places, value)
+        return super().visit(site, all_heads).index_select(axis, places)

@@ -1,4 +1,4 @@
-"""Attention weights made explicitly, for reference numerics and for instruments; the fused kernel does not return them.
+"""Explicit attention weights, for reference numerics and for instruments; the fused kernel does not return them.
 
 Heads are counted as in the whole model, H of them, also where pruning removed some.
 """
@@ -40,24 +40,24 @@ def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None, heads: Se
 def visit_weights(
     query: Tensor, key: Tensor, mask: Tensor | None, heads: Sequence[int], num_heads: int, hooks: Hooks
 ) -> None:
-    """Make the weights of the wanted heads and visit them, in slices of at most ``SLICE_ELEMENTS`` numbers.
+    """Compute and visit the weights of the wanted heads, in slices of at most ``SLICE_ELEMENTS`` numbers.
 
     Arguments as in ``attention_weights``.
     """
     wanted = [head for head in hooks.heads(num_heads) if head in heads]
-    together = max(1, SLICE_ELEMENTS // max(1, query.shape[0] * query.shape[2] * key.shape[2]))
-    for start in range(0, len(wanted), together):
-        some = wanted[start : start + together]
-        places = [heads.index(head) for head in some]
-        weights = attention_weights(query[:, places], key, mask, some, num_heads)
-        hooks.visit(Site.ATTENTION_WEIGHTS, AttentionSlice(tuple(some), weights))
+    heads_at_once = max(1, SLICE_ELEMENTS // max(1, query.shape[0] * query.shape[2] * key.shape[2]))
+    for start in range(0, len(wanted), heads_at_once):
+        chosen = wanted[start : start + heads_at_once]
+        places = [heads.index(head) for head in chosen]
+        weights = attention_weights(query[:, places], key, mask, chosen, num_heads)
+        hooks.visit(Site.ATTENTION_WEIGHTS, AttentionSlice(tuple(chosen), weights))
 
 
 def repeat_kv(x: Tensor, heads: Sequence[int], num_heads: int) -> Tensor:
     """Query head j reads kv head j // (H / H_kv): [B, H_kv, M, D] → [B, h, M, D].
 
-    Of all heads, laid out in memory as the reference has it, contiguous from its cache and with one kv head a view of
-    that, since torch rounds a product by the layout of its factors.
+    The memory layout of all heads is that of transformers (contiguous after its cache; a view of that for one kv head),
+    since the rounding of a product depends on the layout of its factors.
     """
     groups = num_heads // x.shape[1]
     if len(heads) < num_heads:
@@ -85,7 +85,7 @@ def _causal_weights(query: Tensor, key: Tensor) -> Tensor:
 
 
 def _scores(query: Tensor, key: Tensor) -> Tensor:
-    """The order of operations is transformers': scaled after the product."""
+    """Scaled after the product, as in transformers."""
     return torch.matmul(query, key.transpose(2, 3)) * query.shape[-1] ** -0.5
 
 

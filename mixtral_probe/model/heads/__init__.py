@@ -1,4 +1,4 @@
 """Mixtral with heads for classification and question answering.
 
-The reference drops router logits in these three; here they and the balance loss come back when asked for.
+transformers does not return router logits for these three; here they and the balance loss can be requested.
 """

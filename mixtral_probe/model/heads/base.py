@@ -1,4 +1,4 @@
-"""What the task heads have in common."""
+"""The base class of models with a task head."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -18,34 +18,34 @@ Kind = TypeVar("Kind", bound=HeadOutput)
 
 
 class TaskModel(nn.Module):
-    """The decoder stack, and what its heads have in common."""
+    """The decoder stack, with the logits and outputs of a task head."""
 
     def __init__(self, config: MixtralConfig, numerics: Numerics = "fast") -> None:
         super().__init__()
         self.config, self.numerics = config, numerics
         self.model = MixtralModel(config, numerics)
 
-    def _scored(self, head: nn.Linear, hidden: Tensor, out: ModelOutput, instruments: Sequence[Instrument]) -> Tensor:
+    def _logits(self, head: nn.Linear, hidden: Tensor, out: ModelOutput, instruments: Sequence[Instrument]) -> Tensor:
         """Logits [B, S, N] of hidden states [B, S, C]."""
         hidden = hidden.to(head.weight.device)
-        scored: Tensor = Hooks(instruments, MODEL, out.context).run(Site.LOGITS, head, hidden)
-        return scored
+        logits: Tensor = Hooks(instruments, MODEL, out.context).run(Site.LOGITS, head, hidden)
+        return logits
 
-    def _finished(
+    def _output(
         self, kind: type[Kind], out: ModelOutput, loss: Tensor | None, return_dict: bool | None, **logits: Tensor
     ) -> Kind | tuple[Any, ...]:
-        """The output; the balance loss joins the head's as it does the language model's."""
+        """The output; the balance loss is added to the head's as in the language model."""
         aux = None
         if out.router_logits is not None:
             aux = load_balancing_loss_pooled(out.router_logits, self.config.num_experts_per_tok, out.context.valid)
             if loss is not None:
                 loss = loss + self.config.router_aux_loss_coef * aux.to(loss.device)
-        made = kind(
+        output = kind(
             loss=loss, aux_loss=aux, past_key_values=out.past_key_values, hidden_states=out.hidden_states,
             attentions=out.attentions, router_logits=out.router_logits, last_layer_output=out.last_layer_output,
             **logits,
         )  # fmt: skip
-        return made if (self.config.return_dict if return_dict is None else return_dict) else made.to_tuple()
+        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
 
 def task_head(config: MixtralConfig, outputs: int, bias: bool) -> nn.Linear:

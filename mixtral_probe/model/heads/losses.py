@@ -24,7 +24,7 @@ def sequence_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> T
         InputError: labels do not fit, or the problem type is unknown.
     """
     labels = labels.to(logits.device)
-    kind = problem_type or _guessed(logits, labels)
+    kind = problem_type or _default_problem_type(logits, labels)
     if kind not in PROBLEM_TYPES:
         raise InputError(f"problem_type must be one of {', '.join(PROBLEM_TYPES)}, got {kind!r}")
     if kind == "single_label_classification":
@@ -70,13 +70,13 @@ def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, ignore_index=IGNORED)
 
 
-def _guessed(logits: Tensor, labels: Tensor) -> str:
+def _default_problem_type(logits: Tensor, labels: Tensor) -> str:
     if logits.shape[1] == 1:
         return "regression"
     return "single_label_classification" if labels.dtype in (torch.long, torch.int) else "multi_label_classification"
 
 
-def _check_count(labels: Tensor, wanted: torch.Size, name: str) -> None:
+def _check_count(labels: Tensor, shape: torch.Size, name: str) -> None:
     """Trailing axes of size 1 are taken as absent."""
-    if labels.numel() != wanted.numel() or labels.shape[: len(wanted)] != wanted:
-        raise InputError(f"{name} must have the shape {list(wanted)}, got {list(labels.shape)}")
+    if labels.numel() != shape.numel() or labels.shape[: len(shape)] != shape:
+        raise InputError(f"{name} must have the shape {list(shape)}, got {list(labels.shape)}")

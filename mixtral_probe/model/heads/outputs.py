@@ -1,4 +1,4 @@
-"""What the task heads return."""
+"""Outputs of the task heads."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,11 +11,11 @@ from mixtral_probe.model.outputs import ByLayer, Output
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadOutput(Output):
-    """What all three give; the reference's tuples have the first fields, routing follows them."""
+    """The fields of all three; tuples begin as those of transformers, then the routing follows."""
 
     _order: ClassVar[tuple[str, ...]]
     loss: Tensor | None = None
-    """The head's loss, plus router_aux_loss_coef · aux_loss when router logits were asked for."""
+    """The head's loss, plus router_aux_loss_coef · aux_loss when router logits were requested."""
     aux_loss: Tensor | None = None
     """The pooled balance loss, K at balance."""
     past_key_values: KVCache | None = None
@@ -28,7 +28,7 @@ class HeadOutput(Output):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassifierOutput(HeadOutput):
-    """Of sequence and token classification. What was not asked for is None."""
+    """The output of sequence and token classification. A field that was not requested is None."""
 
     _order = ("loss", "logits", "past_key_values", "hidden_states", "attentions", "router_logits", "aux_loss")
 
@@ -38,7 +38,7 @@ class ClassifierOutput(HeadOutput):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionAnsweringOutput(HeadOutput):
-    """Of question answering. What was not asked for is None."""
+    """The output of question answering. A field that was not requested is None."""
 
     _order = (
         "loss", "start_logits", "end_logits", "past_key_values", "hidden_states", "attentions", "router_logits",
@@ -46,6 +46,6 @@ class QuestionAnsweringOutput(HeadOutput):
     )  # fmt: skip
 
     start_logits: Tensor
-    """[B, S]: how likely the answer begins at each position."""
+    """[B, S]: the score of each position as the first of the answer."""
     end_logits: Tensor
-    """[B, S]: how likely it ends there."""
+    """[B, S]: its score as the last."""

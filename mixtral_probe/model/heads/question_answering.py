@@ -16,7 +16,7 @@ from mixtral_probe.model.sites import Instrument
 
 
 class MixtralForQuestionAnswering(TaskModel):
-    """Where in the text an answer begins and ends."""
+    """Finds where in a text an answer begins and ends."""
 
     def __init__(self, config: MixtralConfig, numerics: Numerics = "fast") -> None:
         super().__init__(config, numerics)
@@ -38,8 +38,8 @@ class MixtralForQuestionAnswering(TaskModel):
         """Find answers; the other arguments are those of ``MixtralModel.forward``.
 
         Args:
-            start_positions, end_positions: [B], the answer's first and last position; S or more has no part in the
-                loss, and one without the other is a mistake.
+            start_positions, end_positions: [B], the answer's first and last position; S or more is left out
+                of the loss; both or neither must be given.
             options: ``use_cache``, ``output_attentions``, ``output_hidden_states`` and ``output_router_logits``, which
                 adds the balance loss to the loss.
 
@@ -54,9 +54,9 @@ class MixtralForQuestionAnswering(TaskModel):
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, instruments=instruments,
             return_dict=True, **options,
         )  # fmt: skip
-        start, end = self._scored(self.qa_outputs, out.last_hidden_state, out, instruments).unbind(-1)
+        start, end = self._logits(self.qa_outputs, out.last_hidden_state, out, instruments).unbind(-1)
         loss = None
         if start_positions is not None and end_positions is not None:
             loss = span_loss(start, end, start_positions, end_positions)
         start, end = start.contiguous(), end.contiguous()
-        return self._finished(QuestionAnsweringOutput, out, loss, return_dict, start_logits=start, end_logits=end)
+        return self._output(QuestionAnsweringOutput, out, loss, return_dict, start_logits=start, end_logits=end)

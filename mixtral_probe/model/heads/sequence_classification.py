@@ -17,7 +17,7 @@ from mixtral_probe.model.sites import Instrument
 
 
 class MixtralForSequenceClassification(TaskModel):
-    """One prediction per sequence, read from its last token. The config's ``num_labels`` says of how many numbers."""
+    """One prediction per sequence, read from its last token. The config has its size, ``num_labels``."""
 
     def __init__(self, config: MixtralConfig, numerics: Numerics = "fast") -> None:
         super().__init__(config, numerics)
@@ -37,12 +37,12 @@ class MixtralForSequenceClassification(TaskModel):
     ) -> ClassifierOutput | tuple[Any, ...]:
         """Classify sequences; the other arguments are those of ``MixtralModel.forward``.
 
-        The prediction is made at the rightmost token that is not ``pad_token_id``, or, of embeddings, that the
+        The prediction is that of the rightmost token that is not ``pad_token_id``, or, with embeddings, that the
         attention mask does not hide.
 
         Args:
-            labels: [B] integers, [B, N] of 0 and 1, or numbers, as the config's ``problem_type`` has it; without one,
-                N = 1 is regression, integers are single labels, and the rest is several labels at once.
+            labels: [B] integers, [B, N] of 0 and 1, or numbers, as the config's ``problem_type`` says; without one,
+                N = 1 is regression, integers are single labels, and anything else several labels.
             options: ``use_cache``, ``output_attentions``, ``output_hidden_states`` and ``output_router_logits``, which
                 adds the balance loss to the loss.
 
@@ -53,11 +53,11 @@ class MixtralForSequenceClassification(TaskModel):
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, instruments=instruments,
             return_dict=True, **options,
         )  # fmt: skip
-        logits = self._scored(self.score, out.last_hidden_state, out, instruments)
+        logits = self._logits(self.score, out.last_hidden_state, out, instruments)
         last = self._last(input_ids, out.context.valid, logits)
         logits = logits[torch.arange(len(logits), device=logits.device), last]
         loss = None if labels is None else sequence_loss(logits, labels, self.config.problem_type)
-        return self._finished(ClassifierOutput, out, loss, return_dict, logits=logits)
+        return self._output(ClassifierOutput, out, loss, return_dict, logits=logits)
 
     def _last(self, input_ids: Tensor | None, valid: Tensor | None, logits: Tensor) -> Tensor | int:
         """[B], or −1 for the last position of all: where each sequence ends."""

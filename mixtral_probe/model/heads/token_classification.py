@@ -15,7 +15,7 @@ from mixtral_probe.model.sites import Instrument
 
 
 class MixtralForTokenClassification(TaskModel):
-    """One prediction per token. The config's ``num_labels`` says of how many numbers.
+    """One prediction per token. The config has its size, ``num_labels``.
 
     ``classifier_dropout`` of the config, else ``hidden_dropout``, else 0.1, is the dropout before the head in training.
     """
@@ -53,11 +53,11 @@ class MixtralForTokenClassification(TaskModel):
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, instruments=instruments,
             return_dict=True, **options,
         )  # fmt: skip
-        logits = self._scored(self.score, self.dropout(out.last_hidden_state), out, instruments)
+        logits = self._logits(self.score, self.dropout(out.last_hidden_state), out, instruments)
         loss = None if labels is None else token_loss(logits, labels)
-        return self._finished(ClassifierOutput, out, loss, return_dict, logits=logits)
+        return self._output(ClassifierOutput, out, loss, return_dict, logits=logits)
 
 
 def _field(config: MixtralConfig, name: str) -> Any:
-    """A field that the config may not know."""
+    """A field that a config may lack."""
     return getattr(config, name, None)

@@ -1,4 +1,4 @@
-"""Taking attention heads out of a model."""
+"""Removal of attention heads from a model."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -13,8 +13,8 @@ from mixtral_probe.model.attention.pruned import PrunedAttention
 from mixtral_probe.model.model import MixtralModel
 
 PRUNED = "heads_pruned"
-"""The config field that says which heads are gone, {layer: [heads]}; under its own name of old, ``pruned_heads``,
-transformers 4 would try to prune a Mixtral and fail."""
+"""The config field of the removed heads, {layer: [heads]}; with ``pruned_heads``, the name of transformers 4, that
+version would fail to prune a Mixtral."""
 _PROJECTION = re.compile(r"(?:model\.)?layers\.(\d+)\.self_attn\.([qo])_proj\.weight")
 
 
@@ -22,30 +22,29 @@ _PROJECTION = re.compile(r"(?:model\.)?layers\.(\d+)\.self_attn\.([qo])_proj\.we
 def prune_heads(model: nn.Module, heads: Mapping[int, Iterable[int]]) -> None:
     """Remove the weights of query heads; the outputs are those of a model in which they give 0.
 
-    Heads keep their numbers. Their rows of q_proj and columns of o_proj go; a key and value head stays, since others
-    of its group may read it. Sites show pruned heads as zeros, and attention weights only of those that are left.
+    See ``PrunedAttention``. Attention weights exist only for the remaining heads.
 
     Args:
-        heads: {layer: heads}, counted as in the whole model; those that are gone already stay gone.
+        heads: {layer: heads}, counted as in the whole model; heads removed before stay removed.
 
     Raises:
-        InputError: a layer or a head does not exist, or no head of a layer would be left.
+        InputError: a layer or a head does not exist, or a layer would have no head.
     """
     body = decoder(model)
     total = body.config.num_attention_heads
-    gone = {int(layer): set(some) for layer, some in (getattr(body.config, PRUNED, None) or {}).items()}
-    for layer, some in heads.items():
-        _check(body.config, layer, some := list(some))
-        if len(gone.setdefault(layer, set()) | set(some)) == total:
+    removed = {int(layer): set(chosen) for layer, chosen in (getattr(body.config, PRUNED, None) or {}).items()}
+    for layer, chosen in heads.items():
+        _check(body.config, layer, chosen := list(chosen))
+        if len(removed.setdefault(layer, set()) | set(chosen)) == total:
             raise InputError(f"a layer must keep a head, got all {total} heads of layer {layer}; leave one out")
-        gone[layer] |= set(some)
-    for layer in filter(gone.get, heads):
+        removed[layer] |= set(chosen)
+    for layer in filter(removed.get, heads):
         whole = body.layers[layer].self_attn
         assert isinstance(whole, Attention)
-        rest = [head for head in range(total) if head not in gone[layer]]
-        body.layers[layer].self_attn = PrunedAttention(whole, body.config, rest)
-    known = {layer: sorted(some) for layer, some in sorted(gone.items()) if some}
-    set_config(model, body.config.replace(**{PRUNED: known}))
+        remaining = [head for head in range(total) if head not in removed[layer]]
+        body.layers[layer].self_attn = PrunedAttention(whole, body.config, remaining)
+    by_layer = {layer: sorted(chosen) for layer, chosen in sorted(removed.items()) if chosen}
+    set_config(model, body.config.replace(**{PRUNED: by_layer}))
 
 
 def decoder(model: nn.Module) -> MixtralModel:
@@ -56,12 +55,12 @@ def decoder(model: nn.Module) -> MixtralModel:
 
 
 def set_config(model: nn.Module, config: MixtralConfig) -> None:
-    """Give a model and its decoder stack another config."""
+    """Replace the config of a model and its decoder stack."""
     model.config = decoder(model).config = config  # type: ignore[assignment]
 
 
 def with_every_head(model: nn.Module, name: str, weight: Tensor) -> Tensor:
-    """A parameter as it was before pruning, with zeros for heads that are gone; others come back as they are."""
+    """A parameter in its shape before pruning, with zeros for removed heads; others are returned unchanged."""
     match = _PROJECTION.fullmatch(name)
     attention = decoder(model).layers[int(match[1])].self_attn if match else None
     if match is None or not isinstance(attention, PrunedAttention):

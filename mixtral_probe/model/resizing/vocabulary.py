@@ -1,4 +1,4 @@
-"""Growing and shrinking the vocabulary."""
+"""A larger or smaller vocabulary."""
 
 import torch
 from torch import Tensor, nn
@@ -6,17 +6,17 @@ from torch import Tensor, nn
 from mixtral_probe.errors import InputError
 from mixtral_probe.model.resizing.pruning import decoder, set_config
 
-SPREAD = 1e-9
-"""Share of the old rows' covariance that new rows are drawn with."""
-_AT_ONCE = 256  # rows drawn together: each takes V random numbers
+COVARIANCE_SHARE = 1e-9
+"""Covariance of new rows as a share of that of the old ones."""
+_ROWS_AT_ONCE = 256  # rows drawn at once: each takes V random numbers
 
 
 @torch.no_grad()
 def resize_token_embeddings(model: nn.Module, size: int, mean_resizing: bool = True) -> nn.Embedding:
-    """Give the embedding, and the language head where there is one, another number of rows; returns the embedding.
+    """Change the number of rows of the embedding and of a language head; returns the embedding.
 
-    Rows are cut off or added at the end. A new row hardly changes the probabilities of the old tokens when it is near
-    their mean (Hewitt 2021, "Initializing new word embeddings for pretrained language models").
+    Rows are cut off or added at the end. A new row near the mean of the old ones hardly changes the probabilities of
+    the old tokens (Hewitt 2021, "Initializing new word embeddings for pretrained language models").
 
     Args:
         size: rows, the new vocab_size.
@@ -24,7 +24,7 @@ def resize_token_embeddings(model: nn.Module, size: int, mean_resizing: bool = T
             covariance, as transformers does; without, with mean 0 and ``initializer_range``.
 
     Raises:
-        InputError: the size is not positive, or leaves no room for the padding token.
+        InputError: the size is not positive, or not above the padding token.
     """
     body = decoder(model)
     _check(size, body.config.pad_token_id)
@@ -50,24 +50,24 @@ def _check(size: int, padding: int | None) -> None:
 
 
 def _resized(weight: Tensor, size: int, std: float | None) -> nn.Parameter:
-    """[V, C] → [size, C]; new rows as ``std`` says, or near the mean where it is None."""
+    """[V, C] → [size, C]; new rows with standard deviation ``std``, or near the mean where it is None."""
     old, width = weight.shape
     added = size - old
     if added > 0:
-        fresh = weight.new_empty(added, width)
+        new = weight.new_empty(added, width)
         if not weight.is_meta:
-            fresh = _near_mean(weight.float(), added).to(weight.dtype) if std is None else fresh.normal_(0.0, std)
-        weight = torch.cat((weight, fresh))
+            new = _near_mean(weight.float(), added).to(weight.dtype) if std is None else new.normal_(0.0, std)
+        weight = torch.cat((weight, new))
     return nn.Parameter(weight[:size].clone(), weight.requires_grad)
 
 
 def _near_mean(rows: Tensor, added: int) -> Tensor:
-    """[added, C] of N(mean, SPREAD · covariance) of the rows [V, C].
+    """[added, C] of N(mean, COVARIANCE_SHARE · covariance) of the rows [V, C].
 
-    With deviations X − mean as the factor of the covariance, no decomposition is needed and none can fail, also where
-    there are fewer rows than columns.
+    With deviations X − mean as the factor of the covariance no decomposition is needed, which could fail where there
+    are fewer rows than columns.
     """
     mean = rows.mean(0)
-    factor = (rows - mean) * (SPREAD / len(rows)) ** 0.5  # factorᵀ factor = SPREAD · covariance
-    sizes = [min(_AT_ONCE, added - start) for start in range(0, added, _AT_ONCE)]
+    factor = (rows - mean) * (COVARIANCE_SHARE / len(rows)) ** 0.5  # factorᵀ factor = COVARIANCE_SHARE · covariance
+    sizes = [min(_ROWS_AT_ONCE, added - start) for start in range(0, added, _ROWS_AT_ONCE)]
     return torch.cat([mean + torch.randn(n, len(rows), device=rows.device) @ factor for n in sizes])
