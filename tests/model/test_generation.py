@@ -307,7 +307,7 @@ def test_a_cache_beyond_the_prompt_is_refused():
 def test_processed_scores_are_those_of_transformers():
     from transformers import generation as reference
 
-    from mixtral_probe.model.generation.logits import only_min_p, only_top_k, only_top_p, penalised
+    from mixtral_probe.model.generation.logits import keep_min_p, keep_top_k, keep_top_p, penalise
 
     generator = torch.Generator().manual_seed(0)
     for spread in (0.1, 1.0, 10.0):
@@ -315,11 +315,11 @@ def test_processed_scores_are_those_of_transformers():
         scores[:, 3] = scores[:, 4]  # a tie
         ids = torch.randint(0, 30, (4, 6), generator=generator)
         pairs = [
-            (only_top_k(scores, 5), reference.TopKLogitsWarper(5)),
-            (only_top_k(scores, 99), reference.TopKLogitsWarper(99)),
-            (only_top_p(scores, 0.7, 2), reference.TopPLogitsWarper(0.7, min_tokens_to_keep=2)),
-            (only_min_p(scores, 0.3, 3), reference.MinPLogitsWarper(0.3, min_tokens_to_keep=3)),
-            (penalised(scores, ids, 1.3), reference.RepetitionPenaltyLogitsProcessor(1.3)),
+            (keep_top_k(scores, 5), reference.TopKLogitsWarper(5)),
+            (keep_top_k(scores, 99), reference.TopKLogitsWarper(99)),
+            (keep_top_p(scores, 0.7, 2), reference.TopPLogitsWarper(0.7, min_tokens_to_keep=2)),
+            (keep_min_p(scores, 0.3, 3), reference.MinPLogitsWarper(0.3, min_tokens_to_keep=3)),
+            (penalise(scores, ids, 1.3), reference.RepetitionPenaltyLogitsProcessor(1.3)),
         ]
         for ours, processor in pairs:
             assert np.array_equal(ours, processor(ids, scores.clone()))

@@ -1,4 +1,4 @@
-"""Generation: a prompt, its next tokens one by one, and every instrument at every step."""
+"""Generation: next tokens of prompts one by one, with instruments at every step."""
 
 from mixtral_probe.model.generation.feed import Feed
 from mixtral_probe.model.generation.generate import Generates, continue_prompt

@@ -1,7 +1,7 @@
 """Beam search: the ``num_beams`` most probable sequences side by side.
 
-Finished and running sequences are kept apart. A step looks at enough candidates that, even if every stop id is among
-them for every beam, ``num_beams`` are left to run.
+Finished and running sequences are kept apart. A step has enough candidates that, even if every stop id is among them
+for every beam, ``num_beams`` are left to run.
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mixtral_probe.model.generation.feed import Feed
-from mixtral_probe.model.generation.logits import processed
+from mixtral_probe.model.generation.logits import process
 from mixtral_probe.model.generation.options import GenerationOptions
 from mixtral_probe.model.generation.prompt import Prompt
-from mixtral_probe.model.generation.sampling import Source, drawn
+from mixtral_probe.model.generation.sampling import Generators, draw
 from mixtral_probe.model.generation.stopping import Stops
 
-WORST = -1e9
-"""The score of what must not be chosen: finite, so that sums of it stay comparable."""
+EXCLUDED = -1e9
+"""The score of excluded candidates: finite, so that sums of it stay comparable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Beams:
         batch = torch.arange(len(places), device=places.device)[:, None]
         return Beams(*(part[batch, places] for part in (self.ids, self.scores, self.rows, self.done)))
 
-    def beside(self, other: "Beams") -> "Beams":
-        """Both, one after the other along axis 1."""
+    def concatenate(self, other: "Beams") -> "Beams":
+        """Both, concatenated along axis 1."""
         return Beams(
             torch.cat((self.ids, other.ids), dim=1),
             torch.cat((self.scores, other.scores), dim=1),
@@ -54,43 +54,43 @@ def beam_search(
     prompt: Prompt,
     options: GenerationOptions,
     stops: Stops,
-    generator: Source = None,
+    generator: Generators = None,
     scores: list[Tensor] | None = None,
 ) -> Beams:
-    """Returns the finished beams, best first. Arguments as in ``sample``."""
+    """Return the finished beams, best first. Arguments as in ``sample``."""
     width, start = options.num_beams, prompt.ids.shape[1]
     running, finished = _start(prompt, options, stops.length)
     repeated = torch.arange(len(prompt.ids), device=prompt.ids.device).repeat_interleave(width)
     padding = None if prompt.padding is None else prompt.padding[repeated]
-    hope = torch.ones(len(prompt.ids), 1, dtype=torch.bool, device=prompt.ids.device)
+    improvable = torch.ones(len(prompt.ids), 1, dtype=torch.bool, device=prompt.ids.device)
     logits = feed.prefill()[repeated]
     feed.reorder(repeated)
     for end in range(start, stops.length):
-        made = end + 1 - start
-        chosen_by = processed(F.log_softmax(logits, -1), running.ids[..., :end].flatten(0, 1), options, padding)
+        new_tokens = end + 1 - start
+        step_scores = process(F.log_softmax(logits, -1), running.ids[..., :end].flatten(0, 1), options, padding)
         if scores is not None:
-            scores.append(chosen_by)
-        candidates = _candidates(chosen_by, running, options, end, start, generator)
+            scores.append(step_scores)
+        candidates = _candidates(step_scores, running, options, end, start, generator)
         ended = stops(candidates.ids[..., : end + 1].flatten(0, 1)).view_as(candidates.scores)
         running = _still_running(candidates, ended, width)
-        finished = _with_finished(finished, candidates, ended, hope, made, options)
-        hope = hope & _can_improve(running, finished, made, stops.length - start, options)
+        finished = _with_finished(finished, candidates, ended, improvable, new_tokens, options)
+        improvable = improvable & _can_improve(running, finished, new_tokens, stops.length - start, options)
         full = options.early_stopping is True and bool(finished.done.all())
-        if full or bool(ended.all()) or not bool(hope.any()):
+        if full or bool(ended.all()) or not bool(improvable.any()):
             break
-        feed.reorder(running.rows[..., made - 1].flatten())
+        feed.reorder(running.rows[..., new_tokens - 1].flatten())
         logits = feed.step(running.ids[..., end].flatten())
     return finished
 
 
 def _start(prompt: Prompt, options: GenerationOptions, length: int) -> tuple[Beams, Beams]:
-    """The prompt as the only running beam with a chance, and no finished one."""
+    """The prompt as the only running beam that is not excluded, and no finished one."""
     batch, start = prompt.ids.shape
     shape = (batch, options.num_beams)
     pad = 0 if options.pad_token_id is None else options.pad_token_id
     ids = prompt.ids.new_full((*shape, length), pad)
     ids[..., :start] = prompt.ids[:, None]
-    scores = torch.full(shape, WORST, device=ids.device)
+    scores = torch.full(shape, EXCLUDED, device=ids.device)
     rows = ids.new_full((*shape, length - start), -1)
     none = torch.zeros(shape, dtype=torch.bool, device=ids.device)
     first = scores.clone()
@@ -99,48 +99,48 @@ def _start(prompt: Prompt, options: GenerationOptions, length: int) -> tuple[Bea
 
 
 def _candidates(
-    chosen_by: Tensor, running: Beams, options: GenerationOptions, end: int, start: int,
-    generator: Source,
+    step_scores: Tensor, running: Beams, options: GenerationOptions, end: int, start: int,
+    generator: Generators,
 ) -> Beams:  # fmt: skip
-    """The best continuations, or drawn ones: (1 + stop ids, but at least 2) · num_beams of them for each prompt."""
+    """The best continuations, or sampled ones: max(2, 1 + stop ids) · num_beams for each prompt."""
     batch, width = running.scores.shape
-    count, vocabulary = max(2, 1 + len(options.ends)) * width, chosen_by.shape[-1]
-    total = (chosen_by.view(batch, width, vocabulary) + running.scores[..., None]).flatten(1)
+    count, vocabulary = max(2, 1 + len(options.ends)) * width, step_scores.shape[-1]
+    total = (step_scores.view(batch, width, vocabulary) + running.scores[..., None]).flatten(1)
     if options.do_sample:
-        places = drawn(total, count, generator)
+        places = draw(total, count, generator)
         scores = total.gather(1, places)
     else:
         scores, places = total.topk(count)
     parents = places // vocabulary
-    made = running.take(parents)
-    made.ids[..., end] = places % vocabulary
-    made.rows[..., end - start] = parents + torch.arange(batch, device=parents.device)[:, None] * width
-    return Beams(made.ids, scores, made.rows, made.done)
+    extended = running.take(parents)
+    extended.ids[..., end] = places % vocabulary
+    extended.rows[..., end - start] = parents + torch.arange(batch, device=parents.device)[:, None] * width
+    return Beams(extended.ids, scores, extended.rows, extended.done)
 
 
 def _still_running(candidates: Beams, ended: Tensor, width: int) -> Beams:
-    scores = candidates.scores + ended * WORST
+    scores = candidates.scores + ended * EXCLUDED
     best, places = scores.topk(width)
     kept = candidates.take(places)
     return Beams(kept.ids, best, kept.rows, kept.done)
 
 
 def _with_finished(
-    finished: Beams, candidates: Beams, ended: Tensor, hope: Tensor, made: int, options: GenerationOptions
+    finished: Beams, candidates: Beams, ended: Tensor, improvable: Tensor, new_tokens: int, options: GenerationOptions
 ) -> Beams:
-    """The best of what was finished before and what has just ended among the first ``num_beams`` candidates."""
+    """The best of the finished beams and of those of the first ``num_beams`` candidates that end now."""
     width = options.num_beams
     first = torch.arange(ended.shape[1], device=ended.device) < width
     done = ended & first
-    closed = ~hope | (finished.done.all(1, keepdim=True) & (options.early_stopping is True))
-    scores = candidates.scores / made**options.length_penalty + (closed | ~done) * WORST
-    merged = finished.beside(Beams(candidates.ids, scores, candidates.rows, done))
+    closed = ~improvable | (finished.done.all(1, keepdim=True) & (options.early_stopping is True))
+    scores = candidates.scores / new_tokens**options.length_penalty + (closed | ~done) * EXCLUDED
+    merged = finished.concatenate(Beams(candidates.ids, scores, candidates.rows, done))
     return merged.take(merged.scores.topk(width).indices)
 
 
-def _can_improve(running: Beams, finished: Beams, made: int, most: int, options: GenerationOptions) -> Tensor:
-    """[B, 1]: whether the best running beam could still beat the worst finished one, as far as one can tell."""
-    longest = most if options.early_stopping == "never" and options.length_penalty > 0 else made
+def _can_improve(running: Beams, finished: Beams, new_tokens: int, most: int, options: GenerationOptions) -> Tensor:
+    """[B, 1]: whether the best running beam may still exceed the worst finished one."""
+    longest = most if options.early_stopping == "never" and options.length_penalty > 0 else new_tokens
     possible = running.scores[:, :1] / longest**options.length_penalty
-    worst = torch.where(finished.done.all(1, keepdim=True), finished.scores.amin(1, keepdim=True), WORST)
+    worst = torch.where(finished.done.all(1, keepdim=True), finished.scores.amin(1, keepdim=True), EXCLUDED)
     return possible > worst

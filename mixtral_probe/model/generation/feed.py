@@ -1,4 +1,4 @@
-"""The model as generation sees it: tokens go in, the logits of what follows come out, a cache remembers."""
+"""Forward calls of generation: new tokens in, logits of the next token out, with a cache between calls."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,13 +14,13 @@ COLLECTED = ("router_logits", "attentions", "hidden_states")
 
 
 class Feed:
-    """Keeps positions, padding and cache right from call to call.
+    """Runs the calls of a generation, with positions, padding and cache.
 
     Args:
         model: a ``MixtralForCausalLM``.
-        prompt: whose cache and padding are used; its ids are the first to be fed.
+        prompt: has the cache and the padding; its ids are the first input.
         instruments: attached to every call.
-        collect: of ``COLLECTED``, what is kept of every call.
+        collect: the outputs in ``COLLECTED`` to keep from every call.
     """
 
     def __init__(
@@ -31,28 +31,28 @@ class Feed:
         self._prompt, self._mask = prompt, prompt.mask
 
     def prefill(self) -> Tensor:
-        """Feed the prompt: [B, V] float32, the logits after its last position."""
-        return self._forward(self._prompt.fresh)
+        """Run the prompt: [B, V] float32, the logits after its last position."""
+        return self._forward(self._prompt.uncached)
 
-    def step(self, tokens: Tensor, alive: Tensor | None = None) -> Tensor:
-        """Feed one token of each row, [N] → [N, V] float32; rows that are not ``alive`` count as padding."""
-        if alive is not None and bool(alive.all()):
-            alive = None
-        if self._mask is None and alive is not None:
+    def step(self, tokens: Tensor, running: Tensor | None = None) -> Tensor:
+        """Run one token of each row, [N] → [N, V] float32; rows that are not ``running`` are padding."""
+        if running is not None and bool(running.all()):
+            running = None
+        if self._mask is None and running is not None:
             self._mask = torch.ones(len(tokens), len(self.cache), dtype=torch.bool, device=tokens.device)
         if self._mask is not None:
-            new = torch.ones_like(tokens, dtype=torch.bool) if alive is None else alive
+            new = torch.ones_like(tokens, dtype=torch.bool) if running is None else running
             self._mask = torch.cat((self._mask, new[:, None]), dim=1)
         return self._forward(tokens[:, None])
 
     def reorder(self, rows: Tensor) -> None:
-        """Go on with these rows [N] of what was fed so far, any of them repeated or left out."""
+        """Keep these rows [N] of the input so far, any of them repeated or left out."""
         self.cache.reorder(rows)
         if self._mask is not None:
             self._mask = self._mask[rows]
 
     def logits(self, out: ModelOutput, ids: Tensor) -> Tensor:
-        """[N, V]: what follows the last of the ids [N, n] that gave ``out``."""
+        """[N, V]: logits after the last of the ids [N, n] of a call with output ``out``."""
         return self.model.head(out.last_hidden_state[:, -1:], out.context, self.instruments)[:, -1]
 
     def _forward(self, ids: Tensor) -> Tensor:

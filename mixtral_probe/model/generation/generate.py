@@ -1,4 +1,4 @@
-"""``generate``: options checked, the search run, the result put together."""
+"""``generate``: check options, run the search, return the result."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,13 +14,13 @@ from mixtral_probe.model.generation.feed import Feed
 from mixtral_probe.model.generation.options import GenerationOptions
 from mixtral_probe.model.generation.output import Generated
 from mixtral_probe.model.generation.prompt import Prompt
-from mixtral_probe.model.generation.sampling import Source, Streamer, sample
-from mixtral_probe.model.generation.stopping import Speller, Stops
+from mixtral_probe.model.generation.sampling import Generators, Streamer, sample
+from mixtral_probe.model.generation.stopping import Stops, TokenSpelling
 from mixtral_probe.model.sites import Instrument
 
 
 class Generates(nn.Module):
-    """Gives a language model its ``generate``."""
+    """A language model with ``generate``."""
 
     config: MixtralConfig
 
@@ -31,7 +31,7 @@ class Generates(nn.Module):
         attention_mask: Tensor | None = None,
         *,
         past_key_values: KVCache | None = None,
-        tokenizer: Speller | None = None,
+        tokenizer: TokenSpelling | None = None,
         seed: int | None = None,
         generator: torch.Generator | None = None,
         streamer: Streamer | None = None,
@@ -43,50 +43,50 @@ class Generates(nn.Module):
         instruments: Sequence[Instrument] = (),
         **options: Any,
     ) -> Tensor | Generated:
-        """Extend prompts by the best next tokens, by drawn ones, or by beam search, without gradients.
+        """Extend prompts by greedy search, sampling or beam search, without gradients.
 
         Args:
             input_ids: [B, S] prompts, padded on the left.
             attention_mask: [B, S], 0 on padding; without it, leading padding ids that are no stop ids are padding.
-            past_key_values: a cache that holds the beginning of ``input_ids``, which is not run again. It is appended
-                to; copy it to use it twice.
+            past_key_values: a cache of the beginning of ``input_ids``, which is then not run again. It is extended;
+                copy it to use it twice.
             tokenizer: needed for ``stop_strings``.
-            seed: of the draws; without it and without ``generator``, torch's own random state.
-            streamer: called with the chosen tokens [B] after every step; not with beams.
+            seed: of sampling; without it and without ``generator``, the default random state of torch.
+            streamer: called with the new tokens [B] after every step; not with beams.
             return_object: return a ``Generated``; otherwise its sequences [B, S + n].
-            output_scores, output_router_logits, output_attentions, output_hidden_states: kept for every step in it.
-            instruments: attached to every forward call, which says its phase and step.
+            output_scores, output_router_logits, output_attentions, output_hidden_states: fields of it to keep.
+            instruments: attached to every forward call; its context has phase and step.
             options: the fields of ``GenerationOptions``: ``do_sample``, ``temperature``, ``top_k``, ``top_p``,
                 ``min_p``, ``repetition_penalty``, ``num_beams``, ``length_penalty``, ``early_stopping``,
                 ``eos_token_id`` (by default the config's; an explicit None never stops), ``pad_token_id``,
                 ``stop_strings``.
 
         Raises:
-            InputError: an argument breaks a rule; the sentence says which.
+            InputError: an argument breaks a rule.
         """
-        chosen = GenerationOptions.of(self.config, {"max_new_tokens": max_new_tokens, **options})
-        prompt = Prompt.of(input_ids, attention_mask, chosen, past_key_values)
+        generation_options = GenerationOptions.of(self.config, {"max_new_tokens": max_new_tokens, **options})
+        prompt = Prompt.of(input_ids, attention_mask, generation_options, past_key_values)
         kept = {"router_logits": output_router_logits, "attentions": output_attentions}
         kept["hidden_states"] = output_hidden_states
-        feed = Feed(self, prompt, instruments, [name for name, asked in kept.items() if asked])
+        feed = Feed(self, prompt, instruments, [name for name, keep in kept.items() if keep])
         if generator is None:
             generator = seeded(seed, input_ids.device)
         elif seed is not None:
             raise InputError("only one of seed and generator may be given, got both; leave one out")
-        made = continue_prompt(feed, prompt, chosen, tokenizer, generator, streamer, output_scores)
-        return made if return_object else made.sequences
+        generated = continue_prompt(feed, prompt, generation_options, tokenizer, generator, streamer, output_scores)
+        return generated if return_object else generated.sequences
 
 
 def continue_prompt(
     feed: Feed,
     prompt: Prompt,
     options: GenerationOptions,
-    tokenizer: Speller | None = None,
-    generator: Source = None,
+    tokenizer: TokenSpelling | None = None,
+    generator: Generators = None,
     streamer: Streamer | None = None,
     keep_scores: bool = False,
 ) -> Generated:
-    """What ``generate`` does once its arguments are checked; ``feed`` may be one that watches the logits."""
+    """Generate from checked arguments; ``feed`` may be a subclass of ``Feed``."""
     stops = Stops(options, prompt.ids.shape[1] + options.max_new_tokens, prompt.ids.device, tokenizer)
     if options.pad_token_id is None and stops.early and len(prompt.ids) > 1:
         raise InputError("rows that end at different places need a pad_token_id, got None; pass one")
@@ -106,7 +106,7 @@ def continue_prompt(
             ids, counts = sample(feed, prompt, options, stops, generator, streamer, scores)
     collected = {name: tuple(calls) for name, calls in feed.collected.items()}
     return Generated(
-        sequences=ids.clone(),  # outside inference mode, so that they can be trained on
+        sequences=ids.clone(),  # outside inference mode, so that they can be used in training
         new_tokens=counts.clone(),
         past_key_values=feed.cache,
         scores=None if scores is None else tuple(scores),
@@ -117,5 +117,5 @@ def continue_prompt(
 
 
 def seeded(seed: int | None, device: torch.device) -> torch.Generator | None:
-    """A source of draws; None, for torch's own, without a seed."""
+    """A random generator; None, for the default one of torch, without a seed."""
     return None if seed is None else torch.Generator(device).manual_seed(seed)

@@ -1,4 +1,4 @@
-"""How the next tokens are chosen, and when to stop."""
+"""Options of generation."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -11,15 +11,15 @@ from mixtral_probe.errors import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationOptions:
-    """What ``generate`` may be told, under the names that transformers uses.
+    """Options of ``generate``, under the names of transformers.
 
     Raises:
-        InputError: a value breaks a rule, or two do not go together.
+        InputError: a value breaks a rule, or contradicts another.
     """
 
     max_new_tokens: int = 20
     do_sample: bool = False
-    """Draw the next token; otherwise take the best one."""
+    """Sample the next token; otherwise take the best one."""
     temperature: float = 1.0
     """Divides the logits before drawing."""
     top_k: int | None = None
@@ -27,32 +27,32 @@ class GenerationOptions:
     top_p: float = 1.0
     """Draw only from the best whose probabilities first reach this sum (Holtzman et al. 2020, arXiv 1904.09751)."""
     min_p: float | None = None
-    """Draw only what has this share of the best one's probability (Nguyen et al. 2024, arXiv 2407.01082)."""
+    """Draw only tokens of at least this share of the best probability (Nguyen et al. 2024, arXiv 2407.01082)."""
     repetition_penalty: float = 1.0
-    """Divides positive, multiplies negative logits of tokens already there (Keskar et al. 2019, arXiv 1909.05858)."""
+    """Divides positive, multiplies negative logits of tokens that occurred (Keskar et al. 2019, arXiv 1909.05858)."""
     num_beams: int = 1
     """Sequences kept side by side; with more than one, beam search."""
     length_penalty: float = 1.0
     """A finished beam's log probability is divided by its new tokens to this power."""
     early_stopping: bool | Literal["never"] = False
-    """True: stop when ``num_beams`` are finished; False: when the running ones are unlikely to beat them; "never": only
-    when they cannot."""
+    """True: stop when ``num_beams`` are finished; False: when the running ones are unlikely to exceed them; "never":
+    only when they cannot."""
     eos_token_id: int | Sequence[int] | None = None
     """Ids that end a row; None for none."""
     pad_token_id: int | None = None
-    """What follows in a row that has ended."""
+    """The id that fills a row after its end."""
     stop_strings: Sequence[str] = ()
-    """Texts that end a row as soon as its last token completes one; it stays in the row."""
+    """Texts that end a row once its last token completes one; the text stays in the row."""
 
     def __post_init__(self) -> None:
         if isinstance(self.stop_strings, str):
             object.__setattr__(self, "stop_strings", (self.stop_strings,))
-        for holds, rule, name in self._rules():
-            if not holds:
+        for valid, rule, name in self._rules():
+            if not valid:
                 raise InputError(f"{name} must be {rule}, got {getattr(self, name)!r}")
-        alone = {"temperature": 1.0, "top_k": None, "top_p": 1.0, "min_p": None}
-        unused = [name for name, default in alone.items() if getattr(self, name) != default and not self.do_sample]
-        if unused:
+        sampling_defaults = {"temperature": 1.0, "top_k": None, "top_p": 1.0, "min_p": None}
+        unused = [name for name, default in sampling_defaults.items() if getattr(self, name) != default]
+        if unused and not self.do_sample:
             raise InputError(f"{unused[0]} needs do_sample=True, got do_sample=False; set it or leave {unused[0]} out")
 
     def _rules(self) -> list[tuple[bool, str, str]]:
@@ -71,9 +71,9 @@ class GenerationOptions:
 
     @classmethod
     def of(cls, config: MixtralConfig, options: dict[str, Any]) -> Self:
-        """Options by name; stop and padding ids that are not among them come from the model's config.
+        """Options by name; the model's config has the defaults of stop and padding ids.
 
-        An explicit ``eos_token_id=None`` means never to stop. Without a padding id the first stop id pads.
+        With an explicit ``eos_token_id=None`` no row stops. The first stop id is the default of the padding id.
         """
         _check_names(options, [field.name for field in fields(cls)])
         ends = options.get("eos_token_id", config.eos_token_id)
@@ -84,14 +84,14 @@ class GenerationOptions:
         for name, token in (*(("eos_token_id", token) for token in ends), ("pad_token_id", pad)):
             if token is not None and not -1 <= token < config.vocab_size:
                 raise InputError(f"{name} must be below vocab_size ({config.vocab_size}), got {token}")
-        pad = None if pad is None else pad % config.vocab_size  # −1 is how torch spells the last row
+        pad = None if pad is None else pad % config.vocab_size  # −1 is the last row, as in torch
         return cls(**options | {"eos_token_id": ends, "pad_token_id": pad})
 
     @property
     def ends(self) -> tuple[int, ...]:
         """The stop ids."""
-        given = self.eos_token_id
-        return () if given is None else (given,) if isinstance(given, int) else tuple(given)
+        eos = self.eos_token_id
+        return () if eos is None else (eos,) if isinstance(eos, int) else tuple(eos)
 
 
 def _positive(value: Any) -> bool:

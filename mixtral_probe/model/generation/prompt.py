@@ -1,4 +1,4 @@
-"""The prompt: ids, where its padding is, and what of it a cache holds already."""
+"""The prompt of a generation: ids, padding, and a cache of its beginning."""
 
 from dataclasses import dataclass
 
@@ -15,24 +15,28 @@ class Prompt:
     """Checked rows of ids, padded on the left."""
 
     ids: Tensor
-    """[B, S] int64, all of it, also what the cache holds."""
+    """[B, S] int64, all of the prompt, the cached part included."""
     mask: Tensor | None
-    """[B, S] bool, False on padding; None where nothing is padded."""
+    """[B, S] bool, False on padding; None without padding."""
     cache: KVCache
 
     @classmethod
     def of(cls, ids: Tensor, mask: Tensor | None, options: GenerationOptions, cache: KVCache | None = None) -> "Prompt":
-        """Check what came; without a mask, leading padding ids that are no stop ids count as padding.
+        """Check a prompt; without a mask, leading padding ids that are not stop ids are padding.
 
         Raises:
             InputError: no row, no token, padding that is not on the left, or a cache that does not fit.
         """
         if ids.dim() != 2 or ids.is_floating_point() or 0 in ids.shape:
-            raise InputError(f"input_ids must be whole numbers [batch, positions], each at least 1, got {_form(ids)}")
+            raise InputError(
+                f"input_ids must be whole numbers [batch, positions], each at least 1, got {_described(ids)}"
+            )
         if mask is None:
-            mask = _inferred(ids, options)
+            mask = _mask_from_padding(ids, options)
         elif mask.shape != ids.shape:
-            raise InputError(f"attention_mask must have the shape of input_ids, {list(ids.shape)}, got {_form(mask)}")
+            raise InputError(
+                f"attention_mask must have the shape of input_ids, {list(ids.shape)}, got {_described(mask)}"
+            )
         mask = None if mask is None or mask.bool().all() else mask.bool()
         if mask is not None:
             _check_left(mask)
@@ -47,21 +51,21 @@ class Prompt:
         return cls(ids.long(), mask, cache)
 
     @property
-    def fresh(self) -> Tensor:
-        """[B, S − past], what is still to be fed forward."""
+    def uncached(self) -> Tensor:
+        """[B, S − past], the part that is not cached."""
         return self.ids[:, len(self.cache) :]
 
     @property
     def padding(self) -> Tensor | None:
-        """[B], how many positions of each row are padding."""
+        """[B], number of padding positions of each row."""
         return None if self.mask is None else (~self.mask).sum(1)
 
 
-def _inferred(ids: Tensor, options: GenerationOptions) -> Tensor | None:
+def _mask_from_padding(ids: Tensor, options: GenerationOptions) -> Tensor | None:
     if options.pad_token_id is None or options.pad_token_id in options.ends:
         return None
     mask = (ids != options.pad_token_id).cumsum(1) > 0
-    return mask if bool(mask[:, -1].all()) else None  # nothing but padding: it is the text itself
+    return mask if bool(mask[:, -1].all()) else None  # nothing but padding: then it is text
 
 
 def _check_left(mask: Tensor) -> None:
@@ -73,12 +77,12 @@ def _check_left(mask: Tensor) -> None:
         )
 
 
-def _form(tensor: Tensor) -> str:
+def _described(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
-def padded_left(rows: list[list[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Rows of different length as ids [B, S] and mask [B, S]; None where they are equally long."""
+def pad_left(rows: list[list[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Pad rows to ids [B, S] and mask [B, S]; the mask is None for rows of equal length."""
     longest = max(map(len, rows))
     ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=device)
     lengths = torch.tensor([len(row) for row in rows], device=device)

@@ -1,4 +1,4 @@
-"""One sequence per row: the best token at every step, or a drawn one."""
+"""Greedy search and sampling: one sequence per row."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from mixtral_probe.model.generation.feed import Feed
-from mixtral_probe.model.generation.logits import processed
+from mixtral_probe.model.generation.logits import process
 from mixtral_probe.model.generation.options import GenerationOptions
 from mixtral_probe.model.generation.prompt import Prompt
 from mixtral_probe.model.generation.stopping import Stops
 
 Streamer = Callable[[Tensor], None]
-Source = torch.Generator | Sequence[torch.Generator] | None
-"""Of draws: one for all rows, one for each, or torch's own."""
+Generators = torch.Generator | Sequence[torch.Generator] | None
+"""Random generators: one for all rows, one for each, or the default one of torch."""
 
 
 def sample(
@@ -21,15 +21,15 @@ def sample(
     prompt: Prompt,
     options: GenerationOptions,
     stops: Stops,
-    generator: Source = None,
+    generator: Generators = None,
     streamer: Streamer | None = None,
     scores: list[Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Extend every row until all have ended.
+    """Extend every row to its end.
 
     Args:
-        streamer: called with the tokens [B] of every step as soon as they are chosen.
-        scores: what the tokens of each step were chosen by is added here, [B, V].
+        streamer: called with the tokens [B] of every step.
+        scores: the scores [B, V] by which each step chose are appended here.
 
     Returns:
         sequences [B, S + n] and the number of new tokens of each row [B].
@@ -37,33 +37,33 @@ def sample(
     rows, start = prompt.ids.shape
     ids = prompt.ids.new_full((rows, stops.length), 0 if options.pad_token_id is None else options.pad_token_id)
     ids[:, :start] = prompt.ids
-    alive = torch.ones(rows, dtype=torch.bool, device=ids.device)
+    running = torch.ones(rows, dtype=torch.bool, device=ids.device)
     counts = torch.zeros(rows, dtype=torch.int64, device=ids.device)
     logits = feed.prefill()
     for end in range(start, stops.length):
-        chosen_by = processed(logits, ids[:, :end], options, prompt.padding)
+        step_scores = process(logits, ids[:, :end], options, prompt.padding)
         if scores is not None:
-            scores.append(chosen_by)
-        ids[:, end] = torch.where(alive, choose(chosen_by, options.do_sample, generator), ids[:, end])
-        counts += alive
+            scores.append(step_scores)
+        ids[:, end] = torch.where(running, choose(step_scores, options.do_sample, generator), ids[:, end])
+        counts += running
         if streamer is not None:
             streamer(ids[:, end].clone())
-        alive = alive & ~stops(ids[:, : end + 1])
-        if not alive.any():
+        running = running & ~stops(ids[:, : end + 1])
+        if not running.any():
             break
-        logits = feed.step(ids[:, end], alive)
+        logits = feed.step(ids[:, end], running)
     return ids[:, : end + 1], counts
 
 
-def choose(scores: Tensor, random: bool, generator: Source = None) -> Tensor:
+def choose(scores: Tensor, random: bool, generator: Generators = None) -> Tensor:
     """[N, V] → [N]: the best token, or one drawn with probability softmax(scores)."""
-    return drawn(scores, 1, generator)[:, 0] if random else scores.argmax(-1)
+    return draw(scores, 1, generator)[:, 0] if random else scores.argmax(-1)
 
 
-def drawn(scores: Tensor, count: int, generator: Source = None) -> Tensor:
+def draw(scores: Tensor, count: int, generator: Generators = None) -> Tensor:
     """[N, V] → [N, count]: different places drawn with probability softmax(scores)."""
     probabilities = scores.softmax(-1)
     if isinstance(generator, Sequence):
         rows = zip(probabilities, generator, strict=True)
-        return torch.stack([torch.multinomial(row, count, generator=own) for row, own in rows])
+        return torch.stack([torch.multinomial(row, count, generator=row_generator) for row, row_generator in rows])
     return torch.multinomial(probabilities, count, generator=generator)

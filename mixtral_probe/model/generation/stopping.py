@@ -1,4 +1,4 @@
-"""When a row has ended."""
+"""The end of a row: its full length, a stop id, or a stop string."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,8 +10,8 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.model.generation.options import GenerationOptions
 
 
-class Speller(Protocol):
-    """What stop strings need of a tokenizer."""
+class TokenSpelling(Protocol):
+    """A tokenizer, as stop strings use it."""
 
     def spelling(self, token_id: int) -> bytes:
         """The bytes of one token's text."""
@@ -19,14 +19,14 @@ class Speller(Protocol):
 
 
 class Stops:
-    """Whether rows have reached their full length, a stop id, or a stop string.
+    """Finds rows that end.
 
     Args:
         length: positions of a full row, the prompt included.
     """
 
     def __init__(
-        self, options: GenerationOptions, length: int, device: torch.device, tokenizer: Speller | None
+        self, options: GenerationOptions, length: int, device: torch.device, tokenizer: TokenSpelling | None
     ) -> None:
         if options.stop_strings and tokenizer is None:
             raise InputError("stop_strings need a tokenizer, got None; pass tokenizer=")
@@ -49,7 +49,7 @@ class Stops:
         return ended
 
     def _completes(self, ids: list[int]) -> bool:
-        """Whether a stop string ends within the last token: bytes before it count as far as one could reach back."""
+        """Whether a stop string ends within the last token, by as many bytes before it as the longest one has."""
         assert self._tokenizer is not None
         last, reach = self._tokenizer.spelling(ids[-1]), max(map(len, self._texts)) - 1
         before = b""

@@ -11,7 +11,7 @@ from torch import Tensor
 from mixtral_probe.instruments import GenerationRecorder, RecordedCall, copier_for
 from mixtral_probe.model import Instrument
 from mixtral_probe.model.generation import Feed, GenerationOptions, Prompt, continue_prompt
-from mixtral_probe.model.generation.prompt import padded_left
+from mixtral_probe.model.generation.prompt import pad_left
 from mixtral_probe.model.outputs import ModelOutput
 from mixtral_probe.run.scoring import next_token_scores
 from mixtral_probe.run.subject import Subject
@@ -33,11 +33,11 @@ class ScoringFeed(Feed):
         """For each call [N, n] int64: the most probable next token after each of its tokens."""
         self._before_step, self._last = before_step, torch.empty(0)
 
-    def step(self, tokens: Tensor, alive: Tensor | None = None) -> Tensor:
+    def step(self, tokens: Tensor, running: Tensor | None = None) -> Tensor:
         """As ``Feed.step``."""
         self._before_step()
         self.nll.append(self._last.logsumexp(-1, keepdim=True) - self._last.gather(1, tokens[:, None]))
-        return super().step(tokens, alive)
+        return super().step(tokens, running)
 
     def reorder(self, rows: Tensor) -> None:
         """As ``Feed.reorder``."""
@@ -138,7 +138,7 @@ def continue_prompts(
     """Continue a batch of prompts and record every call; ``generators`` are the sources of draws, one a prompt."""
     device = subject.device
     pad = 0 if options.pad_token_id is None else options.pad_token_id
-    ids, mask = padded_left(list(prompts), pad, device)
+    ids, mask = pad_left(list(prompts), pad, device)
     if mask is None:  # an id that pads elsewhere may begin a text
         mask = torch.ones_like(ids)
     prompt = Prompt.of(ids, mask, options)
