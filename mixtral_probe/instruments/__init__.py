@@ -1,4 +1,4 @@
-"""What can be attached to one forward call."""
+"""Instruments: recorders, timers, placebos and edits of one forward call, with their clocks and copiers."""
 
 from mixtral_probe.instruments.clocks import Clock, DeviceClock, HostClock, clock_for
 from mixtral_probe.instruments.copier import Copier, HostCopier, StreamCopier, copier_for

@@ -1,4 +1,4 @@
-"""Attention weights as a trace keeps them: of each query only the keys it may see."""
+"""Packed attention weights, as in a trace: of each query only the visible keys, the lower triangle."""
 
 from functools import lru_cache
 from math import log2

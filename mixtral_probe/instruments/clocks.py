@@ -1,4 +1,4 @@
-"""Clocks for timing work: the host's, and events in the line of work of an accelerator."""
+"""Clocks: the host's, and events in the stream of an accelerator."""
 
 import time
 from collections.abc import Sequence
@@ -9,21 +9,21 @@ import torch
 
 
 class Clock(Protocol):
-    """Marks moments cheaply while work goes on, and tells afterwards how far they lie apart."""
+    """Marks moments at low cost during the work, and measures the times between them afterwards."""
 
     name: str
 
     def mark(self) -> Any:
-        """This moment in the line of work."""
+        """The current moment."""
         ...
 
     def seconds(self, marks: Sequence[Any]) -> np.ndarray:
-        """[marks] float64: seconds since the first of the marks; waits until all are reached."""
+        """[marks] float64: seconds since the first of the marks; waits for all of them."""
         ...
 
 
 class HostClock:
-    """For a CPU, which has done its work when a call returns."""
+    """For a CPU, whose work is complete when a function returns."""
 
     name = "host clock"
 
@@ -37,7 +37,7 @@ class HostClock:
 
 
 class DeviceClock:
-    """For an accelerator of any kind: events recorded in its current stream, so that the host never waits for it."""
+    """For an accelerator of any kind: events in its current stream, so that the host does not wait."""
 
     name = "device events"
 
@@ -45,17 +45,17 @@ class DeviceClock:
         self._device = device
 
     def mark(self) -> torch.Event:
-        """An event behind all work queued so far."""
+        """An event after all work queued so far."""
         event = torch.Event(self._device, enable_timing=True)
         event.record(torch.accelerator.current_stream(self._device))
         return event
 
     def seconds(self, marks: Sequence[Any]) -> np.ndarray:
-        """[marks] since the first, once the device has reached them all."""
+        """[marks] since the first; waits for the device."""
         torch.accelerator.synchronize(self._device)
         return np.array([marks[0].elapsed_time(mark) for mark in marks]) / 1e3
 
 
 def clock_for(device: torch.device) -> Clock:
-    """The clock of work that is done on this device."""
+    """The clock of a device."""
     return HostClock() if device.type == "cpu" else DeviceClock(device)

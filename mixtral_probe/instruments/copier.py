@@ -1,4 +1,4 @@
-"""Bringing values from the model's device to the host without making the forward pass wait."""
+"""Copies of values from the model's device to the host, for which the forward pass does not wait."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -10,41 +10,41 @@ Write = Callable[[Tensor], None]
 
 
 class Copier(Protocol):
-    """Hands host copies of tensors to whoever wants to write them down, now or later."""
+    """Passes host copies of tensors to a function, now or later."""
 
     def copy(self, value: Tensor, write: Write) -> None:
-        """Arrange that ``write`` is called with a host copy of ``value`` as it is now; ``finish`` at the latest."""
+        """Call ``write`` with a host copy of the present ``value``, in ``finish`` at the latest."""
         ...
 
     def finish(self) -> None:
-        """Return when every copy was written."""
+        """Return once every copy is written."""
         ...
 
 
 class HostCopier:
-    """For values that are on the host already: they are written at once."""
+    """For values on the host, which are written at once."""
 
     def copy(self, value: Tensor, write: Write) -> None:
         """Write the value itself."""
         write(value.detach())
 
     def finish(self) -> None:
-        """Nothing is outstanding."""
+        """Return: no copy is pending."""
 
 
 class StreamCopier:
-    """For accelerators: on each, a second stream copies into pinned memory, and the host writes what has arrived.
+    """For accelerators: on each, a second stream copies into pinned memory, and the host writes completed copies.
 
-    The source is kept alive until its copy is done, and never written to by the model: sites hand out fresh tensors,
-    not the call's reused buffers.
+    A tensor is kept until its copy is complete. The model does not write to it: values of sites are never the reused
+    buffers of the call.
     """
 
     def __init__(self) -> None:
         self._streams: dict[torch.device, torch.Stream] = {}
-        self._waiting: list[tuple[torch.Event, Tensor, Tensor, Write]] = []
+        self._pending: list[tuple[torch.Event, Tensor, Tensor, Write]] = []
 
     def copy(self, value: Tensor, write: Write) -> None:
-        """Queue the copy behind what the forward pass has queued so far; what is on the host is written at once."""
+        """Queue the copy after the work queued so far; write a value on the host at once."""
         value = value.detach()
         if value.device.type == "cpu":
             return write(value)
@@ -57,21 +57,21 @@ class StreamCopier:
             host.copy_(value, non_blocking=True)
             done = torch.Event()
             done.record(stream)
-        self._waiting.append((done, value, host, write))
-        self._write_arrived()
+        self._pending.append((done, value, host, write))
+        self._write_completed()
 
     def finish(self) -> None:
-        """Wait for the outstanding copies and write them."""
+        """Wait for the pending copies and write them."""
         for stream in self._streams.values():
             stream.synchronize()
-        self._write_arrived()
+        self._write_completed()
 
-    def _write_arrived(self) -> None:
-        while self._waiting and self._waiting[0][0].query():
-            _, _, host, write = self._waiting.pop(0)
+    def _write_completed(self) -> None:
+        while self._pending and self._pending[0][0].query():
+            _, _, host, write = self._pending.pop(0)
             write(host)
 
 
 def copier_for(device: torch.device) -> Copier:
-    """The copier for values made on this device, and, where there are accelerators, on any other."""
+    """The copier of values on this device; where there are accelerators, of values on any device."""
     return StreamCopier() if torch.accelerator.is_available() or device.type != "cpu" else HostCopier()

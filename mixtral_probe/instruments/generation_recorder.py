@@ -1,4 +1,4 @@
-"""The recorder of a generation, whose length nobody knows before it ends: it keeps what every call showed."""
+"""The recorder of a generation, whose length is unknown before it ends: it keeps the values of every call."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from mixtral_probe.trace import AttentionPlan
 
 @dataclass(slots=True)
 class RecordedCall:
-    """What one forward call over N rows of n tokens showed, by layer."""
+    """The values of one forward call over N rows of n tokens, by layer."""
 
     router_logits: dict[int, np.ndarray] = field(default_factory=dict)
     """[N, n, E] float32."""
@@ -28,18 +28,18 @@ class RecordedCall:
     attention_sums: dict[tuple[int, int, str], list[np.ndarray]] = field(default_factory=dict)
     """By layer, row and name, each slice's [heads] float64: summed over the row's queries in this call."""
     attention_maps: dict[tuple[int, int], list[np.ndarray]] = field(default_factory=dict)
-    """By layer and row, each slice's [heads, …] float16: what each query can see, one query after the other."""
+    """By layer and row, each slice's [heads, …] float16: the visible keys of each query, one query after the other."""
 
 
 class GenerationRecorder(Instrument):
     """Keeps router logits, routing and planned attention of each call; ``finish`` comes after the last.
 
     Args:
-        plan: layers and heads whose attention is kept.
-        padding: for each prompt, how many positions on the left are padding. A call over more rows than prompts has
-            several rows for each, side by side.
-        router_logits: keep them.
-        copier: how values reach the host.
+        plan: the layers and heads whose attention to keep.
+        padding: the number of padding positions of each prompt, on the left. In a call over more rows than prompts,
+            each prompt has several rows, one after the other.
+        router_logits: whether to keep them.
+        copier: copies values to the host.
     """
 
     def __init__(
@@ -68,45 +68,45 @@ class GenerationRecorder(Instrument):
         """Keep the value and return it unchanged."""
         while len(self.calls) <= context.step:
             self.calls.append(RecordedCall())
-        seen, positions = self.calls[context.step], context.positions.shape[-1]
+        recorded, positions = self.calls[context.step], context.positions.shape[-1]
         if site is Site.ROUTER_LOGITS:
-            self._keep(seen.router_logits, layer, value, positions)
+            self._keep(recorded.router_logits, layer, value, positions)
         elif site is Site.ROUTING:
-            self._keep_routing(seen, layer, value, positions)
+            self._keep_routing(recorded, layer, value, positions)
         else:
-            self._keep_attention(seen, layer, value)
+            self._keep_attention(recorded, layer, value)
         return value
 
     def finish(self) -> list[RecordedCall]:
-        """Wait until everything seen is here; returns the calls in order."""
+        """Wait for all copies; returns the calls in order."""
         self.copier.finish()
         return self.calls
 
-    def _keep_routing(self, seen: RecordedCall, layer: int, routing: Routing, positions: int) -> None:
-        self._keep(seen.expert_ids, layer, routing.expert_ids, positions)
-        self._keep(seen.expert_weights, layer, routing.weights, positions)
+    def _keep_routing(self, recorded: RecordedCall, layer: int, routing: Routing, positions: int) -> None:
+        self._keep(recorded.expert_ids, layer, routing.expert_ids, positions)
+        self._keep(recorded.expert_weights, layer, routing.weights, positions)
 
-    def _keep(self, kept: dict[int, np.ndarray], layer: int, value: Tensor, positions: int) -> None:
+    def _keep(self, target: dict[int, np.ndarray], layer: int, value: Tensor, positions: int) -> None:
         """Rows [N · n, …] of a call as [N, n, …]."""
-        self.copier.copy(value.unflatten(0, (-1, positions)), partial(_set, kept, layer))
+        self.copier.copy(value.unflatten(0, (-1, positions)), partial(_set, target, layer))
 
-    def _keep_attention(self, seen: RecordedCall, layer: int, shown: AttentionSlice) -> None:
+    def _keep_attention(self, recorded: RecordedCall, layer: int, attention: AttentionSlice) -> None:
         assert self.plan is not None
-        weights = shown.of([head for head in shown.heads if head in self.plan.layers[layer]])
+        weights = attention.of([head for head in attention.heads if head in self.plan.layers[layer]])
         rows, queries = weights.shape[0], weights.shape[2]
         for row in range(rows):
             padding = self._padding[row * len(self._padding) // rows]
-            own = weights[row, :, padding if queries > 1 else 0 :, padding:]
-            packed = pack_attention(own)
-            for name, value in attention_sums(packed, *own.shape[1:]).items():
-                self.copier.copy(value, partial(_append, seen.attention_sums, (layer, row, name)))
+            visible = weights[row, :, padding if queries > 1 else 0 :, padding:]
+            packed = pack_attention(visible)
+            for name, value in attention_sums(packed, *visible.shape[1:]).items():
+                self.copier.copy(value, partial(_append, recorded.attention_sums, (layer, row, name)))
             if self.plan.maps:
-                self.copier.copy(packed.half(), partial(_append, seen.attention_maps, (layer, row)))
+                self.copier.copy(packed.half(), partial(_append, recorded.attention_maps, (layer, row)))
 
 
-def _set(kept: dict[int, np.ndarray], layer: int, value: Tensor) -> None:
-    kept[layer] = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+def _set(target: dict[int, np.ndarray], layer: int, value: Tensor) -> None:
+    target[layer] = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
-def _append(kept: dict[Any, list[np.ndarray]], key: Any, value: Tensor) -> None:
-    kept.setdefault(key, []).append(value.numpy())
+def _append(target: dict[Any, list[np.ndarray]], key: Any, value: Tensor) -> None:
+    target.setdefault(key, []).append(value.numpy())

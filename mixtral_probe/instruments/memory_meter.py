@@ -1,4 +1,4 @@
-"""How much memory the work for each site takes: bytes of tensors alive, counted where torch makes them."""
+"""Memory of the work for each site: bytes of allocated tensors."""
 
 import weakref
 from typing import Any
@@ -12,18 +12,18 @@ from mixtral_probe.instruments.timer import Span, Spans
 
 
 class MemoryMeter(Spans):
-    """Counts, while it is open as a context, the bytes of tensors made inside and not yet freed, on any device.
+    """A context that counts the bytes of tensors allocated inside and not yet freed, on any device.
 
-    Weights and inputs were there before and do not count, and neither does the workspace inside a kernel. It sees every
-    operation of this thread and so slows it down: never time a call while one is open.
+    Weights and inputs, which exist before, do not count, nor does the workspace of a kernel. Every operation of this
+    thread becomes slower: do not time a call inside.
     """
 
     def __init__(self) -> None:
-        super().__init__(lambda: self._alive)
-        self._alive = 0
+        super().__init__(lambda: self._allocated)
+        self._allocated = 0
         self._peaks = [0]
-        self._found: list[int] = []
-        self._mode = _Watching(self)
+        self._span_peaks: list[int] = []
+        self._mode = _AllocationMode(self)
 
     def __enter__(self) -> "MemoryMeter":
         self._mode.__enter__()
@@ -33,30 +33,30 @@ class MemoryMeter(Spans):
         self._mode.__exit__(*failure)
 
     def open(self, span: Span) -> int:
-        """Begin a span, whose peak starts at what is alive now."""
-        self._peaks.append(self._alive)
-        self._found.append(0)
+        """Begin a span, whose peak starts at the bytes allocated now."""
+        self._peaks.append(self._allocated)
+        self._span_peaks.append(0)
         return super().open(span)
 
     def close(self, number: int) -> None:
-        """End a span; its peak counts for the one around it too."""
+        """End a span; its peak also counts for the enclosing one."""
         peak = self._peaks.pop()
-        self._found[number] = peak - self.opened[number]
+        self._span_peaks[number] = peak - self.opened[number]
         self._peaks[-1] = max(self._peaks[-1], peak)
         super().close(number)
 
     def peaks(self) -> np.ndarray:
-        """[spans] int64: the most bytes alive during each span beyond those alive when it began."""
-        return np.array(self._found, np.int64)
+        """[spans] int64: the peak of allocated bytes in each span, above those at its beginning."""
+        return np.array(self._span_peaks, np.int64)
 
     def add(self, change: int) -> None:
-        """Bytes made, or freed where negative."""
-        self._alive += change
-        self._peaks[-1] = max(self._peaks[-1], self._alive)
+        """Add allocated bytes; freed ones are negative."""
+        self._allocated += change
+        self._peaks[-1] = max(self._peaks[-1], self._allocated)
 
 
-class _Watching(TorchDispatchMode):
-    """Tells a meter of every storage that is made and freed."""
+class _AllocationMode(TorchDispatchMode):
+    """Reports every allocated and freed storage to a meter."""
 
     def __init__(self, meter: MemoryMeter) -> None:
         super().__init__()
@@ -65,12 +65,12 @@ class _Watching(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        for storage in _storages((args, kwargs)):  # what comes in without having been made here was there before
+        for storage in _storages((args, kwargs)):  # an unknown storage among the arguments was allocated before
             self._know(storage, 0)
-        made = func(*args, **kwargs)
-        for storage in _storages(made):
+        result = func(*args, **kwargs)
+        for storage in _storages(result):
             self._know(storage, storage.nbytes())
-        return made
+        return result
 
     def _know(self, storage: torch.UntypedStorage, size: int) -> None:
         key = id(storage)

@@ -1,4 +1,4 @@
-"""The placebo of ablations and edits: as many assignments of tokens, damaged alike, to no expert in particular."""
+"""The placebo of ablations and edits: the same damage to as many assignments of tokens, whatever their expert."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -17,14 +17,14 @@ _SITES = {"mask": Site.ROUTER_LOGITS, "zero": Site.ROUTING, "zero_renorm": Site.
 
 @dataclass(frozen=True)
 class DamageAssignments(Instrument):
-    """What an ablation does to all assignments of one expert, done to any set of assignments of a layer."""
+    """The damage that an ablation does to all assignments of one expert, for any set of assignments of a layer."""
 
     layer: int
     damaged: Tensor
-    """[T, E] bool, which expert is taken from which row of the call."""
+    """[T, E] bool, the experts removed from each row of the call."""
     semantics: Semantics
     means: Tensor | None = None
-    """[E, C] what takes the place of an output, for the semantics "mean"."""
+    """[E, C] the replacement of outputs, for the semantics "mean"."""
 
     def wants(self, site: Site, layer: int) -> bool:
         """One site of the layer."""
@@ -39,25 +39,25 @@ class DamageAssignments(Instrument):
         return self._without_weight(value)
 
     def _without_weight(self, routing: Routing) -> Routing:
-        kept = routing.weights.masked_fill(self.damaged.gather(1, routing.expert_ids), 0)
+        weights = routing.weights.masked_fill(self.damaged.gather(1, routing.expert_ids), 0)
         if self.semantics == "zero_renorm":
-            total = kept.sum(1, keepdim=True)
-            kept = torch.where(total > 0, kept / total, kept)
-        return replace(routing, weights=kept)
+            total = weights.sum(1, keepdim=True)
+            weights = torch.where(total > 0, weights / total, weights)
+        return replace(routing, weights=weights)
 
-    def _mean(self, shown: ExpertSlice) -> ExpertSlice:
+    def _mean(self, output: ExpertSlice) -> ExpertSlice:
         assert self.means is not None
-        meant = self.damaged[shown.rows, shown.expert, None]
-        return replace(shown, values=torch.where(meant, self.means[shown.expert].to(shown.values), shown.values))
+        damaged = self.damaged[output.rows, output.expert, None]
+        return replace(output, values=torch.where(damaged, self.means[output.expert].to(output.values), output.values))
 
 
 @dataclass(frozen=True)
 class ExchangeWeights(Instrument):
-    """Weights of other tokens in place of their own, in one layer; everyone keeps the experts."""
+    """Weights of other tokens instead of their own, in one layer; experts stay the same."""
 
     layer: int
     source: Tensor
-    """[T] int64, the row of the call whose weights each row gets."""
+    """[T] int64, the row of the call whose weights each row takes."""
 
     def wants(self, site: Site, layer: int) -> bool:
         """The choice of the layer."""
@@ -72,23 +72,23 @@ def matched_assignments(
     expert_ids: np.ndarray, touched: np.ndarray, windows: Iterable[Window], positions: int, *, num_experts: int,
     seed: tuple[int, ...],
 ) -> np.ndarray:  # fmt: skip
-    """[T, E] bool: in each window as many assignments of each rank as are touched, of tokens drawn at random.
+    """[T, E] bool: in each window as many assignments of each rank as are touched, of random tokens.
 
-    The same in whatever batch a window is.
+    The result does not depend on how windows share batches.
 
     Args:
-        expert_ids: [T, K] the choice without any change; T = windows · positions.
-        touched: [T, K] bool, the assignments whose number by rank is matched.
+        expert_ids: [T, K] the unchanged choice; T = windows · positions.
+        touched: [T, K] bool, the assignments whose number at each rank is matched.
         windows: of the rows.
         positions: S.
-        seed: with document and window, of what is drawn.
+        seed: of the random tokens, with document and window.
     """
     damaged = np.zeros((len(expert_ids), num_experts), bool)
     for row, window in enumerate(windows):
-        own = np.arange(row * positions, row * positions + window.length)
-        order = np.random.default_rng([*seed, window.document, window.chunk]).permutation(own)
-        ends = np.cumsum(touched[own].sum(0))
-        for rank, end in enumerate(ends):  # no token loses a second one before everybody lost one
+        rows = np.arange(row * positions, row * positions + window.length)
+        order = np.random.default_rng([*seed, window.document, window.chunk]).permutation(rows)
+        ends = np.cumsum(touched[rows].sum(0))
+        for rank, end in enumerate(ends):  # no token loses a second one before all have lost one
             part = order.take(range(ends[rank - 1] if rank else 0, end), mode="wrap")
             damaged[part, expert_ids[part, rank]] = True
     return damaged

@@ -1,4 +1,4 @@
-"""The recorder: router logits, choices, weights and attention of a call, written into the rows of a trace."""
+"""The recorder of router logits, choices, weights and attention of a call in the rows of a trace."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,13 +29,13 @@ class Window:
 
 
 class Recorder(Instrument):
-    """Writes what one forward call did into a ``TraceBuilder``; call ``finish`` after the forward.
+    """Writes the values of one forward call into a ``TraceBuilder``; call ``finish`` after it.
 
     Args:
-        builder: the trace being made.
-        windows: for each batch row the window it holds, left-aligned; what lies beyond its length is padding.
+        builder: of the trace.
+        windows: the window of each batch row, left-aligned; positions beyond its length are padding.
         positions: S of the call.
-        copier: how values reach the host.
+        copier: copies values to the host.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Recorder(Instrument):
         return self.plan.layers.get(layer, ()) if self.plan else ()
 
     def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
-        """Write the value down and return it unchanged."""
+        """Write the value and return it unchanged."""
         if site is Site.ROUTER_LOGITS:
             self._write(self.builder.router_logits, layer, value)
         elif site is Site.ROUTING:
@@ -70,7 +70,7 @@ class Recorder(Instrument):
         return value
 
     def finish(self) -> None:
-        """Wait until everything seen is in the builder's arrays."""
+        """Wait until all values are in the arrays of the builder."""
         self.copier.finish()
 
     def _write_routing(self, layer: int, routing: Routing) -> None:
@@ -84,12 +84,12 @@ class Recorder(Instrument):
             value = value[self._flat.to(value.device)]
         self.copier.copy(value, partial(_assign, target[layer], self._rows))
 
-    def _write_attention(self, layer: int, shown: AttentionSlice) -> None:
+    def _write_attention(self, layer: int, attention: AttentionSlice) -> None:
         assert self.plan is not None
         assert self.builder.attention_sums is not None
         planned = self.plan.layers[layer]
-        heads = [head for head in shown.heads if head in planned]
-        weights = shown.of(heads)
+        heads = [head for head in attention.heads if head in planned]
+        weights = attention.of(heads)
         for row, window in enumerate(self.windows):
             packed = pack_attention(weights[row, :, : window.length, : window.length])
             for name, value in attention_sums(packed, window.length, window.length).items():
@@ -109,7 +109,7 @@ class Recorder(Instrument):
 
 
 def widened(routing: Routing, size: int) -> Routing:
-    """A choice of at most ``size`` experts as one of exactly ``size``, with ids −1 and weights 0 after it."""
+    """Pad a choice of at most ``size`` experts to ``size``, with ids −1 and weights 0."""
     missing = size - routing.expert_ids.shape[1]
     if not missing:
         return routing

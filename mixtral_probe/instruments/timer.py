@@ -1,4 +1,4 @@
-"""When the work for each site, layer and expert began and ended."""
+"""Timers of the work for each site, layer and expert."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -20,25 +20,25 @@ FORWARD = "forward"
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One stretch of work."""
+    """The work for one value."""
 
     place: str
-    """The site whose value was made, or ``FORWARD``."""
+    """The site of the value, or ``FORWARD``."""
     layer: int
-    """−1 where it belongs to none."""
+    """−1 for none."""
     expert: int
-    """−1 where it belongs to none."""
+    """−1 for none."""
     parent: int
-    """Number of the span it lies in, −1 for none."""
+    """Number of the enclosing span, −1 for none."""
 
 
 class Spans(Instrument):
-    """Notes the spans of forward calls in the order they open; what is measured at both ends is up to ``mark``."""
+    """Records the spans of forward calls in the order they open, with ``mark()`` at both ends."""
 
     def __init__(self, mark: Callable[[], Any]) -> None:
         self.spans: list[Span] = []
         self.opened: list[Any] = []
-        """What ``mark`` said when each opened."""
+        """``mark()`` at the beginning of each."""
         self.closed: list[Any] = []
         self._mark = mark
         self._open = [-1]
@@ -76,10 +76,10 @@ class _Open(AbstractContextManager[None]):
 
 
 class Timer(Spans):
-    """Times forward calls, and counts the rows that each expert was given; it changes no value.
+    """Times forward calls, and counts the rows of each expert; it changes no value.
 
     Args:
-        clock: where the time is read.
+        clock: measures the time.
     """
 
     sites = (Site.ROUTING,)
@@ -90,30 +90,30 @@ class Timer(Spans):
         self._routed: list[tuple[int, Tensor]] = []
 
     def visit(self, site: Site, layer: int, value: Routing, context: ForwardContext) -> Routing:
-        """Note who takes the rows, and return the routing unchanged."""
+        """Record the choice, and return it unchanged."""
         self._routed.append((layer, value.expert_ids))
         return value
 
     def times(self) -> tuple[np.ndarray, np.ndarray]:
-        """[spans] float64 each: when every span began, in seconds since the first did, and how long it took."""
+        """[spans] float64 each: the beginning of every span, in seconds since that of the first, and its duration."""
         moments = self._clock.seconds([*self.opened, *self.closed])
         start, end = np.split(moments, 2)
         return start, end - start
 
     def rows(self, num_layers: int, num_experts: int) -> np.ndarray:
-        """[L, E] int64: rows that each expert was given; padding is a row too."""
+        """[L, E] int64: rows of each expert, padding included."""
         counts = np.zeros((num_layers, num_experts), np.int64)
         for layer, expert_ids in self._routed:
-            found = torch.bincount(expert_ids.flatten() + 1, minlength=num_experts + 1)  # first those of nobody
-            counts[layer] += found[1:].cpu().numpy()
+            num_unassigned_and_counts = torch.bincount(expert_ids.flatten() + 1, minlength=num_experts + 1)
+            counts[layer] += num_unassigned_and_counts[1:].cpu().numpy()
         return counts
 
 
 class NvtxRanges(Spans):
-    """Names every span to NVIDIA's profilers, which then show them beside the kernels.
+    """Makes every span an NVTX range, which NVIDIA's profilers show with the kernels.
 
     Raises:
-        InputError: this torch was not built for NVIDIA devices.
+        InputError: there is no NVIDIA device, or torch does not support them.
     """
 
     def __init__(self, push: Callable[[str], Any] | None = None, pop: Callable[[], Any] | None = None) -> None:

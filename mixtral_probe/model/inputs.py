@@ -16,7 +16,7 @@ IGNORED = -100
 def require_ids(ids: Tensor, vocabulary: int) -> None:
     """Raise InputError unless ids are [B, S] whole numbers of the vocabulary."""
     if ids.dim() != 2 or ids.dtype not in _WHOLE:
-        raise InputError(f"input_ids must be whole numbers [batch, positions], got {_described(ids)}")
+        raise InputError(f"input_ids must be whole numbers [batch, positions], got {described(ids)}")
     if (wrong := _outside(ids, 0, vocabulary)) is not None:
         raise InputError(f"token ids must be in 0–{vocabulary - 1}, the model's vocabulary, got {wrong}")
 
@@ -24,14 +24,14 @@ def require_ids(ids: Tensor, vocabulary: int) -> None:
 def require_embeddings(embeddings: Tensor, width: int) -> None:
     """Raise InputError unless embeddings are [B, S, C] floats."""
     if embeddings.dim() != 3 or embeddings.shape[-1] != width or not embeddings.is_floating_point():
-        raise InputError(f"inputs_embeds must be floats [batch, positions, {width}], got {_described(embeddings)}")
+        raise InputError(f"inputs_embeds must be floats [batch, positions, {width}], got {described(embeddings)}")
 
 
 def require_positions(positions: Tensor, batch: int, length: int) -> None:
     """Raise InputError unless positions are [B or 1, S] whole numbers."""
     fits = positions.dim() == 2 and positions.shape[0] in (1, batch) and positions.shape[1] == length
     if not fits or positions.dtype not in _WHOLE:
-        raise InputError(f"position_ids must be whole numbers [{batch} or 1, {length}], got {_described(positions)}")
+        raise InputError(f"position_ids must be whole numbers [{batch} or 1, {length}], got {described(positions)}")
 
 
 def require_labels(labels: Tensor, logits: Tensor) -> None:
@@ -39,7 +39,7 @@ def require_labels(labels: Tensor, logits: Tensor) -> None:
     if labels.shape != logits.shape[:2] or labels.dtype != torch.int64:
         raise InputError(
             f"labels must be int64 {list(logits.shape[:2])}, one for each position with logits, "
-            f"got {_described(labels)}; with labels leave logits_to_keep at 0"
+            f"got {described(labels)}; with labels leave logits_to_keep at 0"
         )
     if (wrong := _outside(labels[labels != IGNORED], 0, logits.shape[-1])) is not None:
         raise InputError(
@@ -50,7 +50,7 @@ def require_labels(labels: Tensor, logits: Tensor) -> None:
 def require_rows(rows: Tensor, count: int) -> None:
     """Raise InputError unless rows are [N] indices into the ``count`` rows of a cache."""
     if rows.dim() != 1 or rows.dtype not in (torch.int64, torch.int32):
-        raise InputError(f"rows of a cache must be whole numbers [n], got {_described(rows)}")
+        raise InputError(f"rows of a cache must be whole numbers [n], got {described(rows)}")
     if count and (wrong := _outside(rows, 0, count)) is not None:
         raise InputError(f"rows of a cache must be in 0–{count - 1}, those it holds, got {wrong}")
 
@@ -70,7 +70,7 @@ def kept_positions(hidden: Tensor, keep: int | Tensor) -> Tensor:
             raise InputError(f"logits_to_keep must be a number of positions, 0 for all, got {keep}")
         return hidden[:, -keep:]
     if not isinstance(keep, Tensor) or keep.dtype not in _WHOLE or not _is_index(keep, batch):
-        got = _described(keep) if isinstance(keep, Tensor) else repr(keep)
+        got = described(keep) if isinstance(keep, Tensor) else repr(keep)
         raise InputError(f"logits_to_keep must be a number or whole numbers [n] or [{batch}, n], got {got}")
     if (wrong := _outside(keep, -length, length)) is not None:
         raise InputError(f"logits_to_keep must name positions in 0–{length - 1}, got {wrong}")
@@ -92,5 +92,6 @@ def _outside(numbers: Tensor, low: int, high: int) -> int | None:
     return least if least < low else most if most >= high else None
 
 
-def _described(tensor: Tensor) -> str:
+def described(tensor: Tensor) -> str:
+    """Dtype and shape of a tensor, for the sentences of errors."""
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

@@ -1,4 +1,4 @@
-"""Changes of the forward pass, as plain data: attach them to any call, and nothing is left on the model.
+"""Edits of the forward pass as plain data: they can be attached to any call, and nothing stays on the model.
 
 >>> import mixtral_probe as mp
 >>> print(mp.edits.MaskExpert(layer=3, expert=5))
@@ -14,7 +14,7 @@ from mixtral_probe.instruments.edits.logits import BiasRouter, MaskExpert, Noise
 from mixtral_probe.instruments.edits.outputs import MaskHead, MeanExpert, ScaleHead, ZeroExpert
 from mixtral_probe.instruments.edits.replay import ReplayRouting
 from mixtral_probe.instruments.edits.rows import BatchRow
-from mixtral_probe.instruments.edits.spelled import parse, spell
+from mixtral_probe.instruments.edits.text import parse, spell
 
 __all__ = [
     "EDITS_VERSION",

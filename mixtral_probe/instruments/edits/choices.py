@@ -1,4 +1,4 @@
-"""Edits of the choice: which experts take a token, and with which weights."""
+"""Edits of the choice: the experts of a token and their weights."""
 
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
@@ -19,7 +19,7 @@ from mixtral_probe.model.moe import choose_experts
 
 
 class ChoiceEdit(Edit):
-    """An edit that makes another choice of the router's."""
+    """An edit that replaces the choice of the router."""
 
     sites: ClassVar[tuple[Site, ...]] = (Site.ROUTING,)
 
@@ -49,7 +49,7 @@ class TopK(ChoiceEdit):
     """K from here on."""
 
     def check(self, config: MixtralConfig) -> None:
-        """As of every edit; there must be as many experts."""
+        """As in every edit; a layer must have as many experts."""
         super().check(config)
         if self.experts > config.num_local_experts:
             raise InputError(
@@ -57,28 +57,28 @@ class TopK(ChoiceEdit):
             )
 
     def most_experts(self, top_k: int) -> int:
-        """As many as asked for, where that is more."""
+        """The larger of both numbers."""
         return max(top_k, self.experts)
 
     def choice(self, layer: int, value: Routing, rows: Rows) -> Routing:
-        """Chosen again from the logits, as the model chooses."""
-        made = choose_experts(value.logits, self.experts, value.weights.dtype)
-        refuse_masked(made)
-        return made
+        """Chosen again from the logits, as in the model."""
+        routing = choose_experts(value.logits, self.experts, value.weights.dtype)
+        refuse_masked(routing)
+        return routing
 
 
 class ForceExperts(ChoiceEdit):
     """Send tokens to experts of your choice, as many as the router would choose."""
 
     semantics: ClassVar[str] = (
-        "every token goes to exactly {expert}, whatever the router prefers, with the softmax of their own "
+        "every token goes to exactly {expert}, whatever the router's choice, with the softmax of their own "
         "router logits as weights, which sum to 1"
     )
     edit: Literal["force_experts"] = "force_experts"
     expert: Ordered
 
     def check(self, config: MixtralConfig) -> None:
-        """As of every edit; the experts must exist."""
+        """As in every edit; the experts must exist."""
         ExpertEdit(edit="expert", layer=self.layer, expert=self.expert).check(config)
 
     def choice(self, layer: int, value: Routing, rows: Rows) -> Routing:
@@ -90,13 +90,13 @@ class ForceExperts(ChoiceEdit):
             )
         ids = torch.tensor(self.expert, device=value.expert_ids.device)
         logits, order = value.logits[:, ids].float().sort(dim=-1, descending=True, stable=True)
-        made = Routing(ids[order], F.softmax(logits, dim=-1).to(value.weights.dtype), value.logits)
-        refuse_masked(made)
-        return made
+        routing = Routing(ids[order], F.softmax(logits, dim=-1).to(value.weights.dtype), value.logits)
+        refuse_masked(routing)
+        return routing
 
 
 class SwapExperts(ChoiceEdit):
-    """Exchange two experts behind the router's back."""
+    """Exchange two experts after the router's choice."""
 
     semantics: ClassVar[str] = (
         "tokens sent to one of {expert} go to the other, with the weight the router gave; weights are kept"
@@ -111,7 +111,7 @@ class SwapExperts(ChoiceEdit):
         return self
 
     def check(self, config: MixtralConfig) -> None:
-        """As of every edit; the experts must exist."""
+        """As in every edit; the experts must exist."""
         ExpertEdit(edit="expert", layer=self.layer, expert=self.expert).check(config)
 
     def choice(self, layer: int, value: Routing, rows: Rows) -> Routing:
@@ -123,10 +123,10 @@ class SwapExperts(ChoiceEdit):
 
 
 class RandomRouting(ChoiceEdit):
-    """A placebo: as much load and the same weights, but no sense in who goes where.
+    """A placebo: the same load and weights, with experts exchanged between random tokens.
 
-    Draws are the same for the same seed, layer, document and window, in whatever batch. In a call of one token, as
-    when tokens are generated, there is nobody to exchange with.
+    The exchange depends on seed, layer, document and window alone, not on the batch. In a call of one token, as in
+    generation, nothing is exchanged.
     """
 
     semantics: ClassVar[str] = (
@@ -135,19 +135,19 @@ class RandomRouting(ChoiceEdit):
     )
     edit: Literal["random_routing"] = "random_routing"
     share: float = Field(1.0, ge=0, le=1)
-    """Of the tokens meant, how many take part in the exchange."""
+    """Share of the tokens that meet the conditions and take part in the exchange."""
     seed: int = 0
 
     def choice(self, layer: int, value: Routing, rows: Rows) -> Routing:
         """The choices of other tokens of the same window; only tokens that meet the conditions exchange."""
         size, where = rows.shape[1], self.where(rows)
         source = torch.arange(len(value.expert_ids))
-        for row, (held, places) in enumerate(rows.spans()):
+        for row, (batch_row, places) in enumerate(rows.token_positions()):
             own = places if where is None else places[where[row, places]]
             own = own.cpu() + row * size
-            draw = generator(self.seed, layer, held, rows.context)
+            draw = generator(self.seed, layer, batch_row, rows.context)
             part = own[torch.randperm(len(own), generator=draw)[: round(self.share * len(own))]]
-            source[part] = part.roll(1)  # `part` is in random order, so a neighbour is anybody else
+            source[part] = part.roll(1)  # `part` is in random order, so a neighbour is a random token
         source = source.to(value.expert_ids.device)
         return replace(value, expert_ids=value.expert_ids[source], weights=value.weights[source])
 

@@ -1,4 +1,4 @@
-"""What all edits have in common: where they apply, how they are checked, and how they read."""
+"""The base classes of edits: conditions, checks, and their description in words."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ def _sorted_once(values: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(values))
 
 
-if TYPE_CHECKING:  # kept as tuples, but given as one finds handy
+if TYPE_CHECKING:  # stored as tuples, accepted as numbers, lists and ranges too
     Ordered: TypeAlias = Any
     Numbers: TypeAlias = Any
     Texts: TypeAlias = Any
@@ -43,8 +43,8 @@ else:
 class Edit(Instrument, BaseModel):
     """A change of the forward pass: frozen plain data, and an instrument that can be attached to any call.
 
-    Every edit says in one sentence what it does (``semantics``), and ``print`` writes that sentence with its layers
-    and conditions. Edits are applied in the order given. A condition that is None holds everywhere; all must hold.
+    Every edit has a sentence that describes it (``semantics``); ``print`` writes it with layers and conditions. Edits
+    are applied in the order given. All conditions must hold; one that is None holds everywhere.
 
     Args:
         layer: a layer, several, or "all".
@@ -59,9 +59,9 @@ class Edit(Instrument, BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     semantics: ClassVar[str]
-    """What the edit does, as the end of a sentence; fields stand in braces."""
+    """The effect of the edit, as the end of a sentence, with fields in braces."""
     sites: ClassVar[tuple[Site, ...]]
-    """Where it works."""
+    """The sites that it changes."""
 
     edit: str
     layer: Literal["all"] | Numbers = "all"
@@ -87,7 +87,7 @@ class Edit(Instrument, BaseModel):
         return site in self.sites and (layer >= 0 if self.layer == "all" else layer in self.layer)
 
     def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
-        """Apply the edit, in a call of which nobody said what its rows hold."""
+        """Apply the edit, in a call whose batch rows are unknown."""
         return self.change(site, layer, value, Rows(context)) if self._in_phase(context) else value
 
     def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
@@ -95,7 +95,7 @@ class Edit(Instrument, BaseModel):
         raise NotImplementedError
 
     def check(self, config: MixtralConfig) -> None:
-        """Refuse a model that lacks what the edit names.
+        """Check that a model has the layers, experts and heads of the edit.
 
         Raises:
             InputError: a layer, expert or head does not exist, or fewer than K experts would remain.
@@ -103,29 +103,29 @@ class Edit(Instrument, BaseModel):
         _refuse_missing("layer", self.layers_named, config.num_hidden_layers)
 
     def among(self, rows: Sequence[BatchRow]) -> "PlacedEdit":
-        """The edit for one batch, told what its rows hold."""
+        """The edit for one batch with these rows."""
         return PlacedEdit(self, tuple(rows))
 
     def most_experts(self, top_k: int) -> int:
-        """How many experts a token has at most after the edit, where it had ``top_k``."""
+        """The largest number of experts of a token after the edit, ``top_k`` before it."""
         return top_k
 
     def require_savable(self) -> None:
         """Raise InputError where a file cannot hold the edit."""
 
     def settings(self) -> dict[str, Any]:
-        """What the record of a run says of the edit: its name, and the fields that were said."""
+        """The edit in the record of a run: its name, and the fields that were given."""
         fields = self.model_dump(mode="json", include=self.model_fields_set - {"function"})
         return {"name": type(self).__name__, **fields}
 
     @property
     def sites_used(self) -> tuple[Site, ...]:
-        """Where this one works."""
+        """The sites that this edit changes."""
         return self.sites
 
     @property
     def layers_named(self) -> tuple[int, ...]:
-        """Layers by number; none where all are meant."""
+        """Layers by number; none for all layers."""
         return () if self.layer == "all" else self.layer
 
     def __str__(self) -> str:
@@ -135,7 +135,7 @@ class Edit(Instrument, BaseModel):
         return ", ".join([where, *self._conditions()]) + ": " + self.semantics.format(**fields)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        """Only what was said."""
+        """The fields that were given."""
         return ((name, value) for name, value in super().__repr_args__() if name in self.model_fields_set)
 
     def _conditions(self) -> list[str]:
@@ -149,7 +149,7 @@ class Edit(Instrument, BaseModel):
         return self.phase is None or self.phase == context.phase
 
     def where(self, rows: Rows) -> Tensor | None:
-        """[B, S] bool, where the conditions hold; None where they hold everywhere."""
+        """[B, S] bool, whether the conditions hold; None where they hold everywhere."""
         found: list[Tensor] = []
         if self.position is not None:
             found.append(_is_in(rows.positions(), self.position))
@@ -161,7 +161,7 @@ class Edit(Instrument, BaseModel):
 
 @dataclass(frozen=True)
 class PlacedEdit(Instrument):
-    """An edit for one batch whose rows are known."""
+    """An edit for one batch with known rows."""
 
     edit: Edit
     rows: tuple[BatchRow, ...]
@@ -196,7 +196,7 @@ class ExpertEdit(Edit):
     expert: Numbers
 
     def check(self, config: MixtralConfig) -> None:
-        """As of every edit; the experts must exist."""
+        """As in every edit; the experts must exist."""
         super().check(config)
         _refuse_missing("expert", self.expert, config.num_local_experts)
 
@@ -208,15 +208,15 @@ class HeadEdit(Edit):
     head: Numbers
 
     def check(self, config: MixtralConfig) -> None:
-        """As of every edit; the heads must exist."""
+        """As in every edit; the heads must exist."""
         super().check(config)
         _refuse_missing("head", self.head, config.num_attention_heads)
 
 
 def blend(where: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
-    """``new`` where the tokens [B, S] are meant, ``old`` elsewhere; both have the tokens first, as [B, S, …] or [T, …].
+    """``new`` for the selected tokens [B, S], ``old`` elsewhere; both begin with the tokens, as [B, S, …] or [T, …].
 
-    Where everything is meant, ``new`` itself, so that an edit without effect is one to the bit.
+    Where None selects all, ``new`` itself, so that an edit without effect changes no bit.
     """
     if where is None:
         return new
@@ -225,7 +225,7 @@ def blend(where: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
 
 
 def words(value: Any) -> str:
-    """A field as people read it: (3, 4, 5, 8) → "3–5, 8", 2.0 → "2", a function → its name."""
+    """A field in words: (3, 4, 5, 8) → "3–5, 8", 2.0 → "2", a function → its name."""
     if isinstance(value, float):
         return f"{value:g}"
     if callable(value):

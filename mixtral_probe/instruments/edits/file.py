@@ -1,4 +1,4 @@
-"""Edits as a small file: JSON that says its format and version, checked when read."""
+"""Edits as a small JSON file with its format and version."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ KINDS: dict[str, type[Edit]] = {
         RandomRouting, NoiseRouter, MaskHead, ScaleHead,
     )
 }  # fmt: skip
-"""By the name that files call them."""
+"""Classes of edits by their name in files."""
 
 
-class _Sheet(BaseModel):
+class _EditsFile(BaseModel):
     """The file: its format, its version, and one object for each edit."""
 
     model_config = ConfigDict(extra="forbid")
@@ -43,33 +43,33 @@ def to_json(edits: Sequence[Edit]) -> str:
     Raises:
         InputError: one of them cannot be saved.
     """
-    return _Sheet(edits=tuple(plain(edit) for edit in edits)).model_dump_json(indent=1) + "\n"
+    return _EditsFile(edits=tuple(fields_of(edit) for edit in edits)).model_dump_json(indent=1) + "\n"
 
 
 def from_json(text: str, *, replay: bool = True) -> tuple[Edit, ...]:
-    """Edits of a text that ``to_json`` made.
+    """Edits of a text of ``to_json``.
 
     Args:
         text: JSON.
-        replay: whether it may name a trace, which is then opened; not for text that comes from somebody else.
+        replay: whether it may name a trace, which is then opened; False for text from an unknown source.
 
     Raises:
-        InputError: it is none, of a newer version, or an edit breaks a rule.
+        InputError: the text is not one, has a newer version, or an edit breaks a rule.
     """
     try:
-        sheet = _Sheet.model_validate_json(text)
+        content = _EditsFile.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the text"
         raise InputError(
             f"edits must be JSON of the format {FORMAT!r}, got an error at {where}: {first['msg']}"
         ) from None
-    if sheet.schema_version > EDITS_VERSION:
+    if content.schema_version > EDITS_VERSION:
         raise InputError(
-            f"edits must be of schema version {EDITS_VERSION} or earlier, got {sheet.schema_version}; "
+            f"edits must be of schema version {EDITS_VERSION} or earlier, got {content.schema_version}; "
             "install a newer mixtral-probe"
         )
-    return tuple(made(fields, replay=replay) for fields in sheet.edits)
+    return tuple(edit_of(fields, replay=replay) for fields in content.edits)
 
 
 def save(edits: Sequence[Edit], path: str | PathLike[str]) -> Path:
@@ -78,10 +78,10 @@ def save(edits: Sequence[Edit], path: str | PathLike[str]) -> Path:
 
 
 def load(path: str | PathLike[str]) -> tuple[Edit, ...]:
-    """Read edits that ``save`` wrote.
+    """Read a file of ``save``.
 
     Raises:
-        InputError: there is no such file, or it holds something else.
+        InputError: there is no such file, or it has another content.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -95,8 +95,8 @@ def load(path: str | PathLike[str]) -> tuple[Edit, ...]:
         raise InputError(f"{path}: {error}") from None
 
 
-def plain(edit: Edit) -> dict[str, Any]:
-    """An edit's name and fields as they stand in a file.
+def fields_of(edit: Edit) -> dict[str, Any]:
+    """An edit's name and fields as in a file.
 
     Raises:
         InputError: it cannot be saved.
@@ -109,8 +109,8 @@ def _layer(edit: Edit) -> Any:
     return edit.layer if edit.layer == "all" else list(edit.layer)
 
 
-def made(fields: Mapping[str, Any], *, replay: bool = True) -> Edit:
-    """The edit of an object as it stands in a file; ``replay`` as in ``from_json``.
+def edit_of(fields: Mapping[str, Any], *, replay: bool = True) -> Edit:
+    """The edit of an object of a file; ``replay`` as in ``from_json``.
 
     Raises:
         InputError: there is no such edit, or a field breaks a rule.

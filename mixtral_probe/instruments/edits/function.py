@@ -1,4 +1,4 @@
-"""Any change that can be written as a Python function."""
+"""An edit by a Python function."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
@@ -12,30 +12,30 @@ from mixtral_probe.model import ForwardContext, Site
 
 
 class Function(Edit):
-    """Change the value of any site by a function of your own; it cannot be saved.
+    """Change the value of any site by a Python function; it cannot be saved.
 
-    >>> Function(layer=3, site="moe_output", function=lambda value, call: value * 0)
+    >>> Function(layer=3, site="moe_output", function=lambda value, context: value * 0)
     """
 
     semantics: ClassVar[str] = (
-        "the value of {site} is what the function {function} makes of it; what is renormalised, it says itself"
+        "the value of {site} is replaced by that of the function {function}, which decides what is renormalised"
     )
     edit: Literal["function"] = "function"
     site: Site
     function: Callable[[Any, ForwardContext], Any]
-    """Given the value of the site and the call; returns a value of the same kind, and leaves the given one as it is."""
+    """(value of the site, context) → a value of the same kind; the argument must stay unchanged."""
 
     def __hash__(self) -> int:
         return hash((type(self), self.function))
 
     @property
     def edits_attention(self) -> bool:
-        """Whether the layer's output must be made from the weights it returns."""
+        """Whether the layer's output must be computed from the weights it returns."""
         return self.site is Site.ATTENTION_WEIGHTS
 
     @property
     def sites_used(self) -> tuple[Site, ...]:
-        """The one that was named."""
+        """The site of the function."""
         return (self.site,)
 
     def wants(self, site: Site, layer: int) -> bool:
@@ -45,7 +45,7 @@ class Function(Edit):
         return self.layer == "all" or layer in self.layers_named or layer < 0
 
     def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
-        """What the function returns, where the conditions hold; only tensors with the tokens first have conditions."""
+        """The function's value, where the conditions hold; only tensors with the tokens first can have conditions."""
         new, where = self.function(value, rows.context), self.where(rows)
         if where is None:
             return new
@@ -56,5 +56,5 @@ class Function(Edit):
         return blend(where, new, value)
 
     def require_savable(self) -> None:
-        """Never: a file holds no code."""
+        """Raise: a file contains no code."""
         raise InputError("a Python function cannot be saved; keep it in a script")

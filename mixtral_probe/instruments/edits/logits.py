@@ -1,4 +1,4 @@
-"""Edits of the router's logits, before the choice is made."""
+"""Edits of the router's logits, before the choice."""
 
 from typing import Any, ClassVar, Literal
 
@@ -15,7 +15,7 @@ from mixtral_probe.model import Routing, Site
 
 
 class LogitEdit(Edit):
-    """An edit that makes other logits [T, E] of the router's."""
+    """An edit that replaces the logits [T, E] of the router."""
 
     sites: ClassVar[tuple[Site, ...]] = (Site.ROUTER_LOGITS,)
 
@@ -29,7 +29,7 @@ class LogitEdit(Edit):
 
 
 class MaskExpert(LogitEdit, ExpertEdit):
-    """Take experts away from the router.
+    """Remove experts from the router's choice.
 
     >>> MaskExpert(layer=3, expert=5)
     """
@@ -42,12 +42,12 @@ class MaskExpert(LogitEdit, ExpertEdit):
     edit: Literal["mask_expert"] = "mask_expert"
 
     def check(self, config: MixtralConfig) -> None:
-        """As of every edit of experts; K must remain."""
+        """As in every edit of experts; K must remain."""
         super().check(config)
         refuse_too_few(config.num_local_experts - len(self.expert), config.num_experts_per_tok)
 
     def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
-        """The logits masked; at the choice, made sure that nothing masked was chosen for want of others."""
+        """Mask the logits; at the choice, check that no masked expert is chosen."""
         if site is Site.ROUTER_LOGITS:
             return super().change(site, layer, value, rows)
         refuse_masked(value)
@@ -59,7 +59,7 @@ class MaskExpert(LogitEdit, ExpertEdit):
 
 
 class BiasRouter(LogitEdit, ExpertEdit):
-    """Push the router towards experts, or away from them."""
+    """Increase or decrease the router logits of experts."""
 
     semantics: ClassVar[str] = (
         "{bias} is added to the router logits of {expert} before the choice: choice and weights both follow the "
@@ -67,7 +67,7 @@ class BiasRouter(LogitEdit, ExpertEdit):
     )
     edit: Literal["bias_router"] = "bias_router"
     bias: float
-    """Added to the logits; nats, since a softmax is taken of them."""
+    """Added to the logits, in nats."""
 
     def logits(self, layer: int, value: Tensor, rows: Rows) -> Tensor:
         """The bias added for the experts."""
@@ -76,7 +76,7 @@ class BiasRouter(LogitEdit, ExpertEdit):
 
 
 class Temperature(LogitEdit):
-    """Make the router more or less decided."""
+    """Divide the router logits by a temperature."""
 
     semantics: ClassVar[str] = (
         "the router logits are divided by {temperature}: the same experts are chosen, and their weights, which still "
@@ -91,7 +91,7 @@ class Temperature(LogitEdit):
 
 
 class NoiseRouter(LogitEdit):
-    """Blur the router; drawn again the same for the same seed, layer, document and window, in whatever batch."""
+    """Add noise to the router; it depends on seed, layer, document and window alone, not on the batch."""
 
     semantics: ClassVar[str] = (
         "normal noise of standard deviation {std} (seed {seed}) is added to every router logit before the choice: "
@@ -104,26 +104,26 @@ class NoiseRouter(LogitEdit):
     def logits(self, layer: int, value: Tensor, rows: Rows) -> Tensor:
         """The noise added."""
         noise = torch.zeros(*rows.shape, value.shape[1])
-        for row, (held, places) in enumerate(rows.spans()):
-            drawn = torch.randn(len(places), value.shape[1], generator=generator(self.seed, layer, held, rows.context))
-            noise[row, places.cpu()] = drawn
+        for row, (batch_row, places) in enumerate(rows.token_positions()):
+            draw = generator(self.seed, layer, batch_row, rows.context)
+            noise[row, places.cpu()] = torch.randn(len(places), value.shape[1], generator=draw)
         return value + self.std * noise.view(value.shape).to(value)
 
 
 def refuse_masked(routing: Routing) -> None:
-    """Raise where an expert without a chance was chosen, because fewer than K others were left."""
+    """Raise InputError where a masked expert is chosen, because fewer than K others remain."""
     chosen = routing.logits.gather(1, routing.expert_ids.clamp(min=0))
-    none_left = torch.isneginf(chosen) & (routing.expert_ids >= 0)
-    if bool(none_left.any()):
-        row = int(none_left.any(1).nonzero()[0])
-        left = int((~torch.isneginf(routing.logits[row])).sum())
-        refuse_too_few(min(left, routing.expert_ids.shape[1] - 1), routing.expert_ids.shape[1])
+    masked = torch.isneginf(chosen) & (routing.expert_ids >= 0)
+    if bool(masked.any()):
+        row = int(masked.any(1).nonzero()[0])
+        remaining = int((~torch.isneginf(routing.logits[row])).sum())
+        refuse_too_few(min(remaining, routing.expert_ids.shape[1] - 1), routing.expert_ids.shape[1])
 
 
-def refuse_too_few(left: int, top_k: int) -> None:
-    """Raise where fewer than K experts are left."""
-    if left < top_k:
+def refuse_too_few(remaining: int, top_k: int) -> None:
+    """Raise InputError where fewer than K experts remain."""
+    if remaining < top_k:
         raise InputError(
-            f"at least {words(top_k)} experts must remain for every token, got {max(left, 0)} after the edits; "
+            f"at least {words(top_k)} experts must remain for every token, got {max(remaining, 0)} after the edits; "
             "mask fewer"
         )

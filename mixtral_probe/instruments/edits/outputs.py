@@ -1,4 +1,4 @@
-"""Edits of what experts and attention heads put out."""
+"""Edits of the outputs of experts and attention heads."""
 
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
@@ -15,50 +15,50 @@ from mixtral_probe.model import Routing, Site
 
 
 class ZeroExpert(ExpertEdit):
-    """Silence experts: tokens still go to them, and get nothing."""
+    """Set the output of experts to 0: tokens are still routed to them."""
 
     sites: ClassVar[tuple[Site, ...]] = (Site.EXPERT_OUTPUT, Site.ROUTING)
     edit: Literal["zero_expert"] = "zero_expert"
     renormalise: bool = False
-    """Share the expert's weight out among the token's other experts."""
+    """Distribute the expert's weight to the token's other experts."""
 
     @property
     def semantics(self) -> str:  # type: ignore[override]
-        """By whether the weights are renormalised."""
+        """With or without renormalised weights."""
         rest = "and the weights of the token's other experts are renormalised to sum to 1"
         return "the output of {expert} is 0, the choice is kept, " + (
             rest if self.renormalise else "and so are all weights, without renormalising"
         )
 
     def wants(self, site: Site, layer: int) -> bool:
-        """The expert's output, or with renormalising the choice, whose weights then say it all."""
+        """The expert's output, or with ``renormalise`` the choice, where changed weights are enough."""
         return super().wants(site, layer) and (site is Site.ROUTING) is self.renormalise
 
     def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
-        """Zeros in place of the output, or of the weight."""
+        """Zeros instead of the output, or of the weight."""
         if site is Site.ROUTING:
             return self._without_weight(value, self.where(rows))
         if value.expert not in self.expert:
             return value
-        return replace(value, values=blend(_of_slice(self.where(rows), value.rows), value.values * 0, value.values))
+        return replace(value, values=blend(_of_rows(self.where(rows), value.rows), value.values * 0, value.values))
 
     def _without_weight(self, routing: Routing, where: Tensor | None) -> Routing:
-        """The expert's weight shared out; untouched where it was not chosen, so that nothing changes to the bit."""
-        theirs = torch.isin(routing.expert_ids, torch.tensor(self.expert, device=routing.expert_ids.device))
-        touched = theirs.any(1) if where is None else theirs.any(1) & where.reshape(-1)
-        kept = routing.weights.masked_fill(theirs, 0)
+        """The expert's weight distributed; rows without the expert stay equal to the bit."""
+        assigned = torch.isin(routing.expert_ids, torch.tensor(self.expert, device=routing.expert_ids.device))
+        affected = assigned.any(1) if where is None else assigned.any(1) & where.reshape(-1)
+        kept = routing.weights.masked_fill(assigned, 0)
         total = kept.sum(1, keepdim=True)
-        shared = torch.where(total > 0, kept / total.where(total > 0, torch.ones_like(total)), kept)
-        ids, weights = strongest_first(routing.expert_ids, shared)
+        distributed = torch.where(total > 0, kept / total.where(total > 0, torch.ones_like(total)), kept)
+        ids, weights = strongest_first(routing.expert_ids, distributed)
         return replace(
             routing,
-            expert_ids=blend(touched, ids, routing.expert_ids),
-            weights=blend(touched, weights, routing.weights),
+            expert_ids=blend(affected, ids, routing.expert_ids),
+            weights=blend(affected, weights, routing.weights),
         )
 
 
 class MeanExpert(ExpertEdit):
-    """Make an expert say the same to everyone."""
+    """Replace the output of experts by a constant."""
 
     semantics: ClassVar[str] = (
         "the output of {expert} is one constant whatever the token, the mean over the documents it was measured on; "
@@ -67,25 +67,25 @@ class MeanExpert(ExpertEdit):
     sites: ClassVar[tuple[Site, ...]] = (Site.EXPERT_OUTPUT,)
     edit: Literal["mean_expert"] = "mean_expert"
     mean: tuple[float, ...]
-    """[C] measured beforehand, such as the mean of what an instrument saw at ``expert_output``."""
+    """[C] measured before, such as the mean of the values at ``expert_output``."""
 
     def check(self, config: MixtralConfig) -> None:
-        """As of every edit of experts; the mean must have the model's width."""
+        """As in every edit of experts; the mean must have the model's width."""
         super().check(config)
         if len(self.mean) != config.hidden_size:
             raise InputError(f"the mean of MeanExpert must have {config.hidden_size} numbers, got {len(self.mean)}")
 
     def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
-        """The mean in place of the output."""
+        """The mean instead of the output."""
         if value.expert not in self.expert:
             return value
         constant = torch.tensor(self.mean, dtype=value.values.dtype, device=value.values.device)
         new = constant.expand_as(value.values)
-        return replace(value, values=blend(_of_slice(self.where(rows), value.rows), new, value.values))
+        return replace(value, values=blend(_of_rows(self.where(rows), value.rows), new, value.values))
 
 
 class ScaleHead(HeadEdit):
-    """Turn attention heads up or down."""
+    """Multiply the output of attention heads by a factor."""
 
     semantics: ClassVar[str] = (
         "the output of attention {head} is multiplied by {factor} before the output projection; nothing is renormalised"
@@ -99,7 +99,7 @@ class ScaleHead(HeadEdit):
 
 
 class MaskHead(HeadEdit):
-    """Silence attention heads."""
+    """Set the output of attention heads to 0."""
 
     semantics: ClassVar[str] = (
         "the output of attention {head} is 0 before the output projection; nothing is renormalised"
@@ -117,6 +117,6 @@ def _scaled(value: Tensor, heads: tuple[int, ...], factor: float, where: Tensor 
     return blend(where, value * scale[:, None], value)
 
 
-def _of_slice(where: Tensor | None, rows: Tensor) -> Tensor | None:
-    """[n] of the tokens [B, S] that an expert was given."""
+def _of_rows(where: Tensor | None, rows: Tensor) -> Tensor | None:
+    """[n], the values of tokens [B, S] for the rows of an expert."""
     return None if where is None else where.reshape(-1)[rows]

@@ -1,4 +1,4 @@
-"""Replaying the routing of a trace."""
+"""An edit that replays the routing of a trace."""
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -16,46 +16,46 @@ from mixtral_probe.model import Routing
 from mixtral_probe.trace import Trace
 
 
-def _opened(value: Any) -> Trace:
+def _open_trace(value: Any) -> Trace:
     return value if isinstance(value, Trace) else Trace.load(Path(value).expanduser())
 
 
-def _place(trace: Trace) -> str:
+def _path_of(trace: Trace) -> str:
     return str(trace.path)
 
 
 class ReplayRouting(ChoiceEdit):
-    """Route as another run did, whatever the logits say now.
+    """Route as in another run, whatever the logits are.
 
-    A token gets what the token in the same place of the same document had; run the trace's own documents, in order.
+    A token is routed as the token at the same position of the same document; run the documents of the trace, in order.
     """
 
     semantics: ClassVar[str] = (
-        "every token goes to the experts, with the weights, that a trace recorded for it; the router has no say, and "
-        "nothing is renormalised"
+        "every token goes to the experts, with the weights, that a trace recorded for it; the router's choice is not "
+        "used, and nothing is renormalised"
     )
     edit: Literal["replay_routing"] = "replay_routing"
-    trace: Annotated[Trace, PlainValidator(_opened), PlainSerializer(_place)]
-    """A trace, or where one lies."""
+    trace: Annotated[Trace, PlainValidator(_open_trace), PlainSerializer(_path_of)]
+    """A trace, or its path."""
 
     def __hash__(self) -> int:
         return hash((type(self), id(self.trace)))
 
     def require_savable(self) -> None:
-        """The trace must lie somewhere."""
+        """Raise InputError for a trace without a path."""
         if self.trace.path is None:
             raise InputError(
                 "an edit is saved with the path of its trace, got a trace without a path; save the trace first"
             )
 
     def settings(self) -> dict[str, Any]:
-        """As of every edit; the trace by its place, where it has one."""
+        """As in every edit; the trace by its path, if it has one."""
         unsaved = self.trace.path is None
         fields = self.model_dump(mode="json", include=self.model_fields_set - {"trace"} if unsaved else None)
         return {"name": type(self).__name__, **fields}
 
     def check(self, config: MixtralConfig) -> None:
-        """As of every edit; the trace must be of a model with as many layers and experts."""
+        """As in every edit; the trace must be of a model with as many layers and experts."""
         super().check(config)
         if self.trace.expert_weights is None:
             raise InputError("a replayed trace must have expert weights, got none")
@@ -67,7 +67,7 @@ class ReplayRouting(ChoiceEdit):
             )
 
     def most_experts(self, top_k: int) -> int:
-        """As many as the trace has."""
+        """At least those of the trace."""
         return max(top_k, self.trace.num_experts_per_tok)
 
     def choice(self, layer: int, value: Routing, rows: Rows) -> Routing:
@@ -75,18 +75,18 @@ class ReplayRouting(ChoiceEdit):
         size, top_k = rows.shape[1], self.trace.num_experts_per_tok
         own = padded(value, max(top_k, value.expert_ids.shape[1]))
         ids, weights = own.expert_ids[:, :top_k].cpu().clone(), own.weights[:, :top_k].float().cpu().clone()
-        for row, (held, places) in enumerate(rows.spans()):
+        for row, (batch_row, places) in enumerate(rows.token_positions()):
             target = places.cpu() + row * size
-            source = self._source(held, rows, row, places)
+            source = self._source(batch_row, rows, row, places)
             ids[target] = torch.from_numpy(self.trace.expert_ids[layer, source].astype(np.int64))
             assert self.trace.expert_weights is not None
             weights[target] = torch.from_numpy(np.array(self.trace.expert_weights[layer, source]))
         return Routing(ids.to(value.expert_ids.device), weights.to(value.weights), value.logits)
 
-    def _source(self, held: BatchRow, rows: Rows, row: int, places: Tensor) -> np.ndarray:
-        """The trace's rows of some places of a batch row."""
+    def _source(self, batch_row: BatchRow, rows: Rows, row: int, places: Tensor) -> np.ndarray:
+        """The trace's rows of some positions of a batch row."""
         tokens = self.trace.tokens
-        own = np.flatnonzero((tokens["document"] == held.document) & (tokens["chunk"] == held.chunk))
+        own = np.flatnonzero((tokens["document"] == batch_row.document) & (tokens["chunk"] == batch_row.chunk))
         positions = rows.positions()[row, places].cpu().numpy()
         same = len(positions) == 0 or int(positions.max()) < len(own)
         if same and rows.context.input_ids is not None:
@@ -94,7 +94,7 @@ class ReplayRouting(ChoiceEdit):
             same = bool((rows.context.input_ids[row, places].cpu().numpy() == ids).all())
         if not same:
             raise InputError(
-                f"a replayed run must be of the tokens of the trace, got others in document {held.document}, "
-                f"window {held.chunk}; run the same documents in the same order"
+                f"a replayed run must be of the tokens of the trace, got others in document {batch_row.document}, "
+                f"window {batch_row.chunk}; run the same documents in the same order"
             )
         return own[positions]

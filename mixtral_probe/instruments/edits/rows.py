@@ -1,4 +1,4 @@
-"""Which tokens of a call an edit is about."""
+"""The batch rows of a call, on which the conditions of edits depend."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,22 +13,22 @@ from mixtral_probe.model import ForwardContext
 
 @dataclass(frozen=True, slots=True)
 class BatchRow:
-    """What one row of a batch holds: a window of a document, from position 0 on."""
+    """One row of a batch: a window of a document, from position 0 on."""
 
     document: int = 0
     chunk: int = 0
     length: int | None = None
-    """Tokens of the window; None where the row is full, or its mask tells."""
+    """Tokens of the window; None for a full row, or one with a mask."""
     labels: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of one call: what is known of their tokens."""
+    """The rows of one call."""
 
     context: ForwardContext
     batch: tuple[BatchRow, ...] | None = None
-    """What the rows hold, where the engine says it; a call over more rows has several for each, side by side."""
+    """The rows of the batch, if known; in a call over more rows each has several, one after the other."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -39,7 +39,7 @@ class Rows:
         return (max(rows, len(self.batch or ())), length)
 
     def of(self, row: int, rows: int) -> BatchRow:
-        """What batch row ``row`` of ``rows`` holds; by default document ``row``, first window."""
+        """Batch row ``row`` of ``rows``; by default document ``row``, first window."""
         if self.batch is None:
             return BatchRow(row)
         return self.batch[row * len(self.batch) // rows]
@@ -55,25 +55,26 @@ class Rows:
         return self.context.input_ids
 
     def labelled(self, name: str, values: tuple[str, ...]) -> Tensor:
-        """[B, 1] whether the row's document has one of the values as its label."""
+        """[B, 1] whether the label of the row's document is one of the values."""
         if self.batch is None:
             raise InputError(
                 f"a condition on the label {name!r} needs documents; run them with Probe.trace or Probe.what_if"
             )
         if not any(name in row.labels for row in self.batch):
-            held = ", ".join(sorted({label for row in self.batch for label in row.labels})) or "none"
-            raise InputError(f"a condition must be on a label of the documents ({held}), got {name!r}")
+            labels = ", ".join(sorted({label for row in self.batch for label in row.labels})) or "none"
+            raise InputError(f"a condition must be on a label of the documents ({labels}), got {name!r}")
         rows = self.shape[0]
-        held_values = [str(self.of(row, rows).labels.get(name)) in values for row in range(rows)]
-        return torch.tensor(held_values, device=self.context.positions.device)[:, None]
+        matches = [str(self.of(row, rows).labels.get(name)) in values for row in range(rows)]
+        return torch.tensor(matches, device=self.context.positions.device)[:, None]
 
-    def spans(self) -> list[tuple[BatchRow, Tensor]]:
-        """For each batch row what it holds, and the places [n] of its tokens in it, padding left out."""
+    def token_positions(self) -> list[tuple[BatchRow, Tensor]]:
+        """Each batch row, with the positions [n] of its tokens in it, padding left out."""
         rows, length = self.shape
         everywhere = torch.arange(length, device=self.context.positions.device)
-        spans = []
+        positions = []
         for row in range(rows):
-            held = self.of(row, rows)
-            own = everywhere if self.context.valid is None else everywhere[self.context.valid[row, -length:]]
-            spans.append((held, own if held.length is None or self.context.phase == "decode" else own[: held.length]))
-        return spans
+            batch_row = self.of(row, rows)
+            valid = everywhere if self.context.valid is None else everywhere[self.context.valid[row, -length:]]
+            whole = batch_row.length is None or self.context.phase == "decode"
+            positions.append((batch_row, valid if whole else valid[: batch_row.length]))
+        return positions

@@ -8,6 +8,7 @@ from torch import Tensor
 from mixtral_probe.errors import InputError
 from mixtral_probe.model.attention.cache import KVCache
 from mixtral_probe.model.generation.options import GenerationOptions
+from mixtral_probe.model.inputs import described
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,13 @@ class Prompt:
         """
         if ids.dim() != 2 or ids.is_floating_point() or 0 in ids.shape:
             raise InputError(
-                f"input_ids must be whole numbers [batch, positions], each at least 1, got {_described(ids)}"
+                f"input_ids must be whole numbers [batch, positions], each at least 1, got {described(ids)}"
             )
         if mask is None:
             mask = _mask_from_padding(ids, options)
         elif mask.shape != ids.shape:
             raise InputError(
-                f"attention_mask must have the shape of input_ids, {list(ids.shape)}, got {_described(mask)}"
+                f"attention_mask must have the shape of input_ids, {list(ids.shape)}, got {described(mask)}"
             )
         mask = None if mask is None or mask.bool().all() else mask.bool()
         if mask is not None:
@@ -75,10 +76,6 @@ def _check_left(mask: Tensor) -> None:
             f"rows must be padded on the left, since generation continues after the last position, got padding after "
             f"a token in row {int(wrong.nonzero()[0, 0])}"
         )
-
-
-def _described(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
 def pad_left(rows: list[list[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor | None]:

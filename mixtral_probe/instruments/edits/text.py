@@ -1,4 +1,4 @@
-"""Edits as they are typed on a command line: `mask_expert expert=3 layer=2..4`."""
+"""Edits as text on a command line: `mask_expert expert=3 layer=2..4`."""
 
 import re
 import shlex
@@ -6,7 +6,7 @@ from typing import Any
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.instruments.edits.edit import Edit
-from mixtral_probe.instruments.edits.file import made, plain
+from mixtral_probe.instruments.edits.file import edit_of, fields_of
 
 NUMBERS = ("layer", "position", "token_id", "expert", "head")
 """Fields that take one whole number or several."""
@@ -16,7 +16,7 @@ _LABEL = "document."
 
 
 def parse(text: str, *, replay: bool = True) -> Edit:
-    """An edit as one types it: its name in files, then its fields.
+    """Read an edit from text: its name in files, then its fields.
 
     Whole numbers are written `3`, `0,3` or `2..4`, the ends included; a condition on a label as `document.domain=code`
     or `document.domain=code,prose`; a value with spaces in quotes. Without `replay`, an edit that names a trace, which
@@ -26,7 +26,7 @@ def parse(text: str, *, replay: bool = True) -> Edit:
     MaskExpert(layer=(2, 3, 4), expert=(3,))
 
     Raises:
-        InputError: it is none; the sentence says what to do.
+        InputError: the text is not an edit.
     """
     try:
         name, *words = shlex.split(text)
@@ -44,20 +44,20 @@ def parse(text: str, *, replay: bool = True) -> Edit:
             labels[field.removeprefix(_LABEL)] = tuple(value.split(","))
         else:
             fields[field] = _value(field, value)
-    return made(fields | ({"document": labels} if labels else {}), replay=replay)
+    return edit_of(fields | ({"document": labels} if labels else {}), replay=replay)
 
 
 def spell(edit: Edit) -> str:
-    """The edit as `parse` reads it.
+    """The text of an edit, which `parse` reads.
 
     >>> spell(parse("mask_expert layer=2..3 expert=3"))
     'mask_expert layer=2,3 expert=3'
 
     Raises:
-        InputError: it cannot be typed, since it holds a trace or a function, or a label with a comma.
+        InputError: the edit has a trace or function without a name, or a label with a comma.
     """
     words = []
-    for field, value in plain(edit).items():
+    for field, value in fields_of(edit).items():
         if field == "document":
             words += [f"{_LABEL}{label}={_listed(label, values)}" for label, values in value.items()]
         elif field != "edit":
@@ -73,20 +73,20 @@ def _listed(field: str, values: list[Any]) -> str:
 
 
 def _value(field: str, value: str) -> Any:
-    """As the edit takes it; numbers that are not whole, and yes or no, it reads itself."""
+    """The value of a field; the edit itself reads fractions and booleans."""
     if field == "mean":
         return tuple(value.split(","))
     return value if field not in NUMBERS or value == "all" else _numbers(field, value)
 
 
 def _numbers(field: str, value: str) -> tuple[int, ...]:
-    """In the order given, since to some edits it matters."""
+    """In the order given, on which some edits depend."""
     numbers: list[int] = []
     for part in value.split(","):
-        found = _RANGE.fullmatch(part)
-        if found is None:
+        match = _RANGE.fullmatch(part)
+        if match is None:
             raise InputError(f"{field} must be numbers such as 3, 0,3 or 2..4, got {value!r}")
-        first, last = int(found[1]), int(found[2] or found[1])
+        first, last = int(match[1]), int(match[2] or match[1])
         if last < first or last - first >= MOST_NUMBERS:
             raise InputError(f"a range of {field} must rise and hold at most {MOST_NUMBERS:,} numbers, got {part!r}")
         numbers += range(first, last + 1)
