@@ -1,4 +1,4 @@
-"""Folders of weights ⇄ models: Hugging Face's layouts, and Mistral's own to read; read lazily, written atomically."""
+"""Model folders: the layouts of Hugging Face, read and written, and those of Mistral, read."""
 
 from mixtral_probe.checkpoint.checkpoint import Checkpoint, model_folder
 from mixtral_probe.checkpoint.load import load_model

@@ -1,4 +1,4 @@
-"""A model folder opened for reading: its weights under their names in memory, one tensor or one layer at a time."""
+"""Reading a model folder: weights by their names in memory, one tensor or one layer at a time."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mixtral_probe.checkpoint.files import StoredTensor, is_native, open_file, stored_tensors
-from mixtral_probe.checkpoint.names import EMBEDDING, HEAD, TASK_HEADS, Layout, NativeLayout, Piece, pieces, place
+from mixtral_probe.checkpoint.names import EMBEDDING, HEAD, TASK_HEADS, Layout, NativeLayout, Piece, location, pieces
 from mixtral_probe.checkpoint.native import PARAMS, native_config
 from mixtral_probe.checkpoint.options import STORED
 from mixtral_probe.config import MixtralConfig
@@ -20,16 +20,16 @@ from mixtral_probe.resources import data_path
 
 
 class Checkpoint:
-    """The config and the weights of a model folder: classic, fused or one of Mistral's own, in one file or in shards.
+    """The config and the weights of a model folder: classic, fused or one of Mistral's, in one file or in shards.
 
-    Opening reads only headers, and checks that every weight of the config is there with its shape. Weights go by their
-    names in memory, whatever the layout. Nothing stays open between calls, and what is returned is a copy.
+    Opening reads headers only, and checks that every weight of the config is stored with its shape. Weights have their
+    names in memory, whatever the layout. No file stays open between calls, and returned tensors are copies.
 
     Args:
         folder: a model folder, or "mini" for the embedded model.
 
     Raises:
-        InputError: the folder, its config or its weights are broken; the sentence names layer, expert, tensor and file.
+        InputError: the folder, its config or its weights are broken; the message names layer, expert, tensor and file.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -39,13 +39,13 @@ class Checkpoint:
         self._stored = stored_tensors(self.folder)
         self._shapes = _expected_shapes(self.config) | _task_heads(self._stored)
         self.layout: Layout | NativeLayout = _layout(self._stored, native)
-        """How names are spelt and experts stored."""
+        """The layout of names and experts."""
         self._share_embedding()
         self._check()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The weights under their names in memory, the heads among them that are stored; a tied head is not."""
+        """Names of the weights in memory, stored heads included, a tied head not."""
         return tuple(self._shapes)
 
     @property
@@ -76,7 +76,7 @@ class Checkpoint:
     def layer(
         self, layer: int, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
     ) -> dict[str, Tensor]:
-        """The weights of one decoder layer, ready for its ``load_state_dict``; no other layer is read."""
+        """The weights of one decoder layer, for its ``load_state_dict``; no other layer is read."""
         layers = self.config.num_hidden_layers
         if not 0 <= layer < layers:
             raise InputError(f"layer must be in 0–{layers - 1} (this model has {layers}), got {layer}")
@@ -85,7 +85,7 @@ class Checkpoint:
         return {name.removeprefix(prefix): weight for name, weight in weights.items()}
 
     def _read(self, names: Iterable[str], dtype: torch.dtype | None, device: torch.device | str) -> dict[str, Tensor]:
-        """Fresh memory for each weight, filled piece by piece, so that no weight is held twice."""
+        """New memory for each weight, filled piece by piece, so that no weight is in memory twice."""
         dtype, weights = dtype or self.dtype, {}
         with _reader() as read:
             for name in names:
@@ -99,7 +99,7 @@ class Checkpoint:
         return pieces(name, self._shapes[name], self.layout, self.config.head_size)
 
     def _share_embedding(self) -> None:
-        """With tied embeddings one of the two names is enough, and with a base model there is no head."""
+        """Accept one of the two names of tied embeddings, and a base model without a head."""
         if self.config.tie_word_embeddings:
             head = self._stored.pop(HEAD, None)
             if head is not None:
@@ -117,22 +117,22 @@ class Checkpoint:
         if extra := sorted(self._stored.keys() - expected, key=len):
             stored, more = self._stored[extra[0]], f" and {len(extra) - 1} more" if len(extra) > 1 else ""
             raise InputError(
-                f"config.json has no place for {place(extra[0])}{more} ({stored.name} in {stored.file}): "
+                f"config.json has no place for {location(extra[0])}{more} ({stored.name} in {stored.file}): "
                 f"it says {self.config.num_hidden_layers} layers, {self.config.num_local_experts} experts; correct it"
             )
 
     def _check_piece(self, name: str, shape: tuple[int, ...]) -> None:
         stored = self._stored.get(name)
         if stored is None:
-            raise InputError(f"{place(name)} is missing: {self.folder} has no tensor {name}; download it again")
+            raise InputError(f"{location(name)} is missing: {self.folder} has no tensor {name}; download it again")
         if stored.shape != shape:
             raise InputError(
-                f"{place(name)} must have the shape {list(shape)} by config.json, got {list(stored.shape)} "
+                f"{location(name)} must have the shape {list(shape)} by config.json, got {list(stored.shape)} "
                 f"({stored.name} in {stored.file})"
             )
         if stored.dtype not in STORED:
             raise InputError(
-                f"{place(name)} must be stored as one of {', '.join(STORED)}, got {stored.dtype} "
+                f"{location(name)} must be stored as one of {', '.join(STORED)}, got {stored.dtype} "
                 f"({stored.name} in {stored.file}); get the model without quantisation"
             )
 
@@ -151,7 +151,7 @@ def model_folder(name: str | Path) -> Path:
 
 
 def _config(folder: Path, native: bool) -> MixtralConfig:
-    """Native weights come with a params.json; where only a config.json lies beside them, that will do."""
+    """The config: params.json for native weights, if present; otherwise config.json."""
     if native and ((folder / PARAMS).is_file() or not (folder / "config.json").is_file()):
         return native_config(folder / PARAMS)
     return MixtralConfig.from_file(folder)
@@ -164,19 +164,19 @@ def _layout(stored: Mapping[str, StoredTensor], native: bool) -> Layout | Native
 
 
 def _task_heads(stored: Mapping[str, StoredTensor]) -> dict[str, tuple[int, ...]]:
-    """A classifier's weights are optional, and how many labels it has is for the model to compare."""
+    """Weights of task heads are optional; the model compares their number of labels."""
     return {name: stored[name].shape for name in TASK_HEADS if name in stored}
 
 
 def _expected_shapes(config: MixtralConfig) -> dict[str, tuple[int, ...]]:
-    """Every weight of the language model; a tied head is the embedding and counts once."""
+    """Shapes of all weights of the language model; a tied head is the embedding."""
     with torch.device("meta"):
         return {name: tuple(weight.shape) for name, weight in MixtralForCausalLM(config).named_parameters()}
 
 
 @contextmanager
 def _reader() -> Iterator[Callable[[StoredTensor], Tensor]]:
-    """Reads stored tensors, opening each file once, and closes them all."""
+    """A function that reads stored tensors, opening each file once; closes the files."""
     with ExitStack() as stack:
         files = {}
 

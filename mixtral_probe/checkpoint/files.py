@@ -1,4 +1,4 @@
-"""The weight files of a model folder: which there are, and what lies in each."""
+"""The weight files of a model folder and their tensors."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from mixtral_probe.checkpoint.names import common_name, ignored
+from mixtral_probe.checkpoint.names import common_name, is_ignored
 from mixtral_probe.checkpoint.native import TorchFile, native_files, native_name
 from mixtral_probe.errors import InputError
 
@@ -23,10 +23,10 @@ class StoredTensor:
 
     file: Path
     name: str
-    """As it is spelt in the file."""
+    """Its name in the file."""
     shape: tuple[int, ...]
     dtype: str
-    """As safetensors spells it: F32, BF16, …"""
+    """In the notation of safetensors: F32, BF16, …"""
 
 
 def open_file(path: Path) -> Any:
@@ -46,13 +46,13 @@ def open_file(path: Path) -> Any:
 
 
 def is_native(folder: Path) -> bool:
-    """Whether the weights of a folder are in one of Mistral's own layouts; beside Hugging Face's they do not count."""
+    """Whether the weights of a folder are in a layout of Mistral; with both, those of Hugging Face are used."""
     hugging_face = any(path.name in (WEIGHTS, INDEX) or SHARD.fullmatch(path.name) for path in folder.iterdir())
     return not hugging_face and bool(native_files(folder))
 
 
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
-    """Every tensor of a model folder by its common name.
+    """All tensors of a model folder by their common names.
 
     Raises:
         InputError: there are no weights, a shard is missing or broken, or a tensor is stored twice.
@@ -68,13 +68,13 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
             if other is not tensor:
                 raise _stored_twice(tensor, other)
     for name, file in index.items():
-        if not ignored(name) and common_name(name) not in found:
+        if not is_ignored(name) and common_name(name) not in found:
             raise InputError(f"{file} must hold {name} by {INDEX}, got a file without it; download {folder} again")
     return found
 
 
 def _native_tensors(folder: Path) -> dict[str, StoredTensor]:
-    """As the published conversion reads it, a shard may repeat what another one has."""
+    """Tensors of native files; as in the published conversion, a shard may repeat tensors of another one."""
     found: dict[str, StoredTensor] = {}
     files = native_files(folder)
     for file in files:
@@ -104,14 +104,14 @@ def _tensors_in(path: Path) -> list[StoredTensor]:
     with open_file(path) as file:
         found = []
         for name in file.keys():  # noqa: SIM118 (not a dict)
-            if not ignored(name):
+            if not is_ignored(name):
                 part = file.get_slice(name)
                 found.append(StoredTensor(path, name, tuple(part.get_shape()), part.get_dtype()))
         return found
 
 
 def _weight_map(folder: Path) -> dict[str, str]:
-    """Tensor name → file name from the index; empty where one file holds everything or there is no index."""
+    """Tensor name → file name from the index; empty for a single file or without an index."""
     path = folder / INDEX
     if (folder / WEIGHTS).is_file() or not path.is_file():
         return {}
@@ -131,21 +131,21 @@ def _weight_map(folder: Path) -> dict[str, str]:
 
 
 def _files_without_index(folder: Path) -> list[str]:
-    """The one file, or shards that lack only their index."""
+    """The single file, or shards without an index."""
     if (folder / WEIGHTS).is_file():
         return [WEIGHTS]
     shards = sorted(path.name for path in folder.glob("*.safetensors") if SHARD.fullmatch(path.name))
     if not shards:
-        raise InputError(f"{folder} must hold {WEIGHTS} or shards of it, got neither{_what_else(folder)}")
+        raise InputError(f"{folder} must hold {WEIGHTS} or shards of it, got neither{_pickle_advice(folder)}")
     total = int(shards[0][-len("00000.safetensors") : -len(".safetensors")])
     wanted = [f"model-{i:05d}-of-{total:05d}.safetensors" for i in range(1, total + 1)]
     if shards != wanted:
-        lacking = ", ".join(sorted(set(wanted) - set(shards))) or "a consistent numbering"
-        raise InputError(f"{folder} must hold {total} shards, got all but {lacking}; download the model again")
+        missing = ", ".join(sorted(set(wanted) - set(shards))) or "a consistent numbering"
+        raise InputError(f"{folder} must hold {total} shards, got all but {missing}; download the model again")
     return shards
 
 
-def _what_else(folder: Path) -> str:
+def _pickle_advice(folder: Path) -> str:
     if any(folder.glob("pytorch_model*.bin")):
         return "; its pytorch_model.bin is a pickle, which can run code: save it as safetensors with transformers first"
     return ""

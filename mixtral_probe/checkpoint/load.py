@@ -1,4 +1,4 @@
-"""A model folder → a model with its weights."""
+"""Loading a model from a folder."""
 
 import warnings
 from pathlib import Path
@@ -11,7 +11,7 @@ from mixtral_probe import model as base
 from mixtral_probe.checkpoint.checkpoint import Checkpoint
 from mixtral_probe.checkpoint.names import TASK_HEADS
 from mixtral_probe.checkpoint.options import as_dtype
-from mixtral_probe.checkpoint.placement import DeviceMap, Placement, place, place_on, require_room
+from mixtral_probe.checkpoint.placement import DeviceMap, Placement, place, place_on, require_capacity
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
 from mixtral_probe.model import Numerics
@@ -34,16 +34,16 @@ def load_model(
     device_map: DeviceMap | None = None,
     **changes: Any,
 ) -> M:
-    """Build the model without memory, then give it one layer's weights after the other.
+    """Build the model on the meta device, then read the weights of one layer after the other.
 
     Args:
         folder: a model folder of any layout, or "mini" for the embedded model.
         dtype: of the weights in memory; "auto" takes that of the file. By default float32 on a CPU, for exactness and
             because few CPUs multiply bfloat16 fast, and that of the file elsewhere.
-        device: where they go; "meta" gives the model without weights.
+        device: of the weights; "meta" gives the model without weights.
         numerics: as in ``MixtralModel``.
-        device_map: in place of ``device``, one for each layer; see ``placement.place``.
-        changes: config fields to be others than in the folder, such as ``num_labels`` or ``attention_dropout``.
+        device_map: instead of ``device``, one for each layer; see ``placement.place``.
+        changes: config fields with other values than in the folder, such as ``num_labels`` or ``attention_dropout``.
 
     Raises:
         InputError: the folder is broken, an argument is unknown, or the weights do not fit into memory.
@@ -54,10 +54,10 @@ def load_model(
         raise InputError(
             f"lm_head.weight is missing from {checkpoint.folder}: it has no language head; load it as MixtralModel"
         )
-    kind, placement = _where(checkpoint, config, dtype, device, device_map)
+    kind, placement = _dtype_and_placement(checkpoint, config, dtype, device, device_map)
     with torch.device("meta"):
         model = cls(_unpruned(config), numerics).to(kind)
-    require_room(config, placement, kind)
+    require_capacity(config, placement, kind)
     _fill(model, checkpoint, kind, placement)
     decoder(model).multi_device = len(placement.devices) > 1
     if pruned := getattr(config, PRUNED, None):
@@ -66,10 +66,10 @@ def load_model(
 
 
 def changed(config: MixtralConfig, changes: dict[str, Any]) -> MixtralConfig:
-    """The config with other values in some fields.
+    """Replace some fields of a config.
 
     Raises:
-        InputError: a field does not exist, decides the shapes of the weights, or has a value it cannot have.
+        InputError: a field does not exist, determines shapes of weights, or has an invalid value.
     """
     if not changes:
         return config
@@ -84,11 +84,11 @@ def changed(config: MixtralConfig, changes: dict[str, Any]) -> MixtralConfig:
 
 
 def _unpruned(config: MixtralConfig) -> MixtralConfig:
-    """Files always hold every head."""
+    """The config without pruned heads: files contain all heads."""
     return config.model_copy(update={PRUNED: None}) if getattr(config, PRUNED, None) else config
 
 
-def _where(
+def _dtype_and_placement(
     checkpoint: Checkpoint, config: MixtralConfig, dtype: str | torch.dtype | None, device: str | torch.device,
     device_map: DeviceMap | None,
 ) -> tuple[torch.dtype, Placement]:  # fmt: skip
@@ -133,7 +133,7 @@ def _fill(model: nn.Module, checkpoint: Checkpoint, dtype: torch.dtype, placemen
         model.lm_head.weight = body.embed_tokens.weight
     if fresh:
         absent = f"{' and '.join(fresh)} {'is' if len(fresh) == 1 else 'are'} not in {checkpoint.folder}"
-        warnings.warn(f"{absent}: this head starts from random numbers and has to be trained", stacklevel=4)
+        warnings.warn(f"{absent}: this head has random weights and must be trained", stacklevel=4)
 
 
 def _assign(model: nn.Module, name: str, weight: torch.Tensor) -> None:
@@ -144,7 +144,7 @@ def _assign(model: nn.Module, name: str, weight: torch.Tensor) -> None:
 def _new(
     name: str, weight: torch.Tensor, model: nn.Module, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:  # fmt: skip
-    """A head's first weights: normal, with a bias of 0."""
+    """Initial weights of a head: normal, with a bias of 0."""
     fresh = torch.zeros(weight.shape, dtype=dtype, device=device)
     config = model.config
     assert isinstance(config, MixtralConfig)

@@ -1,4 +1,4 @@
-"""Refusing a model that does not fit, before anything is allocated."""
+"""Memory checks before a model is allocated."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def require_memory(parameters: int, dtype: torch.dtype, device: torch.device) -> None:
-    """Raise InputError if that many parameters do not fit into what is free; does nothing where that is unknown."""
+    """Raise InputError if the parameters do not fit into free memory; do nothing where that is unknown."""
     needed, free = parameters * dtype.itemsize, available_bytes(device)
     if free is None or needed <= free:
         return
@@ -24,7 +24,7 @@ def require_memory(parameters: int, dtype: torch.dtype, device: torch.device) ->
 
 
 def available_bytes(device: torch.device) -> int | None:
-    """Bytes that can still be allocated on a device; None where nobody knows."""
+    """Bytes that can still be allocated on a device; None where unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type != "cpu":
@@ -47,7 +47,7 @@ def _free_on_machine() -> int | None:
 
 
 def _free_in_container() -> int | None:
-    """What a cgroup's limit leaves; file cache is not counted as used, since the kernel gives it back."""
+    """Bytes below the limit of the cgroup; file cache counts as free, since the kernel releases it."""
     try:
         limit = int((_CGROUP / "memory.max").read_text())
         used = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())["anon"]

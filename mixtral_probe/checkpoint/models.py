@@ -1,4 +1,4 @@
-"""The public model classes: the forward pass of ``mixtral_probe.model`` with ways from and to a folder."""
+"""The public model classes: the forward pass of ``mixtral_probe.model`` with reading and writing of folders."""
 
 from mixtral_probe import model
 from mixtral_probe.checkpoint.pretrained import Pretrained

@@ -1,10 +1,10 @@
-"""Names of weights: ours in memory, and how the layouts of a folder spell and cut them.
+"""Names of weights: in memory, and in the layouts of a folder.
 
 In memory the experts of a layer are two stacked tensors, ``model.layers.{i}.block_sparse_moe.experts.gate_up_proj``
-[E, 2I, C] (w1's rows, then w3's) and ``.down_proj`` [E, C, I]. The **fused** layout of transformers 5 stores just
-these, under ``mlp`` in place of ``block_sparse_moe``. The **classic** layout stores ``.experts.{e}.w1.weight`` and
-``.w3.weight`` [I, C] and ``.w2.weight`` [C, I]. A base model lacks the prefix ``model.``. The rest is named alike.
-Mistral's own two layouts are read only; ``native`` has their names.
+[E, 2I, C] (w1's rows, then w3's) and ``.down_proj`` [E, C, I]. The **fused** layout of transformers 5 stores
+these two, under ``mlp`` instead of ``block_sparse_moe``. The **classic** layout stores ``.experts.{e}.w1.weight``
+and ``.w3.weight`` [I, C] and ``.w2.weight`` [C, I]. A base model lacks the prefix ``model.``. Other names are the same.
+The two layouts of Mistral are read only; ``native`` has their names.
 """
 
 import re
@@ -35,21 +35,21 @@ def _whole(weight: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The part of a tensor in memory that one stored tensor fills."""
+    """The part of a tensor in memory that is one stored tensor."""
 
     name: str
-    """Of the stored tensor, as ``common_name`` gives it."""
+    """Of the stored tensor, from ``common_name``."""
     view: Callable[[Tensor], Tensor] = _whole
     """The tensor in memory → a view of this part, in the order of the stored numbers."""
     flat: bool = False
-    """Whether the stored tensor has all axes of the view but the last in one."""
+    """Whether all axes of the view but the last are one axis of the stored tensor."""
 
     def of(self, whole: Tensor) -> Tensor:
         """A view of this part of the tensor in memory."""
         return self.view(whole)
 
     def stored_shape(self, whole: Tensor) -> tuple[int, ...]:
-        """The shape the stored tensor must have."""
+        """The shape of the stored tensor."""
         shape = tuple(self.of(whole).shape)
         return (prod(shape[:-1]), shape[-1]) if self.flat else shape
 
@@ -57,7 +57,7 @@ class Piece:
 def pieces(
     name: str, shape: tuple[int, ...], layout: Layout | NativeLayout, head_dim: int | None = None
 ) -> list[Piece]:
-    """What the tensor ``name`` of this shape is stored as, experts in numeric order; native layouts need head_dim."""
+    """The stored pieces of the tensor ``name``, experts in numeric order; native layouts need head_dim."""
     stem, _, leaf = name.rpartition(".")
     if layout in ("torrent", "mistral") and name.endswith(_ROTATED):
         assert head_dim is not None
@@ -77,7 +77,7 @@ def pieces(
 
 
 def _flat_pieces(stem: str, leaf: str, half: int) -> list[Piece]:
-    """All experts under each other, [E·I, C], and w2 transposed."""
+    """All experts in one tensor, [E·I, C], with w2 transposed."""
     if leaf == "down_proj":
         return [Piece(f"{stem}.w2", _transposed, flat=True)]
     return [
@@ -100,26 +100,26 @@ def _interleaved(weight: Tensor, head_dim: int) -> Tensor:
 
 
 def common_name(stored: str) -> str:
-    """One spelling for both layouts and base models: the name in memory, or that of an expert's piece."""
+    """One name for both layouts and base models: that in memory, or that of an expert's piece."""
     if not stored.startswith(("model.", "lm_head.", "score.", "qa_outputs.")):
         stored = f"model.{stored}"
     return stored.replace(".mlp.", ".block_sparse_moe.", 1)
 
 
 def stored_name(name: str, layout: Layout, base: bool) -> str:
-    """The reverse of ``common_name``: how a layout spells a name, for a base model without ``model.``."""
+    """The inverse of ``common_name``: the name in a layout, for a base model without ``model.``."""
     if layout == "fused":
         name = name.replace(".block_sparse_moe.", ".mlp.", 1)
     return name.removeprefix("model.") if base else name
 
 
-def ignored(stored: str) -> bool:
-    """Old checkpoints carry the rotary frequencies, which follow from the config."""
+def is_ignored(stored: str) -> bool:
+    """Whether a tensor is is_ignored: rotary frequencies of old checkpoints, which follow from the config."""
     return stored.endswith("rotary_emb.inv_freq")
 
 
-def place(name: str) -> str:
-    """Where a tensor sits, in words: ``layer 3, expert 7: w1``."""
+def location(name: str) -> str:
+    """The location of a tensor in words: ``layer 3, expert 7: w1``."""
     if match := _EXPERT.fullmatch(name):
         return f"layer {match[1]}, expert {match[2]}: {match[3]}"
     if match := _LAYER.fullmatch(name):

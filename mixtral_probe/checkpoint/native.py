@@ -1,7 +1,7 @@
-"""Mistral's own two layouts: ``consolidated.NN.pt`` as first released, and ``consolidated.safetensors``.
+"""The two layouts of Mistral: ``consolidated.NN.pt`` as first released, and ``consolidated.safetensors``.
 
-Both come with a ``params.json``, name things as Mistral's own code does, and have rotary pairs side by side where the
-Hugging Face layouts split each head in two halves. The **torrent** layout stacks a layer's experts in
+Both have a ``params.json``, the names of Mistral's code, and interleaved rotary pairs, where the Hugging Face layouts
+split each head in two halves. The **torrent** layout stacks a layer's experts in
 ``block_sparse_moe.w1``, ``.w3`` [E·I, C] and ``.w2`` [E·I, C], transposed; the **mistral** layout (mistral-inference)
 has ``feed_forward.experts.{e}.w1.weight`` … as the classic one.
 """
@@ -45,7 +45,7 @@ _FIELDS = {
     "num_local_experts": "num_experts",
     "num_experts_per_tok": "num_experts_per_tok",
 }
-"""Config fields that params.json has to have, and how Mistral spells them."""
+"""Required config fields and their names in params.json."""
 _OPTIONAL = {
     "num_key_value_heads": "n_kv_heads",
     "head_dim": "head_dim",
@@ -54,11 +54,11 @@ _OPTIONAL = {
     "sliding_window": "sliding_window",
 }
 _DEFAULTS = {"rope_theta": DEFAULT_ROPE_THETA, "max_position_embeddings": 32768, "num_key_value_heads": None}
-"""Of Mistral's own code where it has one; a params.json does not say how long the model's texts were."""
+"""Those of Mistral's code; params.json lacks the number of positions of the model."""
 
 
 def native_files(folder: Path) -> list[str]:
-    """The names of a folder's native weight files, in order."""
+    """Names of the native weight files of a folder, in order."""
     return sorted(path.name for path in folder.iterdir() if FILE.fullmatch(path.name))
 
 
@@ -76,16 +76,16 @@ def native_name(stored: str) -> str:
 
 
 def native_config(path: Path) -> MixtralConfig:
-    """The config that a ``params.json`` describes, in either of its spellings.
+    """The config of a ``params.json`` with names of Mistral or of Hugging Face.
 
     Raises:
-        InputError: it is no JSON object, lacks a size, or describes a model without experts.
+        InputError: it is not a JSON object, lacks a size, or has no experts.
     """
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(
-            f"Mistral's own weights need a {PARAMS} beside them, got none at {path}; download it"
+            f"weights in a layout of Mistral need a {PARAMS} beside them, got none at {path}; download it"
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{PARAMS} must be valid JSON, got an error in {path}: {error}") from None
@@ -103,10 +103,10 @@ def native_config(path: Path) -> MixtralConfig:
 
 
 class TorchFile:
-    """A ``.pt`` file with the interface of an opened safetensors file; its tensors stay mapped, not read.
+    """A ``.pt`` file with the interface of an opened safetensors file; its tensors are memory-mapped.
 
     Raises:
-        InputError: it is missing, broken, or holds anything but tensors by name.
+        InputError: it is missing, broken, or contains anything but tensors by name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -115,7 +115,7 @@ class TorchFile:
             self._tensors = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         except FileNotFoundError:
             raise InputError(f"the weights file {path.name} is missing from {path.parent}; download it again") from None
-        except Exception as error:  # torch raises many kinds, and all of them mean this
+        except Exception as error:  # torch raises many types for a broken file
             reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
             raise InputError(
                 f"{path} must be a whole file of weights and nothing else ({reason}); download or copy it again"
@@ -143,7 +143,7 @@ class TorchFile:
 
 
 class TorchSlice:
-    """What ``TorchFile`` knows of a tensor, in safetensors' words."""
+    """Shape and dtype of a tensor, with the interface of safetensors."""
 
     def __init__(self, tensor: Tensor) -> None:
         self._tensor = tensor

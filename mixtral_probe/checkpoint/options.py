@@ -1,4 +1,4 @@
-"""What a user may say about dtype, device and size, made into what torch understands."""
+"""Arguments for dtype, device and size, converted to those of torch."""
 
 import re
 
@@ -13,7 +13,7 @@ DTYPES = {
     "float64": torch.float64,
 }
 STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-"""The dtypes as safetensors spells them."""
+"""Dtypes in the notation of safetensors."""
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
@@ -21,7 +21,7 @@ def as_dtype(name: str | torch.dtype) -> torch.dtype:
     """``"float32"`` → ``torch.float32``.
 
     Raises:
-        InputError: it is not a dtype that weights can have.
+        InputError: it is not a dtype of weights.
     """
     dtype = DTYPES.get(name, name) if isinstance(name, str) else name
     if dtype not in DTYPES.values():
@@ -30,10 +30,10 @@ def as_dtype(name: str | torch.dtype) -> torch.dtype:
 
 
 def as_device(name: str | int | torch.device) -> torch.device:
-    """``"cuda:0"``, or the number of an accelerator, → a device that this machine has.
+    """``"cuda:0"``, or the number of an accelerator, → a device of this machine.
 
     Raises:
-        InputError: there is no such device here.
+        InputError: this machine has no such device.
     """
     try:
         device = torch.device(name)

@@ -1,4 +1,4 @@
-"""Which device each part of a model goes to."""
+"""The device of each part of a model."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from mixtral_probe.errors import InputError
 Device = str | int | torch.device
 DeviceMap = Literal["auto"] | Mapping[int | str, Device]
 HEADROOM = 0.1
-"""Share of an accelerator's free memory that "auto" leaves to activations."""
+"""Share of an accelerator's free memory that "auto" reserves for activations."""
 _LAYER = re.compile(r"(?:model\.)?layers\.(\d+)")
 _PARTS = {
     "": "", "model": "", "embed_tokens": "embed_tokens", "model.embed_tokens": "embed_tokens", "norm": "norm",
@@ -34,7 +34,7 @@ class Placement:
 
     @property
     def devices(self) -> set[torch.device]:
-        """All of them."""
+        """All devices."""
         return {self.embedding, *self.layers, self.norm, self.head}
 
     def of(self, name: str) -> torch.device:
@@ -53,13 +53,13 @@ def place_on(config: MixtralConfig, device: Device) -> Placement:
 
 
 def place(config: MixtralConfig, device_map: DeviceMap, dtype: torch.dtype) -> Placement:
-    """The devices a user asked for.
+    """The devices of ``device_map``.
 
     Args:
-        device_map: "auto" shares the layers out to the accelerators by their free memory, and to the CPU what does not
-            fit there. A mapping gives devices to layers, by number or as "model.layers.3", and to "embed_tokens",
-            "norm" and "head"; these three go with the first and the last layer unless it says otherwise, and "" is
-            for every part that is not named.
+        device_map: "auto" distributes the layers to the accelerators by their free memory, and to the CPU the parts
+            that do not fit. A mapping gives devices to layers, by number or as "model.layers.3", and to "embed_tokens",
+            "norm" and "head"; by default these three are on the devices of the first and the last layer, and ""
+            is for every part that is not named.
 
     Raises:
         InputError: a layer has no device, or a part or a device does not exist.
@@ -67,30 +67,30 @@ def place(config: MixtralConfig, device_map: DeviceMap, dtype: torch.dtype) -> P
     if isinstance(device_map, str):
         if device_map != "auto":
             raise InputError(f"device_map must be 'auto' or a mapping from layers to devices, got {device_map!r}")
-        return _tied(config, _shared_out(config, dtype))
-    given = {_part(key, config.num_hidden_layers): as_device(device) for key, device in device_map.items()}
-    missing = [layer for layer in range(config.num_hidden_layers) if layer not in given]
-    if missing and "" not in given:
+        return _tied(config, _distributed(config, dtype))
+    devices = {_part(key, config.num_hidden_layers): as_device(device) for key, device in device_map.items()}
+    missing = [layer for layer in range(config.num_hidden_layers) if layer not in devices]
+    if missing and "" not in devices:
         raise InputError(
             f"device_map must give every layer a device, got none for layer {missing[0]}; '' is for the rest"
         )
-    layers = tuple(given.get(layer, given.get("")) for layer in range(config.num_hidden_layers))
-    first, last = given.get("", layers[0]), given.get("", layers[-1])
+    layers = tuple(devices.get(layer, devices.get("")) for layer in range(config.num_hidden_layers))
+    first, last = devices.get("", layers[0]), devices.get("", layers[-1])
     return _tied(
         config,
-        Placement(given.get("embed_tokens", first), layers, given.get("norm", last), given.get("head", last)),  # type: ignore[arg-type]
+        Placement(devices.get("embed_tokens", first), layers, devices.get("norm", last), devices.get("head", last)),  # type: ignore[arg-type]
     )
 
 
 def _tied(config: MixtralConfig, placement: Placement) -> Placement:
-    """A head that is the embedding lies where that lies."""
+    """Place a tied head on the device of the embedding."""
     if not config.tie_word_embeddings:
         return placement
     return Placement(placement.embedding, placement.layers, placement.norm, placement.embedding)
 
 
-def require_room(config: MixtralConfig, placement: Placement, dtype: torch.dtype) -> None:
-    """Raise InputError if what goes to a device does not fit there."""
+def require_capacity(config: MixtralConfig, placement: Placement, dtype: torch.dtype) -> None:
+    """Raise InputError if the parts of a device do not fit there."""
     needed: dict[torch.device, int] = {}
     in_order = (placement.embedding, *placement.layers, placement.head)
     for device, size in zip(in_order, part_sizes(config), strict=True):
@@ -109,35 +109,35 @@ def part_sizes(config: MixtralConfig) -> list[int]:
     return [embedding, *[layer] * config.num_hidden_layers, head]
 
 
-def share_out(sizes: Sequence[int], rooms: Sequence[float]) -> list[int]:
-    """For each part the index of its room, in order; ``len(rooms)`` for parts that fit nowhere.
+def distribute(sizes: Sequence[int], capacities: Sequence[float]) -> list[int]:
+    """The index of the device of each part, in order; ``len(capacities)`` for parts that fit nowhere.
 
-    Where everything fits, all rooms are filled to about the same share.
+    If all fit, all devices are filled to about the same share.
     """
     for percent in range(1, 101):
-        places = _fill_in_order(sizes, [room * percent / 100 for room in rooms])
-        if places[-1] < len(rooms):
+        places = _fill_in_order(sizes, [capacity * percent / 100 for capacity in capacities])
+        if places[-1] < len(capacities):
             return places
-    return _fill_in_order(sizes, rooms)
+    return _fill_in_order(sizes, capacities)
 
 
-def _fill_in_order(sizes: Sequence[int], rooms: Sequence[float]) -> list[int]:
+def _fill_in_order(sizes: Sequence[int], capacities: Sequence[float]) -> list[int]:
     places: list[int] = []
-    room, used = 0, 0
+    device, used = 0, 0
     for size in sizes:
-        while room < len(rooms) and used + size > rooms[room]:
-            room, used = room + 1, 0
-        places.append(room)
+        while device < len(capacities) and used + size > capacities[device]:
+            device, used = device + 1, 0
+        places.append(device)
         used += size
     return places
 
 
-def _shared_out(config: MixtralConfig, dtype: torch.dtype) -> Placement:
+def _distributed(config: MixtralConfig, dtype: torch.dtype) -> Placement:
     devices = _accelerators()
     free = [available_bytes(device) for device in devices]
-    rooms = [float("inf") if size is None else (1 - HEADROOM) * size / dtype.itemsize for size in free]
+    capacities = [float("inf") if size is None else (1 - HEADROOM) * size / dtype.itemsize for size in free]
     devices = [*devices, torch.device("cpu")]
-    embedding, *layers, head = (devices[i] for i in share_out(part_sizes(config), rooms))
+    embedding, *layers, head = (devices[i] for i in distribute(part_sizes(config), capacities))
     return Placement(embedding, tuple(layers), head, head)
 
 

@@ -1,4 +1,4 @@
-"""``from_pretrained``, ``save_pretrained`` and what changes a model in place, for every model class."""
+"""``from_pretrained``, ``save_pretrained`` and in-place changes, for every model class."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ from mixtral_probe.model.resizing.vocabulary import resize_token_embeddings
 
 
 class Pretrained:
-    """Mixed into the classes of ``mixtral_probe.model``, which know nothing of files."""
+    """A mixin of the classes of ``mixtral_probe.model``, which has no code for files."""
 
     def __init__(self, config: MixtralConfig, numerics: Numerics = "fast") -> None:
         require_memory(config.num_parameters(), torch.get_default_dtype(), torch.get_default_device())
@@ -37,10 +37,10 @@ class Pretrained:
         device_map: DeviceMap | None = None,
         **changes: Any,
     ) -> Self:
-        """Read a model folder: Hugging Face's, classic or fused, or one of Mistral's own; in evaluation mode.
+        """Read a model folder in a layout of Hugging Face or Mistral; the model is in evaluation mode.
 
         A base or language model read as a classifier gets a new head, with a warning; a head that the class does not
-        have stays in the folder.
+        have is not read.
 
         Args:
             folder: the folder, or "mini" for the embedded model.
@@ -48,7 +48,7 @@ class Pretrained:
                 that of the file elsewhere.
             device: such as "cpu" or "cuda:0"; "meta" gives the model without weights.
             numerics: "fast", or "reference" for the arithmetic of transformers to the bit.
-            device_map: in place of ``device``, "auto" to share the layers out to the accelerators, or devices by layer,
+            device_map: instead of ``device``, "auto" to distribute the layers to accelerators, or devices by layer,
                 such as {0: "cuda:0", 1: "cuda:1"}, with "embed_tokens", "norm", "head" and "" for the rest.
             changes: config fields with other values than in the folder, such as ``num_labels=3``.
 
@@ -65,10 +65,10 @@ class Pretrained:
         max_shard_size: int | str | None = "5GB",
         dtype: str | torch.dtype | None = None,
     ) -> None:
-        """Write a folder that this project and transformers read.
+        """Write a folder that this project and transformers can read.
 
         Args:
-            folder: made where needed; its other files stay.
+            folder: created where needed; its other files stay.
             layout: "classic", which every loader reads, or "fused", that of transformers 5 in memory.
             max_shard_size: split the weights into files of at most this size; None for a single file.
             dtype: of the weights on disk; by default that of the model.
@@ -79,17 +79,17 @@ class Pretrained:
         save_model(self, folder, layout, max_shard_size, dtype)  # type: ignore[arg-type]
 
     def resize_token_embeddings(self, size: int, mean_resizing: bool = True) -> nn.Embedding:
-        """Grow or shrink the vocabulary; see ``mixtral_probe.model.resizing.vocabulary.resize_token_embeddings``."""
+        """Change the size of the vocabulary; see ``mixtral_probe.model.resizing.vocabulary``."""
         return resize_token_embeddings(self, size, mean_resizing)  # type: ignore[arg-type]
 
     def prune_heads(self, heads: Mapping[int, Iterable[int]]) -> None:
-        """Take attention heads out, {layer: heads}; see ``mixtral_probe.model.resizing.pruning.prune_heads``."""
+        """Remove attention heads, {layer: heads}; see ``mixtral_probe.model.resizing.pruning.prune_heads``."""
         prune_heads(self, heads)  # type: ignore[arg-type]
 
     def gradient_checkpointing_enable(self) -> None:
-        """In training, run each layer again when its gradient is due instead of keeping what it computed."""
+        """In training, run each layer again for its gradient instead of keeping its activations."""
         decoder(self).gradient_checkpointing = True  # type: ignore[arg-type]
 
     def gradient_checkpointing_disable(self) -> None:
-        """Keep what layers computed until their gradients are made, the faster way."""
+        """Keep activations for the gradients, which is faster."""
         decoder(self).gradient_checkpointing = False  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A model → a Hugging Face model folder."""
+"""Saving a model in a folder, in a layout of Hugging Face."""
 
 import json
 from collections.abc import Iterator

@@ -166,7 +166,7 @@ def test_params_of_the_8x7b_release(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, r"weights need a params\.json beside them, got none at"),
+        (None, r"weights in a layout of Mistral need a params\.json beside them, got none at"),
         ("{", r"params\.json must be valid JSON"),
         ("[]", r"params\.json must hold one JSON object, got a list in"),
         (json.dumps({k: v for k, v in PARAMS.items() if k != "dim"}), r"must give dim \(or hidden_size\), got neither"),

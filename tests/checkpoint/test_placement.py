@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mixtral_probe import InputError, MixtralConfig, MixtralForCausalLM
 from mixtral_probe.checkpoint import memory, placement
-from mixtral_probe.checkpoint.placement import part_sizes, place, share_out
+from mixtral_probe.checkpoint.placement import distribute, part_sizes, place
 from tests.support.models import everything, toy_model
 
 IDS = torch.arange(18).reshape(2, 9)
@@ -68,16 +68,16 @@ def test_sizes_of_the_parts_are_those_of_the_model():
 
 
 def test_sharing_out_by_hand():
-    assert share_out([1, 4, 4, 4, 4, 1], [100, 100]) == [0, 0, 0, 1, 1, 1]
-    assert share_out([1, 4, 4, 4, 4, 1], [300, 100]) == [0, 0, 0, 0, 1, 1]
-    assert share_out([1, 4, 4, 4, 4, 1], [5, 9]) == [0, 0, 1, 1, 2, 2]
-    assert share_out([1, 4, 4, 4, 4, 1], []) == [0] * 6
-    assert share_out([2, 2], [1, 4]) == [1, 1]
+    assert distribute([1, 4, 4, 4, 4, 1], [100, 100]) == [0, 0, 0, 1, 1, 1]
+    assert distribute([1, 4, 4, 4, 4, 1], [300, 100]) == [0, 0, 0, 0, 1, 1]
+    assert distribute([1, 4, 4, 4, 4, 1], [5, 9]) == [0, 0, 1, 1, 2, 2]
+    assert distribute([1, 4, 4, 4, 4, 1], []) == [0] * 6
+    assert distribute([2, 2], [1, 4]) == [1, 1]
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=12), st.lists(st.integers(1, 100), max_size=4))
 def test_shares_are_in_order_and_fit(sizes, rooms):
-    places = share_out(sizes, rooms)
+    places = distribute(sizes, rooms)
     assert places == sorted(places)
     for room, size in enumerate(rooms):
         assert sum(s for s, p in zip(sizes, places, strict=True) if p == room) <= size

@@ -223,7 +223,7 @@ def test_a_new_head_says_so(tmp_path, kind, base):
     if base:
         mp.MixtralModel.from_pretrained(tmp_path).save_pretrained(tmp_path)
     with pytest.warns(
-        UserWarning, match=r"(is|are) not in .*: this head starts from random numbers and has to be trained"
+        UserWarning, match=r"(is|are) not in .*: this head has random weights and must be trained"
     ) as said:
         read = getattr(mp, f"MixtralFor{kind}").from_pretrained(tmp_path, num_labels=7)
     assert len(said) == 1
