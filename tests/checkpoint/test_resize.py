@@ -224,5 +224,5 @@ def test_traces_leave_pruned_heads_out():
     plan = attention_plan("all", model.config)
     assert plan.layers == {0: (0, 2, 3), 1: (0, 1, 2, 3)}
     assert attention_plan([0], model.config).layers == {0: (0, 2, 3)}
-    with pytest.raises(InputError, match="head 1 of layer 0 was pruned and has no attention; leave it out"):
+    with pytest.raises(InputError, match="attention exists for heads that are not pruned, got head 1 of layer 0"):
         attention_plan("0:0-2", model.config)

@@ -18,7 +18,7 @@ class Function(Edit):
     """
 
     semantics: ClassVar[str] = (
-        "the value of {site} is replaced by that of the function {function}, which decides what is renormalised"
+        "the value of {site} is what the function {function} makes of it; what is renormalised, it says itself"
     )
     edit: Literal["function"] = "function"
     site: Site

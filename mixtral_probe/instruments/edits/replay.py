@@ -31,8 +31,8 @@ class ReplayRouting(ChoiceEdit):
     """
 
     semantics: ClassVar[str] = (
-        "every token goes to the experts, with the weights, that a trace recorded for it; the router's choice is not "
-        "used, and nothing is renormalised"
+        "every token goes to the experts, with the weights, that a trace recorded for it; the router has no say, and "
+        "nothing is renormalised"
     )
     edit: Literal["replay_routing"] = "replay_routing"
     trace: Annotated[Trace, PlainValidator(_open_trace), PlainSerializer(_path_of)]
