@@ -7,27 +7,27 @@ from app.state import controls
 from app.widgets import documents, texts
 from mixtral_probe import tables
 
-chosen = controls.chosen()
+view = controls.view()
 texts.title(
     "Attention",
     "What the attention heads do, who looks at whom in one of them, and how that goes with the routing.",
 )
-summary = chosen.table("attention_summary")
+summary = view.table("attention_summary")
 if len(summary):
-    attention.overview(chosen, summary)
+    attention.overview(view, summary)
     st.header("One head", anchor=False)
-shown = documents.choose(chosen)
-maps = attention_maps.maps(chosen, shown)
+excerpt = documents.choose(view)
+maps = attention_maps.maps(view, excerpt)
 if maps is None:
     st.stop()
 if summary.empty:
-    attention.overview(chosen, tables.attention_summary(maps.trace))
+    attention.overview(view, tables.attention_summary(maps.trace))
     st.header("One head", anchor=False)
 head = attention.head_choice(maps)
-query, key = attention.marked(maps, shown)
-name = f"attention_document_{shown.number}_layer_{chosen.layer}_head_{'mean' if head is None else head}"
+query, key = attention.query_and_key(maps, excerpt)
+name = f"attention_document_{excerpt.number}_layer_{view.layer}_head_{'mean' if head is None else head}"
 attention.one_map(maps, head, query, key, name)
-attention.text(maps, shown, head, query)
-attention.all_heads(maps, f"attention_document_{shown.number}_layer_{chosen.layer}")
-attention.with_routing(chosen, maps)
-attention.lens(chosen, shown, maps)
+attention.text(maps, excerpt, head, query)
+attention.all_heads(maps, f"attention_document_{excerpt.number}_layer_{view.layer}")
+attention.with_routing(view, maps)
+attention.lens(view, excerpt, maps)

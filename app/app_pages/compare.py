@@ -7,22 +7,22 @@ from app.state import controls
 from app.widgets import charts, frames, texts, values
 from mixtral_probe import InputError, figures
 
-chosen = controls.chosen()
+view = controls.view()
 texts.title(
     "Compare",
     "Two traces of the same texts, token by token: the trace chosen on the left (B) less the one pinned here (A).",
 )
 texts.where_note("all tokens of both traces")
-first = comparisons.pinned(chosen.source)
+first = comparisons.choose(view.source)
 if first is None:
     st.info("There is no other trace to compare with; open two: `mixtral-probe dashboard A.trace B.trace`.")
 else:
     try:
-        table = comparisons.agreement_of(first, chosen.source)
+        table = comparisons.agreement_of(first, view.source)
     except InputError as error:
         st.info(str(error))
     else:
-        group = chosen.group if chosen.group in set(table["group"]) else controls.ALL
+        group = view.group if view.group in set(table["group"]) else controls.ALL
         whole = table[table["layer"].isna().to_numpy(dtype=bool)]
         values.cards(frames.rows(whole, group=group), ("any_layer_differs", "set_overlap", "first_agreement"))
         of_group = frames.rows(table, group=group)

@@ -14,23 +14,23 @@ from mixtral_probe.tables import TABLES
 _PARTNERS = 8  # shown as numbers; the table below them has all
 _ALIKE = ("linear_cka", "output_cosine", "aligned_cosine")
 
-chosen = controls.chosen()
-layer, group = chosen.layer, chosen.group
+view = controls.view()
+layer, group = view.layer, view.group
 texts.title("Experts", "One expert at a time: its load, its tokens, its partners, and what it does to its tokens.")
-experts = list(range(chosen.stats.num_experts))
+experts = list(range(view.stats.num_experts))
 address.keep("expert", experts)
 expert = st.selectbox("Expert", experts, key="expert", width=160)
 
 
 def _load() -> None:
-    own = frames.rows(chosen.table("expert_load"), layer=layer, group=group, expert=expert)
+    own = frames.rows(view.table("expert_load"), layer=layer, group=group, expert=expert)
     values.cards(own, [metric for metric in TABLES["expert_load"].metrics if metric in set(own["metric"])])
 
 
 def _partners() -> None:
     st.subheader("Chosen together with", anchor=False)
     metric = choices.table_metric("coactivation", key="pair_metric")
-    own = frames.rows(chosen.table("coactivation"), layer=layer, group=group, expert=expert, metric=metric)
+    own = frames.rows(view.table("coactivation"), layer=layer, group=group, expert=expert, metric=metric)
     own = own.sort_values("value", ascending=False)
     st.caption(f"{words_of(metric).name[:1].upper()}{words_of(metric).name[1:]}, the largest first")
     with st.container(horizontal=True, gap="small"):
@@ -57,7 +57,7 @@ def _done(job: Job) -> None:
     st.caption(":material/check_circle: Finished; shown below")
 
 
-def _found(found: expert_measurements.Found) -> None:
+def _found(found: expert_measurements.Measurement) -> None:
     own = frames.rows(found.saliency, layer=layer, group="all", expert=expert)
     values.cards(own, ("activation_norm", "reap", "largest_output"))
     st.subheader("Tokens it promotes", anchor=False)
@@ -74,10 +74,10 @@ def _found(found: expert_measurements.Found) -> None:
 
 _load()
 _partners()
-tokens_of(chosen, expert)
+tokens_of(view, expert)
 _measure()
-for newest in expert_measurements.finished()[:1]:
-    if newest.fits(chosen.trace):
+for newest in expert_measurements.measurements()[:1]:
+    if newest.fits(view.trace):
         _found(newest)
     else:
         st.info("This trace is not of the embedded model, so what was measured does not belong to its experts.")

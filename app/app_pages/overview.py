@@ -6,19 +6,19 @@ from app.sections import overview
 from app.state import controls
 from app.widgets import texts
 
-chosen = controls.chosen()
+view = controls.view()
 texts.title("Overview", "What was run, what stands out, and where to look at it.")
 texts.welcome()
-st.write(overview.run_in_words(chosen.trace))
+st.write(overview.run_in_words(view.trace))
 
 st.header("What stands out", anchor=False)
-overview.findings(chosen)
+overview.findings(view)
 
 left, right = st.columns([1, 1], gap="large")
 with left:
     st.header("The model", anchor=False)
-    overview.facts(overview.model_card(chosen.trace))
+    overview.facts(overview.model_card(view.trace))
 with right:
     st.header("The texts", anchor=False)
-    overview.facts(overview.data_card(chosen.trace))
-    overview.labels(chosen.trace)
+    overview.facts(overview.data_card(view.trace))
+    overview.labels(view.trace)

@@ -58,7 +58,7 @@ def _uploaded() -> list[Document]:
         help="A .txt file is one document. A line of a .jsonl file is an object with `text`, and if you like `id`, "
         "`domain` and other labels.",
     )
-    return [document for file in files for document in captures.uploaded(file.name, file.getvalue())]
+    return [document for file in files for document in captures.read_upload(file.name, file.getvalue())]
 
 
 def _model() -> str:
@@ -128,7 +128,7 @@ def _remember(job: Job) -> None:
 def _finished(job: Job) -> None:
     st.caption(":material/check_circle: Finished; it is in the list of traces now")
     if st.button("See it in Token routing", key=f"see_{job.id}", icon=":material/alt_route:"):
-        controls.wish(trace=job.id)
+        controls.set_on_next_run(trace=job.id)
         st.switch_page("app_pages/token_routing.py", query_params=address.query())
     st.toggle(
         "Published: everybody who opens this dashboard may see it",

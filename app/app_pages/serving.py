@@ -6,7 +6,7 @@ from app.sections import serving as sections
 from app.state import controls
 from app.widgets import choices, large_tables, texts
 
-chosen = controls.chosen()
+view = controls.view()
 texts.title(
     "Serving",
     "What this routing would ask of a server: of several devices, a cache, experts of limited capacity or left out.",
@@ -15,5 +15,5 @@ section = choices.one_of(
     "Question", list(sections.SECTIONS), "serving", named=lambda name: sections.SECTIONS[name].title
 )
 st.markdown(sections.SECTIONS[section].about)
-if large_tables.ready(chosen, section):
-    sections.show(chosen, section)
+if large_tables.confirm(view, section):
+    sections.show(view, section)

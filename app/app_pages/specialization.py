@@ -5,7 +5,7 @@ from app.sections import topics
 from app.state import controls
 from app.widgets import choices, texts
 
-chosen = controls.chosen()
+view = controls.view()
 texts.title(
     "Specialization",
     "Whether experts keep to topics, words or places, and whether one choice tells of the next, against chance.",
@@ -22,4 +22,4 @@ SECTIONS = {
     "repetition": ("Repetition", sections.repetition),
 }
 section = choices.one_of("Question", list(SECTIONS), "section", named=lambda name: SECTIONS[name][0])
-SECTIONS[section][1](chosen)
+SECTIONS[section][1](view)

@@ -44,15 +44,15 @@ with right:
     st.subheader("Your measurements", anchor=False)
     job_list.watch(timings.KIND, "None yet. Press Measure; the embedded model is timed on this machine.", _done)
 
-held = timings.finished()
-if not held:
+results = timings.results()
+if not results:
     st.stop()
-controls.keep_valid("timing_shown", list(held))
-shown = held[
+controls.keep_valid("timing_shown", list(results))
+shown = results[
     st.selectbox(
         "Measurement",
-        list(held),
-        format_func=lambda job_id: f"{held[job_id].name} · {held[job_id].about}",
+        list(results),
+        format_func=lambda job_id: f"{results[job_id].name} · {results[job_id].about}",
         key="timing_shown",
     )
 ]

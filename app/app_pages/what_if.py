@@ -27,7 +27,7 @@ def _ask() -> tuple[str, list[str]]:
         text = st.text_area("Text", height=180, max_chars=what_ifs.CHARACTERS, key="text")
     with right:
         config = models.embedded().model.config
-        typed = edit_fields.typed(config.num_hidden_layers, config.num_local_experts, config.num_attention_heads)
+        typed = edit_fields.draw(config.num_hidden_layers, config.num_local_experts, config.num_attention_heads)
     with st.expander("More changes, files"):
         address.keep_text("more")
         more = st.text_area(
@@ -59,7 +59,7 @@ def _files(typed: list[str]) -> None:
         except InputError as error:
             st.error(str(error))
         else:
-            controls.wish(more=lines, edit=edit_fields.NOTHING)
+            controls.set_on_next_run(more=lines, edit=edit_fields.NOTHING)
             st.rerun()
 
 
@@ -73,7 +73,7 @@ def _valid(typed: list[str]) -> bool:
 
 def _pin(typed: list[str]) -> list[str]:
     """The buttons; returns the edits that are pinned."""
-    pinned = address.several(_PINNED)
+    pinned = address.get_all(_PINNED)
     with st.container(horizontal=True):
         if st.button("Pin, to compare with another change", key="pin", icon=":material/keep:"):
             pinned = typed

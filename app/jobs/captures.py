@@ -55,7 +55,7 @@ def check(documents: Sequence[Document]) -> tuple[Document, ...]:
     return tuple(documents)
 
 
-def uploaded(name: str, content: bytes) -> list[Document]:
+def read_upload(name: str, content: bytes) -> list[Document]:
     """The documents of an uploaded file.
 
     Raises:

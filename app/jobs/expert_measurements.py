@@ -16,7 +16,7 @@ _SALIENCY, _SIMILARITY = "saliency", "similarity"
 
 
 @dataclass(frozen=True)
-class Found:
+class Measurement:
     """The tables of one measurement, under the names they have in `tables`."""
 
     saliency: pd.DataFrame
@@ -57,16 +57,16 @@ def measure() -> str:
     return registry.submit("Experts", "saliency and similarity, one text of each domain", work, KIND)
 
 
-def finished() -> list[Found]:
+def measurements() -> list[Measurement]:
     """This session's measurements, newest first."""
-    return [_opened(str(job.result)) for job in registry.finished(KIND)]
+    return [_read(str(job.result)) for job in registry.results(KIND)]
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _opened(path: str) -> Found:
+def _read(path: str) -> Measurement:
     saliency = Result.load(Path(path) / _SALIENCY)
     similarity = Result.load(Path(path) / _SIMILARITY)
-    return Found(
+    return Measurement(
         tables.saliency(saliency),
         tables.promoted_tokens(saliency),
         tables.expert_contexts(saliency),

@@ -20,7 +20,7 @@ FORMS = {
 FILE = "export.zip"
 
 
-def missing(form: str) -> str:
+def missing_package(form: str) -> str:
     """Why a form cannot be had here, in a sentence; empty where it can."""
     if form == "png" and importlib.util.find_spec("kaleido") is None:
         return (

@@ -178,7 +178,7 @@ class JobRegistry:
         entry.job, entry.work = replace(entry.job, state=state, **more), None
         if state is not State.DONE:
             self._remove(entry.job.id)
-        over = [job_id for job_id, held in self._entries.items() if held.job.over]
+        over = [job_id for job_id, entry in self._entries.items() if entry.job.over]
         for job_id in over[: max(0, len(over) - self._keep)]:
             del self._entries[job_id]
             self._remove(job_id)

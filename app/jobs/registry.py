@@ -24,14 +24,14 @@ def session() -> str:
     return st.session_state.setdefault("session", uuid.uuid4().hex)
 
 
-def own(kind: str | None = None) -> list[Job]:
+def session_jobs(kind: str | None = None) -> list[Job]:
     """List this session's jobs, of one kind or of any, oldest first."""
     return registry().of(session(), kind)
 
 
-def finished(kind: str) -> list[Job]:
+def results(kind: str) -> list[Job]:
     """List this session's finished jobs of a kind, newest first."""
-    return [job for job in reversed(own(kind)) if job.state is State.DONE]
+    return [job for job in reversed(session_jobs(kind)) if job.state is State.DONE]
 
 
 def submit(name: str, about: str, work: Work, kind: str) -> str:

@@ -34,22 +34,22 @@ def start(text: str, repeats: int) -> str:
     return registry.submit("Timing", f"{repeats} runs of {registry.quote(text)}", work, KIND)
 
 
-def finished() -> dict[str, Job]:
+def results() -> dict[str, Job]:
     """This session's results by job id, newest first."""
-    return {job.id: job for job in registry.finished(KIND)}
+    return {job.id: job for job in registry.results(KIND)}
 
 
 def table(job: Job) -> pd.DataFrame:
     """`tables.timing` of a finished job."""
-    return _opened(str(job.result))[1]
+    return _read(str(job.result))[1]
 
 
 def chrome(job: Job) -> bytes:
     """The last timed run as a Chrome trace."""
-    return json.dumps(chrome_trace(_opened(str(job.result))[0])).encode()
+    return json.dumps(chrome_trace(_read(str(job.result))[0])).encode()
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _opened(path: str) -> tuple[Result, pd.DataFrame]:
+def _read(path: str) -> tuple[Result, pd.DataFrame]:
     result = Result.load(path)
     return result, tables.timing(result)

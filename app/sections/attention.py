@@ -22,7 +22,7 @@ _FINDINGS = (
 """Metric, whether its largest value is meant, and what that head is called."""
 
 
-def overview(chosen: controls.Chosen, summary: pd.DataFrame) -> None:
+def overview(view: controls.PageView, summary: pd.DataFrame) -> None:
     """All recorded heads as a navigator, the most striking ones by name, and the chosen head's numbers."""
     texts.where_note("all tokens of the trace, over which attention was summed while the model ran")
     measure = choices.metric("Measure", _MEASURES, "attention_measure")
@@ -40,18 +40,18 @@ def overview(chosen: controls.Chosen, summary: pd.DataFrame) -> None:
     with right:
         for metric, largest, name in _FINDINGS:
             _finding(frames.rows(summary, metric=metric), metric, largest, name)
-    head = str(st.session_state.get("head", address.held("head")))
-    own = frames.rows(summary, layer=chosen.layer, head=int(head)) if head.isdecimal() else summary.head(0)
+    head = str(st.session_state.get("head", address.get("head")))
+    own = frames.rows(summary, layer=view.layer, head=int(head)) if head.isdecimal() else summary.head(0)
     if len(own):
-        st.caption(f"Layer {chosen.layer}, head {head}")
+        st.caption(f"Layer {view.layer}, head {head}")
         values.cards(own, _MEASURES)
 
 
 def _finding(rows: pd.DataFrame, metric: str, largest: bool, name: str) -> None:
-    held = rows.dropna(subset="value")
-    if held.empty:
+    known = rows.dropna(subset="value")
+    if known.empty:
         return
-    row = held.sort_values("value", ascending=not largest).iloc[0]
+    row = known.sort_values("value", ascending=not largest).iloc[0]
     layer, head = int(row["layer"]), int(row["head"])
     text = f"{words_of(metric).name} {words_of(metric).text(row['value'])} (even: {words_of(metric).text(row['null'])})"
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="medium"):
@@ -61,7 +61,7 @@ def _finding(rows: pd.DataFrame, metric: str, largest: bool, name: str) -> None:
 
 
 def _go(layer: int, head: int) -> None:
-    controls.wish(layer=layer, head=head)
+    controls.set_on_next_run(layer=layer, head=head)
     st.rerun()
 
 
@@ -74,11 +74,11 @@ def head_choice(maps: Maps) -> int | None:
     return None if head == MEAN else int(head)
 
 
-def marked(maps: Maps, shown: documents.Shown) -> tuple[int, int | None]:
+def query_and_key(maps: Maps, excerpt: documents.Excerpt) -> tuple[int, int | None]:
     """Position of the query looked at, and of the key last clicked in the map; what was clicked last counts."""
     here = (*maps.key, maps.chunk)
     state = st.session_state
-    clicked, strip_state = charts.picked("attention_map"), state.get("attention_strip")
+    clicked, strip_state = charts.new_click("attention_map"), state.get("attention_strip")
     row = strip_state.get("selected") if strip_state else None
     before, state["attention_strip_row"] = state.get("attention_strip_row"), row
     query, key = state.get("attention_marked", {}).get(here, (None, None))
@@ -86,7 +86,7 @@ def marked(maps: Maps, shown: documents.Shown) -> tuple[int, int | None]:
         query, key = row - maps.place, None
     if clicked is not None:
         query, key = int(clicked[0]), int(clicked[1])
-    last = min(shown.window.stop - maps.place, maps.size) - 1
+    last = min(excerpt.window.stop - maps.place, maps.size) - 1
     if query is None or not 0 <= query < maps.size:
         query, key = last, None
     state["attention_marked"] = {here: (query, key)}
@@ -99,7 +99,7 @@ def one_map(maps: Maps, head: int | None, query: int, key: int | None, name: str
     table = maps.links(head, step=step)
     charts.brush(figures.attention_weights(table, step=step, query=query, position=key), table, "attention_map", name)
     st.caption("Click a place to choose its query and key. Drag over a part to see it at full resolution below.")
-    part = charts.brushed("attention_map")
+    part = charts.area("attention_map")
     if part is not None:
         _part(maps, head, part, query, key, name)
 
@@ -135,7 +135,7 @@ SEEN, SEEING, ROLLOUT = "sees", "seen", "rollout"
 _WAYS = {SEEN: "looks at", SEEING: "is looked at by", ROLLOUT: "is reached by (rollout)"}
 
 
-def text(maps: Maps, shown: documents.Shown, head: int | None, query: int) -> None:
+def text(maps: Maps, excerpt: documents.Excerpt, head: int | None, query: int) -> None:
     """The text coloured by the links of one token, and those links as bars."""
     left, right = st.columns([3, 2], vertical_alignment="center")
     with left:
@@ -148,27 +148,32 @@ def text(maps: Maps, shown: documents.Shown, head: int | None, query: int) -> No
         st.info(str(error))
         return
     tokens = strip.by_attention(
-        shown.trace, links, shown.window, chunk=_chunk(shown), marked=query, by_expert=by_expert
+        excerpt.trace, links, excerpt.window, chunk=_chunk(excerpt), marked=query, by_expert=by_expert
     )
     with st.container(border=True):
         token_strip.show(
-            tokens, "attention_strip", f"Text of document {shown.number} coloured by attention", mark=maps.place + query
+            tokens,
+            "attention_strip",
+            f"Text of document {excerpt.number} coloured by attention",
+            mark=maps.place + query,
         )
     whose = "all layers to " + str(maps.layer) if way == ROLLOUT else f"layer {maps.layer}"
     st.caption(
-        f"{shown.scope} · {whose} · coloured where it is more than even attention; opacity: root of the weight. "
+        f"{excerpt.scope} · {whose} · coloured where it is more than even attention; opacity: root of the weight. "
         "Click a token to choose it."
     )
-    name = f"attention_document_{shown.number}_query_{query}"
+    name = f"attention_document_{excerpt.number}_query_{query}"
     if way == SEEING:
-        charts.table_and_csv(shown.with_number(links), "attention_row", name)
+        charts.table_and_csv(excerpt.with_number(links), "attention_row", name)
         return
     bars, experts = st.columns([3, 2], gap="large")
     with bars:
-        charts.show(figures.attention_query(links, query=query), shown.with_number(links), "attention_row", name)
+        charts.show(figures.attention_query(links, query=query), excerpt.with_number(links), "attention_row", name)
     with experts:
         table = maps.experts(head, query)
-        charts.show(figures.attended_experts(table), shown.with_number(table), "attended", f"attended_experts_{query}")
+        charts.show(
+            figures.attended_experts(table), excerpt.with_number(table), "attended", f"attended_experts_{query}"
+        )
 
 
 def _links(maps: Maps, head: int | None, query: int, way: str) -> pd.DataFrame:
@@ -179,8 +184,8 @@ def _links(maps: Maps, head: int | None, query: int, way: str) -> pd.DataFrame:
     return maps.links(head, queries=(query, query + 1))
 
 
-def _chunk(shown: documents.Shown) -> int:
-    return int(shown.trace.tokens["chunk"].iloc[shown.window.start])
+def _chunk(excerpt: documents.Excerpt) -> int:
+    return int(excerpt.trace.tokens["chunk"].iloc[excerpt.window.start])
 
 
 def all_heads(maps: Maps, name: str) -> None:
@@ -192,24 +197,24 @@ def all_heads(maps: Maps, name: str) -> None:
     charts.show(figures.attention_heads(table, step=step), table, "attention_multiples", name)
 
 
-def with_routing(chosen: controls.Chosen, maps: Maps) -> None:
+def with_routing(view: controls.PageView, maps: Maps) -> None:
     """How attention goes with the choice of experts, in the open trace, or else in this document alone."""
     st.header("Attention and routing", anchor=False)
     texts.where_note("all tokens whose attention was recorded")
-    whole = chosen.table("attention_routing") if not maps.again else pd.DataFrame()
+    whole = view.table("attention_routing") if not maps.again else pd.DataFrame()
     table = whole if len(whole) else tables.attention_routing(maps.trace)
     of = "all documents" if len(whole) else "this document alone"
-    table = frames.rows(table, layer=chosen.layer)
+    table = frames.rows(table, layer=view.layer)
     if table.empty:
         return
     metric = choices.table_metric("attention_routing", key="attention_effect")
     left, right = st.columns([1, 1], gap="large")
     with left:
         charts.show(
-            figures.attention_routing(table, metric=metric, layer=chosen.layer),
+            figures.attention_routing(table, metric=metric, layer=view.layer),
             frames.rows(table, metric=metric),
             "attention_routing",
-            f"attention_routing_layer_{chosen.layer}",
+            f"attention_routing_layer_{view.layer}",
         )
     with right:
         st.markdown(
@@ -220,7 +225,7 @@ def with_routing(chosen: controls.Chosen, maps: Maps) -> None:
         )
 
 
-def lens(chosen: controls.Chosen, shown: documents.Shown, maps: Maps) -> None:
+def lens(view: controls.PageView, excerpt: documents.Excerpt, maps: Maps) -> None:
     """What each layer would predict."""
     st.header("What each layer would predict", anchor=False)
     texts.where_note("every token of one window of text")
@@ -234,18 +239,18 @@ def lens(chosen: controls.Chosen, shown: documents.Shown, maps: Maps) -> None:
     if not choices.switch("Read every layer as a prediction", "attention_lens"):
         return
     try:
-        result = attention_maps.lens(chosen, shown.number, _chunk(shown))
+        result = attention_maps.lens(view, excerpt.number, _chunk(excerpt))
     except InputError as error:
         st.warning(str(error))
         return
     by_token, by_layer = tables.logit_lens_tokens(result), tables.logit_lens(result)
-    start = max(0, min(shown.window.start - maps.place, maps.size - 1))
+    start = max(0, min(excerpt.window.start - maps.place, maps.size - 1))
     page = st.slider("From position", 0, max(1, maps.size - 20), start, 10, key="attention_lens_from")
     near = by_token[by_token["position"].between(page, page + 19).to_numpy(dtype=bool)]
     charts.show(
         figures.logit_lens_tokens(near, start=page),
-        shown.with_number(near),
+        excerpt.with_number(near),
         "lens_tokens",
-        f"logit_lens_document_{shown.number}",
+        f"logit_lens_document_{excerpt.number}",
     )
     charts.show(figures.logit_lens(by_layer), by_layer, "lens", "logit_lens")

@@ -60,24 +60,24 @@ def _rollout(_maps: Maps, key: tuple[Any, ...], chunk: int, layer: int, query: i
     return tables.attention_rollout(_maps.trace, query=query, layer=layer, chunk=chunk)
 
 
-def maps(chosen: controls.Chosen, shown: documents.Shown) -> Maps | None:
+def maps(view: controls.PageView, excerpt: documents.Excerpt) -> Maps | None:
     """The maps of the shown window at the chosen layer; where there are none, an offer to compute them."""
-    chunks = shown.trace.tokens["chunk"].to_numpy()
+    chunks = excerpt.trace.tokens["chunk"].to_numpy()
     if not len(chunks):
         st.info("This document has no token.")
         return None
-    chunk = int(chunks[shown.window.start])
+    chunk = int(chunks[excerpt.window.start])
     inside = (chunks == chunk).nonzero()[0]
-    source = (str(chosen.source.path), chosen.source.stamp, shown.number)
-    about = {"place": int(inside[0]), "size": len(inside), "layer": chosen.layer, "row": chosen.row}
-    record = shown.trace.attention_record
-    if record is not None and record.plan.maps and chosen.row in shown.trace.attention_layers:
-        return Maps(source, shown.trace, chunk, again=False, **about)
-    if not _wanted(chosen, len(inside)):
+    source = (str(view.source.path), view.source.stamp, excerpt.number)
+    about = {"place": int(inside[0]), "size": len(inside), "layer": view.layer, "row": view.row}
+    record = excerpt.trace.attention_record
+    if record is not None and record.plan.maps and view.row in excerpt.trace.attention_layers:
+        return Maps(source, excerpt.trace, chunk, again=False, **about)
+    if not _confirm(view, len(inside)):
         return None
-    layers = "all" if len(inside) <= settings.RETRACED_TOKENS else str(chosen.row)
+    layers = "all" if len(inside) <= settings.RETRACED_TOKENS else str(view.row)
     try:
-        trace = _retraced(chosen.source, *source, chunk, layers)
+        trace = _retrace(view.source, *source, chunk, layers)
     except InputError as error:
         st.warning(str(error))
         return None
@@ -85,25 +85,25 @@ def maps(chosen: controls.Chosen, shown: documents.Shown) -> Maps | None:
 
 
 @st.cache_resource(max_entries=settings.RETRACED_KEPT, show_spinner="Running this text again for its attention …")
-def _retraced(_source: sources.Source, path: str, stamp: str, number: int, chunk: int, layers: str) -> Trace:
-    return models.embedded().retrace(sources.opened(_source), document=number, chunk=chunk, attention=layers)
+def _retrace(_source: sources.TraceSource, path: str, stamp: str, number: int, chunk: int, layers: str) -> Trace:
+    return models.embedded().retrace(sources.open_trace(_source), document=number, chunk=chunk, attention=layers)
 
 
-def _wanted(chosen: controls.Chosen, size: int) -> bool:
+def _confirm(view: controls.PageView, size: int) -> bool:
     """Whether this session asked for attention to be computed; if not, why there is none and a button that asks."""
     if st.session_state.get("attention_again"):
         return True
-    held = [chosen.stats.layers[row] for row in chosen.trace.attention_layers]
-    record = chosen.trace.attention_record
+    recorded = [view.stats.layers[row] for row in view.trace.attention_layers]
+    record = view.trace.attention_record
     if record is None:
         why = "This trace holds no attention."
     elif not record.plan.maps:
         why = "This trace keeps summaries of its attention heads, above, but no maps: who looked at whom."
     else:
-        why = f"This trace holds the attention of layers {', '.join(map(str, held))}, not of layer {chosen.layer}."
+        why = f"This trace holds the attention of layers {', '.join(map(str, recorded))}, not of layer {view.layer}."
     with st.container(border=True):
         st.markdown(f":material/visibility_off: **{why}**")
-        layers = "every layer" if size <= settings.RETRACED_TOKENS else f"layer {chosen.layer}"
+        layers = "every layer" if size <= settings.RETRACED_TOKENS else f"layer {view.layer}"
         st.write(
             f"The embedded model can run these {size:,} tokens once more and show the attention of {layers}; "
             "nothing is written to the trace. Whole corpora with attention are captured on the page **Run**."
@@ -119,14 +119,14 @@ def _wanted(chosen: controls.Chosen, size: int) -> bool:
 
 
 @st.cache_resource(max_entries=settings.RETRACED_KEPT, show_spinner="Reading every layer as a prediction …")
-def _lens(_source: sources.Source, path: str, stamp: str, number: int, chunk: int) -> Any:
-    return models.embedded().logit_lens_again(sources.opened(_source), document=number, chunk=chunk)
+def _lens(_source: sources.TraceSource, path: str, stamp: str, number: int, chunk: int) -> Any:
+    return models.embedded().logit_lens_again(sources.open_trace(_source), document=number, chunk=chunk)
 
 
-def lens(chosen: controls.Chosen, number: int, chunk: int) -> Any:
+def lens(view: controls.PageView, number: int, chunk: int) -> Any:
     """The logit lens of a window of the trace.
 
     Raises:
         InputError: the trace was made with another model.
     """
-    return _lens(chosen.source, str(chosen.source.path), chosen.source.stamp, number, chunk)
+    return _lens(view.source, str(view.source.path), view.source.stamp, number, chunk)

@@ -26,7 +26,7 @@ def over_layers(loss: pd.DataFrame, group: str) -> pd.DataFrame:
     return frames.rows(loss[loss["layer"].isna().to_numpy(dtype=bool)], group=group)
 
 
-def other_forms(chosen: controls.Chosen) -> None:
+def other_forms(view: controls.PageView) -> None:
     """Balance as other papers write it, where it is asked for."""
     if not choices.switch("Balance in other published forms", "variants"):
         return
@@ -34,18 +34,18 @@ def other_forms(chosen: controls.Chosen) -> None:
         "GShard's loss takes first choices alone, DeepSeek's loss and its max violation one document at a time, "
         "Shazeer's CV² the weights; so they differ on the same routing. Each is beside its own value at balance."
     )
-    table = chosen.table("balance_variants")
-    figure = chosen.figure("balance_variants", group=chosen.group)
-    charts.show(figure, frames.rows(table, group=chosen.group), "balance_variants", "balance_variants")
+    table = view.table("balance_variants")
+    figure = view.figure("balance_variants", group=view.group)
+    charts.show(figure, frames.rows(table, group=view.group), "balance_variants", "balance_variants")
 
 
-def parts_offered(parts: pd.DataFrame, group: str) -> list[str]:
+def available_parts(parts: pd.DataFrame, group: str) -> list[str]:
     """The metrics of the breakdown that the table has; what pooling domains hides is about all of them."""
-    held = set(frames.rows(parts, group=group)["metric"])
-    return [name for name in PARTS if name in held]
+    available = set(frames.rows(parts, group=group)["metric"])
+    return [name for name in PARTS if name in available]
 
 
-def hidden_by_pooling(loss: pd.DataFrame, parts: pd.DataFrame, group: str) -> None:
+def pooling_gap(loss: pd.DataFrame, parts: pd.DataFrame, group: str) -> None:
     """What pooling the layers hides, as an equation and expert by expert."""
     if equation := pooling_equation(loss, parts, group=group):
         st.caption("What pooling the layers hides: pooled loss / K = mean of the layers' losses − covariance gap")
@@ -63,14 +63,14 @@ def hidden_by_pooling(loss: pd.DataFrame, parts: pd.DataFrame, group: str) -> No
     )
 
 
-def of_document(chosen: controls.Chosen, shown: documents.Shown) -> tuple[pd.DataFrame, str]:
+def document_parts(view: controls.PageView, excerpt: documents.Excerpt) -> tuple[pd.DataFrame, str]:
     """The rows of `balance_loss_tokens` about one document, as if it were document 0, and what was counted for them."""
-    if chosen.trace.num_tokens <= settings.WHOLE_TRACE_TOKENS:
-        whole = chosen.table("balance_loss_tokens")
-        table, of = frames.rows(whole, document=shown.number), "all documents"
+    if view.trace.num_tokens <= settings.WHOLE_TRACE_TOKENS:
+        whole = view.table("balance_loss_tokens")
+        table, of = frames.rows(whole, document=excerpt.number), "all documents"
         table.attrs = whole.attrs
     else:
-        table = sources.document_table(chosen.source, "balance_loss_tokens", shown.number, chosen.where)
+        table = sources.document_table(view.source, "balance_loss_tokens", excerpt.number, view.where)
         of = "this document alone"
     n = int(table["n"].max()) if len(table) else 0
     return table, f"loads f counted over {of}, n = {n:,} tokens, special tokens out"

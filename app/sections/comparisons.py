@@ -8,9 +8,9 @@ from mixtral_probe import InputError, tables, training_traces
 from mixtral_probe.tables import agreement
 
 
-def pinned(chosen: sources.Source) -> sources.Source | None:
-    """Draw the choice of the trace A that the chosen one, B, is compared with; None where there is no other."""
-    offered = {source.key: source for source in sources.available() if source.key != chosen.key}
+def choose(other: sources.TraceSource) -> sources.TraceSource | None:
+    """Draw the choice of the trace A that another one, B, is compared with; None where there is no other."""
+    offered = {source.key: source for source in sources.available() if source.key != other.key}
     if not offered:
         return None
     names = sources.names(list(offered.values()))
@@ -25,7 +25,7 @@ def pinned(chosen: sources.Source) -> sources.Source | None:
     return offered[key]
 
 
-def agreement_of(first: sources.Source, second: sources.Source) -> pd.DataFrame:
+def agreement_of(first: sources.TraceSource, second: sources.TraceSource) -> pd.DataFrame:
     """`tables.agreement` of two traces, by domain where the first has one.
 
     Raises:
@@ -34,9 +34,11 @@ def agreement_of(first: sources.Source, second: sources.Source) -> pd.DataFrame:
     return _agreement(first, second, first.stamp, second.stamp)
 
 
-@st.cache_resource(max_entries=8, show_spinner="Comparing …", hash_funcs={sources.Source: lambda source: source.key})
-def _agreement(first: sources.Source, second: sources.Source, *stamps: str) -> pd.DataFrame:
-    a, b = sources.opened(first), sources.opened(second)
+@st.cache_resource(
+    max_entries=8, show_spinner="Comparing …", hash_funcs={sources.TraceSource: lambda source: source.key}
+)
+def _agreement(first: sources.TraceSource, second: sources.TraceSource, *stamps: str) -> pd.DataFrame:
+    a, b = sources.open_trace(first), sources.open_trace(second)
     return agreement(a, b, by="domain" if "domain" in a.labels else None)
 
 

@@ -35,7 +35,7 @@ _AMOUNTS: dict[str, tuple[str, str, Sequence[float], float]] = {
 """Field, label, what is offered, and what is chosen at first."""
 
 
-def typed(layers: int, experts: int, heads: int) -> list[str]:
+def draw(layers: int, experts: int, heads: int) -> list[str]:
     """Draw the fields; returns the edit as `mp.edits.parse` reads it, or nothing."""
     address.keep("edit", list(KINDS))
     kind = st.selectbox("Change", list(KINDS), format_func=KINDS.__getitem__, key="edit")

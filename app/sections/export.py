@@ -12,7 +12,7 @@ from mixtral_probe import InputError
 def open_by_path() -> None:
     """A field for the path of a trace below an allowed folder."""
     st.subheader("Open a trace on disk", anchor=False)
-    folders = roots.allowed()
+    folders = roots.folders()
     if not folders:
         st.caption(
             "Start the dashboard with `mixtral-probe dashboard --allow DIR` to open traces and models below a folder."
@@ -29,7 +29,7 @@ def open_by_path() -> None:
     except InputError as error:
         st.error(str(error))
         return
-    controls.wish(trace=source.key)
+    controls.set_on_next_run(trace=source.key)
     st.rerun()
 
 
@@ -44,11 +44,11 @@ def export() -> None:
     job_list.watch(exports.KIND, "", _download)
 
 
-def _ask(source: sources.Source) -> None:
+def _ask(source: sources.TraceSource) -> None:
     forms: list[str] = list(exports.FORMS)
     label = f"Of the trace shown: {source.name}"
     form = st.selectbox(label, forms, format_func=exports.FORMS.__getitem__, key="export_form")
-    if missing := exports.missing(form):
+    if missing := exports.missing_package(form):
         st.info(missing)
         return
     if st.button("Export", key="export_start", icon=":material/ios_share:"):

@@ -32,10 +32,10 @@ def run_in_words(trace: Trace) -> str:
     )
 
 
-def findings(chosen: controls.Chosen) -> None:
+def findings(view: controls.PageView) -> None:
     """A sentence per table, each with the way to its page."""
     for name in _FINDINGS:
-        table = chosen.table(name)
+        table = view.table(name)
         if sentence := headline(name, table):
             _finding(name, sentence, telling_row(name, table))
 
@@ -46,7 +46,7 @@ def _finding(name: str, sentence: str, row: dict[str, Any] | None) -> None:
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="medium"):
         st.html(f'<p class="finding">{escape(sentence)}</p>', width="stretch")
         if file.is_file() and st.button(look, key=f"finding_{name}", width="content"):
-            controls.wish(**{key: _plain(row[key]) for key in _KEYS if row is not None and key in row})
+            controls.set_on_next_run(**{key: _plain(row[key]) for key in _KEYS if row is not None and key in row})
             st.switch_page(str(file.relative_to(settings.APP)), query_params=address.query())
 
 

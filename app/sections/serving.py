@@ -47,38 +47,38 @@ SECTIONS = {
 }
 
 
-def show(chosen: controls.Chosen, name: str) -> None:
+def show(view: controls.PageView, name: str) -> None:
     """The numbers of all layers together, and those of the chosen layer; or why there are none."""
-    table = chosen.table(name)
-    group = frames.group_of(table, chosen)
+    table = view.table(name)
+    group = frames.group_of(table, view)
     shown = frames.rows(table, group=group)
     if frames.explain_missing(shown):
         return
     if name == "paths":
-        _paths(chosen, shown, group)
+        _paths(view, shown, group)
     else:
-        _by_layer(chosen, name, shown, group)
+        _by_layer(view, name, shown, group)
     if name == "skipping_simulation":
-        _ratio(chosen, shown, group)
+        _ratio(view, shown, group)
 
 
-def _paths(chosen: controls.Chosen, shown: pd.DataFrame, group: str) -> None:
+def _paths(view: controls.PageView, shown: pd.DataFrame, group: str) -> None:
     values.cards(shown[shown["path"].isna().to_numpy(dtype=bool)], ("distinct_paths", "path_entropy_bits"))
-    charts.show(chosen.figure("paths", group=group), frames.rows(shown, metric="path_share"), "paths", "paths")
+    charts.show(view.figure("paths", group=group), frames.rows(shown, metric="path_share"), "paths", "paths")
 
 
-def _ratio(chosen: controls.Chosen, shown: pd.DataFrame, group: str) -> None:
+def _ratio(view: controls.PageView, shown: pd.DataFrame, group: str) -> None:
     shown = frames.rows(shown[shown["layer"].notna().to_numpy(dtype=bool)], metric="weight_ratio")
-    figure = chosen.figure("weight_ratio", "skipping_simulation", group=group)
+    figure = view.figure("weight_ratio", "skipping_simulation", group=group)
     charts.show(figure, shown, "weight_ratio", "weight_ratio")
 
 
-def _by_layer(chosen: controls.Chosen, name: str, shown: pd.DataFrame, group: str) -> None:
+def _by_layer(view: controls.PageView, name: str, shown: pd.DataFrame, group: str) -> None:
     left, right = st.columns([1, 1], gap="large")
     with left:
         together = shown[shown["layer"].isna().to_numpy(dtype=bool)]
-        charts.show(chosen.figure(name, group=group), together, name, name)
+        charts.show(view.figure(name, group=group), together, name, name)
     with right:
-        own = frames.rows(shown, layer=chosen.layer)
-        figure = chosen.figure(name, layer=chosen.layer, group=group)
-        charts.show(figure, own, f"{name}_layer", f"{name}_layer_{chosen.layer}")
+        own = frames.rows(shown, layer=view.layer)
+        figure = view.figure(name, layer=view.layer, group=group)
+        charts.show(figure, own, f"{name}_layer", f"{name}_layer_{view.layer}")

@@ -28,73 +28,73 @@ _FEW = {1: "every type", 10: "types met 10 times or more"}
 _WEIGHTS = {"type": "every type alike", "token": "each by its tokens"}
 
 
-def domains(chosen: controls.Chosen) -> None:
+def domains(view: controls.PageView) -> None:
     """Which domains lean on which experts, and how far apart two domains are."""
-    special, apart = chosen.table("domain_specialization"), chosen.table("group_divergence")
+    special, apart = view.table("domain_specialization"), view.table("group_divergence")
     if special.empty:
         st.info(special.attrs["note"])
         return
-    information = frames.rows(chosen.table("mutual_information"), variable="domain", layer=chosen.layer)
+    information = frames.rows(view.table("mutual_information"), variable="domain", layer=view.layer)
     _numbers(information, ("mutual_information_bits", *_INFORMATION[:2]))
     left, right = st.columns([1, 1], gap="large")
     with left:
         metric = choices.table_metric("domain_specialization", key="domain_metric")
-        shown = frames.rows(special, layer=chosen.layer, metric=metric)
-        figure = figures.domain_specialization(special, layer=chosen.layer, metric=metric)
-        charts.show(figure, shown, "domain_map", f"domain_specialization_layer_{chosen.layer}")
+        shown = frames.rows(special, layer=view.layer, metric=metric)
+        figure = figures.domain_specialization(special, layer=view.layer, metric=metric)
+        charts.show(figure, shown, "domain_map", f"domain_specialization_layer_{view.layer}")
     with right:
         if apart.empty:
             st.info(apart.attrs["note"])
             return
         metric = choices.table_metric("group_divergence", key="divergence_metric")
-        shown = frames.rows(apart, layer=chosen.layer, metric=metric)
-        figure = figures.group_divergence(apart, layer=chosen.layer, metric=metric)
-        charts.show(figure, shown, "divergence", f"group_divergence_layer_{chosen.layer}")
+        shown = frames.rows(apart, layer=view.layer, metric=metric)
+        figure = figures.group_divergence(apart, layer=view.layer, metric=metric)
+        charts.show(figure, shown, "divergence", f"group_divergence_layer_{view.layer}")
 
 
-def relevance(chosen: controls.Chosen) -> None:
+def relevance(view: controls.PageView) -> None:
     """How much of a document each expert takes, in every layer, and in every domain."""
-    table = chosen.table("expert_relevance")
-    own = frames.rows(table, group=chosen.group)
+    table = view.table("expert_relevance")
+    own = frames.rows(table, group=view.group)
     if frames.explain_missing(own):
         return
     measured = [name for name in _RELEVANCE if frames.rows(own, metric=name)["value"].notna().any()]
     metric = choices.metric("Measure", measured, "relevance_metric")
     left, right = st.columns([1, 1], gap="large")
     with left:
-        figure = chosen.figure("expert_relevance_map", "expert_relevance", metric=metric, group=chosen.group)
+        figure = view.figure("expert_relevance_map", "expert_relevance", metric=metric, group=view.group)
         charts.show(figure, frames.rows(own, metric=metric), "relevance_map", f"expert_relevance_{metric}")
     with right:
-        figure = chosen.figure("expert_relevance", layer=chosen.layer, group=chosen.group)
-        shown = frames.rows(own, layer=chosen.layer)
-        charts.show(figure, shown, "relevance", f"expert_relevance_layer_{chosen.layer}")
+        figure = view.figure("expert_relevance", layer=view.layer, group=view.group)
+        shown = frames.rows(own, layer=view.layer)
+        charts.show(figure, shown, "relevance", f"expert_relevance_layer_{view.layer}")
     st.markdown(
         "What fine-tuning of single experts (ESFT) chooses them by: the mean weight an expert has in a document, the "
         "average gate score, and its share of a document's choices, the token selection ratio. Every document counts "
         "alike, however long; the load counts every token alike."
     )
     if table["group"].nunique() > 1 and choices.switch("The same for every domain", "relevance_by_domain"):
-        figure = chosen.figure("expert_relevance_map", "expert_relevance", metric=metric, group=None)
+        figure = view.figure("expert_relevance_map", "expert_relevance", metric=metric, group=None)
         charts.show(
             figure, frames.rows(table, metric=metric), "relevance_domains", f"expert_relevance_{metric}_by_domain"
         )
 
 
-def vocabulary(chosen: controls.Chosen) -> None:
+def vocabulary(view: controls.PageView) -> None:
     """How far token types keep to one expert, against chance, and the tokens of one expert."""
     with st.container(horizontal=True, gap="medium"):
         target = _choice("Token", _TARGETS, "target")
         min_count = _choice("Types", _FEW, "min_count")
         weighting = _choice("Mean", _WEIGHTS, "weighting")
-    table = chosen.table("vocabulary_specialization")
+    table = view.table("vocabulary_specialization")
     keys = {"target": target, "min_count": min_count, "weighting": weighting}
     shown = frames.rows(table, **keys)
     shown = shown[shown["expert"].isna().to_numpy(dtype=bool)]
-    if frames.explain_missing(frames.rows(shown, group=chosen.group)):
+    if frames.explain_missing(frames.rows(shown, group=view.group)):
         return
-    at_layer = frames.rows(shown, layer=chosen.layer, group=chosen.group)
+    at_layer = frames.rows(shown, layer=view.layer, group=view.group)
     _numbers(at_layer, ("vocabulary_specialization", "vocabulary_specialization_crossval"))
-    figure = figures.vocabulary_specialization(table, group=chosen.group, **keys)
+    figure = figures.vocabulary_specialization(table, group=view.group, **keys)
     charts.show(figure, shown, "vocabulary", f"vocabulary_specialization_{target}")
     st.markdown(
         "A type met once scores 100 % in the plug-in value whatever the router does, so rare types lift it; the dotted "
@@ -102,36 +102,36 @@ def vocabulary(chosen: controls.Chosen) -> None:
         "expert in one half of the documents and tries it in the other."
     )
     st.subheader("Tokens of one expert", anchor=False)
-    _tokens(chosen)
+    _tokens(view)
 
 
-def _tokens(chosen: controls.Chosen) -> None:
-    experts = list(range(chosen.stats.num_experts))
+def _tokens(view: controls.PageView) -> None:
+    experts = list(range(view.stats.num_experts))
     address.keep("expert", experts)
-    tokens_of(chosen, st.selectbox("Expert", experts, key="expert", width=160))
+    tokens_of(view, st.selectbox("Expert", experts, key="expert", width=160))
 
 
-def tokens_of(chosen: controls.Chosen, expert: int) -> None:
+def tokens_of(view: controls.PageView, expert: int) -> None:
     """The tokens that lean most on an expert of the chosen layer, or why there are none."""
-    table = chosen.table("expert_tokens")
-    shown = frames.rows(table, layer=chosen.layer, group=chosen.group, expert=expert)
+    table = view.table("expert_tokens")
+    shown = frames.rows(table, layer=view.layer, group=view.group, expert=expert)
     if frames.explain_missing(shown):
         return
-    figure = figures.expert_tokens(table, layer=chosen.layer, expert=expert, group=chosen.group)
-    charts.show(figure, shown, "expert_tokens", f"expert_tokens_layer_{chosen.layer}_expert_{expert}")
+    figure = figures.expert_tokens(table, layer=view.layer, expert=expert, group=view.group)
+    charts.show(figure, shown, "expert_tokens", f"expert_tokens_layer_{view.layer}_expert_{expert}")
 
 
-def information(chosen: controls.Chosen) -> None:
+def information(view: controls.PageView) -> None:
     """What topic, place and word tell about the expert."""
-    table = chosen.table("mutual_information")
+    table = view.table("mutual_information")
     metric = _choice("Measure", {name: words_of(name).name for name in _INFORMATION}, "information")
-    held = frames.rows(table, group=chosen.group, metric=metric)
-    at_layer = frames.rows(held, layer=chosen.layer)
+    rows = frames.rows(table, group=view.group, metric=metric)
+    at_layer = frames.rows(rows, layer=view.layer)
     with st.container(horizontal=True, gap="small"):
         for _, row in at_layer[at_layer["value"].notna()].iterrows():
             values.card(row, metric, _VARIABLES[row["variable"]])
-    if not frames.explain_missing(held):
-        figure = figures.mutual_information(table, metric=metric, group=chosen.group)
+    if not frames.explain_missing(rows):
+        figure = figures.mutual_information(table, metric=metric, group=view.group)
         charts.show(figure, frames.rows(table, metric=metric), "information_by_layer", "mutual_information")
     st.markdown(
         "How many bits fewer it takes to say which expert a token went to once the domain, the position or the token "
@@ -140,26 +140,26 @@ def information(chosen: controls.Chosen) -> None:
     )
 
 
-def context(chosen: controls.Chosen) -> None:
+def context(view: controls.PageView) -> None:
     """What a token's neighbours tell, and the token before beyond the token itself."""
-    if not large_tables.ready(chosen, "context_information"):
+    if not large_tables.confirm(view, "context_information"):
         return
-    table = chosen.table("context_information")
-    group = frames.group_of(table, chosen)
+    table = view.table("context_information")
+    group = frames.group_of(table, view)
     least = sorted(int(count) for count in table["min_count"].unique())
     with st.container(horizontal=True, gap="medium"):
         metric = _choice("Measure", {name: words_of(name).name for name in _CONTEXT}, "context_metric")
         kinds = {count: "every type" if count == 1 else f"types met {count} times or more" for count in least}
         min_count = _choice("Types", kinds, "context_types")
-    held = frames.rows(table, group=group, metric=metric, min_count=min_count)
-    if frames.explain_missing(held):
+    rows = frames.rows(table, group=group, metric=metric, min_count=min_count)
+    if frames.explain_missing(rows):
         return
     with st.container(horizontal=True, gap="small"):
-        at_layer = frames.rows(held[held["value"].notna()], layer=chosen.layer).set_index("variable")
+        at_layer = frames.rows(rows[rows["value"].notna()], layer=view.layer).set_index("variable")
         for variable in [name for name in _VARIABLES if name in at_layer.index]:
             values.card(at_layer.loc[variable], metric, _VARIABLES[variable])
-    figure = chosen.figure("context_information", metric=metric, min_count=min_count, group=group)
-    charts.show(figure, held, "context", "context_information")
+    figure = view.figure("context_information", metric=metric, min_count=min_count, group=group)
+    charts.show(figure, rows, "context", "context_information")
     st.markdown(
         "A router reads what attention brought it, so the expert may depend on more than the token itself. What the "
         "token before tells beyond the token itself is what context adds. Even where nothing is told, counting finds "
@@ -168,17 +168,17 @@ def context(chosen: controls.Chosen) -> None:
     )
 
 
-def together(chosen: controls.Chosen) -> None:
+def together(view: controls.PageView) -> None:
     """Which experts a token chooses together."""
-    table = chosen.table("coactivation")
+    table = view.table("coactivation")
     metric = choices.table_metric("coactivation", key="pair_metric")
-    shown = frames.rows(table, layer=chosen.layer, group=chosen.group, metric=metric)
+    shown = frames.rows(table, layer=view.layer, group=view.group, metric=metric)
     if frames.explain_missing(shown):
         return
     left, right = st.columns([1, 1], gap="large")
     with left:
-        figure = figures.coactivation(table, layer=chosen.layer, group=chosen.group, metric=metric)
-        charts.show(figure, shown, "coactivation", f"coactivation_layer_{chosen.layer}")
+        figure = figures.coactivation(table, layer=view.layer, group=view.group, metric=metric)
+        charts.show(figure, shown, "coactivation", f"coactivation_layer_{view.layer}")
     with right:
         st.markdown(
             "The null is a router with the same loads that does not care which experts go together. A token's experts "
@@ -189,20 +189,20 @@ def together(chosen: controls.Chosen) -> None:
 _CHOICES = {"first": "first choices", "all": "every choice with every choice"}
 
 
-def layers(chosen: controls.Chosen) -> None:
+def layers(view: controls.PageView) -> None:
     """From a token's choices in one layer to those in the next."""
-    known = chosen.stats.layers
+    known = view.stats.layers
     if len(known) < 2:
         st.info("This model has one layer with experts, so there is no next layer to go to.")
         return
-    table = chosen.table("transitions")
-    start = chosen.layer if chosen.layer != known[-1] else known[-2]
-    whole = frames.rows(table, layer=start, group=chosen.group)
+    table = view.table("transitions")
+    start = view.layer if view.layer != known[-1] else known[-2]
+    whole = frames.rows(table, layer=start, group=view.group)
     whole = whole[whole["expert"].isna().to_numpy(dtype=bool)]
     if frames.explain_missing(whole):
         return
     following = known[known.index(start) + 1]
-    several = chosen.stats.num_experts_per_tok > 1
+    several = view.stats.num_experts_per_tok > 1
     every = "_all_choices" if several and _choice("Choices", _CHOICES, "choices") == "all" else ""
     names = ("mutual_information_bits_corrected", "mutual_information_bits", "cramers_v")
     own = tuple(f"{name}{every}" for name in names)
@@ -210,21 +210,21 @@ def layers(chosen: controls.Chosen) -> None:
     address.keep("steps", range(1, 7), default=3)
     steps = st.slider("Layers further", 1, 6, key="steps", width=260)
     metric = f"joint_share{every}"
-    figure = figures.transitions(table, layer=start, steps=steps, group=chosen.group, metric=metric)
-    shown = frames.rows(table, group=chosen.group, metric=metric)
+    figure = figures.transitions(table, layer=start, steps=steps, group=view.group, metric=metric)
+    shown = frames.rows(table, group=view.group, metric=metric)
     charts.show(figure, shown, "transitions", "transitions")
 
 
-def repetition(chosen: controls.Chosen) -> None:
+def repetition(view: controls.PageView) -> None:
     """Whether tokens near each other go to the same experts."""
-    table = chosen.table("repetition")
-    own = frames.rows(table, layer=chosen.layer, group=chosen.group)
+    table = view.table("repetition")
+    own = frames.rows(table, layer=view.layer, group=view.group)
     if frames.explain_missing(own):
         return
     _numbers(frames.rows(own, lag=1), ("repetition_first", "repetition_any", "overlap"), ", next token")
-    charts.show(figures.repetition_lags(table, layer=chosen.layer, group=chosen.group), own, "lags", "repetition_lags")
+    charts.show(figures.repetition_lags(table, layer=view.layer, group=view.group), own, "lags", "repetition_lags")
     shown = frames.rows(table, lag=1)
-    charts.show(figures.repetition(table, group=chosen.group), shown, "repetition", "repetition")
+    charts.show(figures.repetition(table, group=view.group), shown, "repetition", "repetition")
 
 
 def _numbers(table: pd.DataFrame, metrics: tuple[str, ...], suffix: str = "") -> None:

@@ -10,41 +10,41 @@ _PINNED = "pinned_token"
 """In the address: document and row in it, such as 3.17."""
 
 
-def section(chosen: controls.Chosen, shown: documents.Shown, row: int) -> None:
+def section(view: controls.PageView, excerpt: documents.Excerpt, row: int) -> None:
     """The routes, and the buttons that pin and unpin.
 
     Args:
-        chosen: what the page shows.
-        shown: the document.
+        view: what the page is about.
+        excerpt: of the document.
         row: of the token that is looked at, in the document.
     """
     texts.where_note("every choice of the token")
-    here, pinned = (shown.number, row), pinned_token(chosen)
+    here, pinned = (excerpt.number, row), pinned_token(view)
     _buttons(here, pinned)
     if pinned is None or pinned == here:
-        _route(chosen, here, "route")
+        _route(view, here, "route")
         return
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Pinned", anchor=False)
-        _route(chosen, pinned, "pinned_route")
+        _route(view, pinned, "pinned_route")
     with right:
         st.subheader("Now", anchor=False)
-        _route(chosen, here, "route")
-    _overlap(chosen, pinned, here)
+        _route(view, here, "route")
+    _overlap(view, pinned, here)
 
 
-def pinned_token(chosen: controls.Chosen) -> tuple[int, int] | None:
+def pinned_token(view: controls.PageView) -> tuple[int, int] | None:
     """Document and row of the pinned token; what the address says and is not here is told of and forgotten."""
-    asked = address.held(_PINNED)
+    asked = address.get(_PINNED)
     if not asked:
         return None
     number, _, row = asked.partition(".")
-    if number.isdecimal() and row.isdecimal() and int(number) < chosen.trace.num_documents:
-        rows = chosen.trace.rows(int(number))
+    if number.isdecimal() and row.isdecimal() and int(number) < view.trace.num_documents:
+        rows = view.trace.rows(int(number))
         if int(row) < rows.stop - rows.start:
             return int(number), int(row)
-    address.refuse(_PINNED, asked, "")
+    address.warn_unknown(_PINNED, asked, "")
     _unpin()
     return None
 
@@ -67,10 +67,10 @@ def _unpin() -> None:
     address.query().pop(_PINNED, None)
 
 
-def _route(chosen: controls.Chosen, place: tuple[int, int], key: str) -> None:
+def _route(view: controls.PageView, place: tuple[int, int], key: str) -> None:
     """One token's chart, from all its routes, whatever the field *Where* selects."""
     number, row = place
-    trace, routes = sources.document(chosen.source, number), sources.document_table(chosen.source, "routes", number)
+    trace, routes = sources.document(view.source, number), sources.document_table(view.source, "routes", number)
     # Column by column: a row of all of them would need one dtype, which texts with lone surrogates have not.
     chunk, position = (int(trace.tokens[name].iloc[row]) for name in ("chunk", "position"))
     own = routes[((routes["chunk"] == chunk) & (routes["position"] == position)).to_numpy(dtype=bool)]
@@ -80,13 +80,13 @@ def _route(chosen: controls.Chosen, place: tuple[int, int], key: str) -> None:
     own = own.assign(document=number)
     logits = tables.token_logits(trace, chunk=chunk, position=position)
     where = {"document": number, "chunk": chunk, "position": position}
-    figure = figures.token_route(own, **where, num_experts=chosen.stats.num_experts, logits=logits)
+    figure = figures.token_route(own, **where, num_experts=view.stats.num_experts, logits=logits)
     charts.show(figure, own, key, f"route_document_{number}_token_{row}")
 
 
-def _overlap(chosen: controls.Chosen, pinned: tuple[int, int], here: tuple[int, int]) -> None:
-    a, b = (chosen.trace.rows(number).start + row for number, row in (pinned, here))
-    table = tables.route_overlap(chosen.trace, a, b)
+def _overlap(view: controls.PageView, pinned: tuple[int, int], here: tuple[int, int]) -> None:
+    a, b = (view.trace.rows(number).start + row for number, row in (pinned, here))
+    table = tables.route_overlap(view.trace, a, b)
     values.cards(table[table["layer"].isna()], ("shared_experts", "set_jaccard"), scope=True)
     name = "_and_".join(f"document_{number}_token_{row}" for number, row in (pinned, here))
     charts.show(figures.route_overlap(table), table, "route_overlap", f"route_overlap_{name}")

@@ -10,24 +10,24 @@ from mixtral_probe.figures.words import words_of
 _METRICS = ("mutual_information_bits", "mutual_information_bits_above_shuffles", "shuffle_p_value")
 
 
-def topics(chosen: controls.Chosen) -> None:
+def topics(view: controls.PageView) -> None:
     """What the domain tells beyond the words, held against documents with shuffled domains."""
-    if not large_tables.ready(chosen, "domain_information"):
+    if not large_tables.confirm(view, "domain_information"):
         return
-    table = chosen.table("domain_information")
+    table = view.table("domain_information")
     if table.empty:
         st.info(table.attrs["note"])
         return
-    frames.group_of(table, chosen)
+    frames.group_of(table, view)
     named = {name: words_of(name).name for name in _METRICS}
     metric = choices.one_of("Measure", _METRICS, "topic_metric", named=named.__getitem__, labelled=True)
-    held = frames.rows(table, metric=metric)
-    if frames.explain_missing(held):
+    rows = frames.rows(table, metric=metric)
+    if frames.explain_missing(rows):
         return
     with st.container(horizontal=True, gap="small"):
-        for _, row in frames.rows(held, layer=chosen.layer).iterrows():
+        for _, row in frames.rows(rows, layer=view.layer).iterrows():
             values.card(row, metric, _name(row))
-    charts.show(chosen.figure("domain_information", metric=metric), held, "topics", "domain_information")
+    charts.show(view.figure("domain_information", metric=metric), rows, "topics", "domain_information")
     st.markdown(
         "Documents of one domain share words, and any two documents differ. What the domain tells **beyond the token** "
         "is topic rather than lexicon. Chance is what the same documents show when their domains are shuffled among "

@@ -52,11 +52,11 @@ def keep(
     fallback = options[0] if default is None else default
     state = st.session_state
     if key not in state or state[key] not in options:
-        asked = held(key)
+        asked = get(key)
         found = {named(option): option for option in options}
         state[key] = found.get(asked, fallback)
         if asked and asked not in found:
-            refuse(key, asked, named(fallback))
+            warn_unknown(key, asked, named(fallback))
     elif key not in state["address_drawn"]:
         # On another page it is another widget, which takes over only what is set.
         state[key] = state[key]
@@ -65,16 +65,16 @@ def keep(
 
 def keep_text(key: str, default: str = "") -> None:
     """As `keep`, for a field in which anything may be written."""
-    st.session_state.setdefault(key, held(key) or default)
+    st.session_state.setdefault(key, get(key) or default)
     st.session_state["address_drawn"][key] = (str, default)
 
 
-def held(key: str) -> str:
+def get(key: str) -> str:
     """What the address says under a key; empty if nothing."""
-    return next(reversed(several(key)), "")
+    return next(reversed(get_all(key)), "")
 
 
-def several(key: str) -> list[str]:
+def get_all(key: str) -> list[str]:
     """All that the address says under a key that no widget has."""
     return query().get(key, [])
 
@@ -96,7 +96,7 @@ def write() -> None:
         if key not in st.session_state:
             continue
         value = st.session_state[key]
-        if not named(value) or (value == default and not held(key)):
+        if not named(value) or (value == default and not get(key)):
             query().pop(key, None)
         else:
             put(key, [named(value)])
@@ -104,7 +104,7 @@ def write() -> None:
         st.query_params.from_dict(query())
 
 
-def refuse(key: str, asked: str, shown: str) -> None:
+def warn_unknown(key: str, asked: str, shown: str) -> None:
     """Tell in one sentence that what the address asks for is not here.
 
     It is somebody's text, so it is shown as code, which is never markup.

@@ -14,10 +14,10 @@ from mixtral_probe.stats import ALL, RoutingStats
 
 
 @dataclass(frozen=True)
-class Chosen:
+class PageView:
     """What the pages show."""
 
-    source: sources.Source
+    source: sources.TraceSource
     trace: Trace
     stats: RoutingStats
     layer: int
@@ -42,18 +42,18 @@ class Chosen:
 
 def sidebar() -> None:
     """Draw the choices and remember them for the page of this run."""
-    apply_wishes()
+    _apply()
     with st.sidebar:
-        st.session_state["chosen"] = _choose()
+        st.session_state["view"] = _choose()
 
 
-def current() -> Chosen | None:
+def current() -> PageView | None:
     """Return the choices of this run; None where no trace is open."""
-    view: Chosen | None = st.session_state.get("chosen")
+    view: PageView | None = st.session_state.get("view")
     return view
 
 
-def chosen() -> Chosen:
+def view() -> PageView:
     """What is chosen; without a trace, an explanation in place of the rest of the page."""
     found = current()
     if found is None:
@@ -65,14 +65,14 @@ def chosen() -> Chosen:
     return found
 
 
-def wish(**values: Any) -> None:
+def set_on_next_run(**values: Any) -> None:
     """Set widgets by key at the start of the next run, before they are drawn; a drawn widget cannot be set."""
-    st.session_state.setdefault("wishes", {}).update(values)
+    st.session_state.setdefault("set_on_next_run", {}).update(values)
 
 
-def apply_wishes() -> None:
+def _apply() -> None:
     """Grant what `wish` asked for."""
-    for key, value in st.session_state.pop("wishes", {}).items():
+    for key, value in st.session_state.pop("set_on_next_run", {}).items():
         st.session_state[key] = value
 
 
@@ -82,7 +82,7 @@ def keep_valid(key: str, options: Sequence[Any]) -> None:
         del st.session_state[key]
 
 
-def _choose() -> Chosen | None:
+def _choose() -> PageView | None:
     offered = {source.key: source for source in sources.available()}
     if not offered:
         return None
@@ -90,14 +90,14 @@ def _choose() -> Chosen | None:
     address.keep("trace", list(offered), always=True, named=names.__getitem__)
     key = st.selectbox("Trace", list(offered), format_func=names.__getitem__, key="trace")
     try:
-        trace, whole = sources.opened(offered[key]), sources.stats(offered[key])
+        trace, whole = sources.open_trace(offered[key]), sources.stats(offered[key])
     except InputError as error:
         st.error(str(error))
         return None
     layer, group = _layer(whole.layers), _group(whole.groups)
     where, stats = where_field.choose(offered[key], whole)
     _describe(offered[key], trace)
-    return Chosen(offered[key], trace, stats, layer, group, where)
+    return PageView(offered[key], trace, stats, layer, group, where)
 
 
 def _layer(layers: tuple[int, ...]) -> int:
@@ -119,7 +119,7 @@ def _group_name(group: str) -> str:
     return "all documents" if group == ALL else group
 
 
-def _describe(source: sources.Source, trace: Trace) -> None:
+def _describe(source: sources.TraceSource, trace: Trace) -> None:
     if source.about:
         st.text(source.about)
     model = trace.meta.model.get("name") or "a model without a name"
@@ -129,18 +129,18 @@ def _describe(source: sources.Source, trace: Trace) -> None:
     )
 
 
-def _nothing_selected(chosen: Chosen) -> None:
-    elsewhere = [layer for row, layer in enumerate(chosen.stats.layers) if chosen.stats.sums.tokens[row].any()]
+def _nothing_selected(view: PageView) -> None:
+    elsewhere = [layer for row, layer in enumerate(view.stats.layers) if view.stats.sums.tokens[row].any()]
     with st.container(border=True):
-        st.title(f":material/filter_alt_off: No token of layer {chosen.layer} is selected", anchor=False)
+        st.title(f":material/filter_alt_off: No token of layer {view.layer} is selected", anchor=False)
         st.write("The expression in the field **Where**, on the left, leaves none over:")
-        st.code(chosen.where, language=None, wrap_lines=True)
+        st.code(view.where, language=None, wrap_lines=True)
         if elsewhere:
             st.write(f"There are some in layers {', '.join(map(str, elsewhere))}.")
             go = f"Go to layer {elsewhere[0]}"
-            st.button(go, key="go_to_selected", on_click=wish, kwargs={"layer": elsewhere[0]})
-        if not where_field.way_back():
-            st.button("Show everything again", key="show_everything", on_click=wish, kwargs={"where": ""})
+            st.button(go, key="go_to_selected", on_click=set_on_next_run, kwargs={"layer": elsewhere[0]})
+        if not where_field.draw_box_removal():
+            st.button("Show everything again", key="show_everything", on_click=set_on_next_run, kwargs={"where": ""})
 
 
 def _nothing_to_show() -> None:

@@ -15,19 +15,19 @@ def arguments() -> list[str]:
     return sys.argv[1:] if Path(sys.argv[0]).resolve() == settings.ENTRY.resolve() else []
 
 
-def allowed() -> list[Path]:
+def folders() -> list[Path]:
     """The folders, without links in their paths."""
     named = [text.removeprefix(OPTION) for text in arguments() if text.startswith(OPTION)]
     return [Path(name).expanduser().resolve() for name in named]
 
 
-def inside(text: str) -> Path:
+def resolve(text: str) -> Path:
     """A typed path, if it lies under an allowed folder; one that is not absolute is looked for in each of them.
 
     Raises:
         InputError: it lies elsewhere, also by way of links, or nothing is there.
     """
-    roots = allowed()
+    roots = folders()
     if not roots:
         raise InputError(
             "paths can be opened only below the folders named with --allow, but the dashboard was started without; "
@@ -44,7 +44,7 @@ def inside(text: str) -> Path:
 
 def model_folders() -> list[Path]:
     """Folders below the allowed ones that hold a model, not deeper than three levels; at most so many."""
-    found = (folder for root in allowed() for folder in _folders(root, depth=3) if _is_model(folder))
+    found = (folder for root in folders() for folder in _folders(root, depth=3) if _is_model(folder))
     return [folder for folder, _ in zip(found, range(settings.MODELS_LISTED), strict=False)]
 
 

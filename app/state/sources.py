@@ -17,7 +17,7 @@ from mixtral_probe.stats import RoutingStats, routing_stats
 
 
 @dataclass(frozen=True)
-class Source:
+class TraceSource:
     """One trace on disk."""
 
     key: str
@@ -34,15 +34,15 @@ class Source:
         return f"{(self.path / 'trace.json').stat().st_mtime_ns:x}"
 
 
-def available() -> list[Source]:
+def available() -> list[TraceSource]:
     """What this session may open.
 
     The traces given on the command line, the example, those it captured or opened by path, and those others published.
     """
-    return [*_given(), *_example(), *captured(), *_opened_by_path(), *_published()]
+    return [*_from_command_line(), *_example(), *session_captures(), *_by_path(), *_published_captures()]
 
 
-def names(offered: list[Source]) -> dict[str, str]:
+def names(offered: list[TraceSource]) -> dict[str, str]:
     """The name of each by its key, numbered where two are called alike: the address bar must tell them apart."""
     found: dict[str, str] = {}
     for source in offered:
@@ -53,61 +53,61 @@ def names(offered: list[Source]) -> dict[str, str]:
 
 def add_capture(key: str, name: str, path: Path, about: str) -> None:
     """Let this session, and no other, open a finished capture."""
-    st.session_state.setdefault("captures", {})[key] = Source(key, name, path, about)
+    st.session_state.setdefault("captures", {})[key] = TraceSource(key, name, path, about)
 
 
-def captured() -> list[Source]:
+def session_captures() -> list[TraceSource]:
     """This session's captures that still lie on disk."""
-    held: dict[str, Source] = st.session_state.get("captures", {})
-    return [source for source in held.values() if _is_trace(source.path)]
+    listed: dict[str, TraceSource] = st.session_state.get("captures", {})
+    return [source for source in listed.values() if _is_trace(source.path)]
 
 
-def open_path(text: str) -> Source:
+def open_path(text: str) -> TraceSource:
     """Let this session open a trace by its path.
 
     Raises:
         InputError: it does not lie below an allowed folder, or is no trace.
     """
-    path = roots.inside(text)
+    path = roots.resolve(text)
     if not _is_trace(path):
         raise InputError(f"a trace is a folder with a trace.json, but {path} is none")
-    source = Source(f"path-{path}", path.name, path)
+    source = TraceSource(f"path-{path}", path.name, path)
     st.session_state.setdefault("opened_paths", {})[source.key] = source
     return source
 
 
-def _opened_by_path() -> list[Source]:
-    held: dict[str, Source] = st.session_state.get("opened_paths", {})
-    return [source for source in held.values() if _is_trace(source.path)]
+def _by_path() -> list[TraceSource]:
+    listed: dict[str, TraceSource] = st.session_state.get("opened_paths", {})
+    return [source for source in listed.values() if _is_trace(source.path)]
 
 
-def _published() -> list[Source]:
+def _published_captures() -> list[TraceSource]:
     """Captures of other sessions that were published; whose they are is not told."""
     jobs = registry.registry().published(captures.KIND)
     others = [job for job in jobs if job.session != registry.session()]
-    found = [Source(job.id, f"{job.name}, published", job.result, job.about) for job in others if job.result]
+    found = [TraceSource(job.id, f"{job.name}, published", job.result, job.about) for job in others if job.result]
     return [source for source in found if _is_trace(source.path)]
 
 
-def _given() -> list[Source]:
+def _from_command_line() -> list[TraceSource]:
     named = [argument for argument in roots.arguments() if not argument.startswith(roots.OPTION)]
     paths = [Path(argument).expanduser().resolve() for argument in named]
-    return [Source(f"given-{number}", path.name, path) for number, path in enumerate(paths)]
+    return [TraceSource(f"given-{number}", path.name, path) for number, path in enumerate(paths)]
 
 
-def _example() -> list[Source]:
+def _example() -> list[TraceSource]:
     try:
         path = data_path(settings.EXAMPLE)
     except InputError:
         return []
-    return [Source("example", "Example", path)]
+    return [TraceSource("example", "Example", path)]
 
 
 def _is_trace(path: Path) -> bool:
     return (path / "trace.json").is_file()
 
 
-def opened(source: Source) -> Trace:
+def open_trace(source: TraceSource) -> Trace:
     """The trace, memory-mapped.
 
     Raises:
@@ -115,30 +115,30 @@ def opened(source: Source) -> Trace:
     """
     if not _is_trace(source.path):
         raise InputError(f"a trace is a folder with a trace.json, but {source.path} is none; capture one first")
-    return _opened(str(source.path), source.stamp)
+    return _open(str(source.path), source.stamp)
 
 
 @st.cache_resource(max_entries=settings.TRACES_OPEN, show_spinner="Opening the trace …")
-def _opened(path: str, stamp: str) -> Trace:
+def _open(path: str, stamp: str) -> Trace:
     return Trace.load(path)
 
 
 @st.cache_resource(max_entries=2 * settings.TRACES_OPEN, show_spinner="Reading the statistics …")
 def _stats(path: str, stamp: str, where: str | None) -> RoutingStats:
-    return routing_stats(_opened(path, stamp), where)
+    return routing_stats(_open(path, stamp), where)
 
 
 @st.cache_resource(max_entries=settings.TRACES_OPEN, show_spinner="Selecting …")
-def _selected(path: str, stamp: str, where: str) -> Trace:
-    return select(_opened(path, stamp), where)
+def _selection(path: str, stamp: str, where: str) -> Trace:
+    return select(_open(path, stamp), where)
 
 
 @st.cache_resource(max_entries=2 * settings.TRACES_OPEN, show_spinner=False)
 def _document(path: str, stamp: str, document: int) -> Trace:
-    return _opened(path, stamp).select([document])
+    return _open(path, stamp).select([document])
 
 
-def stats(source: Source, where: str | None = None) -> RoutingStats:
+def stats(source: TraceSource, where: str | None = None) -> RoutingStats:
     """The statistics beside the trace, by domain where its documents have one; or those of what is selected.
 
     Raises:
@@ -147,12 +147,12 @@ def stats(source: Source, where: str | None = None) -> RoutingStats:
     return _stats(str(source.path), source.stamp, where)
 
 
-def document(source: Source, number: int) -> Trace:
+def document(source: TraceSource, number: int) -> Trace:
     """One document as a trace of its own, in which it is document 0."""
     return _document(str(source.path), source.stamp, number)
 
 
-def table(source: Source, name: str, where: str | None = None) -> pd.DataFrame:
+def table(source: TraceSource, name: str, where: str | None = None) -> pd.DataFrame:
     """Compute a table by its name in `tables.TABLES`, of the whole trace or, where a selection narrows it, of that."""
     return _table(str(source.path), source.stamp, name, None, where if narrows(name) else None)
 
@@ -162,7 +162,7 @@ def narrows(name: str) -> bool:
     return name not in ("attention_summary", "attention_routing")
 
 
-def document_table(source: Source, name: str, number: int, where: str | None = None) -> pd.DataFrame:
+def document_table(source: TraceSource, name: str, number: int, where: str | None = None) -> pd.DataFrame:
     """A table of one document alone, which in it is document 0, or of what is selected in it."""
     return _table(str(source.path), source.stamp, name, number, where)
 
@@ -172,7 +172,7 @@ def _units(path: str, stamp: str, number: int, unit: str, where: str | None) -> 
     return tables.unit_routes(_part(path, stamp, number, where), unit=unit)
 
 
-def unit_table(source: Source, number: int, unit: str, where: str | None = None) -> pd.DataFrame:
+def unit_table(source: TraceSource, number: int, unit: str, where: str | None = None) -> pd.DataFrame:
     """`tables.unit_routes` of one document alone, which in it is document 0, or of what is selected in it."""
     return _units(str(source.path), source.stamp, number, unit, where)
 
@@ -182,7 +182,7 @@ def _expert_choices(path: str, stamp: str, number: int | None, where: str | None
     return tables.expert_choices(_part(path, stamp, number, where), **options)
 
 
-def expert_choices(source: Source, number: int | None, where: str | None = None, **options: Any) -> pd.DataFrame:
+def expert_choices(source: TraceSource, number: int | None, where: str | None = None, **options: Any) -> pd.DataFrame:
     """`tables.expert_choices` of the whole trace, or of one document, which in it is document 0."""
     return _expert_choices(str(source.path), source.stamp, number, where, **options)
 
@@ -190,9 +190,9 @@ def expert_choices(source: Source, number: int | None, where: str | None = None,
 def _part(path: str, stamp: str, number: int | None, where: str | None) -> Trace:
     """The trace or one document of it, or what is selected there."""
     if where is None:
-        return _opened(path, stamp) if number is None else _document(path, stamp, number)
+        return _open(path, stamp) if number is None else _document(path, stamp, number)
     # An expression may name documents by number, so it is read before one of them is taken out.
-    whole = _selected(path, stamp, where)
+    whole = _selection(path, stamp, where)
     return whole if number is None else whole.select([number])
 
 
@@ -206,15 +206,15 @@ def _table(path: str, stamp: str, name: str, number: int | None, where: str | No
     return spec.function(of if spec.source == "trace" else RoutingStats.from_trace(of))
 
 
-def figure(source: Source, name: str, of: str, where: str | None = None, **options: Any) -> go.Figure:
+def figure(source: TraceSource, name: str, of: str, where: str | None = None, **options: Any) -> go.Figure:
     """A figure of a `table`, by its name in `figures`; it is kept, so only copies may be changed."""
     return _figure(source, source.stamp, name, of, where, **options)
 
 
 @st.cache_resource(
-    max_entries=settings.TABLES_KEPT, show_spinner=False, hash_funcs={Source: lambda source: str(source.path)}
+    max_entries=settings.TABLES_KEPT, show_spinner=False, hash_funcs={TraceSource: lambda source: str(source.path)}
 )
-def _figure(source: Source, stamp: str, name: str, of: str, where: str | None, **options: Any) -> go.Figure:
+def _figure(source: TraceSource, stamp: str, name: str, of: str, where: str | None, **options: Any) -> go.Figure:
     drawn: go.Figure = getattr(figures, name)(table(source, of, where), **options)
     return drawn
 

@@ -17,7 +17,7 @@ _HELP = (
 )
 
 
-def choose(source: sources.Source, whole: RoutingStats) -> tuple[str | None, RoutingStats]:
+def choose(source: sources.TraceSource, whole: RoutingStats) -> tuple[str | None, RoutingStats]:
     """Draw the field; the expression that is in force, or None, and the statistics of what it says."""
     slices = _slices()
     address.keep_text("where")
@@ -33,15 +33,15 @@ def choose(source: sources.Source, whole: RoutingStats) -> tuple[str | None, Rou
     try:
         stats = sources.stats(source, where)
     except SelectionError as error:
-        _mistake(error)
+        _show_error(error)
         where, stats = None, whole
     if where is not None:
-        _counted(stats, whole)
-    _named(selection, slices)
+        _describe_share(stats, whole)
+    _slice_choices(selection, slices)
     return where, stats
 
 
-def boxed_in(layers: Iterable[int], experts: Iterable[int]) -> str:
+def with_box(layers: Iterable[int], experts: Iterable[int]) -> str:
     """What the field says, in a box of layers and experts alone; a mistake in the field is not in force, and goes."""
     try:
         return boxed(st.session_state["where"], layers, experts, slices=_slices())
@@ -49,7 +49,7 @@ def boxed_in(layers: Iterable[int], experts: Iterable[int]) -> str:
         return boxed("", layers, experts)
 
 
-def way_back() -> bool:
+def draw_box_removal() -> bool:
     """Draw a button that takes the box away with which the field begins; whether it begins with one."""
     try:
         rest = unboxed(st.session_state["where"], slices=_slices())
@@ -57,11 +57,11 @@ def way_back() -> bool:
         return False
     if rest is None:
         return False
-    st.button("Show all again", key="show_all", icon=":material/select_all:", on_click=_say, args=(rest,))
+    st.button("Show all again", key="show_all", icon=":material/select_all:", on_click=_set, args=(rest,))
     return True
 
 
-def _say(text: str) -> None:
+def _set(text: str) -> None:
     st.session_state["where"] = text
 
 
@@ -69,18 +69,18 @@ def _read(text: str, slices: dict[str, str]) -> Selection:
     try:
         return Selection(where=text, slices=tuple(slices.items()))
     except SelectionError as error:
-        _mistake(error)
+        _show_error(error)
         return Selection(slices=tuple(slices.items()))
 
 
-def _mistake(error: SelectionError) -> None:
+def _show_error(error: SelectionError) -> None:
     """The sentence, and the place below it; both are somebody's text, so neither may become markup."""
     st.error("This is not in force:", icon=":material/error:")
     st.text(error.sentence)
     st.code(error.pointer, language=None, wrap_lines=False)
 
 
-def _counted(stats: RoutingStats, whole: RoutingStats) -> None:
+def _describe_share(stats: RoutingStats, whole: RoutingStats) -> None:
     """How much of the trace is left, over all layers."""
     kept, of = int(stats.sums.tokens.sum()), int(whole.sums.tokens.sum())
     share = f"{kept / of:.1%}" if of else "none"
@@ -91,20 +91,20 @@ def _slices() -> dict[str, str]:
     """Name and expression of this session's own slices; those in the address at first."""
     if "slices" not in st.session_state:
         st.session_state["slices"] = _of_the_address()
-    held: dict[str, str] = st.session_state["slices"]
-    if held:
-        address.put("slice", [f"{name}:{text}" for name, text in held.items()])
-    return held
+    slices: dict[str, str] = st.session_state["slices"]
+    if slices:
+        address.put("slice", [f"{name}:{text}" for name, text in slices.items()])
+    return slices
 
 
 def _of_the_address() -> dict[str, str]:
     try:
-        return dict(Selection.from_query({"slice": address.several("slice")}).slices)
+        return dict(Selection.from_query({"slice": address.get_all("slice")}).slices)
     except InputError:
         return {}
 
 
-def _named(selection: Selection, slices: dict[str, str]) -> None:
+def _slice_choices(selection: Selection, slices: dict[str, str]) -> None:
     """Slices to take, and a name for what is written."""
     with st.popover("Slices", icon=":material/bookmark:", width="stretch"):
         st.caption("A slice is an expression with a name; write `@name`, or choose one here.")
@@ -126,9 +126,9 @@ def _named(selection: Selection, slices: dict[str, str]) -> None:
 
 
 def _take() -> None:
-    name, held = st.session_state["slice_taken"], st.session_state.get("where", "").strip()
+    name, text = st.session_state["slice_taken"], st.session_state.get("where", "").strip()
     if name is not None:
-        st.session_state["where"] = f"({held}) and @{name}" if held else f"@{name}"
+        st.session_state["where"] = f"({text}) and @{name}" if text else f"@{name}"
         st.session_state["slice_taken"] = None
 
 

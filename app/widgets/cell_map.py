@@ -6,16 +6,16 @@ from app.state import controls, where_field
 from app.widgets import charts
 
 
-def follow(chosen: controls.Chosen, key: str) -> None:
+def follow(view: controls.PageView, key: str) -> None:
     """Do what was asked for since the last run by a click or a drag over the `charts.brush` of this key."""
-    cell, cells = charts.picked(key), charts.boxed(key)
+    cell, cells = charts.new_click(key), charts.new_box(key)
     if cell is not None:
-        controls.wish(layer=int(cell[0]), expert=int(cell[1]))
+        controls.set_on_next_run(layer=int(cell[0]), expert=int(cell[1]))
         st.rerun()
     if cells:
         layers, experts = (sorted({int(cell[side]) for cell in cells}) for side in (0, 1))
-        layer = chosen.layer if chosen.layer in layers else layers[0]
-        controls.wish(where=where_field.boxed_in(layers, experts), layer=layer)
+        layer = view.layer if view.layer in layers else layers[0]
+        controls.set_on_next_run(where=where_field.with_box(layers, experts), layer=layer)
         st.rerun()
 
 
@@ -25,4 +25,4 @@ def explain() -> None:
         "Click a cell to choose its layer and expert. Drag over several to look at these alone, on every page: "
         "`expert in 2..3` keeps every token that chose one of these experts, with its other choices."
     )
-    where_field.way_back()
+    where_field.draw_box_removal()

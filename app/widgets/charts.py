@@ -49,13 +49,13 @@ def show(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> None:
         key: of its widgets.
         name: of the CSV.
     """
-    bare = _headed(figure)
-    with st.container(key=f"panels_{key}") if _across(bare) > 1 else st.container():
-        st.plotly_chart(bare, theme=None, key=f"{key}_chart", config=_CONFIG, alt=_spoken(figure))
+    bare = _with_heading(figure)
+    with st.container(key=f"panels_{key}") if _panels_side_by_side(bare) > 1 else st.container():
+        st.plotly_chart(bare, theme=None, key=f"{key}_chart", config=_CONFIG, alt=_alternative_text(figure))
     table_and_csv(table, key, name)
 
 
-def _across(figure: go.Figure) -> int:
+def _panels_side_by_side(figure: go.Figure) -> int:
     """Panels side by side."""
     return len({axis.domain for axis in figure.select_xaxes()})
 
@@ -63,11 +63,11 @@ def _across(figure: go.Figure) -> int:
 def navigator(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> tuple[Any, ...] | None:
     """Like `show`, for a chart whose cells can be clicked: the `customdata` of a cell just clicked, else None."""
     event: Any = st.plotly_chart(
-        _headed(figure),
+        _with_heading(figure),
         theme=None,
         key=f"{key}_chart",
         config=_CONFIG,
-        alt=_spoken(figure),
+        alt=_alternative_text(figure),
         on_select="rerun",
         selection_mode="points",
     )
@@ -94,26 +94,26 @@ class _Brushed(go.Figure):
 
 def brush(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> None:
     """Like `navigator`, and areas can be dragged over; `picked`, `boxed` and `brushed` tell what was done."""
-    drawn = _Brushed(_headed(figure)).update_layout(template_layout_dragmode="select")
+    drawn = _Brushed(_with_heading(figure)).update_layout(template_layout_dragmode="select")
     st.plotly_chart(
         drawn,
         theme=None,
         key=f"{key}_chart",
         config=_CONFIG | {"modeBarButtonsToRemove": [*_CONFIG["modeBarButtonsToRemove"], "zoom2d", "pan2d"]},
-        alt=_spoken(figure),
+        alt=_alternative_text(figure),
         on_select="rerun",
         selection_mode=("points", "box"),
     )
     table_and_csv(table, key, name)
 
 
-def picked(key: str) -> tuple[Any, ...] | None:
+def new_click(key: str) -> tuple[Any, ...] | None:
     """The `customdata` of what was clicked in the `brush` of this key since the last run, else None."""
     cells = _new_cells(key, "cell", by_box=False)
     return cells[0] if cells else None
 
 
-def boxed(key: str) -> list[tuple[Any, ...]]:
+def new_box(key: str) -> list[tuple[Any, ...]]:
     """The `customdata` of all in a box that was drawn over the `brush` of this key since the last run."""
     return _new_cells(key, "box", by_box=True)
 
@@ -121,13 +121,13 @@ def boxed(key: str) -> list[tuple[Any, ...]]:
 def _new_cells(key: str, what: str, *, by_box: bool) -> list[tuple[Any, ...]]:
     """The selection stays in the browser, so it is new only once."""
     event: Any = st.session_state.get(f"{key}_chart")
-    held = event["selection"]["points"] if event and bool(event["selection"]["box"]) == by_box else []
-    cells = [tuple(point["customdata"]) for point in held]
+    points = event["selection"]["points"] if event and bool(event["selection"]["box"]) == by_box else []
+    cells = [tuple(point["customdata"]) for point in points]
     before, st.session_state[f"{key}_{what}"] = st.session_state.get(f"{key}_{what}"), cells
     return cells if cells != before else []
 
 
-def brushed(key: str) -> tuple[tuple[float, float], tuple[float, float]] | None:
+def area(key: str) -> tuple[tuple[float, float], tuple[float, float]] | None:
     """The area dragged over the `brush` of this key: from and to along x, and along y."""
     event: Any = st.session_state.get(f"{key}_chart")
     if not event or not event["selection"]["box"]:
@@ -136,7 +136,7 @@ def brushed(key: str) -> tuple[tuple[float, float], tuple[float, float]] | None:
     return (min(box["x"]), max(box["x"])), (min(box["y"]), max(box["y"]))
 
 
-def _headed(figure: go.Figure) -> go.Figure:
+def _with_heading(figure: go.Figure) -> go.Figure:
     """Write a figure's title, scope and n as text of the page, where they wrap; returns the figure without them.
 
     Both are escaped by `figures`, and `st.html` cleans them once more.
@@ -154,7 +154,7 @@ def _headed(figure: go.Figure) -> go.Figure:
     return bare.update_layout(title=None, height=height, margin={"t": top, "b": _FOOT}, font={"family": FONT})
 
 
-def _spoken(figure: go.Figure) -> str:
+def _alternative_text(figure: go.Figure) -> str:
     """What a screen reader says of a figure; its numbers are in the table below it."""
     return f"Chart: {html.unescape(figure.layout.title.text)}. Switch on its table to read the numbers."
 

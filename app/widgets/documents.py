@@ -10,7 +10,7 @@ from mixtral_probe import Trace, strip
 
 
 @dataclass(frozen=True)
-class Shown:
+class Excerpt:
     """One window of one document."""
 
     number: int
@@ -30,40 +30,40 @@ class Shown:
         return table.assign(document=self.number)
 
 
-def choose(chosen: controls.Chosen) -> Shown:
+def choose(view: controls.PageView) -> Excerpt:
     """Draw the choices; documents follow the chosen group."""
-    numbers = _numbers(chosen)
+    numbers = _numbers(view)
     address.keep("document", numbers)
-    ids = chosen.trace.documents["id"].astype(str).tolist()
+    ids = view.trace.documents["id"].astype(str).tolist()
     left, right = st.columns([2, 3], vertical_alignment="bottom", gap="large")
     with left:
         number = st.selectbox(
             "Document", numbers, format_func=lambda n: f"{n} · {ids[n]}", key="document", on_change=_start_anew
         )
-    trace = sources.document(chosen.source, number)
+    trace = sources.document(view.source, number)
     windows = strip.windows(trace.num_tokens, settings.TOKENS_SHOWN)
     with right:
         page = 1
         if len(windows) > 1:
             address.keep("window", range(1, len(windows) + 1))
             page = st.pagination(len(windows), key="window")
-    _labels(chosen.trace, number)
-    return Shown(number, trace, windows[page - 1] if windows else strip.Window(0, 0))
+    _labels(view.trace, number)
+    return Excerpt(number, trace, windows[page - 1] if windows else strip.Window(0, 0))
 
 
-def picked(shown: Shown) -> int | None:
+def current_row(excerpt: Excerpt) -> int | None:
     """The row of the picked token in the shown document, which the address holds; None before any is picked."""
-    address.keep("picked", [None, *range(shown.trace.num_tokens)], named=lambda row: "" if row is None else str(row))
+    address.keep("picked", [None, *range(excerpt.trace.num_tokens)], named=lambda row: "" if row is None else str(row))
     row: int | None = st.session_state["picked"]
     return row
 
 
-def beside_layer(chosen: controls.Chosen) -> int | None:
+def second_layer(view: controls.PageView) -> int | None:
     """Draw the choice of a second layer for the same text; None for none."""
-    layers = [layer for layer in chosen.stats.layers if layer != chosen.layer]
+    layers = [layer for layer in view.stats.layers if layer != view.layer]
     if not layers:
         return None
-    if st.session_state.get("beside_layer") == chosen.layer:
+    if st.session_state.get("beside_layer") == view.layer:
         # Chosen on the left since, which is no mistake in the address.
         st.session_state["beside_layer"] = None
         address.query().pop("beside_layer", None)
@@ -86,9 +86,9 @@ def pick(row: int) -> None:
     st.session_state["picked"] = row
 
 
-def go_to(number: int, row: int, chosen: controls.Chosen) -> None:
+def go_to(number: int, row: int, view: controls.PageView) -> None:
     """Show a document at one of its tokens, which is picked; for callbacks."""
-    if number not in _numbers(chosen):
+    if number not in _numbers(view):
         st.session_state["group"] = controls.ALL
     st.session_state["document"], st.session_state["window"] = number, row // settings.TOKENS_SHOWN + 1
     pick(row)
@@ -98,18 +98,18 @@ def _start_anew() -> None:
     st.session_state["window"], st.session_state["picked"] = 1, None
 
 
-def _numbers(chosen: controls.Chosen) -> list[int]:
-    documents = chosen.trace.documents
-    by = chosen.stats.by
+def _numbers(view: controls.PageView) -> list[int]:
+    documents = view.trace.documents
+    by = view.stats.by
     mine = documents
-    if by is not None and chosen.group != controls.ALL:
-        mine = documents[(documents[by].astype(str) == chosen.group).to_numpy(dtype=bool)]
+    if by is not None and view.group != controls.ALL:
+        mine = documents[(documents[by].astype(str) == view.group).to_numpy(dtype=bool)]
     return [int(number) for number in (mine if len(mine) else documents)["document"]]
 
 
 def _labels(trace: Trace, number: int) -> None:
     """The document's labels as badges; a label is somebody's text, so it is shown as code, which is never markup."""
     row = trace.documents.iloc[number]
-    held = [f"{name}: {row[name]}" for name in trace.labels if pd.notna(row[name])]
-    if held:
-        st.caption(" ".join(f"`{text.replace('`', chr(39))}`" for text in held))
+    badges = [f"{name}: {row[name]}" for name in trace.labels if pd.notna(row[name])]
+    if badges:
+        st.caption(" ".join(f"`{text.replace('`', chr(39))}`" for text in badges))

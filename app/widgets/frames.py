@@ -23,9 +23,9 @@ def explain_missing(shown: pd.DataFrame) -> bool:
     return True
 
 
-def group_of(table: pd.DataFrame, chosen: controls.Chosen) -> str:
+def group_of(table: pd.DataFrame, view: controls.PageView) -> str:
     """The chosen group, or all documents, with a word about it, where the table is not made by group."""
-    if chosen.group in set(table["group"]):
-        return chosen.group
+    if view.group in set(table["group"]):
+        return view.group
     st.caption("Of all documents together.")
     return ALL

@@ -21,25 +21,25 @@ def watch(kind: str, empty: str, on_done: OnDone, on_new: OnDone | None = None) 
         on_done: draws what can be done with a finished one.
         on_new: told once of each that has finished.
     """
-    active = any(not job.over for job in registry.own(kind))
+    active = any(not job.over for job in registry.session_jobs(kind))
     every = settings.POLL_SECONDS if active else None
     st.fragment(_jobs, run_every=every)(kind, empty, on_done, on_new)
 
 
 def _jobs(kind: str, empty: str, on_done: OnDone, on_new: OnDone | None) -> None:
-    held = registry.own(kind)
+    jobs = registry.session_jobs(kind)
     told: set[str] = st.session_state.setdefault("told_of_jobs", set())
-    new = [job for job in held if job.state is State.DONE and job.id not in told]
+    new = [job for job in jobs if job.state is State.DONE and job.id not in told]
     for job in new:
         told.add(job.id)
         if on_new is not None:
             on_new(job)
-    if empty and not held:
+    if empty and not jobs:
         st.caption(empty)
-    for job in reversed(held):
+    for job in reversed(jobs):
         with st.container(border=True):
             _job(job, on_done)
-    under_way = any(not job.over for job in held)
+    under_way = any(not job.over for job in jobs)
     before, st.session_state[f"{kind}_under_way"] = st.session_state.get(f"{kind}_under_way"), under_way
     if new or (before and not under_way):
         st.rerun()

@@ -6,12 +6,12 @@ from app.state import controls, settings
 from mixtral_probe import tables
 
 
-def ready(chosen: controls.Chosen, name: str) -> bool:
+def confirm(view: controls.PageView, name: str) -> bool:
     """Whether a table may be computed; one that reads every token of a large trace asks first."""
-    tokens = chosen.trace.num_tokens
+    tokens = view.trace.num_tokens
     if tables.TABLES[name].source == "stats" or tokens <= settings.WHOLE_TRACE_TOKENS:
         return True
-    asked = f"asked_{name}_{chosen.source.key}"
+    asked = f"asked_{name}_{view.source.key}"
     if not st.session_state.get(asked):
         st.info(f"This reads the routes of all {tokens:,} tokens, which takes a while.")
         st.session_state[asked] = st.button("Compute it", key=f"{asked}_button", icon=":material/play_arrow:")

@@ -39,8 +39,8 @@ def show(
         on_pick: called with the row of a token just clicked, before the page is drawn anew.
     """
     rows = {token.row for token in tokens}
-    held = st.session_state.get(key)
-    selected = held.get("selected") if held else None
+    state = st.session_state.get(key)
+    selected = state.get("selected") if state else None
     selected = selected if selected in rows else None
     drawn = payload(tokens, selected if mark is None else mark, label)
 

@@ -13,10 +13,10 @@ from mixtral_probe.tables import TABLES
 
 def cards(table: pd.DataFrame, metrics: Sequence[str], suffix: str = "", *, scope: bool = False) -> None:
     """Metrics of one row each as large numbers; interval, null and n below them, scope there too or in their help."""
-    held = table.set_index("metric")
+    by_metric = table.set_index("metric")
     with st.container(horizontal=True, gap="small"):
         for metric in metrics:
-            card(held.loc[metric], metric, words_of(metric).name + suffix, scope=scope)
+            card(by_metric.loc[metric], metric, words_of(metric).name + suffix, scope=scope)
 
 
 def card(row: pd.Series, metric: str, label: str | None = None, *, scope: bool = False) -> None:
@@ -47,10 +47,10 @@ def _count(n: object) -> str:
     return "not given" if pd.isna(n) else f"{int(n):,}"  # type: ignore[call-overload]
 
 
-def expert_cards(load: pd.DataFrame, chosen: controls.Chosen) -> None:
+def expert_cards(load: pd.DataFrame, view: controls.PageView) -> None:
     """What the chosen expert does at the chosen layer."""
-    expert = choices.expert(chosen.stats.num_experts)
+    expert = choices.expert(view.stats.num_experts)
     if expert is None:
         return
-    own = frames.rows(load, layer=chosen.layer, group=chosen.group, expert=expert)
+    own = frames.rows(load, layer=view.layer, group=view.group, expert=expert)
     cards(own, [metric for metric in TABLES["expert_load"].metrics if metric in set(own["metric"])])

@@ -112,15 +112,15 @@ def test_a_trace_below_an_allowed_folder_is_opened_by_its_path(monkeypatch, fold
 
 @pytest.mark.parametrize("path", ["../outside.trace", "link.trace", "{}/outside.trace", "nowhere", "/etc", ""])
 def test_a_path_that_leads_out_is_refused(monkeypatch, folder, path):
-    monkeypatch.setattr(roots, "allowed", lambda: [folder / "allowed"])
+    monkeypatch.setattr(roots, "folders", lambda: [folder / "allowed"])
     with pytest.raises(InputError, match=r"must lie below|is none"):
         sources.open_path(path.format(folder))
 
 
 def test_without_allowed_folders_no_path_is_opened(monkeypatch):
-    monkeypatch.setattr(roots, "allowed", list)
+    monkeypatch.setattr(roots, "folders", list)
     with pytest.raises(InputError, match="started without; start it with `mixtral-probe dashboard --allow DIR`"):
-        roots.inside("/")
+        roots.resolve("/")
 
 
 @pytest.mark.parametrize(

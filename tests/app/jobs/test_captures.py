@@ -8,13 +8,13 @@ from mixtral_probe.corpus import Document
 
 
 def test_an_uploaded_text_is_one_document():
-    (document,) = captures.uploaded("note.txt", "Grüße".encode())
+    (document,) = captures.read_upload("note.txt", "Grüße".encode())
     assert (document.id, document.text) == ("note", "Grüße")
 
 
 def test_an_uploaded_file_of_rows_has_its_labels():
     rows = b'{"text": "one", "domain": "a"}\n{"text": "two", "id": "second"}\n'
-    first, second = captures.uploaded("rows.jsonl", rows)
+    first, second = captures.read_upload("rows.jsonl", rows)
     assert first.labels == {"domain": "a"}
     assert second.id == "second"
 
@@ -22,7 +22,7 @@ def test_an_uploaded_file_of_rows_has_its_labels():
 @pytest.mark.parametrize("name", ["rows.jsonl", "../../rows.jsonl"])
 def test_an_error_names_the_uploaded_file_and_not_where_it_lies(name):
     with pytest.raises(InputError, match=r"rows.jsonl, line 1") as caught:
-        captures.uploaded(name, b"{")
+        captures.read_upload(name, b"{")
     assert "mixtral-probe-upload" not in str(caught.value)
 
 
