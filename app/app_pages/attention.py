@@ -1,4 +1,4 @@
-"""Attention: what every head does, who looks at whom in one, and where the tokens looked at were sent."""
+"""Attention: what every head does, which tokens attend to which in one, and the experts of the attended tokens."""
 
 import streamlit as st
 

@@ -1,4 +1,4 @@
-"""Experts: a card for each, with how much it is used, for which tokens, with whom, and what it does to them."""
+"""Experts: a card for each, with its load, its tokens, its partners and its effect on the tokens."""
 
 import streamlit as st
 
@@ -57,7 +57,7 @@ def _done(job: Job) -> None:
     st.caption(":material/check_circle: Finished; shown below")
 
 
-def _found(found: expert_measurements.Measurement) -> None:
+def _show_measurement(found: expert_measurements.Measurement) -> None:
     own = frames.rows(found.saliency, layer=layer, group="all", expert=expert)
     values.cards(own, ("activation_norm", "reap", "largest_output"))
     st.subheader("Tokens it promotes", anchor=False)
@@ -78,6 +78,6 @@ tokens_of(view, expert)
 _measure()
 for newest in expert_measurements.measurements()[:1]:
     if newest.fits(view.trace):
-        _found(newest)
+        _show_measurement(newest)
     else:
-        st.info("This trace is not of the embedded model, so what was measured does not belong to its experts.")
+        st.info("This trace is not of the embedded model, so the measurement is not about its experts.")

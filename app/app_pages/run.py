@@ -1,4 +1,4 @@
-"""Run: capture texts with a model, open what came of it or a trace on disk, and export."""
+"""Run: capture texts with a model, open the result or a trace on disk, and export."""
 
 from pathlib import Path
 
@@ -14,12 +14,12 @@ from mixtral_probe.corpus import Document, read_corpus
 
 texts.title(
     "Run",
-    "Send texts through a model and record what its routers do. What you run is yours alone unless you publish it, and "
-    "is gone when this page is closed or loaded anew.",
+    "Send texts through a model and record what its routers do. Only you see your runs unless you publish them, and "
+    "they are lost when this page is closed or reloaded.",
 )
 
 
-def _typed() -> list[Document]:
+def _text_field() -> list[Document]:
     text = st.text_area(
         "Text",
         value="def add(a, b):\n    return a + b\n",
@@ -30,16 +30,16 @@ def _typed() -> list[Document]:
     return read_corpus([{"id": "typed text", "text": text}])
 
 
-def _bundled() -> list[Document]:
+def _domain_choice() -> list[Document]:
     corpus = _corpus()
     domains = sorted({str(document.labels["domain"]) for document in corpus})
-    picked = st.multiselect("Domains", domains, default=domains[:4], key="run_domains")
+    chosen = st.multiselect("Domains", domains, default=domains[:4], key="run_domains")
     each = st.slider("Documents of each", 1, 24, 3, key="run_each")
     found = []
-    for domain in picked:
+    for domain in chosen:
         found += [document for document in corpus if document.labels["domain"] == domain][:each]
     if not found:
-        raise InputError("a capture needs at least one domain, but none is chosen; choose one")
+        raise InputError("a capture needs at least one domain, got none; choose one")
     return found
 
 
@@ -48,7 +48,7 @@ def _corpus() -> list[Document]:
     return read_corpus("bundled")
 
 
-def _uploaded() -> list[Document]:
+def _upload_field() -> list[Document]:
     files = st.file_uploader(
         f"One or more .txt or .jsonl files, each of at most {settings.UPLOAD_MEGABYTES} MB",
         type=["txt", "jsonl"],
@@ -98,14 +98,14 @@ def _request() -> captures.Request | None:
 
 
 def _offer(request: captures.Request) -> None:
-    """What the capture will take, and the button that starts it."""
+    """Draw the buttons that estimate and start a capture."""
     count = len(request.documents)
     size = sum(len(document.text) for document in request.documents)
     st.caption(f"{count:,} document{'s' * (count > 1)} · {size:,} characters")
     ask, go, _ = st.columns([1, 1, 2])
-    asked = ask.button("Estimate", key="run_estimate", icon=":material/calculate:", width="stretch")
-    started = go.button("Capture", key="run_start", type="primary", icon=":material/play_arrow:", width="stretch")
-    if not asked and not started:
+    estimating = ask.button("Estimate", key="run_estimate", icon=":material/calculate:", width="stretch")
+    starting = go.button("Capture", key="run_start", type="primary", icon=":material/play_arrow:", width="stretch")
+    if not estimating and not starting:
         return
     try:
         with st.spinner("Estimating; the first time the model is loaded …"):
@@ -114,7 +114,7 @@ def _offer(request: captures.Request) -> None:
             f"{found.tokens:,} tokens · {job_list.seconds(found.seconds)} · "
             f"{job_list.size(found.memory_bytes)} of memory · {job_list.size(found.disk_bytes)} of disk"
         )
-        if started:
+        if starting:
             captures.start(request, planned)
     except InputError as error:
         st.error(str(error))
@@ -125,7 +125,7 @@ def _remember(job: Job) -> None:
     sources.add_capture(job.id, job.name, job.result, job.about)
 
 
-def _finished(job: Job) -> None:
+def _result(job: Job) -> None:
     st.caption(":material/check_circle: Finished; it is in the list of traces now")
     if st.button("See it in Token routing", key=f"see_{job.id}", icon=":material/alt_route:"):
         controls.set_on_next_run(trace=job.id)
@@ -143,7 +143,7 @@ def _publish(job_id: str) -> None:
     registry.registry().publish(registry.session(), job_id, bool(st.session_state[f"publish_{job_id}"]))
 
 
-FROM = {"A text": _typed, "Bundled documents": _bundled, "Files": _uploaded}
+FROM = {"A text": _text_field, "Bundled documents": _domain_choice, "Files": _upload_field}
 left, right = st.columns([3, 2], gap="large")
 with left:
     request = _request()
@@ -152,7 +152,7 @@ with left:
 with right:
     st.subheader("Your captures", anchor=False)
     job_list.watch(
-        captures.KIND, "None yet. Choose what to run, then press Capture.", on_done=_finished, on_new=_remember
+        captures.KIND, "None yet. Choose what to run, then press Capture.", on_done=_result, on_new=_remember
     )
 st.divider()
 left, right = st.columns([1, 1], gap="large")

@@ -1,4 +1,4 @@
-"""Specialization: what experts know of topics, words and places, and how choices hang together."""
+"""Specialization: how experts depend on topics, words and positions, and how choices depend on each other."""
 
 from app.sections import specialization as sections
 from app.sections import topics

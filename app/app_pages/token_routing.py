@@ -1,4 +1,4 @@
-"""Token routing: a document's text coloured by the experts its tokens were sent to, and the way of one token."""
+"""Token routing: a document's text coloured by the experts its tokens were sent to, and the route of one token."""
 
 import pandas as pd
 import streamlit as st
@@ -23,7 +23,7 @@ names = ["first choice", "second choice", *(f"choice {rank + 1}" for rank in ran
 rank = choices.one_of("Colour by", range(view.stats.num_experts_per_tok), "rank", named=names.__getitem__)
 with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
     unit = choices.one_of("Granularity", UNITS, "unit")
-    beside = documents.second_layer(view)
+    second = documents.second_layer(view)
 whole, units = routes, None
 if unit != UNITS[0]:
     whole, units = (sources.unit_table(view.source, excerpt.number, unit, where) for where in (None, view.where))
@@ -31,7 +31,7 @@ picked, pinned = documents.current_row(excerpt), token_routes.pinned_token(view)
 
 
 def _coloured(layer: int, key: str) -> None:
-    """The legend and the text of one layer."""
+    """Draw the legend and the text of one layer."""
     in_document = frames.rows(ranks, layer=layer, rank=rank, group="all")
     in_group = frames.rows(view.table("load_by_rank"), layer=layer, rank=rank, group=view.group)
     legends.experts(in_document, in_group, view.group)
@@ -54,11 +54,11 @@ def _coloured(layer: int, key: str) -> None:
     st.caption(f"{excerpt.scope} · layer {layer} · {coloured} · n = {len(tokens):,} {unit}s. {dimmed}")
 
 
-if beside is None:
+if second is None:
     _coloured(view.layer, "strip")
 else:
     columns = st.columns(2, gap="large")
-    for column, layer, key in zip(columns, (view.layer, beside), ("strip", "strip_beside"), strict=True):
+    for column, layer, key in zip(columns, (view.layer, second), ("strip", "strip_beside"), strict=True):
         with column:
             st.subheader(f"Layer {layer}", anchor=False)
             _coloured(layer, key)

@@ -1,4 +1,4 @@
-"""What-if: what changes when the router is edited, beside a placebo of the same size."""
+"""What-if: what changes when the router is edited, next to a placebo of the same size."""
 
 import streamlit as st
 
@@ -20,7 +20,7 @@ METRICS = ("loss_change", "divergence_bits", "prediction_changed", "rerouted")
 
 
 def _ask() -> tuple[str, list[str]]:
-    """The fields; returns the text and the edits as they are typed."""
+    """Draw the fields; returns the text and the edits as they are typed."""
     left, right = st.columns([3, 2], gap="large")
     address.keep_text("text", what_ifs.TEXT)
     with left:
@@ -72,7 +72,7 @@ def _valid(typed: list[str]) -> bool:
 
 
 def _pin(typed: list[str]) -> list[str]:
-    """The buttons; returns the edits that are pinned."""
+    """Draw the buttons; returns the pinned edits."""
     pinned = address.get_all(_PINNED)
     with st.container(horizontal=True):
         if st.button("Pin, to compare with another change", key="pin", icon=":material/keep:"):
@@ -85,7 +85,7 @@ def _pin(typed: list[str]) -> list[str]:
 
 
 def _show(text: str, typed: list[str], key: str) -> None:
-    """One change: its sentences, what it does, and its charts."""
+    """Draw one change: its sentences, its effects, and its charts."""
     try:
         found = what_ifs.run(text, tuple(typed))
     except InputError as error:
@@ -126,7 +126,7 @@ def _continuation(text: str, typed: list[str], key: str) -> None:
 
 text, typed = _ask()
 if not typed or not text.strip():
-    st.info("Write a text and choose a change to see what it does.")
+    st.info("Write a text and choose a change to see its effect.")
     st.stop()
 pinned = _pin(typed)
 if not pinned:

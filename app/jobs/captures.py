@@ -20,7 +20,7 @@ _POSITIONS = 2048
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody wants captured."""
+    """A capture to run."""
 
     documents: tuple[Document, ...]
     attention: str = ""
@@ -31,7 +31,7 @@ class Request:
 
     @property
     def about(self) -> str:
-        """What it is, in a few words."""
+        """Describe it in a few words."""
         by = "" if self.model == models.EMBEDDED else f" · {Path(self.model).name}"
         if len(self.documents) == 1:
             return registry.quote(self.documents[0].text) + by
@@ -40,7 +40,7 @@ class Request:
 
 
 def check(documents: Sequence[Document]) -> tuple[Document, ...]:
-    """The documents, if a page may ask for as many.
+    """Return the documents, if they are few and short enough for a capture from the page.
 
     Raises:
         InputError: they are too many or too long.
@@ -49,17 +49,17 @@ def check(documents: Sequence[Document]) -> tuple[Document, ...]:
     if len(documents) > limits.CAPTURE_DOCUMENTS or characters > limits.CAPTURE_CHARACTERS:
         raise InputError(
             f"a capture from the page takes at most {limits.CAPTURE_DOCUMENTS:,} documents and "
-            f"{limits.CAPTURE_CHARACTERS:,} characters, but {len(documents):,} and {characters:,} came; "
+            f"{limits.CAPTURE_CHARACTERS:,} characters, got {len(documents):,} and {characters:,}; "
             "choose fewer, or use `mixtral-probe capture`"
         )
     return tuple(documents)
 
 
 def read_upload(name: str, content: bytes) -> list[Document]:
-    """The documents of an uploaded file.
+    """Read the documents of an uploaded file.
 
     Raises:
-        InputError: it is not what its name says; the sentence names the file, not where it lies here.
+        InputError: its content has another format than its name says; the sentence leaves out the folder of the upload.
     """
     with tempfile.TemporaryDirectory(prefix="mixtral-probe-upload-") as folder:
         path = Path(folder) / Path(name).name
@@ -71,10 +71,10 @@ def read_upload(name: str, content: bytes) -> list[Document]:
 
 
 def estimate(request: Request) -> tuple["Plan", "ResourceEstimate"]:
-    """The texts of a capture as they will run, tokenised here and nowhere else, and an estimate of the capture.
+    """Tokenise the texts of a capture, once for its run too, and estimate what the capture takes.
 
     Raises:
-        InputError: the request breaks a rule, would take too much disk, or its model is at work.
+        InputError: the request breaks a rule, would take too much disk, or a job uses its model.
     """
     with models.use(request.model, wait=False) as probe:
         window = request.window or probe.model.config.max_position_embeddings
@@ -82,23 +82,23 @@ def estimate(request: Request) -> tuple["Plan", "ResourceEstimate"]:
         found = probe.estimate(planned, attention=request.attention)
     if found.disk_bytes > limits.CAPTURE_BYTES:
         raise InputError(
-            f"a capture from the page may take {limits.CAPTURE_BYTES / 1e9:.1f} GB of disk, but this one needs "
+            f"a capture from the page may take {limits.CAPTURE_BYTES / 1e9:.1f} GB of disk, got one of "
             f"{found.disk_bytes / 1e9:.1f} GB; record the attention of fewer layers, or choose fewer texts"
         )
     return planned, found
 
 
 def start(request: Request, planned: "Plan") -> str:
-    """Put a capture of its plan in line; returns its job's id."""
+    """Put the capture of a plan in the queue; returns its job's id."""
 
-    def work(path: Path, tell: Callable[[Any], None], stop: Callable[[], bool]) -> None:
+    def work(path: Path, report: Callable[[Any], None], should_stop: Callable[[], bool]) -> None:
         with models.use_in_job(request.model) as probe:
             probe.trace(
                 planned,
                 attention=request.attention,
                 path=path,
-                on_progress=tell,
-                should_stop=stop,
+                on_progress=report,
+                should_stop=should_stop,
                 positions_in_a_batch=_POSITIONS,
             )
 

@@ -1,4 +1,4 @@
-"""Measuring the embedded model's experts from the page."""
+"""Measurements of the embedded model's experts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ class Measurement:
     contexts: pd.DataFrame
     similarity: pd.DataFrame
     fingerprint: str
-    """Of the model measured."""
+    """Of the measured model."""
 
     def fits(self, trace: Trace) -> bool:
-        """Whether a trace was made with the model measured."""
+        """Whether a trace was recorded with the measured model."""
         return trace.meta.model.get("fingerprint") == self.fingerprint
 
 
 def documents() -> list[Any]:
-    """The first bundled document of each domain."""
+    """Return the first bundled document of each domain."""
     first: dict[str, Any] = {}
     for document in read_corpus("bundled"):
         first.setdefault(str(document.labels.get("domain", "")), document)
@@ -40,17 +40,17 @@ def documents() -> list[Any]:
 
 
 def measure() -> str:
-    """Put saliency and similarity of the embedded model's experts in line; returns the job's id.
+    """Put saliency and similarity of the embedded model's experts in the queue; returns the job's id.
 
     Raises:
-        InputError: the line is full.
+        InputError: the queue is full.
     """
 
-    def work(path: Path, tell: Callable[[Any], None], stop: Callable[[], bool]) -> None:
+    def work(path: Path, report: Callable[[Any], None], should_stop: Callable[[], bool]) -> None:
         texts = documents()
         with models.use_in_job(models.EMBEDDED) as probe:
-            saliency = probe.saliency(texts, on_progress=tell, should_stop=stop)
-            similarity = probe.similarity(texts, on_progress=tell, should_stop=stop)
+            saliency = probe.saliency(texts, on_progress=report, should_stop=should_stop)
+            similarity = probe.similarity(texts, on_progress=report, should_stop=should_stop)
         saliency.save(path / _SALIENCY)
         similarity.save(path / _SIMILARITY)
 
@@ -58,7 +58,7 @@ def measure() -> str:
 
 
 def measurements() -> list[Measurement]:
-    """This session's measurements, newest first."""
+    """Read this session's measurements, newest first."""
     return [_read(str(job.result)) for job in registry.results(KIND)]
 
 

@@ -1,4 +1,4 @@
-"""Exporting a trace: its tables, its report and its pictures in one zip."""
+"""Exports of a trace: its tables, its report or its pictures in one zip."""
 
 import importlib.util
 import tempfile
@@ -21,7 +21,7 @@ FILE = "export.zip"
 
 
 def missing_package(form: str) -> str:
-    """Why a form cannot be had here, in a sentence; empty where it can."""
+    """Say which package a form needs and is not installed; empty where none is missing."""
     if form == "png" and importlib.util.find_spec("kaleido") is None:
         return (
             "PNG pictures need the package kaleido, which is not installed; install "
@@ -39,10 +39,10 @@ def start(name: str, trace: Path, form: str) -> str:
         form: one of `FORMS`.
 
     Raises:
-        InputError: the line is full.
+        InputError: the queue is full.
     """
 
-    def work(path: Path, tell: Callable[[Any], None], stop: Callable[[], bool]) -> None:
+    def work(path: Path, report: Callable[[Any], None], should_stop: Callable[[], bool]) -> None:
         with tempfile.TemporaryDirectory(prefix="mixtral-probe-export-", dir=path.parent) as folder:
             target = Path(folder) / name.replace("/", "_")
             if form == "png":

@@ -1,4 +1,4 @@
-"""The models that pages run: the embedded one, and one other at a time."""
+"""The models that pages and jobs run: the embedded one, and one other at a time."""
 
 import functools
 import threading
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 EMBEDDED = "mini"
 _loading, _other = threading.Lock(), threading.Lock()
 _kept: dict[str, "Probe"] = {}
-"""The one model besides the embedded one, by its folder; whoever holds `_other` may use and replace it."""
+"""The one model besides the embedded one, by its folder; `_other` is locked while it is used or replaced."""
 
 
 @functools.cache
@@ -26,7 +26,7 @@ def _embedded() -> "Probe":
 
 
 def embedded() -> "Probe":
-    """The embedded model, loaded by whoever needs it first, page or worker; nothing is ever attached to it.
+    """Return the embedded model, loaded at the first call by a page or a job; no instrument stays attached to it.
 
     Not through Streamlit's cache, which belongs to pages: the worker thread has none.
     """
@@ -36,11 +36,11 @@ def embedded() -> "Probe":
 
 @contextmanager
 def use(model: str, *, wait: bool) -> Iterator["Probe"]:
-    """A model while it is needed.
+    """Lend a model to a `with` block.
 
     Args:
         model: "mini", or a folder.
-        wait: until the one model besides the embedded one is free; else it must be.
+        wait: whether to wait until the one model besides the embedded one is free.
 
     Raises:
         InputError: it cannot be loaded, or is not free.
@@ -50,8 +50,8 @@ def use(model: str, *, wait: bool) -> Iterator["Probe"]:
         return
     if not _other.acquire(blocking=wait):
         raise InputError(
-            "one model besides the embedded one is kept in memory, but a job is using it now; "
-            "try again when that has finished, or start without an estimate"
+            "a model besides the embedded one is used by one job or page at a time, got a second use; "
+            "try again when the running job has finished"
         )
     try:
         yield _loaded(model)
@@ -61,7 +61,7 @@ def use(model: str, *, wait: bool) -> Iterator["Probe"]:
 
 @contextmanager
 def use_in_job(model: str) -> Iterator["Probe"]:
-    """`use` for a job: wait for the model, and end the job as stopped when its run is stopped."""
+    """Lend a model to a job: wait for it, and end the job as stopped when its run is stopped."""
     from mixtral_probe.run import RunStoppedError
 
     with use(model, wait=True) as probe:

@@ -1,4 +1,4 @@
-"""Work in line: one worker thread for the whole process, any number of sessions that ask."""
+"""The queue of jobs: one worker thread for the process, jobs of any number of sessions."""
 
 import shutil
 import threading
@@ -16,7 +16,7 @@ from mixtral_probe import InputError
 
 
 class State(StrEnum):
-    """Where a job is."""
+    """The stages of a job."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -27,20 +27,20 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Job:
-    """What is known of one job at one moment."""
+    """A snapshot of one job."""
 
     id: str
     session: str
-    """Who asked for it; nobody else is told of it, unless it is published."""
+    """Of its owner; no other session can see it, unless it is published."""
     name: str
     about: str
     kind: str = "capture"
-    """What its work makes, in a word."""
+    """What its work produces, in a word."""
     published: bool = False
     """Whether every session may see its result."""
     state: State = State.WAITING
     progress: Any = None
-    """What the work last said of itself."""
+    """The last report of its work."""
     result: Path | None = None
     """A folder, once done."""
     error: str = ""
@@ -48,16 +48,16 @@ class Job:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will happen to it."""
+        """Whether it has ended, in whatever way."""
         return self.state in (State.DONE, State.FAILED, State.STOPPED)
 
 
 class StoppedError(Exception):
-    """Raised by work that stopped because it was asked to."""
+    """Raised by work that ended because its `should_stop` was true."""
 
 
 Work = Callable[[Path, Callable[[Any], None], Callable[[], bool]], None]
-"""Writes a result to a path, tells of its progress, asks whether to stop."""
+"""Writes a result to a path, reports its progress and checks whether to stop."""
 
 
 @dataclass
@@ -68,77 +68,77 @@ class _Entry:
 
 
 class JobRegistry:
-    """Runs one job after the other and remembers what came of them. Every method may be called from any thread.
+    """Runs one job after the other and keeps their results. Every method may be called from any thread.
 
     Args:
-        folder: private to this registry; a result lies in it under its job's id.
-        keep: finished jobs remembered; older ones are forgotten with their results.
+        folder: private to this registry; a result is stored in it under its job's id.
+        keep: number of finished jobs; older ones are deleted with their results.
     """
 
     def __init__(self, folder: Path, *, keep: int = limits.RESULTS_KEPT) -> None:
         self._folder, self._keep = folder, keep
         self._entries: dict[str, _Entry] = {}
-        self._line: deque[str] = deque()
+        self._waiting: deque[str] = deque()
         self._changed = threading.Condition()
         threading.Thread(target=self._serve, name="jobs", daemon=True).start()
 
     def submit(self, session: str, name: str, about: str, work: Work, *, kind: str = "capture") -> str:
-        """Put work in line; returns the job's id.
+        """Put work in the queue; returns the job's id.
 
         Raises:
-            InputError: the line, or this session's part of it, is full.
+            InputError: the queue, or this session's part of it, is full.
         """
         with self._changed:
-            waiting = [self._entries[job_id].job.session for job_id in self._line]
+            waiting = [self._entries[job_id].job.session for job_id in self._waiting]
             if len(waiting) >= limits.JOBS_WAITING or waiting.count(session) >= limits.JOBS_WAITING_EACH:
                 raise InputError(
-                    f"at most {limits.JOBS_WAITING_EACH} jobs of yours and {limits.JOBS_WAITING} in all can "
-                    f"wait, but {waiting.count(session)} and {len(waiting)} do; wait for one to finish, or cancel one"
+                    f"at most {limits.JOBS_WAITING_EACH} jobs of yours and {limits.JOBS_WAITING} in all can wait, "
+                    f"got {waiting.count(session)} and {len(waiting)}; wait for one to finish, or cancel one"
                 )
             job = Job(uuid.uuid4().hex, session, name, about, kind)
             self._entries[job.id] = _Entry(job, work)
-            self._line.append(job.id)
+            self._waiting.append(job.id)
             self._changed.notify_all()
         return job.id
 
     def of(self, session: str, kind: str | None = None) -> list[Job]:
-        """The jobs of one session, of one kind or of any, oldest first."""
+        """List the jobs of one session, of one kind or of any, oldest first."""
         with self._changed:
             jobs = [entry.job for entry in self._entries.values()]
         return [job for job in jobs if job.session == session and kind in (None, job.kind)]
 
     def publish(self, session: str, job_id: str, published: bool) -> None:
-        """Let every session see the result of a job of this session, or no other any more."""
+        """Show the result of a job of this session to every session, or to this one alone again."""
         with self._changed:
             entry = self._entries.get(job_id)
             if entry is not None and entry.job.session == session:
                 entry.job = replace(entry.job, published=published)
 
     def published(self, kind: str) -> list[Job]:
-        """The finished jobs of a kind that every session may see, oldest first."""
+        """List the published results of a kind, oldest first."""
         with self._changed:
             jobs = [entry.job for entry in self._entries.values()]
         return [job for job in jobs if job.published and job.kind == kind and job.state is State.DONE]
 
     def place(self, job_id: str) -> int:
-        """How many jobs come before a waiting one, the running one included; 0 for any other."""
+        """Count the jobs before a waiting one, including the running one; 0 for any other."""
         with self._changed:
             running = any(entry.job.state is State.RUNNING for entry in self._entries.values())
-            return self._line.index(job_id) + running if job_id in self._line else 0
+            return self._waiting.index(job_id) + running if job_id in self._waiting else 0
 
     def cancel(self, session: str, job_id: str) -> None:
-        """Take a waiting job of this session out of the line, or ask the running one to stop."""
+        """Take a waiting job of this session out of the queue, or stop the running one."""
         with self._changed:
             entry = self._entries.get(job_id)
             if entry is None or entry.job.session != session:
                 return
             entry.stop.set()
-            if job_id in self._line:
-                self._line.remove(job_id)
+            if job_id in self._waiting:
+                self._waiting.remove(job_id)
                 self._finish(entry, State.STOPPED)
 
     def wait(self, job_id: str, seconds: float) -> Job:
-        """The job once it is over, or as it is after so many seconds."""
+        """Wait until a job has ended, at most so many seconds; returns it as it is then."""
         end = time.monotonic() + seconds
         with self._changed:
             while not self._entries[job_id].job.over and (left := end - time.monotonic()) > 0:
@@ -148,9 +148,9 @@ class JobRegistry:
     def _serve(self) -> None:
         while True:
             with self._changed:
-                while not self._line:
+                while not self._waiting:
                     self._changed.wait()
-                entry = self._entries[self._line.popleft()]
+                entry = self._entries[self._waiting.popleft()]
                 entry.job = replace(entry.job, state=State.RUNNING)
             self._run(entry)
 
@@ -158,23 +158,23 @@ class JobRegistry:
         path = self._folder / entry.job.id
         assert entry.work is not None
         try:
-            entry.work(path, lambda progress: self._tell(entry, progress), entry.stop.is_set)
+            entry.work(path, lambda progress: self._set_progress(entry, progress), entry.stop.is_set)
             outcome: dict[str, Any] = {"state": State.DONE, "result": path}
         except StoppedError:
             outcome = {"state": State.STOPPED}
         except InputError as error:
             outcome = {"state": State.FAILED, "error": str(error)}
-        except Exception as error:  # whatever one job does, the next one in line must run
+        except Exception as error:  # whatever one job does, the next one in the queue must run
             outcome = {"state": State.FAILED, "error": f"the {entry.job.kind} failed: {type(error).__name__}: {error}"}
         with self._changed:
             self._finish(entry, **outcome)
 
-    def _tell(self, entry: _Entry, progress: Any) -> None:
+    def _set_progress(self, entry: _Entry, progress: Any) -> None:
         with self._changed:
             entry.job = replace(entry.job, progress=progress)
 
     def _finish(self, entry: _Entry, state: State, **more: Any) -> None:
-        """Note how a job ended, let go of its texts, and forget the oldest that are over."""
+        """Record how a job ended, free its texts, and delete the oldest ended ones."""
         entry.job, entry.work = replace(entry.job, state=state, **more), None
         if state is not State.DONE:
             self._remove(entry.job.id)

@@ -1,4 +1,4 @@
-"""The one registry of jobs of this process, and this session's part of it."""
+"""The registry of jobs of this process, and the jobs of this session."""
 
 import atexit
 import shutil
@@ -13,14 +13,14 @@ from app.jobs.queue import Job, JobRegistry, State, Work
 
 @st.cache_resource(max_entries=1, show_spinner=False)
 def registry() -> JobRegistry:
-    """The jobs of this process; their folder is deleted when the process ends."""
+    """Return the registry of this process; its folder is deleted when the process ends."""
     folder = Path(tempfile.mkdtemp(prefix="mixtral-probe-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return JobRegistry(folder)
 
 
 def session() -> str:
-    """The name of this session, known to no other one."""
+    """Return the name of this session, known to no other one."""
     return st.session_state.setdefault("session", uuid.uuid4().hex)
 
 

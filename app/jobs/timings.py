@@ -1,4 +1,4 @@
-"""Timing the forward pass from the page."""
+"""Timings of the forward pass."""
 
 import json
 from collections.abc import Callable
@@ -17,17 +17,17 @@ KIND = "timing"
 
 
 def start(text: str, repeats: int) -> str:
-    """Put a timing of the embedded model in line; returns its job's id.
+    """Put a timing of the embedded model in the queue; returns its job's id.
 
     Raises:
-        InputError: the line is full.
+        InputError: the queue is full.
     """
     document = [{"id": "typed text", "text": text}]
 
-    def work(path: Path, tell: Callable[[Any], None], stop: Callable[[], bool]) -> None:
+    def work(path: Path, report: Callable[[Any], None], should_stop: Callable[[], bool]) -> None:
         with models.use_in_job(models.EMBEDDED) as probe:
             result = probe.time(
-                document, repeats=repeats, on_run=lambda done, total: tell((done, total)), should_stop=stop
+                document, repeats=repeats, on_run=lambda done, total: report((done, total)), should_stop=should_stop
             )
         result.save(path)
 
@@ -35,17 +35,17 @@ def start(text: str, repeats: int) -> str:
 
 
 def results() -> dict[str, Job]:
-    """This session's results by job id, newest first."""
+    """Return this session's timings by job id, newest first."""
     return {job.id: job for job in registry.results(KIND)}
 
 
 def table(job: Job) -> pd.DataFrame:
-    """`tables.timing` of a finished job."""
+    """Compute `tables.timing` of a finished job."""
     return _read(str(job.result))[1]
 
 
 def chrome(job: Job) -> bytes:
-    """The last timed run as a Chrome trace."""
+    """Write the last timed run as a Chrome trace."""
     return json.dumps(chrome_trace(_read(str(job.result))[0])).encode()
 
 

@@ -1,4 +1,4 @@
-"""Running the embedded model with and without edits."""
+"""Runs of the embedded model with and without edits."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ from mixtral_probe.trace import WhatIf
 TEXT = "def add(a, b):\n    return a + b\n\n\ndef multiply(a, b):\n    return a * b\n"
 CHARACTERS = 2_000
 CONTINUED = 24
-"""Tokens that a text is continued by when that is asked for."""
+"""Tokens of a continuation."""
 
 
 @st.cache_resource(max_entries=16, show_spinner="Running the text without and with the changes …")
 def run(text: str, typed: tuple[str, ...], generate: int | None = None) -> WhatIf:
-    """What the edits do to the text, beside their placebo.
+    """Run a text without edits, with them, and with their placebo.
 
     Args:
         text: one document.
@@ -24,25 +24,25 @@ def run(text: str, typed: tuple[str, ...], generate: int | None = None) -> WhatI
         generate: continue the text by at most so many tokens.
 
     Raises:
-        InputError: an edit is none, or fits neither model nor text.
+        InputError: a line is not an edit, or does not fit the model or the text.
     """
     return models.embedded().what_if([{"id": "typed text", "text": text}], _parsed(typed), generate=generate)
 
 
 def file(typed: Sequence[str]) -> str:
-    """The edits as the file that `edits.load` and the command line read."""
+    """Write edits as the file that `edits.load` and the command line read."""
     return edits.to_json(_parsed(typed))
 
 
 def lines(content: str) -> str:
-    """The edits of such a file, a line each.
+    """Read the edits of such a file, a line each.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not such a file.
     """
     return "\n".join(edits.spell(one) for one in edits.from_json(content, replay=False))
 
 
 def _parsed(typed: Sequence[str]) -> list[edits.Edit]:
-    """The address and files come from anybody, so they may not have a path opened on this machine."""
+    """Edits of an address or a file may not open a path on this machine, since anyone may have written them."""
     return [edits.parse(one, replay=False) for one in typed]

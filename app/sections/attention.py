@@ -19,11 +19,11 @@ _FINDINGS = (
     ("entropy_bits", False, "The most focused"),
     ("distance", True, "Looks back farthest"),
 )
-"""Metric, whether its largest value is meant, and what that head is called."""
+"""Metric, whether its largest value is meant, and the name of that head."""
 
 
 def overview(view: controls.PageView, summary: pd.DataFrame) -> None:
-    """All recorded heads as a navigator, the most striking ones by name, and the chosen head's numbers."""
+    """Draw a map of all recorded heads, the most striking ones by name, and the chosen head's numbers."""
     texts.where_note("all tokens of the trace, over which attention was summed while the model ran")
     measure = choices.metric("Measure", _MEASURES, "attention_measure")
     left, right = st.columns([1, 1], gap="large")
@@ -66,7 +66,7 @@ def _go(layer: int, head: int) -> None:
 
 
 def head_choice(maps: Maps) -> int | None:
-    """One of the recorded heads, or None for their mean."""
+    """Draw the choice of a recorded head; returns it, or None for the mean."""
     texts.where_note("every token of one window of text")
     options: list[Any] = [MEAN, *maps.heads]
     address.keep("head", options)
@@ -75,7 +75,7 @@ def head_choice(maps: Maps) -> int | None:
 
 
 def query_and_key(maps: Maps, excerpt: documents.Excerpt) -> tuple[int, int | None]:
-    """Position of the query looked at, and of the key last clicked in the map; what was clicked last counts."""
+    """Return the positions of the query and, after a click in the map, of the key; the last click counts."""
     here = (*maps.key, maps.chunk)
     state = st.session_state
     clicked, strip_state = charts.new_click("attention_map"), state.get("attention_strip")
@@ -94,7 +94,7 @@ def query_and_key(maps: Maps, excerpt: documents.Excerpt) -> tuple[int, int | No
 
 
 def one_map(maps: Maps, head: int | None, query: int, key: int | None, name: str) -> None:
-    """The map of one head, and the part of it that was dragged over, at full resolution."""
+    """Draw the map of one head, and the part that was dragged over, at full resolution."""
     step = -(-maps.size // settings.MAP_SIDE)
     table = maps.links(head, step=step)
     charts.brush(figures.attention_weights(table, step=step, query=query, position=key), table, "attention_map", name)
@@ -110,7 +110,7 @@ def _part(
 ) -> None:  # fmt: skip
     keys, queries = ((max(0, round(low)), min(maps.size, max(round(high), round(low)) + 1)) for low, high in part)
     if keys[0] >= maps.size or queries[0] >= maps.size or queries[1] <= keys[0]:
-        st.info("Nothing looks ahead: drag over a part on or below the diagonal.")
+        st.info("No token attends to later ones: drag over a part on or below the diagonal.")
         return
     side = max(queries[1] - queries[0], keys[1] - keys[0])
     step = -(-side // settings.MAP_SIDE)
@@ -136,7 +136,7 @@ _WAYS = {SEEN: "looks at", SEEING: "is looked at by", ROLLOUT: "is reached by (r
 
 
 def text(maps: Maps, excerpt: documents.Excerpt, head: int | None, query: int) -> None:
-    """The text coloured by the links of one token, and those links as bars."""
+    """Draw the text coloured by the attention of one token, and its weights as bars."""
     left, right = st.columns([3, 2], vertical_alignment="center")
     with left:
         way = choices.one_of("What this token", list(_WAYS), "attention_way", named=_WAYS.__getitem__, labelled=True)
@@ -189,7 +189,7 @@ def _chunk(excerpt: documents.Excerpt) -> int:
 
 
 def all_heads(maps: Maps, name: str) -> None:
-    """The maps of all heads of the layer."""
+    """Draw the maps of all heads of the layer."""
     if not choices.switch("All heads of this layer side by side", "attention_heads", on=maps.size <= settings.MAP_SIDE):
         return
     step = -(-maps.size // 96)
@@ -198,7 +198,7 @@ def all_heads(maps: Maps, name: str) -> None:
 
 
 def with_routing(view: controls.PageView, maps: Maps) -> None:
-    """How attention goes with the choice of experts, in the open trace, or else in this document alone."""
+    """Draw how attention differs between experts, in the open trace, or else in this document alone."""
     st.header("Attention and routing", anchor=False)
     texts.where_note("all tokens whose attention was recorded")
     whole = view.table("attention_routing") if not maps.again else pd.DataFrame()
@@ -226,7 +226,7 @@ def with_routing(view: controls.PageView, maps: Maps) -> None:
 
 
 def lens(view: controls.PageView, excerpt: documents.Excerpt, maps: Maps) -> None:
-    """What each layer would predict."""
+    """Draw what each layer would predict."""
     st.header("What each layer would predict", anchor=False)
     texts.where_note("every token of one window of text")
     st.caption(

@@ -1,4 +1,4 @@
-"""Where the page about attention takes maps from: the open trace, or a window of it run again on request."""
+"""The attention maps of a page: from the open trace, or of a window run again on request."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +17,13 @@ class Maps:
     """One window of one document, with the attention of the chosen layer."""
 
     key: tuple[Any, ...]
-    """Never the same for two of them."""
+    """Unique."""
     trace: Trace
     """Of this document alone, as document 0."""
     chunk: int
     """The window, in `trace`."""
     place: int
-    """The first row of the window in the shown document."""
+    """The first row of the window in the document."""
     size: int
     """S, its tokens."""
     layer: int
@@ -38,15 +38,15 @@ class Maps:
         return self.trace.attention_heads(self.row)
 
     def links(self, head: int | None, **which: Any) -> pd.DataFrame:
-        """`tables.attention_weights` of the window; kept, because pages ask again and again."""
+        """Compute `tables.attention_weights` of the window, cached."""
         return _links(self, self.key, self.chunk, self.layer, head, **which)
 
     def rollout(self, query: int) -> pd.DataFrame:
-        """`tables.attention_rollout` of one query up to the chosen layer."""
+        """Compute `tables.attention_rollout` of one query up to the chosen layer."""
         return _rollout(self, self.key, self.chunk, self.layer, query)
 
     def experts(self, head: int | None, query: int) -> pd.DataFrame:
-        """`tables.attended_experts` of one query."""
+        """Compute `tables.attended_experts` of one query."""
         return tables.attended_experts(self.trace, layer=self.layer, query=query, head=head, chunk=self.chunk)
 
 
@@ -61,7 +61,7 @@ def _rollout(_maps: Maps, key: tuple[Any, ...], chunk: int, layer: int, query: i
 
 
 def maps(view: controls.PageView, excerpt: documents.Excerpt) -> Maps | None:
-    """The maps of the shown window at the chosen layer; where there are none, an offer to compute them."""
+    """Return the maps of a window at the chosen layer; where there are none, draw a button that computes them."""
     chunks = excerpt.trace.tokens["chunk"].to_numpy()
     if not len(chunks):
         st.info("This document has no token.")
@@ -90,7 +90,7 @@ def _retrace(_source: sources.TraceSource, path: str, stamp: str, number: int, c
 
 
 def _confirm(view: controls.PageView, size: int) -> bool:
-    """Whether this session asked for attention to be computed; if not, why there is none and a button that asks."""
+    """Tell whether to compute the attention; before that, draw why there is none and a button."""
     if st.session_state.get("attention_again"):
         return True
     recorded = [view.stats.layers[row] for row in view.trace.attention_layers]
@@ -124,7 +124,7 @@ def _lens(_source: sources.TraceSource, path: str, stamp: str, number: int, chun
 
 
 def lens(view: controls.PageView, number: int, chunk: int) -> Any:
-    """The logit lens of a window of the trace.
+    """Compute the logit lens of a window of the trace.
 
     Raises:
         InputError: the trace was made with another model.

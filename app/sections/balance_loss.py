@@ -1,4 +1,4 @@
-"""What the page about the balance loss says and picks from its tables."""
+"""The parts of the page about the balance loss."""
 
 import pandas as pd
 import streamlit as st
@@ -22,17 +22,17 @@ MEANING = {
 
 
 def over_layers(loss: pd.DataFrame, group: str) -> pd.DataFrame:
-    """The rows about all layers together."""
+    """Return the rows about all layers together."""
     return frames.rows(loss[loss["layer"].isna().to_numpy(dtype=bool)], group=group)
 
 
 def other_forms(view: controls.PageView) -> None:
-    """Balance as other papers write it, where it is asked for."""
+    """Draw balance as other papers write it, behind a switch."""
     if not choices.switch("Balance in other published forms", "variants"):
         return
     st.markdown(
         "GShard's loss takes first choices alone, DeepSeek's loss and its max violation one document at a time, "
-        "Shazeer's CV² the weights; so they differ on the same routing. Each is beside its own value at balance."
+        "Shazeer's CV² the weights; so they differ on the same routing. Each is shown with its own value at balance."
     )
     table = view.table("balance_variants")
     figure = view.figure("balance_variants", group=view.group)
@@ -40,13 +40,13 @@ def other_forms(view: controls.PageView) -> None:
 
 
 def available_parts(parts: pd.DataFrame, group: str) -> list[str]:
-    """The metrics of the breakdown that the table has; what pooling domains hides is about all of them."""
+    """List the metrics of the breakdown that the table has; the gap of pooled domains is about all of them."""
     available = set(frames.rows(parts, group=group)["metric"])
     return [name for name in PARTS if name in available]
 
 
 def pooling_gap(loss: pd.DataFrame, parts: pd.DataFrame, group: str) -> None:
-    """What pooling the layers hides, as an equation and expert by expert."""
+    """Draw what pooling the layers hides, as an equation and expert by expert."""
     if equation := pooling_equation(loss, parts, group=group):
         st.caption("What pooling the layers hides: pooled loss / K = mean of the layers' losses − covariance gap")
         st.code(equation, language=None)
@@ -64,7 +64,7 @@ def pooling_gap(loss: pd.DataFrame, parts: pd.DataFrame, group: str) -> None:
 
 
 def document_parts(view: controls.PageView, excerpt: documents.Excerpt) -> tuple[pd.DataFrame, str]:
-    """The rows of `balance_loss_tokens` about one document, as if it were document 0, and what was counted for them."""
+    """Return the rows of `balance_loss_tokens` about one document, as document 0, and what was counted for them."""
     if view.trace.num_tokens <= settings.WHOLE_TRACE_TOKENS:
         whole = view.table("balance_loss_tokens")
         table, of = frames.rows(whole, document=excerpt.number), "all documents"

@@ -1,4 +1,4 @@
-"""What the page about two traces compares, kept while it is looked at."""
+"""The tables of the page about two traces, cached."""
 
 import pandas as pd
 import streamlit as st
@@ -26,7 +26,7 @@ def choose(other: sources.TraceSource) -> sources.TraceSource | None:
 
 
 def agreement_of(first: sources.TraceSource, second: sources.TraceSource) -> pd.DataFrame:
-    """`tables.agreement` of two traces, by domain where the first has one.
+    """Compute `tables.agreement` of two traces, by domain where the first has one.
 
     Raises:
         InputError: they are of different texts, or of models of different shape.

@@ -1,4 +1,4 @@
-"""The fields in which an edit of the router is put together."""
+"""The fields of an edit of the router."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +32,7 @@ _AMOUNTS: dict[str, tuple[str, str, Sequence[float], float]] = {
     "random_routing": ("share", "Share of the tokens", (0.05, 0.1, 0.25, 0.5, 0.75, 1.0), 1.0),
     "scale_head": ("factor", "Factor", (0.0, 0.25, 0.5, 1.5, 2, 4), 0.5),
 }
-"""Field, label, what is offered, and what is chosen at first."""
+"""Field, label, options, and the choice at first."""
 
 
 def draw(layers: int, experts: int, heads: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Finding the tokens of an expert, and going from one to the next."""
+"""The search for the tokens of an expert, with steps from one to the next."""
 
 from functools import partial
 from typing import Any
@@ -15,12 +15,12 @@ _COLUMNS = ["document", "position", "before", "token", "after", "layer", "rank",
 
 
 def section(view: controls.PageView, excerpt: documents.Excerpt, row: int | None) -> None:
-    """The choices, the way to the next and the previous token, and the table, whose rows can be clicked.
+    """Draw the choices, the buttons to the next and the previous token, and the table, whose rows can be clicked.
 
     Args:
         view: what the page is about.
         excerpt: of the document.
-        row: of the token that is looked at, in the document.
+        row: of the token, in the document.
     """
     st.subheader("Tokens of an expert", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
@@ -50,7 +50,7 @@ def section(view: controls.PageView, excerpt: documents.Excerpt, row: int | None
 
 
 def _steps(view: controls.PageView, found: pd.DataFrame, here: tuple[int, int]) -> None:
-    """Buttons to the previous and the next of the found tokens, from the one that is looked at."""
+    """Draw buttons from the current token to the previous and the next of the tokens of the search."""
     places = sorted({(int(number), int(row)) for number, row in zip(found["document"], found["row"], strict=True)})
     ways = {
         "Previous": max((place for place in places if place < here), default=None),

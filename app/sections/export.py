@@ -1,4 +1,4 @@
-"""Opening a trace by its path, and exporting the one that is shown."""
+"""A field that opens a trace by its path, and exports of the open one."""
 
 import streamlit as st
 
@@ -10,7 +10,7 @@ from mixtral_probe import InputError
 
 
 def open_by_path() -> None:
-    """A field for the path of a trace below an allowed folder."""
+    """Draw a field for the path of a trace below an allowed folder."""
     st.subheader("Open a trace on disk", anchor=False)
     folders = roots.folders()
     if not folders:
@@ -34,7 +34,7 @@ def open_by_path() -> None:
 
 
 def export() -> None:
-    """The forms in which the shown trace can be had, and those that were made."""
+    """Draw the formats to export the open trace in, and the finished exports."""
     st.subheader("Export", anchor=False)
     shown = controls.current()
     if shown is None:
@@ -62,7 +62,7 @@ def _download(job: Job) -> None:
     assert job.result is not None
     file = job.result / exports.FILE
     if not file.is_file():
-        st.caption("Forgotten meanwhile, since only the newest results are kept; export it again.")
+        st.caption("Deleted meanwhile, since only the newest results are kept; export it again.")
         return
     st.download_button(
         f"Download, {job_list.size(file.stat().st_size)}",

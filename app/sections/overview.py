@@ -1,4 +1,4 @@
-"""What the overview says of a trace: sentences from the tables, and cards of model and texts from its meta."""
+"""The parts of the overview: sentences from the tables, and cards of model and texts from the trace's meta."""
 
 from html import escape
 from typing import Any
@@ -18,12 +18,12 @@ _FINDINGS = {
     "balance_loss": ("balance_loss", "See the loss"),
     "balance_loss_breakdown": ("balance_loss", "See its parts"),
 }
-"""Table a sentence is made from, the page that shows more of it, and the button that goes there."""
+"""Table of a sentence, the page with more of it, and the label of the button that leads there."""
 _KEYS = ("layer", "expert", "group")
 
 
 def run_in_words(trace: Trace) -> str:
-    """One sentence about the run; nothing in it is somebody's text."""
+    """Describe the run in one sentence, without any text of the trace."""
     special = int(trace.tokens["special"].sum())
     return (
         f"{trace.num_documents:,} documents of {trace.num_tokens:,} tokens ({special:,} of them special) went through "
@@ -33,7 +33,7 @@ def run_in_words(trace: Trace) -> str:
 
 
 def findings(view: controls.PageView) -> None:
-    """A sentence per table, each with the way to its page."""
+    """Draw a sentence per table, each with a button to its page."""
     for name in _FINDINGS:
         table = view.table(name)
         if sentence := headline(name, table):
@@ -55,7 +55,7 @@ def _plain(value: Any) -> Any:
 
 
 def model_card(trace: Trace) -> dict[str, str]:
-    """Name and value of what is known of the model."""
+    """Return name and value of what is known about the model."""
     meta, model = trace.meta, trace.meta.model
     total, active = model.get("parameters"), model.get("active_parameters")
     card = {
@@ -76,7 +76,7 @@ def model_card(trace: Trace) -> dict[str, str]:
 
 
 def data_card(trace: Trace) -> dict[str, str]:
-    """Name and value of what is known of the texts."""
+    """Return name and value of what is known about the texts."""
     card = {
         "corpus": trace.meta.corpus.get("name"),
         "documents": f"{trace.num_documents:,}",
@@ -89,7 +89,7 @@ def data_card(trace: Trace) -> dict[str, str]:
 
 
 def labels(trace: Trace) -> None:
-    """All values of the labels that the card only sums up, behind an expander."""
+    """Draw all values of the labels that the card only counts, in an expander."""
     long = {label: counts for label in trace.labels if not _fits(counts := _counts(trace, label))}
     if not long:
         return
@@ -100,7 +100,7 @@ def labels(trace: Trace) -> None:
 
 
 def _counts(trace: Trace, label: str) -> pd.Series:
-    """Documents by value of a label, the commonest first."""
+    """Count documents by value of a label, the commonest first."""
     counts = trace.documents[label].astype(str).value_counts()
     return counts.sort_index().sort_values(ascending=False, kind="stable")
 
@@ -125,7 +125,7 @@ def _layers(trace: Trace) -> str:
 
 
 def facts(card: dict[str, str]) -> None:
-    """A card as a list of names and values; both may be somebody's text, so both are escaped."""
+    """Draw a card as a list of names and values, both escaped since they may contain any text."""
     lines = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in card.items())
     st.html(f'<dl class="facts">{lines}</dl>')
 

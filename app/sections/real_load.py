@@ -1,4 +1,4 @@
-"""The published load of the real Mixtral-8x7B, to hold one's own beside."""
+"""The published load of the real Mixtral-8x7B, for comparison."""
 
 import streamlit as st
 
@@ -10,14 +10,14 @@ _MMLU = "mmlu"
 
 
 def section() -> None:
-    """The real model's load, where it is asked for: its charts would keep those above waiting."""
-    st.header("Beside it: the real Mixtral-8x7B", anchor=False)
+    """Draw the real model's load behind a switch, since its charts would delay those above."""
+    st.header("For comparison: the real Mixtral-8x7B", anchor=False)
     if choices.switch("Show its published load", "real"):
         _load()
 
 
 def _load() -> None:
-    """The real model's 32 layers over MMLU, and one layer in detail."""
+    """Draw the real model's 32 layers over MMLU, and one layer in detail."""
     texts.where_note("published counts of another model")
     real = sources.real_mixtral()
     st.caption(

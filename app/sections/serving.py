@@ -1,4 +1,4 @@
-"""What the page Serving shows, a question at a time."""
+"""The parts of the page Serving, a question at a time."""
 
 from dataclasses import dataclass
 
@@ -26,8 +26,8 @@ SECTIONS = {
     ),
     "cache_simulation": Section(
         "Expert cache",
-        "How often an expert is at hand when a token needs it, if only some of a layer's experts fit into fast memory. "
-        "Belady knows the future and is the best that any policy can do.",
+        "How often an expert is in fast memory when a token needs it, if only some of a layer's experts fit there. "
+        "Belady's policy uses the tokens still to come, and no policy can do better.",
     ),
     "capacity_simulation": Section(
         "Capacity",
@@ -48,7 +48,7 @@ SECTIONS = {
 
 
 def show(view: controls.PageView, name: str) -> None:
-    """The numbers of all layers together, and those of the chosen layer; or why there are none."""
+    """Draw the numbers of all layers together and those of the chosen layer, or why there are none."""
     table = view.table(name)
     group = frames.group_of(table, view)
     shown = frames.rows(table, group=group)

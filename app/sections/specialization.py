@@ -29,7 +29,7 @@ _WEIGHTS = {"type": "every type alike", "token": "each by its tokens"}
 
 
 def domains(view: controls.PageView) -> None:
-    """Which domains lean on which experts, and how far apart two domains are."""
+    """Draw which domains use which experts, and how far two domains differ."""
     special, apart = view.table("domain_specialization"), view.table("group_divergence")
     if special.empty:
         st.info(special.attrs["note"])
@@ -53,7 +53,7 @@ def domains(view: controls.PageView) -> None:
 
 
 def relevance(view: controls.PageView) -> None:
-    """How much of a document each expert takes, in every layer, and in every domain."""
+    """Draw how much of a document goes to each expert, in every layer and in every domain."""
     table = view.table("expert_relevance")
     own = frames.rows(table, group=view.group)
     if frames.explain_missing(own):
@@ -81,7 +81,7 @@ def relevance(view: controls.PageView) -> None:
 
 
 def vocabulary(view: controls.PageView) -> None:
-    """How far token types keep to one expert, against chance, and the tokens of one expert."""
+    """Draw how far each token type goes to one expert, against chance, and the tokens of one expert."""
     with st.container(horizontal=True, gap="medium"):
         target = _choice("Token", _TARGETS, "target")
         min_count = _choice("Types", _FEW, "min_count")
@@ -112,7 +112,7 @@ def _tokens(view: controls.PageView) -> None:
 
 
 def tokens_of(view: controls.PageView, expert: int) -> None:
-    """The tokens that lean most on an expert of the chosen layer, or why there are none."""
+    """Draw the tokens most typical of an expert of the chosen layer, or why there are none."""
     table = view.table("expert_tokens")
     shown = frames.rows(table, layer=view.layer, group=view.group, expert=expert)
     if frames.explain_missing(shown):
@@ -122,7 +122,7 @@ def tokens_of(view: controls.PageView, expert: int) -> None:
 
 
 def information(view: controls.PageView) -> None:
-    """What topic, place and word tell about the expert."""
+    """Draw what topic, position and word tell about the expert."""
     table = view.table("mutual_information")
     metric = _choice("Measure", {name: words_of(name).name for name in _INFORMATION}, "information")
     rows = frames.rows(table, group=view.group, metric=metric)
@@ -136,12 +136,12 @@ def information(view: controls.PageView) -> None:
     st.markdown(
         "How many bits fewer it takes to say which expert a token went to once the domain, the position or the token "
         "itself is known. What the domain tells among tokens of one type is topic; the rest of what it tells is "
-        "vocabulary. Topics are told apart over all documents alone."
+        "vocabulary. Topics can be separated over all documents only."
     )
 
 
 def context(view: controls.PageView) -> None:
-    """What a token's neighbours tell, and the token before beyond the token itself."""
+    """Draw what a token's neighbours tell about the expert, and the token before beyond the token itself."""
     if not large_tables.confirm(view, "context_information"):
         return
     table = view.table("context_information")
@@ -162,14 +162,14 @@ def context(view: controls.PageView) -> None:
     charts.show(figure, rows, "context", "context_information")
     st.markdown(
         "A router reads what attention brought it, so the expert may depend on more than the token itself. What the "
-        "token before tells beyond the token itself is what context adds. Even where nothing is told, counting finds "
+        "token before tells beyond the token itself is what context adds. Even where it tells nothing, counting finds "
         "some information by chance; the experts shuffled among the tokens show how much. Types met often enough have "
-        "intervals; of rare ones none would hold."
+        "intervals; those of rare types would be wrong."
     )
 
 
 def together(view: controls.PageView) -> None:
-    """Which experts a token chooses together."""
+    """Draw which experts are chosen together for a token."""
     table = view.table("coactivation")
     metric = choices.table_metric("coactivation", key="pair_metric")
     shown = frames.rows(table, layer=view.layer, group=view.group, metric=metric)
@@ -181,8 +181,8 @@ def together(view: controls.PageView) -> None:
         charts.show(figure, shown, "coactivation", f"coactivation_layer_{view.layer}")
     with right:
         st.markdown(
-            "The null is a router with the same loads that does not care which experts go together. A token's experts "
-            "exclude each other, so the lift lies below 1 by construction; hold it against the null."
+            "The null is a router with the same loads that chooses a token's experts independently. A token's experts "
+            "exclude each other, so the lift lies below 1 by construction; compare it with the null."
         )
 
 
@@ -190,7 +190,7 @@ _CHOICES = {"first": "first choices", "all": "every choice with every choice"}
 
 
 def layers(view: controls.PageView) -> None:
-    """From a token's choices in one layer to those in the next."""
+    """Draw how a token's choices in one layer go with those in the next."""
     known = view.stats.layers
     if len(known) < 2:
         st.info("This model has one layer with experts, so there is no next layer to go to.")
@@ -216,7 +216,7 @@ def layers(view: controls.PageView) -> None:
 
 
 def repetition(view: controls.PageView) -> None:
-    """Whether tokens near each other go to the same experts."""
+    """Draw whether tokens near each other go to the same experts."""
     table = view.table("repetition")
     own = frames.rows(table, layer=view.layer, group=view.group)
     if frames.explain_missing(own):

@@ -1,4 +1,4 @@
-"""The route of the picked token and, beside it, that of a pinned one with the experts both have in common."""
+"""The route of the picked token and, next to it, that of a pinned one with the experts both have in common."""
 
 import streamlit as st
 
@@ -11,12 +11,12 @@ _PINNED = "pinned_token"
 
 
 def section(view: controls.PageView, excerpt: documents.Excerpt, row: int) -> None:
-    """The routes, and the buttons that pin and unpin.
+    """Draw the routes, and the buttons that pin and unpin.
 
     Args:
         view: what the page is about.
         excerpt: of the document.
-        row: of the token that is looked at, in the document.
+        row: of the token, in the document.
     """
     texts.where_note("every choice of the token")
     here, pinned = (excerpt.number, row), pinned_token(view)
@@ -35,16 +35,16 @@ def section(view: controls.PageView, excerpt: documents.Excerpt, row: int) -> No
 
 
 def pinned_token(view: controls.PageView) -> tuple[int, int] | None:
-    """Document and row of the pinned token; what the address says and is not here is told of and forgotten."""
-    asked = address.get(_PINNED)
-    if not asked:
+    """Return document and row of the pinned token; an unknown one in the address is warned of and dropped."""
+    text = address.get(_PINNED)
+    if not text:
         return None
-    number, _, row = asked.partition(".")
+    number, _, row = text.partition(".")
     if number.isdecimal() and row.isdecimal() and int(number) < view.trace.num_documents:
         rows = view.trace.rows(int(number))
         if int(row) < rows.stop - rows.start:
             return int(number), int(row)
-    address.warn_unknown(_PINNED, asked, "")
+    address.warn_unknown(_PINNED, text, "")
     _unpin()
     return None
 
@@ -68,7 +68,7 @@ def _unpin() -> None:
 
 
 def _route(view: controls.PageView, place: tuple[int, int], key: str) -> None:
-    """One token's chart, from all its routes, whatever the field *Where* selects."""
+    """Draw one token's chart, from all its routes, whatever the field *Where* selects."""
     number, row = place
     trace, routes = sources.document(view.source, number), sources.document_table(view.source, "routes", number)
     # Column by column: a row of all of them would need one dtype, which texts with lone surrogates have not.

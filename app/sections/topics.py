@@ -1,4 +1,4 @@
-"""The part of the page about specialization that tells topics from words and from single documents."""
+"""The part of the page about specialization that separates topics from words and from single documents."""
 
 import pandas as pd
 import streamlit as st
@@ -11,7 +11,7 @@ _METRICS = ("mutual_information_bits", "mutual_information_bits_above_shuffles",
 
 
 def topics(view: controls.PageView) -> None:
-    """What the domain tells beyond the words, held against documents with shuffled domains."""
+    """Draw what the domain tells beyond the words, against documents with shuffled domains."""
     if not large_tables.confirm(view, "domain_information"):
         return
     table = view.table("domain_information")

@@ -1,7 +1,7 @@
-"""The address bar: what is chosen, by keys that last, so that a link shows the same view to everybody.
+"""The address bar: the choices of a page under keys that stay, so that a link shows the same view to every reader.
 
-A widget is in the address when `keep` is called for it, right before it is drawn. What the address says is held from
-page to page, for widgets of other pages too, and written once the page is drawn.
+A widget is in the address when `keep` is called for it, right before it is drawn. The address is kept from page to
+page, for widgets of other pages too, and written once the page is drawn.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,11 +15,11 @@ from mixtral_probe import InputError, Selection
 from mixtral_probe.selection import Numbers
 
 _SEVERAL = ("document", "layer", "expert")
-"""Widgets choose one of these; a `Selection` may name several."""
+"""A widget chooses one of these; a `Selection` may name several."""
 
 
 def read(page: str) -> None:
-    """Take the address in, when a link was opened and when the reader goes back or forward in the browser.
+    """Read the address when a link is opened and when the reader goes back or forward in the browser.
 
     Args:
         page: whose run begins.
@@ -40,58 +40,58 @@ def read(page: str) -> None:
 def keep(
     key: str, options: Sequence[Any], *, default: Any = None, always: bool = False, named: Callable[[Any], str] = str
 ) -> None:
-    """Set a widget to what the address says, before it is drawn; what is not offered is told of and falls back.
+    """Set a widget to what the address says, before it is drawn; for a value not offered, warn and take the default.
 
     Args:
         key: of the widget, and of its part of the address.
         options: what the widget offers.
-        default: what is chosen at first, otherwise the first option; it needs no place in the address.
-        always: whether the address holds the default too.
-        named: the option in the address; it is never a text for people, which may change. Empty: left out.
+        default: the choice at first, otherwise the first option; the address leaves it out.
+        always: whether the address has the default too.
+        named: gives the name of an option in the address, never a text of the page, which may change; empty: left out.
     """
     fallback = options[0] if default is None else default
     state = st.session_state
     if key not in state or state[key] not in options:
-        asked = get(key)
+        text = get(key)
         found = {named(option): option for option in options}
-        state[key] = found.get(asked, fallback)
-        if asked and asked not in found:
-            warn_unknown(key, asked, named(fallback))
+        state[key] = found.get(text, fallback)
+        if text and text not in found:
+            warn_unknown(key, text, named(fallback))
     elif key not in state["address_drawn"]:
-        # On another page it is another widget, which takes over only what is set.
+        # On another page it is another widget, which keeps only a value that is set anew.
         state[key] = state[key]
     state["address_drawn"][key] = (named, None if always else fallback)
 
 
 def keep_text(key: str, default: str = "") -> None:
-    """As `keep`, for a field in which anything may be written."""
+    """Set a field of free text to what the address says, before it is drawn."""
     st.session_state.setdefault(key, get(key) or default)
     st.session_state["address_drawn"][key] = (str, default)
 
 
 def get(key: str) -> str:
-    """What the address says under a key; empty if nothing."""
+    """Return what the address says under a key; empty if nothing."""
     return next(reversed(get_all(key)), "")
 
 
 def get_all(key: str) -> list[str]:
-    """All that the address says under a key that no widget has."""
+    """Return all that the address says under a key."""
     return query().get(key, [])
 
 
 def put(key: str, texts: list[str]) -> None:
-    """Say something under a key that no widget has."""
+    """Write texts under a key that no widget has."""
     query()[key] = texts
 
 
 def query() -> dict[str, list[str]]:
-    """The whole address, as `st.switch_page` takes it."""
+    """Return the whole address, as `st.switch_page` takes it."""
     found: dict[str, list[str]] = st.session_state["address"]
     return found
 
 
 def write() -> None:
-    """Bring the address up to date with the widgets of the page."""
+    """Write the widgets of the page to the address."""
     for key, (named, default) in st.session_state["address_drawn"].items():
         if key not in st.session_state:
             continue
@@ -104,20 +104,20 @@ def write() -> None:
         st.query_params.from_dict(query())
 
 
-def warn_unknown(key: str, asked: str, shown: str) -> None:
-    """Tell in one sentence that what the address asks for is not here.
+def warn_unknown(key: str, text: str, shown: str) -> None:
+    """Warn in one sentence that a value in the address is not available.
 
-    It is somebody's text, so it is shown as code, which is never markup.
+    The value may come from anyone, so it is drawn as code, which is never markup.
     """
-    code = " ".join(asked.replace("`", "'").split())[:60]
+    code = " ".join(text.replace("`", "'").split())[:60]
     instead = f"; `{shown}` is shown" if shown else ""
     st.warning(f"The address names the {key.replace('_', ' ')} `{code}`, which is not here{instead}.")
 
 
 def _narrowed(query: dict[str, list[str]]) -> dict[str, list[str]]:
-    """An address that names several layers, documents or experts, or tokens, as `Selection.to_query` writes it.
+    """Rewrite an address that names several layers, documents, experts or tokens, as `Selection.to_query` does.
 
-    The widget shows the first of them, and the field *Where* says the rest.
+    The widget gets the first of them, and the field *Where* an expression of all.
     """
     numbers = {key: _numbers(query.get(key, [])) for key in _SEVERAL}
     many = {key: found for key, found in numbers.items() if len(list(islice(found, 2))) > 1}

@@ -1,4 +1,4 @@
-"""The choices every page follows: trace, layer and group, in the sidebar and in the address bar."""
+"""The choices that every page follows: trace, layer, group and selection, in the sidebar and in the address bar."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from mixtral_probe.stats import ALL, RoutingStats
 
 @dataclass(frozen=True)
 class PageView:
-    """What the pages show."""
+    """The trace and the part of it that the pages are about."""
 
     source: sources.TraceSource
     trace: Trace
@@ -32,16 +32,16 @@ class PageView:
         return self.stats.layers.index(self.layer)
 
     def table(self, name: str) -> pd.DataFrame:
-        """A table of the whole trace, or of what `where` says."""
+        """Compute a table of the whole trace, or of what `where` selects."""
         return sources.table(self.source, name, self.where)
 
     def figure(self, name: str, of: str | None = None, **options: Any) -> go.Figure:
-        """A figure by its name in `figures`, of the table `of`, by default the one of the same name."""
+        """Draw a figure by its name in `figures`, of the table `of`, by default the one of the same name."""
         return sources.figure(self.source, name, of or name, self.where, **options)
 
 
 def sidebar() -> None:
-    """Draw the choices and remember them for the page of this run."""
+    """Draw the choices and keep them for the page of this run."""
     _apply()
     with st.sidebar:
         st.session_state["view"] = _choose()
@@ -54,7 +54,7 @@ def current() -> PageView | None:
 
 
 def view() -> PageView:
-    """What is chosen; without a trace, an explanation in place of the rest of the page."""
+    """Return the choices of this run; without a trace or a selected token, draw why in place of the page."""
     found = current()
     if found is None:
         _nothing_to_show()
@@ -66,18 +66,18 @@ def view() -> PageView:
 
 
 def set_on_next_run(**values: Any) -> None:
-    """Set widgets by key at the start of the next run, before they are drawn; a drawn widget cannot be set."""
+    """Set widgets by key at the start of the next run, since a widget already drawn cannot be set."""
     st.session_state.setdefault("set_on_next_run", {}).update(values)
 
 
 def _apply() -> None:
-    """Grant what `wish` asked for."""
+    """Set the widgets that `set_on_next_run` named in the last run."""
     for key, value in st.session_state.pop("set_on_next_run", {}).items():
         st.session_state[key] = value
 
 
 def keep_valid(key: str, options: Sequence[Any]) -> None:
-    """Forget a choice that is no longer offered, as when another trace has fewer layers."""
+    """Drop a choice that is no longer offered, as when another trace has fewer layers."""
     if key in st.session_state and st.session_state[key] not in options:
         del st.session_state[key]
 
@@ -133,10 +133,10 @@ def _nothing_selected(view: PageView) -> None:
     elsewhere = [layer for row, layer in enumerate(view.stats.layers) if view.stats.sums.tokens[row].any()]
     with st.container(border=True):
         st.title(f":material/filter_alt_off: No token of layer {view.layer} is selected", anchor=False)
-        st.write("The expression in the field **Where**, on the left, leaves none over:")
+        st.write("The expression in the field **Where**, on the left, selects none of them:")
         st.code(view.where, language=None, wrap_lines=True)
         if elsewhere:
-            st.write(f"There are some in layers {', '.join(map(str, elsewhere))}.")
+            st.write(f"It selects some in layers {', '.join(map(str, elsewhere))}.")
             go = f"Go to layer {elsewhere[0]}"
             st.button(go, key="go_to_selected", on_click=set_on_next_run, kwargs={"layer": elsewhere[0]})
         if not where_field.draw_box_removal():

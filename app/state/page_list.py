@@ -1,4 +1,4 @@
-"""The pages: every file of `app_pages/`, those named here first and with a title of their own."""
+"""The pages: every file of `app_pages/`, the ones listed here first and with their own title and icon."""
 
 from pathlib import Path
 
@@ -23,14 +23,14 @@ _KNOWN = {
 
 
 def files() -> list[Path]:
-    """The pages' files in the order of the menu."""
+    """List the pages' files in the order of the menu."""
     order = list(_KNOWN)
     found = [path for path in settings.PAGES.glob("*.py") if not path.name.startswith("_")]
     return sorted(found, key=lambda path: (order.index(path.stem) if path.stem in order else len(order), path.stem))
 
 
 def pages() -> list[st.Page]:
-    """The pages as `st.navigation` takes them; the first is the start page."""
+    """List the pages as `st.navigation` takes them; the first is the start page."""
     return [_page(path, first=number == 0) for number, path in enumerate(files())]
 
 

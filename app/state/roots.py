@@ -1,4 +1,4 @@
-"""The folders that may be opened from the page: those named when the dashboard was started, and what lies below."""
+"""The folders whose traces and models the page may open: those named with --allow at the start, and all below them."""
 
 import sys
 from collections.abc import Iterator
@@ -11,39 +11,39 @@ OPTION = "--allow="
 
 
 def arguments() -> list[str]:
-    """What came after `--`; under anything but `streamlit run` the arguments are somebody else's."""
+    """Return the arguments after `--`; none under another program than `streamlit run`, whose arguments are its own."""
     return sys.argv[1:] if Path(sys.argv[0]).resolve() == settings.ENTRY.resolve() else []
 
 
 def folders() -> list[Path]:
-    """The folders, without links in their paths."""
+    """List the allowed folders, with links in their paths resolved."""
     named = [text.removeprefix(OPTION) for text in arguments() if text.startswith(OPTION)]
     return [Path(name).expanduser().resolve() for name in named]
 
 
 def resolve(text: str) -> Path:
-    """A typed path, if it lies under an allowed folder; one that is not absolute is looked for in each of them.
+    """Find a typed path below the allowed folders; one that is not absolute is looked for in each of them.
 
     Raises:
-        InputError: it lies elsewhere, also by way of links, or nothing is there.
+        InputError: it is not below an allowed folder, with links resolved, or does not exist.
     """
     roots = folders()
     if not roots:
         raise InputError(
-            "paths can be opened only below the folders named with --allow, but the dashboard was started without; "
-            "start it with `mixtral-probe dashboard --allow DIR`"
+            "a path must lie below a folder named with --allow, got no such folder; "
+            "start the dashboard with `mixtral-probe dashboard --allow DIR`"
         )
     typed = Path(text.strip()).expanduser()
     found = [path for root in roots if (path := (root / typed).resolve()).is_relative_to(root)]
     there = next((path for path in found if path.exists()), None)
     if there is None:
         names = ", ".join(map(str, roots))
-        raise InputError(f"a path must lie below {names}, but there {text.strip()!r} is not")
+        raise InputError(f"a path must lie below {names}, got {text.strip()!r}; name one that exists there")
     return there
 
 
 def model_folders() -> list[Path]:
-    """Folders below the allowed ones that hold a model, not deeper than three levels; at most so many."""
+    """List folders with a model below the allowed ones, not deeper than three levels, at most `MODELS_LISTED`."""
     found = (folder for root in folders() for folder in _folders(root, depth=3) if _is_model(folder))
     return [folder for folder, _ in zip(found, range(settings.MODELS_LISTED), strict=False)]
 

@@ -1,4 +1,4 @@
-"""The traces a person can choose, opened once and kept, with their statistics and tables."""
+"""The traces to choose from, opened once and cached, with their statistics and tables."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ class TraceSource:
     """One trace on disk."""
 
     key: str
-    """Never the same for two of them."""
+    """Unique."""
     name: str
     """What the page and the address bar call it."""
     path: Path
@@ -30,20 +30,21 @@ class TraceSource:
 
     @property
     def stamp(self) -> str:
-        """Differs when the trace there is another one."""
+        """Changes when another trace is written to the path."""
         return f"{(self.path / 'trace.json').stat().st_mtime_ns:x}"
 
 
 def available() -> list[TraceSource]:
-    """What this session may open.
+    """List what this session may open.
 
-    The traces given on the command line, the example, those it captured or opened by path, and those others published.
+    These are the traces named on the command line, the example, the session's captures, those it opened by path, and
+    the published captures of other sessions.
     """
     return [*_from_command_line(), *_example(), *session_captures(), *_by_path(), *_published_captures()]
 
 
 def names(offered: list[TraceSource]) -> dict[str, str]:
-    """The name of each by its key, numbered where two are called alike: the address bar must tell them apart."""
+    """Name each by its key, with a number where two have one name: the address bar must distinguish them."""
     found: dict[str, str] = {}
     for source in offered:
         alike = sum(source.name == other.name for other in offered if other.key in found)
@@ -52,25 +53,27 @@ def names(offered: list[TraceSource]) -> dict[str, str]:
 
 
 def add_capture(key: str, name: str, path: Path, about: str) -> None:
-    """Let this session, and no other, open a finished capture."""
+    """Add a finished capture to the traces of this session."""
     st.session_state.setdefault("captures", {})[key] = TraceSource(key, name, path, about)
 
 
 def session_captures() -> list[TraceSource]:
-    """This session's captures that still lie on disk."""
+    """List this session's captures that are still on disk."""
     listed: dict[str, TraceSource] = st.session_state.get("captures", {})
     return [source for source in listed.values() if _is_trace(source.path)]
 
 
 def open_path(text: str) -> TraceSource:
-    """Let this session open a trace by its path.
+    """Add a trace to those of this session by its path.
 
     Raises:
         InputError: it does not lie below an allowed folder, or is no trace.
     """
     path = roots.resolve(text)
     if not _is_trace(path):
-        raise InputError(f"a trace is a folder with a trace.json, but {path} is none")
+        raise InputError(
+            f"a trace is a folder with a trace.json, got {path}; name a folder that `mixtral-probe capture` wrote"
+        )
     source = TraceSource(f"path-{path}", path.name, path)
     st.session_state.setdefault("opened_paths", {})[source.key] = source
     return source
@@ -82,7 +85,7 @@ def _by_path() -> list[TraceSource]:
 
 
 def _published_captures() -> list[TraceSource]:
-    """Captures of other sessions that were published; whose they are is not told."""
+    """List the published captures of other sessions, without the names of the sessions."""
     jobs = registry.registry().published(captures.KIND)
     others = [job for job in jobs if job.session != registry.session()]
     found = [TraceSource(job.id, f"{job.name}, published", job.result, job.about) for job in others if job.result]
@@ -108,13 +111,13 @@ def _is_trace(path: Path) -> bool:
 
 
 def open_trace(source: TraceSource) -> Trace:
-    """The trace, memory-mapped.
+    """Open a trace, memory-mapped.
 
     Raises:
         InputError: there is none, or it is damaged.
     """
     if not _is_trace(source.path):
-        raise InputError(f"a trace is a folder with a trace.json, but {source.path} is none; capture one first")
+        raise InputError(f"a trace is a folder with a trace.json, got {source.path}; name a folder that capture wrote")
     return _open(str(source.path), source.stamp)
 
 
@@ -139,7 +142,7 @@ def _document(path: str, stamp: str, document: int) -> Trace:
 
 
 def stats(source: TraceSource, where: str | None = None) -> RoutingStats:
-    """The statistics beside the trace, by domain where its documents have one; or those of what is selected.
+    """Return the statistics of a trace, by domain where its documents have one, or those of a selection.
 
     Raises:
         SelectionError: the expression names what the trace lacks.
@@ -148,7 +151,7 @@ def stats(source: TraceSource, where: str | None = None) -> RoutingStats:
 
 
 def document(source: TraceSource, number: int) -> Trace:
-    """One document as a trace of its own, in which it is document 0."""
+    """Return one document as a trace, in which it is document 0."""
     return _document(str(source.path), source.stamp, number)
 
 
@@ -163,7 +166,7 @@ def narrows(name: str) -> bool:
 
 
 def document_table(source: TraceSource, name: str, number: int, where: str | None = None) -> pd.DataFrame:
-    """A table of one document alone, which in it is document 0, or of what is selected in it."""
+    """Compute a table of one document, document 0 of it, or of what is selected in the document."""
     return _table(str(source.path), source.stamp, name, number, where)
 
 
@@ -173,7 +176,7 @@ def _units(path: str, stamp: str, number: int, unit: str, where: str | None) -> 
 
 
 def unit_table(source: TraceSource, number: int, unit: str, where: str | None = None) -> pd.DataFrame:
-    """`tables.unit_routes` of one document alone, which in it is document 0, or of what is selected in it."""
+    """Compute `tables.unit_routes` of one document, document 0 of it, or of what is selected in the document."""
     return _units(str(source.path), source.stamp, number, unit, where)
 
 
@@ -183,12 +186,12 @@ def _expert_choices(path: str, stamp: str, number: int | None, where: str | None
 
 
 def expert_choices(source: TraceSource, number: int | None, where: str | None = None, **options: Any) -> pd.DataFrame:
-    """`tables.expert_choices` of the whole trace, or of one document, which in it is document 0."""
+    """Compute `tables.expert_choices` of the whole trace, or of one document, document 0 of it."""
     return _expert_choices(str(source.path), source.stamp, number, where, **options)
 
 
 def _part(path: str, stamp: str, number: int | None, where: str | None) -> Trace:
-    """The trace or one document of it, or what is selected there."""
+    """Return the trace or one document of it, or what is selected there."""
     if where is None:
         return _open(path, stamp) if number is None else _document(path, stamp, number)
     # An expression may name documents by number, so it is read before one of them is taken out.
@@ -198,7 +201,7 @@ def _part(path: str, stamp: str, number: int | None, where: str | None) -> Trace
 
 @st.cache_resource(max_entries=settings.TABLES_KEPT, show_spinner="Computing …")
 def _table(path: str, stamp: str, name: str, number: int | None, where: str | None) -> pd.DataFrame:
-    """Kept as it is, not copied: nobody changes a table."""
+    """Compute a table; the cache returns the frame itself, without a copy, so no caller may change it."""
     spec = tables.TABLES[name]
     if spec.source == "stats" and number is None:
         return spec.function(_stats(path, stamp, where))
@@ -207,7 +210,7 @@ def _table(path: str, stamp: str, name: str, number: int | None, where: str | No
 
 
 def figure(source: TraceSource, name: str, of: str, where: str | None = None, **options: Any) -> go.Figure:
-    """A figure of a `table`, by its name in `figures`; it is kept, so only copies may be changed."""
+    """Draw a figure of a `table`, by its name in `figures`; it is cached, so only copies may be changed."""
     return _figure(source, source.stamp, name, of, where, **options)
 
 
@@ -221,12 +224,12 @@ def _figure(source: TraceSource, stamp: str, name: str, of: str, where: str | No
 
 @st.cache_resource(max_entries=settings.TABLES_KEPT, show_spinner=False)
 def real_figure(name: str, **options: Any) -> go.Figure:
-    """A figure of `real_mixtral`, kept like those of `figure`."""
+    """Draw a figure of `real_mixtral`, cached like those of `figure`."""
     drawn: go.Figure = getattr(figures, name)(real_mixtral(), **options)
     return drawn
 
 
 @st.cache_resource(max_entries=1)
 def real_mixtral() -> pd.DataFrame:
-    """Published counts of the real Mixtral-8x7B."""
+    """Read the published counts of the real Mixtral-8x7B."""
     return tables.real_mixtral_load()

@@ -1,4 +1,4 @@
-"""The field in which somebody writes what every page is about, and the slices that were given names."""
+"""The field *Where*, whose expression selects what every page is about, and the named slices."""
 
 from collections.abc import Iterable
 
@@ -18,7 +18,7 @@ _HELP = (
 
 
 def choose(source: sources.TraceSource, whole: RoutingStats) -> tuple[str | None, RoutingStats]:
-    """Draw the field; the expression that is in force, or None, and the statistics of what it says."""
+    """Draw the field; returns the expression in force, or None, and the statistics of what it selects."""
     slices = _slices()
     address.keep_text("where")
     text = st.text_input(
@@ -42,7 +42,7 @@ def choose(source: sources.TraceSource, whole: RoutingStats) -> tuple[str | None
 
 
 def with_box(layers: Iterable[int], experts: Iterable[int]) -> str:
-    """What the field says, in a box of layers and experts alone; a mistake in the field is not in force, and goes."""
+    """Return the field's expression within a box of layers and experts; one with a mistake is dropped."""
     try:
         return boxed(st.session_state["where"], layers, experts, slices=_slices())
     except SelectionError:
@@ -50,7 +50,7 @@ def with_box(layers: Iterable[int], experts: Iterable[int]) -> str:
 
 
 def draw_box_removal() -> bool:
-    """Draw a button that takes the box away with which the field begins; whether it begins with one."""
+    """Draw a button that removes the box at the beginning of the field; returns whether there is one."""
     try:
         rest = unboxed(st.session_state["where"], slices=_slices())
     except SelectionError:
@@ -74,21 +74,21 @@ def _read(text: str, slices: dict[str, str]) -> Selection:
 
 
 def _show_error(error: SelectionError) -> None:
-    """The sentence, and the place below it; both are somebody's text, so neither may become markup."""
+    """Draw the error and its place in the expression; both contain typed text, so neither may become markup."""
     st.error("This is not in force:", icon=":material/error:")
     st.text(error.sentence)
     st.code(error.pointer, language=None, wrap_lines=False)
 
 
 def _describe_share(stats: RoutingStats, whole: RoutingStats) -> None:
-    """How much of the trace is left, over all layers."""
+    """Say how much of the trace is selected, over all layers."""
     kept, of = int(stats.sums.tokens.sum()), int(whole.sums.tokens.sum())
     share = f"{kept / of:.1%}" if of else "none"
     st.caption(f"In force: {kept:,} of {of:,} tokens × layers ({share}).")
 
 
 def _slices() -> dict[str, str]:
-    """Name and expression of this session's own slices; those in the address at first."""
+    """Return name and expression of this session's slices; at first those in the address."""
     if "slices" not in st.session_state:
         st.session_state["slices"] = _of_the_address()
     slices: dict[str, str] = st.session_state["slices"]
@@ -105,7 +105,7 @@ def _of_the_address() -> dict[str, str]:
 
 
 def _slice_choices(selection: Selection, slices: dict[str, str]) -> None:
-    """Slices to take, and a name for what is written."""
+    """Draw the slices to insert, and a field for the name of a new one."""
     with st.popover("Slices", icon=":material/bookmark:", width="stretch"):
         st.caption("A slice is an expression with a name; write `@name`, or choose one here.")
         known = SLICES | slices

@@ -1,4 +1,4 @@
-"""A map of layers and experts that leads the page: a click chooses a cell, and a box narrows the field *Where*."""
+"""A map of layers and experts: a click chooses a cell, and a box narrows the field *Where*."""
 
 import streamlit as st
 
@@ -7,7 +7,7 @@ from app.widgets import charts
 
 
 def follow(view: controls.PageView, key: str) -> None:
-    """Do what was asked for since the last run by a click or a drag over the `charts.brush` of this key."""
+    """Apply a new click or box on the `charts.brush` of this key, and run the page again."""
     cell, cells = charts.new_click(key), charts.new_box(key)
     if cell is not None:
         controls.set_on_next_run(layer=int(cell[0]), expert=int(cell[1]))
@@ -20,7 +20,7 @@ def follow(view: controls.PageView, key: str) -> None:
 
 
 def explain() -> None:
-    """What can be done with the map, and the way back from a box."""
+    """Draw how the map is used, and the button that removes a box."""
     st.caption(
         "Click a cell to choose its layer and expert. Drag over several to look at these alone, on every page: "
         "`expert in 2..3` keeps every token that chose one of these experts, with its other choices."

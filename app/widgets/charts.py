@@ -16,32 +16,32 @@ from mixtral_probe import figures, strip, tables
 from mixtral_probe.tables.write import TOKEN_TEXT
 
 FONT = "'Source Sans', 'Source Sans 3', 'Source Sans Pro', sans-serif"
-"""The font of the page, which Streamlit brings along."""
+"""The font of the page, which is part of Streamlit."""
 _FOOT = 42
 """Pixels below the panels, for the axis."""
 _CONFIG: dict[str, Any] = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
 
 
 def dark() -> bool:
-    """Whether the reader's page is dark."""
+    """Tell whether the reader's page is dark."""
     return st.context.theme.type == "dark"
 
 
 def fetch_early() -> None:
-    """Have the browser load what draws charts, 4.7 MB, while the first tables are still computed."""
+    """Let the browser load the script that draws charts, 4.7 MB, while the first tables are computed."""
     if script := drawing_script():
         st.html(f"<script>import('./static/js/{script}')</script>", unsafe_allow_javascript=True)
 
 
 @cache
 def drawing_script() -> str | None:
-    """The file of Streamlit that draws charts; None where it is called otherwise, and comes with the first chart."""
+    """Find Streamlit's script that draws charts; None where it has another name and is loaded with the first chart."""
     files = sorted((Path(st.__file__).parent / "static" / "static" / "js").glob("PlotlyChart.*.js"))
     return files[0].name if len(files) == 1 else None
 
 
 def show(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> None:
-    """A chart, and below it its table and CSV.
+    """Draw a chart, and below it its table and CSV.
 
     Args:
         figure: from `figures`; its subtitle says scope and n.
@@ -56,12 +56,12 @@ def show(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> None:
 
 
 def _panels_side_by_side(figure: go.Figure) -> int:
-    """Panels side by side."""
+    """Count the panels side by side."""
     return len({axis.domain for axis in figure.select_xaxes()})
 
 
 def navigator(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> tuple[Any, ...] | None:
-    """Like `show`, for a chart whose cells can be clicked: the `customdata` of a cell just clicked, else None."""
+    """Draw a chart whose cells can be clicked, else as `show`; returns the `customdata` of a new click, or None."""
     event: Any = st.plotly_chart(
         _with_heading(figure),
         theme=None,
@@ -74,26 +74,26 @@ def navigator(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> tu
     table_and_csv(table, key, name)
     points = event["selection"]["points"]
     cell = tuple(points[0]["customdata"]) if points else None
-    # The selection stays in the browser, so it is new only once.
+    # The browser sends the selection again at every run, so it is compared with the last one.
     before, st.session_state[f"{key}_cell"] = st.session_state.get(f"{key}_cell"), cell
     return cell if cell != before else None
 
 
 class _Brushed(go.Figure):
-    """A figure in which a drag selects and a click still chooses.
+    """A figure in which a drag selects and clicks are still sent.
 
     Streamlit takes the clicks away where a figure's own `dragmode` is "select". It does not look at the template's, to
-    which plotly turns where the figure's own is none that it knows.
+    which plotly uses where the figure's own is unknown to it.
     """
 
     def to_dict(self) -> dict[str, Any]:
-        """What is sent to the browser."""
+        """Return what is sent to the browser."""
         sent: dict[str, Any] = super().to_dict()
         return sent | {"layout": sent["layout"] | {"dragmode": "of the template"}}
 
 
 def brush(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> None:
-    """Like `navigator`, and areas can be dragged over; `picked`, `boxed` and `brushed` tell what was done."""
+    """Draw a chart that can be clicked and dragged over; `new_click`, `new_box` and `area` return the results."""
     drawn = _Brushed(_with_heading(figure)).update_layout(template_layout_dragmode="select")
     st.plotly_chart(
         drawn,
@@ -108,18 +108,18 @@ def brush(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> None:
 
 
 def new_click(key: str) -> tuple[Any, ...] | None:
-    """The `customdata` of what was clicked in the `brush` of this key since the last run, else None."""
+    """Return the `customdata` of a click in the `brush` of this key since the last run, else None."""
     cells = _new_cells(key, "cell", by_box=False)
     return cells[0] if cells else None
 
 
 def new_box(key: str) -> list[tuple[Any, ...]]:
-    """The `customdata` of all in a box that was drawn over the `brush` of this key since the last run."""
+    """Return the `customdata` of all cells in a box drawn over the `brush` of this key since the last run."""
     return _new_cells(key, "box", by_box=True)
 
 
 def _new_cells(key: str, what: str, *, by_box: bool) -> list[tuple[Any, ...]]:
-    """The selection stays in the browser, so it is new only once."""
+    """Compare the selection with the last one, since the browser sends it again at every run."""
     event: Any = st.session_state.get(f"{key}_chart")
     points = event["selection"]["points"] if event and bool(event["selection"]["box"]) == by_box else []
     cells = [tuple(point["customdata"]) for point in points]
@@ -128,7 +128,7 @@ def _new_cells(key: str, what: str, *, by_box: bool) -> list[tuple[Any, ...]]:
 
 
 def area(key: str) -> tuple[tuple[float, float], tuple[float, float]] | None:
-    """The area dragged over the `brush` of this key: from and to along x, and along y."""
+    """Return the area dragged over the `brush` of this key: from and to along x, and along y."""
     event: Any = st.session_state.get(f"{key}_chart")
     if not event or not event["selection"]["box"]:
         return None
@@ -144,10 +144,10 @@ def _with_heading(figure: go.Figure) -> go.Figure:
     title = figure.layout.title
     note = (title.subtitle.text or "").replace("<br>", " ")
     st.html(f'<div class="figure-head"><b>{title.text}</b><small>{note}</small></div>')
-    legend = any(getattr(trace, "showlegend", False) for trace in figure.data)  # bands have none
+    legend = any(getattr(trace, "showlegend", False) for trace in figure.data)  # bands have no such attribute
     panels = any(note.text for note in figure.layout.annotations)
     top = 12 + 26 * legend + 22 * panels
-    # A copy either way, because figures are kept; they come dressed for a light page.
+    # A copy either way, because figures are cached; they have the colours of a light page.
     bare = figures.themed(figure, dark=True) if dark() else go.Figure(figure)
     margin = figure.layout.template.layout.margin
     height = figure.layout.height - margin.t - margin.b + top + _FOOT
@@ -155,12 +155,12 @@ def _with_heading(figure: go.Figure) -> go.Figure:
 
 
 def _alternative_text(figure: go.Figure) -> str:
-    """What a screen reader says of a figure; its numbers are in the table below it."""
+    """Describe a figure for a screen reader; its numbers are in the table below it."""
     return f"Chart: {html.unescape(figure.layout.title.text)}. Switch on its table to read the numbers."
 
 
 def table_and_csv(table: pd.DataFrame, key: str, name: str, *, opened: bool = False) -> None:
-    """A switch that shows a table, and a button that downloads all of it."""
+    """Draw a switch that shows a table, and a button that downloads all of it."""
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         shown = choices.switch("Table", f"{key}_table", on=opened)
         csv_button(table, key, name)
@@ -169,7 +169,7 @@ def table_and_csv(table: pd.DataFrame, key: str, name: str, *, opened: bool = Fa
 
 
 def csv_button(table: pd.DataFrame, key: str, name: str) -> None:
-    """A button that downloads a table."""
+    """Draw a button that downloads a table."""
     st.download_button(
         "CSV",  # without `help`, for which Streamlit would draw the button twice
         data=lambda: csv_bytes(table),
@@ -183,14 +183,14 @@ def csv_button(table: pd.DataFrame, key: str, name: str) -> None:
 
 
 def frame(table: pd.DataFrame) -> None:
-    """The first rows of a table."""
+    """Draw the first rows of a table."""
     st.dataframe(visible(table.head(settings.ROWS_SHOWN)), hide_index=True)
     if len(table) > settings.ROWS_SHOWN:
         st.caption(f"The first {settings.ROWS_SHOWN:,} of {len(table):,} rows; the CSV has all.")
 
 
 def visible(table: pd.DataFrame) -> pd.DataFrame:
-    """A table with signs for what cannot be seen of its tokens, as in the coloured text."""
+    """Replace invisible characters of a table's tokens by signs, as in the coloured text."""
     tokens = {name: table[name].astype(object).map(_signs, "ignore") for name in TOKEN_TEXT if name in table}
     return table.assign(**tokens)
 
@@ -200,6 +200,6 @@ def _signs(token: str) -> str:
 
 
 def csv_bytes(table: pd.DataFrame) -> bytes:
-    """The file that `tables.write_csv` writes."""
+    """Return the file that `tables.write_csv` writes."""
     with tempfile.TemporaryDirectory(prefix="mixtral-probe-csv-") as folder:
         return tables.write_csv(table, Path(folder) / "table.csv").read_bytes()

@@ -1,4 +1,4 @@
-"""Small choices, each in the address too."""
+"""Small choices, each of them in the address."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,12 +11,12 @@ from mixtral_probe.tables import TABLES
 
 
 def table_metric(table: str, key: str) -> str:
-    """One of a table's metrics, in words."""
+    """Draw the choice of one of a table's metrics."""
     return metric("Measure", list(TABLES[table].metrics), key)
 
 
 def metric(label: str, metrics: Sequence[str], key: str) -> str:
-    """One of some metrics, in words."""
+    """Draw the choice of one of some metrics."""
     chosen: str = one_of(label, metrics, key, named=lambda name: words_of(name).name)
     return chosen
 
@@ -25,14 +25,14 @@ def one_of(
     label: str, options: Sequence[Any], key: str, *, default: Any = None, named: Callable[[Any], str] = str,
     labelled: bool = False,
 ) -> Any:  # fmt: skip
-    """One of a few options side by side, in the address by itself and on the page by its name."""
+    """Draw a few options side by side; returns the choice, which is itself in the address."""
     address.keep(key, options, default=default)
     seen: Any = "visible" if labelled else "collapsed"
     return st.segmented_control(label, options, required=True, format_func=named, key=key, label_visibility=seen)
 
 
 def switch(label: str, key: str, *, on: bool = False) -> bool:
-    """A switch, in the address too.
+    """Draw a switch that is in the address; returns whether it is on.
 
     Args:
         label: of the switch.
@@ -44,7 +44,7 @@ def switch(label: str, key: str, *, on: bool = False) -> bool:
 
 
 def expert(experts: int) -> int | None:
-    """The expert that all pages share, or None."""
+    """Draw the choice of the expert that all pages share; returns it, or None."""
     options = ["–", *range(experts)]
     address.keep("expert", options, named=lambda expert: "" if expert == "–" else str(expert))
     expert = st.selectbox("Expert", options, key="expert", width=160)

@@ -1,4 +1,4 @@
-"""Choosing a document and a window of it."""
+"""The choice of a document and of a window of it."""
 
 from dataclasses import dataclass
 
@@ -21,17 +21,17 @@ class Excerpt:
 
     @property
     def scope(self) -> str:
-        """Which tokens these are, in words."""
+        """Say which tokens these are."""
         first, last = self.window.start, self.window.stop - 1
         return f"document {self.number} · tokens {first:,} – {last:,} of {self.trace.num_tokens:,}"
 
     def with_number(self, table: pd.DataFrame) -> pd.DataFrame:
-        """A table of this document alone, with the document's number in the trace."""
+        """Return a table of this document with the document's number in the trace."""
         return table.assign(document=self.number)
 
 
 def choose(view: controls.PageView) -> Excerpt:
-    """Draw the choices; documents follow the chosen group."""
+    """Draw the choices; the documents are those of the chosen group."""
     numbers = _numbers(view)
     address.keep("document", numbers)
     ids = view.trace.documents["id"].astype(str).tolist()
@@ -52,42 +52,42 @@ def choose(view: controls.PageView) -> Excerpt:
 
 
 def current_row(excerpt: Excerpt) -> int | None:
-    """The row of the picked token in the shown document, which the address holds; None before any is picked."""
+    """Return the row of the token picked in the document, which is in the address; None before a pick."""
     address.keep("picked", [None, *range(excerpt.trace.num_tokens)], named=lambda row: "" if row is None else str(row))
     row: int | None = st.session_state["picked"]
     return row
 
 
 def second_layer(view: controls.PageView) -> int | None:
-    """Draw the choice of a second layer for the same text; None for none."""
+    """Draw the choice of a second layer for the same text; returns it, or None."""
     layers = [layer for layer in view.stats.layers if layer != view.layer]
     if not layers:
         return None
     if st.session_state.get("beside_layer") == view.layer:
-        # Chosen on the left since, which is no mistake in the address.
+        # The reader has chosen this layer in the sidebar since, which is not a mistake in the address.
         st.session_state["beside_layer"] = None
         address.query().pop("beside_layer", None)
     options = [None, *layers]
     address.keep("beside_layer", options, named=lambda layer: "" if layer is None else str(layer))
-    beside: int | None = st.selectbox(
-        "Beside layer",
+    second: int | None = st.selectbox(
+        "Second layer",
         options,
-        format_func=lambda layer: f"beside layer {layer}",
-        placeholder="no layer beside",
+        format_func=lambda layer: f"with layer {layer}",
+        placeholder="no second layer",
         key="beside_layer",
         label_visibility="collapsed",
         width=200,
     )
-    return beside
+    return second
 
 
 def pick(row: int) -> None:
-    """Pick a token of the shown document; for callbacks."""
+    """Pick a token of the document; for callbacks."""
     st.session_state["picked"] = row
 
 
 def go_to(number: int, row: int, view: controls.PageView) -> None:
-    """Show a document at one of its tokens, which is picked; for callbacks."""
+    """Go to a document and pick one of its tokens; for callbacks."""
     if number not in _numbers(view):
         st.session_state["group"] = controls.ALL
     st.session_state["document"], st.session_state["window"] = number, row // settings.TOKENS_SHOWN + 1
@@ -108,7 +108,7 @@ def _numbers(view: controls.PageView) -> list[int]:
 
 
 def _labels(trace: Trace, number: int) -> None:
-    """The document's labels as badges; a label is somebody's text, so it is shown as code, which is never markup."""
+    """Draw the document's labels as code, which is never markup: a label may be any text."""
     row = trace.documents.iloc[number]
     badges = [f"{name}: {row[name]}" for name in trace.labels if pd.notna(row[name])]
     if badges:

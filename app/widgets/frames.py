@@ -1,4 +1,4 @@
-"""Rows of tables, and what to say where there are none."""
+"""Rows of tables, and the reason where there are none."""
 
 import pandas as pd
 import streamlit as st
@@ -8,14 +8,14 @@ from mixtral_probe.stats import ALL
 
 
 def rows(table: pd.DataFrame, **keys: object) -> pd.DataFrame:
-    """The rows with these values."""
+    """Return the rows with these values."""
     for name, value in keys.items():
         table = table[(table[name] == value).fillna(False).to_numpy(dtype=bool)]
     return table
 
 
 def explain_missing(shown: pd.DataFrame) -> bool:
-    """Whether no row has a value; then say why."""
+    """Draw why no row has a value; returns whether that is so."""
     if shown["value"].notna().any():
         return False
     scope = str(shown["scope"].iloc[0]) if len(shown) else "not enough data"
@@ -24,7 +24,7 @@ def explain_missing(shown: pd.DataFrame) -> bool:
 
 
 def group_of(table: pd.DataFrame, view: controls.PageView) -> str:
-    """The chosen group, or all documents, with a word about it, where the table is not made by group."""
+    """Return the chosen group; where the table has no groups, say so and return all documents."""
     if view.group in set(table["group"]):
         return view.group
     st.caption("Of all documents together.")

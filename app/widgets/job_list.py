@@ -1,4 +1,4 @@
-"""Watching this session's jobs: place in line, progress, cancel."""
+"""The list of this session's jobs: place in the queue, progress, cancel."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,13 +13,13 @@ OnDone = Callable[[Job], None]
 
 
 def watch(kind: str, empty: str, on_done: OnDone, on_new: OnDone | None = None) -> None:
-    """This session's jobs of one kind, newest first; looked at again and again while one is under way.
+    """Draw this session's jobs of one kind, newest first, and update them while one is under way.
 
     Args:
         kind: of the jobs.
-        empty: what is said while there is none.
-        on_done: draws what can be done with a finished one.
-        on_new: told once of each that has finished.
+        empty: a sentence while there is none.
+        on_done: draws the buttons of a finished one.
+        on_new: called once for each finished job.
     """
     active = any(not job.over for job in registry.session_jobs(kind))
     every = settings.POLL_SECONDS if active else None
@@ -28,10 +28,10 @@ def watch(kind: str, empty: str, on_done: OnDone, on_new: OnDone | None = None) 
 
 def _jobs(kind: str, empty: str, on_done: OnDone, on_new: OnDone | None) -> None:
     jobs = registry.session_jobs(kind)
-    told: set[str] = st.session_state.setdefault("told_of_jobs", set())
-    new = [job for job in jobs if job.state is State.DONE and job.id not in told]
+    announced: set[str] = st.session_state.setdefault("announced_jobs", set())
+    new = [job for job in jobs if job.state is State.DONE and job.id not in announced]
     for job in new:
-        told.add(job.id)
+        announced.add(job.id)
         if on_new is not None:
             on_new(job)
     if empty and not jobs:
@@ -49,7 +49,7 @@ def _job(job: Job, on_done: OnDone) -> None:
     st.markdown(f"**{job.name}**")
     st.text(job.about)
     if job.state is State.WAITING:
-        st.caption(f":material/hourglass_empty: In line, {registry.registry().place(job.id)} before it")
+        st.caption(f":material/hourglass_empty: Waiting, {registry.registry().place(job.id)} before it")
     elif job.state is State.RUNNING:
         _progress(job.progress)
     elif job.state is State.FAILED:
@@ -62,18 +62,17 @@ def _job(job: Job, on_done: OnDone) -> None:
         st.button("Cancel", key=f"cancel_{job.id}", on_click=_cancel, args=(job.id,))
 
 
-def _progress(told: Any) -> None:
-    """A bar: of a capture's `Progress`, or of (done, total) runs."""
-    if told is None:
+def _progress(progress: Any) -> None:
+    """Draw a bar: of a capture's `Progress`, or of (done, total) runs."""
+    if progress is None:
         st.progress(0.0, "Loading the model and cutting the text into tokens …")
-    elif isinstance(told, tuple):
-        st.progress(told[0] / told[1], f"{told[0]} of {told[1]} runs")
+    elif isinstance(progress, tuple):
+        st.progress(progress[0] / progress[1], f"{progress[0]} of {progress[1]} runs")
     else:
-        left = "" if told.seconds_left is None else f" · {seconds(told.seconds_left)} left"
-        st.progress(
-            told.tokens / told.total_tokens,
-            f"{told.documents:,} of {told.total_documents:,} documents · {told.tokens_per_second:,.0f} tokens/s{left}",
-        )
+        left = "" if progress.seconds_left is None else f" · {seconds(progress.seconds_left)} left"
+        documents = f"{progress.documents:,} of {progress.total_documents:,} documents"
+        rate = f"{progress.tokens_per_second:,.0f} tokens/s"
+        st.progress(progress.tokens / progress.total_tokens, f"{documents} · {rate}{left}")
 
 
 def _cancel(job_id: str) -> None:
@@ -81,12 +80,12 @@ def _cancel(job_id: str) -> None:
 
 
 def seconds(count: float) -> str:
-    """A duration as people say it."""
+    """Write a duration in words."""
     return "under a second" if count < 1 else f"{count:.0f} s" if count < 90 else f"{count / 60:.0f} min"
 
 
 def size(count: int) -> str:
-    """Bytes as people say them."""
+    """Write a number of bytes in words."""
     if count < 1e6:
         return f"{count / 1e3:,.0f} kB"
     return f"{count / 1e6:,.0f} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"

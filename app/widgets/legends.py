@@ -10,7 +10,7 @@ from mixtral_probe.figures.words import words_of
 
 
 def experts(in_document: pd.DataFrame, in_group: pd.DataFrame, group: str) -> None:
-    """A swatch per expert with its share in this document and, smaller, in the chosen group.
+    """Draw a swatch per expert with its share in this document and, smaller, in the chosen group.
 
     Args:
         in_document: rows of `load_by_rank` of one document, one per expert.
@@ -33,7 +33,7 @@ def experts(in_document: pd.DataFrame, in_group: pd.DataFrame, group: str) -> No
 
 
 def scale(low: float, high: float, what: str, dark: bool) -> None:
-    """A colour ramp with the values of its ends."""
+    """Draw a colour ramp with the values of its ends."""
     stops = ", ".join(f"{color} {place:.0%}" for place, color in figures.scales(dark)["sequential"])
     st.html(
         f'<div class="ramp"><span>{low:.3f}</span>'

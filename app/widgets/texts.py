@@ -1,4 +1,4 @@
-"""Texts at the head of pages."""
+"""Titles and notes of pages."""
 
 import streamlit as st
 
@@ -6,20 +6,20 @@ from app.state import controls
 
 
 def title(name: str, about: str) -> None:
-    """A page's name and what it is about."""
+    """Draw a page's name and what it is about."""
     st.title(name, anchor=False)
     st.caption(about)
 
 
 def welcome() -> None:
-    """Three sentences for somebody who is here for the first time, until closed."""
+    """Draw an introduction for a first visit, until it is closed."""
     if st.session_state.get("welcomed"):
         return
     with st.container(border=True):
         st.markdown(
             "**Welcome.** In every layer of a Mixtral model a router sends each token to a few of the layer's experts; "
             "this dashboard shows what the routers of one recorded run did. "
-            "Choose the trace, the layer and a domain on the left: every page follows, and the address bar remembers. "
+            "Choose the trace, the layer and a domain on the left: every page follows, and the address bar keeps them. "
             "Every number comes with what was counted and how often, every chart has its table and its CSV."
         )
         st.button("Got it", key="welcome_close", on_click=_close_welcome)

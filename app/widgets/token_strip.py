@@ -1,4 +1,4 @@
-"""Text coloured token by token: the component of the dashboard that draws it."""
+"""The component that draws text coloured token by token."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,7 +7,7 @@ import streamlit as st
 from mixtral_probe.strip import Token, payload, script, style
 
 _PICK = """
-// A state that stays the same is not told of, so the same token picked again is an event.
+// An unchanged state is not sent, so that the same token picked again needs an event.
 export default (given) => drawStrip({ ...given, setStateValue: (name, row) => {
   given.setStateValue(name, row);
   given.setTriggerValue("picked", row);
@@ -29,13 +29,13 @@ def show(
     mark: int | None = None,
     on_pick: Callable[[int], None] | None = None,
 ) -> int | None:
-    """Draw the tokens; the row of the one that was clicked, or None.
+    """Draw the tokens; returns the row of the last click, or None.
 
     Args:
         tokens: of one window.
         key: of the component.
         label: what the whole is, for a screen reader.
-        mark: the row that is drawn as chosen, by default the one that was clicked last.
+        mark: the row that is drawn as selected, by default that of the last click.
         on_pick: called with the row of a token just clicked, before the page is drawn anew.
     """
     rows = {token.row for token in tokens}

@@ -12,7 +12,7 @@ from mixtral_probe.tables import TABLES
 
 
 def cards(table: pd.DataFrame, metrics: Sequence[str], suffix: str = "", *, scope: bool = False) -> None:
-    """Metrics of one row each as large numbers; interval, null and n below them, scope there too or in their help."""
+    """Draw metrics of one row each as large numbers, with interval, null and n, and scope below or in their help."""
     by_metric = table.set_index("metric")
     with st.container(horizontal=True, gap="small"):
         for metric in metrics:
@@ -20,7 +20,7 @@ def cards(table: pd.DataFrame, metrics: Sequence[str], suffix: str = "", *, scop
 
 
 def card(row: pd.Series, metric: str, label: str | None = None, *, scope: bool = False) -> None:
-    """One metric as a large number, with its interval, null and n below it, and its scope there or as help."""
+    """Draw one metric as a large number, with interval, null and n below it, and its scope there or as help."""
     words = words_of(metric)
     interval = "no interval" if pd.isna(row["low"]) else f"95 %: {words.text(row['low'])} – {words.text(row['high'])}"
     null = "" if pd.isna(row["null"]) else f"  \n{words.null}: {words.text(row['null'])}"
@@ -31,7 +31,7 @@ def card(row: pd.Series, metric: str, label: str | None = None, *, scope: bool =
 
 
 def estimate(row: pd.Series) -> float:
-    """The number that the interval of a row is about: `corrected` where there is one, otherwise `value`."""
+    """Return the number that the interval of a row is about: `corrected` where there is one, otherwise `value`."""
     corrected = row.get("corrected")
     return float(row["value"] if pd.isna(corrected) else corrected)
 
@@ -48,7 +48,7 @@ def _count(n: object) -> str:
 
 
 def expert_cards(load: pd.DataFrame, view: controls.PageView) -> None:
-    """What the chosen expert does at the chosen layer."""
+    """Draw the choice of an expert and its numbers at the chosen layer."""
     expert = choices.expert(view.stats.num_experts)
     if expert is None:
         return

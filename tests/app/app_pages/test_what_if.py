@@ -96,7 +96,7 @@ def test_an_address_opens_nothing_on_this_machine(monkeypatch, trace_path, tmp_p
 @pytest.mark.parametrize("query", [{"edit": "none"}, {"text": "\n"}])
 def test_without_a_change_or_a_text_the_page_says_what_to_do(monkeypatch, trace_path, query):
     test = clean(page(monkeypatch, trace_path, **query))
-    assert [info.value for info in test.info] == ["Write a text and choose a change to see what it does."]
+    assert [info.value for info in test.info] == ["Write a text and choose a change to see its effect."]
 
 
 def test_a_pinned_change_stands_beside(monkeypatch, trace_path, probe):

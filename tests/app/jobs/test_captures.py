@@ -27,7 +27,7 @@ def test_an_error_names_the_uploaded_file_and_not_where_it_lies(name):
 
 
 def test_too_much_text_is_refused():
-    with pytest.raises(InputError, match="2,000,000 characters, but 1 and 2,000,001 came"):
+    with pytest.raises(InputError, match="2,000,000 characters, got 1 and 2,000,001"):
         captures.check([Document("a", "x" * (limits.CAPTURE_CHARACTERS + 1))])
 
 
