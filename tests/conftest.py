@@ -3,8 +3,11 @@
 import os
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded: bit-equality holds for one number of threads
+settings.register_profile("tests", deadline=None)  # the machine may be busy
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

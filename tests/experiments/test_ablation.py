@@ -10,16 +10,9 @@ from mixtral_probe.instruments import Window
 from mixtral_probe.instruments.edits import MaskExpert, ZeroExpert
 from mixtral_probe.instruments.placebo import DamageAssignments, matched_assignments
 from mixtral_probe.run import RunStoppedError
-from tests.support.models import ours_like, reference_model, toy_model
+from tests.support.documents import DOCUMENTS
+from tests.support.models import SIZES, ours_like, reference_model, toy_model
 from tests.support.routing import pick
-
-SIZES = {"num_hidden_layers": 3, "num_local_experts": 8, "num_experts_per_tok": 2, "max_position_embeddings": 64}
-DOCUMENTS = [
-    {"id": "a", "text": "def add(a, b):\n    return a + b", "domain": "code"},
-    {"id": "b", "text": "a truth universally acknowledged, that a single man", "domain": "prose"},
-    {"id": "c", "text": "for i in range(10): print(i)", "domain": "code"},
-    {"id": "d", "text": "in possession of a good fortune", "domain": "prose"},
-]
 
 
 @pytest.fixture(scope="module")

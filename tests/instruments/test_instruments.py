@@ -13,13 +13,8 @@ from mixtral_probe.instruments import HostCopier, Recorder, Window
 from mixtral_probe.instruments.attention_packing import attention_sums, pack_attention
 from mixtral_probe.model import AttentionSlice, Instrument, Routing, Site
 from mixtral_probe.trace import AttentionPlan, TraceBuilder, TraceMeta, pack_triangle
-from tests.support.instruments import IDS, Edit, Everything
+from tests.support.instruments import IDS, Edit, Everything, run
 from tests.support.models import toy_model
-
-
-def run(model: Any, *instruments: Any, **arguments: Any) -> Any:
-    with torch.inference_mode():
-        return model(IDS, instruments=instruments, **arguments)
 
 
 @pytest.mark.parametrize("numerics", ["reference", "fast"])

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from mixtral_probe.model import ForwardContext, Instrument, Site
+from tests.support.instruments import IDS, run
 from tests.support.models import toy_model
 
-IDS = torch.randint(0, 50, (2, 9), generator=torch.Generator().manual_seed(0))
 IN_A_LAYER = [
     "attention_input", "attention_output", ["query", "key", "value", "head_output"],
     "router_input", "moe_output", ["router_logits", "routing"],
@@ -50,11 +50,6 @@ def of_a_layer(inside, layer):
         names += [held] if held else []
         experts += some
     return names, experts
-
-
-def run(model: Any, *instruments: Any, **arguments: Any) -> Any:
-    with torch.inference_mode():
-        return model(IDS, instruments=instruments, **arguments)
 
 
 @pytest.mark.parametrize("numerics", ["reference", "fast"])

@@ -11,15 +11,14 @@ from mixtral_probe.instruments import Window
 from mixtral_probe.run import RunOptions, RunStoppedError, Subject, attention_plan, plan
 from mixtral_probe.run.plan import batches
 from mixtral_probe.run.scoring import next_token_scores
-from tests.support.models import toy_model
+from tests.support.models import SIZES, toy_model
 
 TEXTS = ["def add(a, b):\n    return a + b", "Привет, мир!", "2 + 2 = 4", "a", "a truth universally acknowledged " * 4]
 
 
 @pytest.fixture(scope="module")
 def probe(tokenizer) -> Probe:
-    sizes = {"num_hidden_layers": 3, "num_local_experts": 8, "num_experts_per_tok": 2, "max_position_embeddings": 64}
-    return Probe(toy_model(vocab_size=8192, **sizes), tokenizer, "toy")
+    return Probe(toy_model(vocab_size=8192, **SIZES), tokenizer, "toy")
 
 
 def same_routing(a: Trace, b: Trace) -> None:

@@ -13,7 +13,7 @@ from mixtral_probe.run import Plan, RunOptions, RunStoppedError, Subject
 from mixtral_probe.run.capture import record
 from mixtral_probe.trace import TraceBuilder
 from tests.support.instruments import Edit
-from tests.support.models import toy_model
+from tests.support.models import SIZES, toy_model
 
 TEXTS = ["def add(a, b):\n    return a + b", "Привет", "a", "a truth universally acknowledged"]
 NEVER = {"eos_token_id": None}
@@ -21,8 +21,7 @@ NEVER = {"eos_token_id": None}
 
 @pytest.fixture(scope="module")
 def probe(tokenizer) -> Probe:
-    sizes = {"num_hidden_layers": 3, "num_local_experts": 8, "num_experts_per_tok": 2, "max_position_embeddings": 64}
-    return Probe(toy_model(std=0.2, vocab_size=8192, **sizes), tokenizer, "toy")
+    return Probe(toy_model(std=0.2, vocab_size=8192, **SIZES), tokenizer, "toy")
 
 
 def full_pass(probe, trace, instruments=()):

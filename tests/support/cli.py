@@ -12,9 +12,7 @@ from typer.testing import CliRunner
 
 from mixtral_probe.cli import app
 from mixtral_probe.resources import data_path
-from tests.support.models import toy_model
-
-SIZES = {"num_hidden_layers": 3, "num_local_experts": 8, "num_experts_per_tok": 2, "max_position_embeddings": 64}
+from tests.support.models import SIZES, toy_model
 
 
 def toy_folder(folder: Path) -> Path:

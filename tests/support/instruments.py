@@ -39,7 +39,12 @@ class Edit(Instrument):
         return self.change(value)
 
 
+def run(model: Any, *instruments: Any, ids: torch.Tensor = IDS, **arguments: Any) -> Any:
+    """The output of one forward call."""
+    with torch.inference_mode():
+        return model(ids, instruments=instruments, **arguments)
+
+
 def logits(model: Any, *instruments: Any, ids: torch.Tensor = IDS) -> torch.Tensor:
     """[B, S, V] logits of one forward call."""
-    with torch.inference_mode():
-        return model(ids, instruments=instruments).logits
+    return run(model, *instruments, ids=ids).logits

@@ -20,6 +20,13 @@ TOY: dict[str, Any] = {
     "rope_theta": 10000.0,
     "initializer_range": 0.1,
 }
+SIZES: dict[str, Any] = {
+    "num_hidden_layers": 3,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "max_position_embeddings": 64,
+}
+"""Of a model whose experts are counted as Mixtral's are: 2 of 8 for a token."""
 
 
 def randomise(model: torch.nn.Module, seed: int, std: float = 0.1) -> None:
