@@ -17,7 +17,7 @@ class Excerpt:
     """Of the document, in the trace."""
     trace: Trace
     """Of this document alone."""
-    window: strip.Window
+    window: strip.TokenRange
 
     @property
     def scope(self) -> str:
@@ -48,7 +48,7 @@ def choose(view: controls.PageView) -> Excerpt:
             address.keep("window", range(1, len(windows) + 1))
             page = st.pagination(len(windows), key="window")
     _labels(view.trace, number)
-    return Excerpt(number, trace, windows[page - 1] if windows else strip.Window(0, 0))
+    return Excerpt(number, trace, windows[page - 1] if windows else strip.TokenRange(0, 0))
 
 
 def current_row(excerpt: Excerpt) -> int | None:

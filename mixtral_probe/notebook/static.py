@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mixtral_probe.notebook.markup import text
-from mixtral_probe.strip import BREAK, GLYPH, Token, Window, by_expert, parts
+from mixtral_probe.strip import BREAK, GLYPH, Token, TokenRange, by_expert, parts
 from mixtral_probe.tables import routes
 from mixtral_probe.trace import Trace
 
@@ -28,7 +28,7 @@ def strip(trace: Trace, number: int, identity: str) -> str:
         identity: of the element around it, for the style that shows the chosen layer.
     """
     document, layers = one_document(trace, number), trace.layers
-    window = Window(0, min(len(document), TOKENS, max(50, _CELLS // len(layers))))
+    window = TokenRange(0, min(len(document), TOKENS, max(50, _CELLS // len(layers))))
     table = routes(document)
     drawn = [by_expert(document, table, window, layer=layer, row=row, rank=0) for row, layer in enumerate(layers)]
     tokens = [_token(layers, alike) for alike in zip(*drawn, strict=True)]

@@ -86,7 +86,7 @@ class TokenStrip(anywidget.AnyWidget):
         """Read the document and show its first window."""
         self._document = one_document(self._trace, self.document)
         self._routes = routes(self._document)
-        self._windows = strip.windows(len(self._document), TOKENS) or [strip.Window(0, 0)]
+        self._windows = strip.windows(len(self._document), TOKENS) or [strip.TokenRange(0, 0)]
         with self.hold_trait_notifications():
             self.pages, self.page, self.selected = len(self._windows), 0, None
         self._draw(change)

@@ -16,7 +16,7 @@ from mixtral_probe.strip.tokens import (
     style,
 )
 from mixtral_probe.strip.units import by_unit
-from mixtral_probe.strip.windows import Window, by_expert, by_loss, windows
+from mixtral_probe.strip.windows import TokenRange, by_expert, by_loss, windows
 
 __all__ = [
     "BREAK",
@@ -25,7 +25,7 @@ __all__ = [
     "Bar",
     "Part",
     "Token",
-    "Window",
+    "TokenRange",
     "by_attention",
     "by_expert",
     "by_loss",

@@ -10,12 +10,12 @@ from mixtral_probe.figures.theme import ACCENT, SELECTED
 from mixtral_probe.figures.words import words_of
 from mixtral_probe.strip.routed import FAINTEST, STRONGEST, place_of, text_of
 from mixtral_probe.strip.tokens import Token
-from mixtral_probe.strip.windows import Window
+from mixtral_probe.strip.windows import TokenRange
 from mixtral_probe.trace import Trace
 
 
 def by_attention(
-    document: Trace, links: pd.DataFrame, window: Window, *, chunk: int, marked: int, by_expert: bool = False
+    document: Trace, links: pd.DataFrame, window: TokenRange, *, chunk: int, marked: int, by_expert: bool = False
 ) -> list[Token]:
     """Tokens coloured by their link with one marked token, as opaque as the root of its weight.
 

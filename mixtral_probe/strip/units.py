@@ -6,12 +6,12 @@ import pandas as pd
 from mixtral_probe import figures
 from mixtral_probe.strip.routed import FAINTEST, STRONGEST
 from mixtral_probe.strip.tokens import Bar, Token, dimmed
-from mixtral_probe.strip.windows import Window
+from mixtral_probe.strip.windows import TokenRange
 from mixtral_probe.trace import Trace
 
 
 def by_unit(
-    document: Trace, units: pd.DataFrame, window: Window, *, layer: int, selected: pd.DataFrame | None = None
+    document: Trace, units: pd.DataFrame, window: TokenRange, *, layer: int, selected: pd.DataFrame | None = None
 ) -> list[Token]:
     """Units coloured by the expert with the largest share of their gate weights, as opaque as that share.
 
@@ -36,7 +36,7 @@ def by_unit(
     return dimmed(sorted(drawn, key=lambda token: token.row), set(kept["row"].tolist()))
 
 
-def _at(units: pd.DataFrame, document: Trace, window: Window, layer: int) -> pd.DataFrame:
+def _at(units: pd.DataFrame, document: Trace, window: TokenRange, layer: int) -> pd.DataFrame:
     return window.rows_of(units[(units["layer"] == layer).to_numpy(dtype=bool)], document)
 
 

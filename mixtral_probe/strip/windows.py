@@ -16,7 +16,7 @@ LOSS = 0.45
 
 
 @dataclass(frozen=True)
-class Window:
+class TokenRange:
     """Some rows of one document."""
 
     start: int
@@ -29,9 +29,9 @@ class Window:
         return table.assign(row=row)[(row >= self.start) & (row < self.stop)]
 
 
-def windows(tokens: int, size: int) -> list[Window]:
+def windows(tokens: int, size: int) -> list[TokenRange]:
     """A document of so many tokens, cut into windows."""
-    return [Window(start, min(start + size, tokens)) for start in range(0, tokens, size)]
+    return [TokenRange(start, min(start + size, tokens)) for start in range(0, tokens, size)]
 
 
 def _place(table: pd.DataFrame) -> np.ndarray:
@@ -39,7 +39,9 @@ def _place(table: pd.DataFrame) -> np.ndarray:
     return table["chunk"].to_numpy(np.int64) * 2**32 + table["position"].to_numpy(np.int64)
 
 
-def by_expert(document: Trace, routes: pd.DataFrame, window: Window, *, layer: int, row: int, rank: int) -> list[Token]:
+def by_expert(
+    document: Trace, routes: pd.DataFrame, window: TokenRange, *, layer: int, row: int, rank: int
+) -> list[Token]:
     """Tokens coloured by the expert of one rank, as opaque as its weight.
 
     Args:
@@ -65,7 +67,7 @@ def _logits(document: Trace, row: int, number: int) -> list[float]:
 
 
 def by_loss(
-    document: Trace, losses: pd.DataFrame, window: Window, *, layer: int, dark: bool
+    document: Trace, losses: pd.DataFrame, window: TokenRange, *, layer: int, dark: bool
 ) -> tuple[list[Token], tuple[float, float]]:
     """Tokens coloured by their part of a layer's balance loss, and the values at the ends of the colour scale.
 

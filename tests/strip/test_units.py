@@ -75,7 +75,7 @@ def test_a_word_shares_the_weights_of_its_tokens(trace):
 
 def test_the_strip_colours_a_word_by_the_expert_with_most_weight(trace):
     table = tables.unit_routes(trace.select([0]), unit="word")
-    drawn = strip.by_unit(trace.select([0]), table, strip.Window(0, 4), layer=0)
+    drawn = strip.by_unit(trace.select([0]), table, strip.TokenRange(0, 4), layer=0)
     assert [(token.row, token.text) for token in drawn] == [(0, "<s>"), (1, "unlike")]
     word = drawn[1]
     assert word.color == expert_colors(4)[2]

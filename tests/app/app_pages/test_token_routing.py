@@ -71,7 +71,7 @@ def test_a_link_shows_the_picked_token_in_its_window(monkeypatch, trace_path):
 
 def test_what_where_leaves_out_is_dimmed_and_not_hidden():
     trace = routed_trace(documents=1, length=20)
-    tokens = strip.by_expert(trace, tables.routes(trace), strip.Window(5, 15), layer=1, row=1, rank=0)
+    tokens = strip.by_expert(trace, tables.routes(trace), strip.TokenRange(5, 15), layer=1, row=1, rank=0)
     dimmed = strip.dimmed(tokens, {7, 8})
     assert [token.row for token in dimmed if not token.dim] == [7, 8]
     assert [(token.text, token.color) for token in dimmed] == [(token.text, token.color) for token in tokens]
@@ -95,9 +95,9 @@ def test_units_without_a_selected_token_are_dimmed():
     trace = routed_trace(documents=1, length=20)
     whole = tables.unit_routes(trace, unit="word")
     own = tables.unit_routes(select(trace, "token.number in 8..9"), unit="word")
-    drawn = strip.by_unit(trace, whole, strip.Window(0, 20), layer=0, selected=own)
+    drawn = strip.by_unit(trace, whole, strip.TokenRange(0, 20), layer=0, selected=own)
     assert [token.row for token in drawn] == [
-        token.row for token in strip.by_unit(trace, whole, strip.Window(0, 20), layer=0)
+        token.row for token in strip.by_unit(trace, whole, strip.TokenRange(0, 20), layer=0)
     ]
     assert [token.row for token in drawn if not token.dim] == [8, 9]
 

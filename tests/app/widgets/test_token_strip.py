@@ -63,7 +63,7 @@ def test_the_component_never_makes_markup_of_a_text():
 def test_colour_strength_and_hover_are_those_of_the_trace():
     trace = routed_trace(documents=1, length=20)
     routes = tables.routes(trace)
-    window = strip.Window(5, 15)
+    window = strip.TokenRange(5, 15)
     tokens = strip.by_expert(trace, routes, window, layer=1, row=1, rank=1)
     assert [token.row for token in tokens] == list(range(5, 15))
     colors = figures.expert_colors(4)
@@ -92,7 +92,7 @@ def test_a_pinned_token_is_framed_and_says_so():
 def test_loss_colours_follow_the_values():
     trace = routed_trace(documents=1, length=20)
     losses = tables.balance_loss_tokens(trace)
-    window = strip.Window(0, 20)
+    window = strip.TokenRange(0, 20)
     tokens, (low, high) = strip.by_loss(trace, losses, window, layer=2, dark=False)
     values = losses[(losses["layer"] == 2).to_numpy(dtype=bool)]["value"]
     assert (low, high) == (values.min(), values.max())
@@ -104,5 +104,5 @@ def test_loss_colours_follow_the_values():
 
 def test_hostile_tokens_come_through_the_page_as_they_are():
     trace = routed_trace(documents=1, length=10)
-    tokens = strip.by_expert(trace, tables.routes(trace), strip.Window(0, 8), layer=0, row=0, rank=0)
+    tokens = strip.by_expert(trace, tables.routes(trace), strip.TokenRange(0, 8), layer=0, row=0, rank=0)
     assert [token.text for token in tokens] == HOSTILE
