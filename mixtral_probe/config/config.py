@@ -128,11 +128,11 @@ class MixtralConfig(BaseModel):
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise InputError(f"a model folder needs a config.json, but there is none at {path}") from None
+            raise InputError(f"a model folder needs a config.json, got none at {path}") from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"config.json must be valid JSON, but {path} is not: {error}") from None
+            raise InputError(f"config.json must be valid JSON, got {path} with an error: {error}") from None
         if not isinstance(fields, dict):
-            raise InputError(f"config.json must hold one JSON object, but {path} holds a {type(fields).__name__}")
+            raise InputError(f"config.json must hold one JSON object, got {path} with a {type(fields).__name__}")
         return cls.from_dict(fields)
 
     def replace(self, **changes: Any) -> Self:
@@ -202,7 +202,7 @@ def _with_derived(fields: dict[str, Any]) -> dict[str, Any]:
         experts = fields.pop("num_experts")
         if fields.setdefault("num_local_experts", experts) != experts:
             raise InputError(
-                f"config fields num_experts and num_local_experts mean the same, but they are {experts} and "
+                f"config fields num_experts and num_local_experts mean the same, got {experts} and "
                 f"{fields['num_local_experts']}; give one"
             )
     if fields.get("num_key_value_heads", 0) is None:
@@ -218,12 +218,12 @@ def _with_labels(fields: dict[str, Any]) -> dict[str, Any]:
     number, names = fields.pop("num_labels", None), fields.pop("id2label", None)
     if names is None and number is not None:
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise InputError(f"config field num_labels must be a positive integer, but it is {number!r}")
+            raise InputError(f"config field num_labels must be a positive integer, got {number!r}")
         names = {label: f"LABEL_{label}" for label in range(number)}
     if isinstance(names, dict):
         names = {int(key) if str(key).isdecimal() else key: name for key, name in names.items()}
         if number not in (None, len(names)):
-            raise InputError(f"config field num_labels must be the size of id2label ({len(names)}), but it is {number}")
+            raise InputError(f"config field num_labels must be the size of id2label ({len(names)}), got {number}")
         fields.setdefault("label2id", None)
         if fields["label2id"] is None:
             fields["label2id"] = {name: key for key, name in names.items()}

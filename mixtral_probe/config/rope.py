@@ -36,7 +36,7 @@ def one_rope(fields: dict[str, Any]) -> dict[str, Any]:
     older, newer = fields.pop("rope_scaling", None) or {}, fields.get("rope_parameters") or {}
     for name, given in (("rope_scaling", older), ("rope_parameters", newer)):
         if not isinstance(given, dict):
-            raise InputError(f"config field {name} must be an object, but it is {given!r}")
+            raise InputError(f"config field {name} must be an object, got {given!r}")
     rope = _merged("rope_scaling", _renamed(older), "rope_parameters", _renamed(newer))
     top = {name: fields[name] for name in ("rope_theta", "partial_rotary_factor") if fields.get(name) is not None}
     if rope.get("rope_type") in _STRETCHED and fields.get(_LENGTH) is not None:
@@ -63,7 +63,7 @@ def _merged(first_name: str, first: dict[str, Any], second_name: str, second: di
     for name in first.keys() & second.keys():
         if first[name] != second[name] and None not in (first[name], second[name]):
             raise InputError(
-                f"config field {name} must be the same wherever it stands, but it is {first[name]!r} in {first_name} "
+                f"config field {name} must be the same wherever it stands, got {first[name]!r} in {first_name} "
                 f"and {second[name]!r} in {second_name}; give one"
             )
     return first | {name: value for name, value in second.items() if value is not None or name not in first}
@@ -95,12 +95,12 @@ def _yarn_attention_factor(rope: dict[str, Any]) -> float:
 def rope_rules(rope: dict[str, Any], head_size: int) -> Iterator[tuple[bool, str]]:
     """Whether each rule on a complete ``rope_parameters`` holds, and its sentence."""
     kind, theta = rope["rope_type"], rope["rope_theta"]
-    yield kind in ROPE_TYPES, f"rope_type must be one of {', '.join(ROPE_TYPES)}, but it is {kind!r}"
-    yield _is_number(theta) and theta > 0, f"rope_theta must be positive, but it is {theta!r}"
+    yield kind in ROPE_TYPES, f"rope_type must be one of {', '.join(ROPE_TYPES)}, got {kind!r}"
+    yield _is_number(theta) and theta > 0, f"rope_theta must be positive, got {theta!r}"
     partial = rope.get("partial_rotary_factor", 1.0)
-    yield partial == 1.0, f"partial_rotary_factor must be 1, since Mixtral turns whole heads, but it is {partial!r}"
+    yield partial == 1.0, f"partial_rotary_factor must be 1, since Mixtral turns whole heads, got {partial!r}"
     for name in _NEEDED[kind]:
-        yield name in rope, f"rope_parameters of type {kind!r} must have {name}, but they are {rope}"
+        yield name in rope, f"rope_parameters of type {kind!r} must have {name}, got {rope}"
     yield from _number_rules(rope)
     yield from _type_rules(rope, head_size)
 
@@ -111,41 +111,41 @@ def _number_rules(rope: dict[str, Any]) -> Iterator[tuple[bool, str]]:
     factor, length = rope.get("factor", 1), rope.get(_LENGTH, 1)
     yield (
         _is_number(length) and length == int(length) and length > 0,
-        f"{_LENGTH} must be a positive integer, but it is {length!r}",
+        f"{_LENGTH} must be a positive integer, got {length!r}",
     )
-    yield _is_number(factor) and factor >= 1, f"factor of the rope must be a number of at least 1, but it is {factor!r}"
+    yield _is_number(factor) and factor >= 1, f"factor of the rope must be a number of at least 1, got {factor!r}"
     for name in ("attention_factor", "beta_fast", "beta_slow", "low_freq_factor", "high_freq_factor"):
         value = rope.get(name, 1)
-        yield _is_number(value) and value > 0, f"{name} of the rope must be a positive number, but it is {value!r}"
+        yield _is_number(value) and value > 0, f"{name} of the rope must be a positive number, got {value!r}"
     for name in ("mscale", "mscale_all_dim"):
         value = rope.get(name, 1)
-        yield _is_number(value) and value >= 0, f"{name} of the rope must not be negative, but it is {value!r}"
+        yield _is_number(value) and value >= 0, f"{name} of the rope must not be negative, got {value!r}"
 
 
 def _type_rules(rope: dict[str, Any], head_size: int) -> Iterator[tuple[bool, str]]:
     kind, theta = rope["rope_type"], rope["rope_theta"]
     if kind == "dynamic":
-        yield head_size > 2, f"head_dim must be above 2 for the rope_type 'dynamic', but it is {head_size}"
+        yield head_size > 2, f"head_dim must be above 2 for the rope_type 'dynamic', got {head_size}"
     elif kind == "yarn":
-        yield theta > 1, f"rope_theta must be above 1 for the rope_type 'yarn', but it is {theta}"
+        yield theta > 1, f"rope_theta must be above 1 for the rope_type 'yarn', got {theta}"
         fast, slow = rope.get("beta_fast", 32), rope.get("beta_slow", 1)
-        yield fast >= slow, f"beta_fast must be at least beta_slow ({slow}), but it is {fast}"
+        yield fast >= slow, f"beta_fast must be at least beta_slow ({slow}), got {fast}"
     elif kind == "longrope":
         length = rope[_LENGTH]
-        yield length > 1, f"{_LENGTH} must be above 1 for the rope_type 'longrope', but it is {length}"
+        yield length > 1, f"{_LENGTH} must be above 1 for the rope_type 'longrope', got {length}"
         for name in ("short_factor", "long_factor"):
             factors = rope[name]
             yield (
                 isinstance(factors, list) and all(_is_number(f) and f > 0 for f in factors),
-                f"{name} must be a list of positive numbers, but it is {factors!r}",
+                f"{name} must be a list of positive numbers, got {factors!r}",
             )
             yield (
                 len(factors) == head_size // 2,
-                f"{name} must have head_dim / 2 = {head_size // 2} numbers, but it has {len(factors)}",
+                f"{name} must have head_dim / 2 = {head_size // 2} numbers, got {len(factors)}",
             )
     elif kind == "llama3":
         low, high = rope["low_freq_factor"], rope["high_freq_factor"]
-        yield high > low, f"high_freq_factor must be above low_freq_factor ({low}), but it is {high}"
+        yield high > low, f"high_freq_factor must be above low_freq_factor ({low}), got {high}"
 
 
 def _is_number(value: Any) -> bool:

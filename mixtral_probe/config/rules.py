@@ -26,7 +26,7 @@ def _rules(fields: dict[str, Any]) -> Iterator[tuple[bool, str]]:
     """Sizes first, since the other rules calculate with them."""
     for name in _POSITIVE:
         if (value := fields[name]) is not None:
-            yield value > 0, f"{name} must be positive, but it is {value}"
+            yield value > 0, f"{name} must be positive, got {value}"
     yield from _size_rules(fields)
     yield from _range_rules(fields)
     yield from rope_rules(fields["rope_parameters"], fields["head_size"])
@@ -36,43 +36,43 @@ def _size_rules(fields: dict[str, Any]) -> Iterator[tuple[bool, str]]:
     heads, kv_heads = fields["num_attention_heads"], fields["num_key_value_heads"]
     yield (
         heads % kv_heads == 0,
-        f"num_attention_heads must be a multiple of num_key_value_heads ({kv_heads}), but it is {heads}",
+        f"num_attention_heads must be a multiple of num_key_value_heads ({kv_heads}), got {heads}",
     )
     size, width = fields["head_size"], fields["hidden_size"]
     derived = "" if fields["head_dim"] is not None else f" (hidden_size {width} over {heads} heads)"
     yield (
         size > 0 and size % 2 == 0,
-        f"head_dim must be even, since rotary embeddings turn pairs of numbers, but it is {size}{derived}",
+        f"head_dim must be even, since rotary embeddings turn pairs of numbers, got {size}{derived}",
     )
     experts, chosen = fields["num_local_experts"], fields["num_experts_per_tok"]
-    yield chosen <= experts, f"num_experts_per_tok must be at most num_local_experts ({experts}), but it is {chosen}"
+    yield chosen <= experts, f"num_experts_per_tok must be at most num_local_experts ({experts}), got {chosen}"
     vocabulary, pad = fields["vocab_size"], fields["pad_token_id"]
     yield (
         pad is None or -1 <= pad < vocabulary,
-        f"pad_token_id must be below vocab_size ({vocabulary}), but it is {pad}",
+        f"pad_token_id must be below vocab_size ({vocabulary}), got {pad}",
     )
 
 
 def _range_rules(fields: dict[str, Any]) -> Iterator[tuple[bool, str]]:
-    yield fields["model_type"] == "mixtral", f"model_type must be 'mixtral', but it is {fields['model_type']!r}"
+    yield fields["model_type"] == "mixtral", f"model_type must be 'mixtral', got {fields['model_type']!r}"
     yield (
         fields["hidden_act"] in ACTIVATIONS,
-        f"hidden_act must be one of {', '.join(ACTIVATIONS)}, but it is {fields['hidden_act']!r}",
+        f"hidden_act must be one of {', '.join(ACTIVATIONS)}, got {fields['hidden_act']!r}",
     )
     for name in ("attention_dropout", "router_jitter_noise"):
-        yield 0 <= fields[name] < 1, f"{name} must be in [0, 1), but it is {fields[name]}"
+        yield 0 <= fields[name] < 1, f"{name} must be in [0, 1), got {fields[name]}"
     for name in ("initializer_range", "router_aux_loss_coef"):
-        yield fields[name] >= 0, f"{name} must not be negative, but it is {fields[name]}"
+        yield fields[name] >= 0, f"{name} must not be negative, got {fields[name]}"
     labels, numbers = fields["id2label"], fields["label2id"]
     yield (
         sorted(labels) == list(range(len(labels))) and len(labels) > 0,
-        f"id2label must name the labels 0, 1, 2, … without gaps, but it names {sorted(labels)}",
+        f"id2label must name the labels 0, 1, 2, … without gaps, got {sorted(labels)}",
     )
     yield (
         all(numbers.get(name) == label for label, name in labels.items()),
-        f"label2id must be the reverse of id2label, but it is {numbers}",
+        f"label2id must be the reverse of id2label, got {numbers}",
     )
     yield (
         fields["problem_type"] != "single_label_classification" or len(labels) > 1,
-        "problem_type 'single_label_classification' needs num_labels above 1, but it is 1",
+        "problem_type 'single_label_classification' needs num_labels above 1, got 1",
     )

@@ -29,7 +29,7 @@ class Builder:
     def built(self, tree: Any) -> nodes.Node:
         """The node of a tree and of all below it."""
         if self.depth > DEEPEST:
-            raise self.wrong(f"an expression nests at most {DEEPEST} levels deep, but this one goes on", tree)
+            raise self.wrong(f"an expression nests at most {DEEPEST} levels deep, got more", tree)
         self.depth += 1
         made: nodes.Node = getattr(self, f"_{tree.data}")(*tree.children)
         self.depth -= 1
@@ -51,7 +51,7 @@ class Builder:
     def _compare(self, name: Any, operator: Any, value: Any) -> nodes.Compare:
         found = self._value(value)
         if operator[0] in "<>" and isinstance(found.value, str | bool):
-            raise self.wrong(f"{operator} compares numbers, but {found} came; use == or in", value)
+            raise self.wrong(f"{operator} compares numbers, got {found}; use == or in", value)
         return nodes.Compare(self._name(name), str(operator), found)  # type: ignore[arg-type]
 
     def _within(self, name: Any, items: Any) -> nodes.Within:
@@ -63,7 +63,7 @@ class Builder:
     def _matches(self, name: Any, operator: Any, value: Any) -> nodes.Matches:
         found = self._value(value)
         if not isinstance(found.value, str):
-            raise self.wrong(f"{operator} takes a text in quotes, but {found} came", value)
+            raise self.wrong(f"{operator} takes a text in quotes, got {found}", value)
         return nodes.Matches(self._name(name), str(operator), found)  # type: ignore[arg-type]
 
     def _missing(self, name: Any) -> nodes.Missing:
@@ -92,7 +92,7 @@ class Builder:
         name, *index = tree.children
         held = self._scalar(index[0]) if index else None
         if isinstance(held, float):
-            raise self.wrong(f"an index is a whole number or a text, but {held!r} came", index[0])
+            raise self.wrong(f"an index is a whole number or a text, got {held!r}", index[0])
         return nodes.Name(str(name), held, _place(tree))
 
     def _item(self, tree: Any) -> nodes.Value | nodes.Range:
@@ -101,11 +101,11 @@ class Builder:
         ends = [self._value(end) for end in tree.children]
         for end, at in zip(ends, tree.children, strict=True):
             if isinstance(end.value, str | bool):
-                raise self.wrong(f"a range goes between numbers, but {end} came", at)
+                raise self.wrong(f"a range goes between numbers, got {end}", at)
         low = None if tree.data == "downward" else ends[0]
         high = None if tree.data == "upward" else ends[-1]
         if low is not None and high is not None and low.number > high.number:
-            raise self.wrong(f"a range goes upward, but {low}..{high} came; write {high}..{low}", tree)
+            raise self.wrong(f"a range goes upward, got {low}..{high}; write {high}..{low}", tree)
         return nodes.Range(low, high)
 
     def _value(self, tree: Any) -> nodes.Value:
@@ -121,7 +121,7 @@ class Builder:
     def _number(self, token: Any) -> int | float:
         value = int(token) if token.lstrip("-").isdigit() else float(token)
         if abs(value) > 1e300:
-            raise self.wrong("a number lies between -1e300 and 1e300, but this one does not", token)
+            raise self.wrong("a number must be between -1e300 and 1e300, got one beyond", token)
         return value
 
     def _string(self, token: Any) -> str:
@@ -129,7 +129,7 @@ class Builder:
         try:
             return str(json.loads(f'"{body}"', strict=False))
         except ValueError:
-            raise self.wrong(r"a backslash in a text is written \\, but another one came", token) from None
+            raise self.wrong(r"a backslash in a text must be written \\, got another one", token) from None
 
 
 def _place(at: Any) -> Place:

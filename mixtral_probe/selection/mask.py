@@ -125,10 +125,10 @@ class _Evaluation:
         if isinstance(node, nodes.Within | nodes.Matches) and kind == "truth":
             raise self._wrong(f"{name} is true or false, so it stands alone, as in {name} or not {name}", name)
         if isinstance(node, nodes.Matches) and kind != "text":
-            raise self._wrong(f"{node.operator} looks into texts, but {name} is a number", name)
+            raise self._wrong(f"{node.operator} searches texts, got {name}, which is a number", name)
         for value in _values_of(node):
             if not isinstance(value.value, _TYPES[kind]) or isinstance(value.value, bool) != (kind == "truth"):
-                raise self._wrong(f"{name} is compared with {_KIND[kind]}, but {value} came", value)
+                raise self._wrong(f"{name} is compared with {_KIND[kind]}, got {value}", value)
 
     def _check_index(self, name: nodes.Name, field: Field) -> None:
         if name.text == "label":
@@ -139,11 +139,11 @@ class _Evaluation:
             return
         index = nodes.spelled(name.index)
         if not field.index:
-            raise self._wrong(f"{name.text} takes no index, but [{index}] came", name)
+            raise self._wrong(f"{name.text} takes no index, got [{index}]", name)
         trace = self.rows.trace
         size = trace.num_experts if field.index == "expert" else trace.num_experts_per_tok
         if not isinstance(name.index, int) or not 0 <= name.index < size:
-            raise self._wrong(f"{field.index} {index} was asked for, but there are {size}, from 0", name)
+            raise self._wrong(f"{field.index} must be in 0–{size - 1}, got {index}", name)
 
     def _wrong(self, sentence: str, at: nodes.Name | nodes.Value) -> SelectionError:
         return SelectionError(sentence, self.text, at.place)

@@ -31,7 +31,7 @@ class Numbers:
         found = [_PART.fullmatch(part) for part in parts]
         for part, match in zip(parts, found, strict=True):
             if match is None:
-                raise InputError(f"numbers are written as 0,3,8..15, but {part!r} came")
+                raise InputError(f"numbers are written as 0,3,8..15, got {part!r}")
         return cls._joined((int(match[1]), int(match[2] or match[1])) for match in found if match)
 
     @classmethod
@@ -39,7 +39,7 @@ class Numbers:
         held: list[tuple[int, int]] = []
         for low, high in sorted(ranges):
             if low < 0 or high < low:
-                raise InputError(f"a range of numbers goes upward from 0 or more, but {low}..{high} came")
+                raise InputError(f"a range of numbers goes upward from 0 or more, got {low}..{high}")
             if held and low <= held[-1][1] + 1:
                 held[-1] = (held[-1][0], max(high, held[-1][1]))
             else:

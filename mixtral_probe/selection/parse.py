@@ -105,10 +105,10 @@ def tree_of(text: str) -> Any:
         SelectionError: the text breaks the grammar.
     """
     if not text.strip():
-        raise SelectionError("an expression is needed, such as layer == 3, but none came", text, Place(0, 1))
+        raise SelectionError("an expression is needed, such as layer == 3, got none", text, Place(0, 1))
     if len(text) > LONGEST:
         place = Place(LONGEST, LONGEST + 1)
-        raise SelectionError(f"an expression has at most {LONGEST:,} characters, but {len(text):,} came", text, place)
+        raise SelectionError(f"an expression has at most {LONGEST:,} characters, got {len(text):,}", text, place)
     from lark import UnexpectedCharacters, UnexpectedToken
 
     try:
@@ -143,6 +143,4 @@ def _unexpected(text: str, token: Any, expected: Any) -> SelectionError:
     place = Place(at, at + 1 if end else token.end_pos)
     words = list(dict.fromkeys(word for terminal, word in _WORDS.items() if terminal in expected))
     wanted = " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-    return SelectionError(
-        f"here must come {wanted}, but {spelled(token.value) if not end else 'nothing'} does", text, place
-    )
+    return SelectionError(f"expected {wanted}, got {spelled(token.value) if not end else 'nothing'}", text, place)

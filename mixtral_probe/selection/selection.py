@@ -49,7 +49,7 @@ class Selection:
     def __post_init__(self) -> None:
         for name, text in self.slices:
             if not name.isidentifier():
-                raise InputError(f"a slice's name is a word, but {name!r} came")
+                raise InputError(f"a slice's name is a word, got {name!r}")
             parse(text, dict(self.slices[: [known for known, _ in self.slices].index(name)]))
         object.__setattr__(self, "where", str(parse(self.where, dict(self.slices))) if self.where.strip() else "")
 

@@ -28,11 +28,11 @@ def groups_of(trace: Trace, by: str | None) -> tuple[tuple[str, ...], NDArray[np
         return (ALL,), np.zeros(len(trace.documents), np.intp)
     if by not in trace.labels:
         known = ", ".join(trace.labels) or "none"
-        raise InputError(f"by must be a label of the documents ({known}), but {by!r} came")
+        raise InputError(f"by must be a label of the documents ({known}), got {by!r}")
     labels = trace.documents[by].astype(object)
     names = labels.where(labels.notna(), UNLABELLED).map(str).to_numpy(dtype=object)
     if ALL in names:
-        raise InputError(f'the label {by!r} has the value "all", which stands for every document: rename it')
+        raise InputError(f'no label may have the value "all", the group of every document, got it in {by!r}; rename it')
     groups = tuple(sorted(set(names)))
     return groups, np.array([groups.index(name) for name in names], np.intp)
 

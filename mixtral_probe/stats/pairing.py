@@ -88,7 +88,7 @@ def _aligned(a: Trace, b: Trace) -> Trace:
         mine, theirs = (f"{len(layers)} layers × {e} experts, {k} per token" for layers, e, k in shapes)
         raise InputError(
             "traces can be compared token by token when their models have the same layers with experts, experts and "
-            f"experts per token, but one has {mine}, and the other {theirs}"
+            f"experts per token, got {mine} and {theirs}"
         )
     ids = [list(trace.documents["id"].astype(str)) for trace in (a, b)]
     if ids[0] != ids[1]:
@@ -97,18 +97,18 @@ def _aligned(a: Trace, b: Trace) -> Trace:
     return b
 
 
-_SAME_TEXTS = "traces can be compared token by token when they are of the same texts, but "
+_SAME_TEXTS = "traces can be compared token by token when they are of the same texts, got "
 _CAPTURE = "; capture the same documents with both models"
 
 
 def _order(mine: list[str], theirs: list[str]) -> list[int]:
-    """Where each document of A stands in B."""
+    """The number in B of each document of A."""
     place = {name: number for number, name in enumerate(theirs)}
-    for name, owner, held in [(n, "first", place) for n in mine] + [(n, "second", {*mine}) for n in theirs]:
-        if name not in held:
-            raise InputError(f"{_SAME_TEXTS}document {name!r} is in the {owner} alone{_CAPTURE}")
+    for name, owner, other in [(n, "first", place) for n in mine] + [(n, "second", {*mine}) for n in theirs]:
+        if name not in other:
+            raise InputError(f"{_SAME_TEXTS}document {name!r} in the {owner} alone{_CAPTURE}")
     if len(place) < len(theirs) or len(mine) != len(theirs):
-        raise InputError(f"{_SAME_TEXTS}an id stands for several documents; give each document an id of its own")
+        raise InputError(f"{_SAME_TEXTS}several documents with one id; give each document an id of its own")
     return [place[name] for name in mine]
 
 
@@ -124,5 +124,5 @@ def _check_tokens(a: Trace, b: Trace) -> None:
         longer = a if len(a) > row else b
         place = longer.tokens.iloc[row]
         name = longer.documents["id"].iloc[int(place["document"])]
-        where = f"document {name!r} differs from token {int(place['position'])} of window {int(place['chunk'])} on"
+        where = f"document {name!r} different from token {int(place['position'])} of window {int(place['chunk'])} on"
         raise InputError(f"{_SAME_TEXTS}{where}{_CAPTURE}")

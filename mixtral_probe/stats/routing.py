@@ -17,7 +17,6 @@ from mixtral_probe.stats.affinity import Affinity, AffinityAccumulator
 from mixtral_probe.stats.blocks import Blocks, block_positions, document_keys, union_blocks
 from mixtral_probe.stats.byte_counts import ByteCounts
 from mixtral_probe.stats.chunks import Accumulator, chunks, counted_rows
-from mixtral_probe.stats.describe import describe
 from mixtral_probe.stats.groups import ALL, groups_of
 from mixtral_probe.stats.structure import Structure, StructureAccumulator
 from mixtral_probe.stats.sums import Cells, Sums, add_cells
@@ -35,12 +34,12 @@ class RoutingStats(NotebookRepr):
     """Sums per layer, group and block of documents; from them come all tables that are not about single tokens.
 
     `RoutingStats.from_trace(trace, by="domain")` makes one, `merge` joins two. Merging is associative and commutative:
-    integers agree exactly, float sums to rounding (1e-12 relative). How blocks stay the same in any order of merging is
-    told in `stats/blocks.py`. Special tokens are left out unless asked for.
+    integers agree exactly, float sums to rounding (1e-12 relative); `stats/blocks.py` explains why blocks are the same
+    in any order of merging. Special tokens are left out unless included.
 
-    What is held does not grow with tokens: about 8 L G Bk (E (3 E + 2 K + P) + S + 16 K + 40) bytes (P position
-    buckets, S sets), and the counts of `Affinity`, which grow with the token types met. While a trace is read a few
-    dozen MB are needed beside it, and a few bytes per token.
+    Its size does not grow with tokens: about 8 L G Bk (E (3 E + 2 K + P) + S + 16 K + 40) bytes (P position
+    buckets, S sets), and the counts of `Affinity`, which grow with the token types met. Reading a trace takes a
+    few dozen MB more, and a few bytes per token.
     """
 
     layers: tuple[int, ...]
@@ -90,7 +89,7 @@ class RoutingStats(NotebookRepr):
             include_special: count special tokens too.
             layer_pairs: pairs of layers, as the model numbers them, whose transitions are counted too; those from each
                 layer to the next always are.
-            where: count only what an expression means, such as `layer in 8..15 and token.is_digit`.
+            where: count only what an expression selects, such as `layer in 8..15 and token.is_digit`.
 
         Raises:
             InputError: no such label or layer, a label that is the reserved word "all", or a broken expression.
@@ -99,25 +98,19 @@ class RoutingStats(NotebookRepr):
         keys = document_keys(trace.documents["id"])
         included = counted_rows(trace, include_special)
         trace, counted = _narrowed(trace, included, where)
-        # Where no token counts, every document has its block, so that the sums have a place: all are 0.
-        present = np.unique(trace.tokens["document"].to_numpy()[counted if counted.any() else ...])
-        blocks = Blocks.of_keys(keys[present])
-        block = np.zeros(len(keys), np.intp)
-        block[present] = blocks.of_document
+        blocks, block = _blocks(trace, keys, counted)
         cells = Cells(group, block, (len(groups), blocks.number))
-        layers = trace.layers
-        pairs = _layer_pairs(layers, layer_pairs)
-        steps = np.array([[layers.index(layer) for layer in pair] for pair in pairs], np.intp).reshape(-1, 2).T
+        pairs = _layer_pairs(trace.layers, layer_pairs)
         # Tokens that an expression counts in no layer stay among the summands: floats are then added in the same order.
         sums = SumsAccumulator(trace, cells, included)
-        structure = StructureAccumulator(trace, cells, counted, steps)
+        structure = StructureAccumulator(trace, cells, counted, pairs)
         affinity = AffinityAccumulator(trace, group, keys, counted)
         accumulators: tuple[Accumulator, ...] = (sums, structure, affinity)
         for chunk in chunks(trace):
             for accumulator in accumulators:
                 accumulator.update(chunk)
         return cls(
-            layers=layers,
+            layers=trace.layers,
             layer_pairs=pairs,
             num_experts=trace.num_experts,
             num_experts_per_tok=trace.num_experts_per_tok,
@@ -134,12 +127,12 @@ class RoutingStats(NotebookRepr):
         )
 
     def update(self, trace: Trace) -> "RoutingStats":
-        """These sums and a further trace's, grouped alike. Returns a new object."""
+        """Add a further trace, grouped alike. Returns a new object."""
         alike = {name: getattr(self, name) for name in ("include_special", "layer_pairs", "where")}
         return self.merge(RoutingStats.from_trace(trace, self.by, **alike))
 
     def merge(self, other: "RoutingStats") -> "RoutingStats":
-        """Both sums together. Returns a new object.
+        """Add other statistics. Returns a new object.
 
         Raises:
             InputError: the two differ in layers, experts, grouping, special tokens or in what was recorded.
@@ -168,9 +161,9 @@ class RoutingStats(NotebookRepr):
             return out
 
         histogram = None
-        if (held := self.histogram) is not None:
-            histogram = np.zeros((held.shape[0], len(groups), *held.shape[2:]), np.int64)
-            histogram[:, g] = held
+        if self.histogram is not None:
+            histogram = np.zeros((len(self.layers), len(groups), *self.histogram.shape[2:]), np.int64)
+            histogram[:, g] = self.histogram
         return replace(
             self,
             groups=groups,
@@ -204,7 +197,16 @@ class RoutingStats(NotebookRepr):
         return self.sums.map(lambda array: array.sum(2, keepdims=True) - array)
 
     def __repr__(self) -> str:
-        return describe(self)
+        tokens = int(self.sums.tokens.sum((1, 2)).max(initial=0))
+        groups = "none" if self.by is None else f"{self.by}: {', '.join(self.groups)}"
+        lines = [
+            f"RoutingStats of {tokens:,} tokens: {len(self.layers):,} layers × {self.num_experts:,} experts, "
+            f"{self.num_experts_per_tok} per token",
+            f"  groups    {groups}",
+            f"  intervals from {len(self.block_keys):,} {'blocks of documents' if self.folded else 'documents'}",
+            f"  special   {'counted' if self.include_special else 'left out'}",
+        ]
+        return "\n".join(lines)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one safetensors file (arrays, and names as metadata), whole or not at all."""
@@ -228,11 +230,11 @@ class RoutingStats(NotebookRepr):
         names |= {"layers": tuple(names["layers"]), "groups": tuple(names["groups"])}
         names["layer_pairs"] = tuple((first, second) for first, second in names["layer_pairs"])
         pieces = {int(token): text for token, text in names.pop("pieces").items()}
-        packed = ByteCounts.of(np.moveaxis(arrays.pop("affinity.counts"), 1, 0))
+        affinity = ByteCounts.of(np.moveaxis(arrays.pop("affinity.counts"), 1, 0))
         counts = {name: arrays.pop(name).astype(np.int64) for name in list(arrays) if "." in name}
         return cls(
             **names,
-            affinity=Affinity(counts.pop("affinity.keys"), packed, pieces),
+            affinity=Affinity(counts.pop("affinity.keys"), affinity, pieces),
             structure=Structure(**{name.removeprefix(_STRUCTURE): array for name, array in counts.items()}),
             block_keys=arrays.pop("block_keys"),
             histogram=arrays.pop("histogram", None),
@@ -240,10 +242,20 @@ class RoutingStats(NotebookRepr):
         )
 
 
+def _blocks(trace: Trace, keys: NDArray[np.uint64], counted: NDArray[np.bool_]) -> tuple[Blocks, NDArray[np.intp]]:
+    """The blocks of the documents with counted tokens, and [documents] each one's; other documents get the first."""
+    # Where no token counts, every document has its block, since sums need one: all are 0.
+    present = np.unique(trace.tokens["document"].to_numpy()[counted if counted.any() else ...])
+    blocks = Blocks.of_keys(keys[present])
+    block = np.zeros(len(keys), np.intp)
+    block[present] = blocks.of_document
+    return blocks, block
+
+
 def _layer_pairs(layers: tuple[int, ...], more: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     asked = [(int(first), int(second)) for first, second in more]
     if unknown := sorted({layer for pair in asked for layer in pair} - {*layers}):
-        raise InputError(f"layer_pairs must name layers with experts ({_span(layers)}), but layer {unknown[0]} came")
+        raise InputError(f"layer_pairs must name layers with experts ({_span(layers)}), got layer {unknown[0]}")
     return tuple(dict.fromkeys([*pairwise(layers), *asked]))
 
 
@@ -274,11 +286,11 @@ def _check_alike(a: RoutingStats, b: RoutingStats) -> None:
         if getattr(a, field) != getattr(b, field):
             raise InputError(
                 f"statistics can be merged when they have the same {words}, "
-                f"but one has {getattr(a, field)} and the other {getattr(b, field)}"
+                f"got {getattr(a, field)} and {getattr(b, field)}"
             )
     if (mine := set(a.sums.arrays())) != (theirs := set(b.sums.arrays())):
         missing = ", ".join(sorted(mine ^ theirs))
         raise InputError(
-            f"statistics can be merged when the same was recorded, but only one of them has {missing}: "
+            f"statistics can be merged when the same was recorded, got {missing} in only one of them; "
             "record router logits and expert weights in both runs or in neither"
         )

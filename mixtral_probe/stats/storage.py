@@ -29,7 +29,7 @@ def write(path: str | PathLike[str], names: dict[str, Any], arrays: dict[str, ND
 def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """The names and arrays that `write` wrote. Raises InputError for anything else."""
     if not Path(path).is_file():
-        raise InputError(f"statistics are read from a file, but there is none at {path}")
+        raise InputError(f"statistics are read from a file, got none at {path}")
     try:
         with safe_open(path, framework="numpy") as file:
             names = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
@@ -37,9 +37,9 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[A
     except SafetensorError as error:
         raise InputError(f"{path} is not a statistics file of mixtral-probe: {error}") from None
     if (version := names.pop("version", None)) != VERSION:
-        found = "another kind of file" if version is None else f"of version {version}"
+        found = "another kind of file" if version is None else f"version {version}"
         raise InputError(
-            f"{path} must be a statistics file of mixtral-probe, version {VERSION}, but it is {found}: "
+            f"{path} must be a statistics file of mixtral-probe, version {VERSION}, got {found}; "
             "make the statistics from the trace with RoutingStats.from_trace and save them again"
         )
     return names, arrays

@@ -1,10 +1,10 @@
-"""What stands beside and after one another: pairs of experts, repeats, transitions between layers, positions.
+"""Counts of experts chosen together or in succession: pairs, repeats, transitions between layers, positions.
 
 Integers made from the expert ids alone, with whatever axes stand before: [L, G, Bk] as kept. A lag or a transition
 never leaves a window, and a lag that would step over a token that is not counted (a special one) is not counted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 from math import comb
@@ -87,11 +87,13 @@ class StructureAccumulator:
         trace: the trace.
         cells: where each document's counts are kept.
         counted: [T] the tokens that count.
-        steps: [2, pairs of layers] rows of the layers whose transitions are counted.
+        layer_pairs: the layers, as the model numbers them, whose transitions are counted.
     """
 
-    def __init__(self, trace: Trace, cells: Cells, counted: Mask, steps: NDArray[np.intp]) -> None:
-        self._cells, self._counted, self._steps = cells, counted, steps
+    def __init__(self, trace: Trace, cells: Cells, counted: Mask, layer_pairs: Sequence[tuple[int, int]]) -> None:
+        self._cells, self._counted = cells, counted
+        rows = [[trace.layers.index(layer) for layer in pair] for pair in layer_pairs]
+        self._steps = steps = np.array(rows, np.intp).reshape(-1, 2).T
         layers, chosen, experts = trace.num_layers, trace.num_experts_per_tok, trace.num_experts
         self._tokens = max(1, _PIECE_ELEMENTS // (layers * chosen))
         self._tails: dict[str, tuple[int, tuple[int, ...]]] = {

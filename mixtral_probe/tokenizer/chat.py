@@ -61,7 +61,7 @@ class ChatTemplate:
             return environment.from_string(self.source).render(absent | known | self.tokens | variables)
         except jinja2.TemplateError as error:
             raise InputError(
-                f"the chat template must be fit to write this conversation, but it says: {error}"
+                f"the chat template must be fit to write this conversation, got its error: {error}"
             ) from None
 
 
@@ -71,7 +71,7 @@ def _settings(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"tokenizer_config.json must be valid JSON, but {path} is not: {error}") from None
+        raise InputError(f"tokenizer_config.json must be valid JSON, got {path} with an error: {error}") from None
     return found if isinstance(found, dict) else {}
 
 

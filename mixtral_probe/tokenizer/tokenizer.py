@@ -71,9 +71,9 @@ class Tokenizer:
         try:
             return cls(path.read_bytes(), template)
         except (FileNotFoundError, NotADirectoryError):
-            raise InputError(f"a tokenizer needs a tokenizer.json, but there is none at {path}") from None
+            raise InputError(f"a tokenizer needs a tokenizer.json, got none at {path}") from None
         except Exception as error:  # the tokenizers library raises plain Exception
-            raise InputError(f"tokenizer.json must define a tokenizer, but {path} does not: {error}") from None
+            raise InputError(f"tokenizer.json must define a tokenizer, got {path} with an error: {error}") from None
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> Encoding:
         """The tokens of a text.
@@ -89,7 +89,7 @@ class Tokenizer:
             text.encode()
         except UnicodeEncodeError as error:
             raise InputError(
-                f"a text must be valid Unicode, but character {error.start} is half of a surrogate pair "
+                f"a text must be valid Unicode, got half of a surrogate pair at character {error.start} "
                 f"(U+{ord(text[error.start]):04X}); read the text anew with the right encoding, or remove it"
             ) from None
         found = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
@@ -135,7 +135,7 @@ class Tokenizer:
         """
         if self.chat_template is None:
             raise InputError(
-                "a conversation needs a chat template, but the tokenizer's folder has none, neither in "
+                "a conversation needs a chat template, got none in the tokenizer's folder, neither in "
                 "tokenizer_config.json nor as chat_template.jinja; give the text itself"
             )
         return self.chat_template.render(messages, add_generation_prompt, **variables)
@@ -148,15 +148,15 @@ class Tokenizer:
         """Raise InputError if the tokenizer can give ids that the model has no embedding for."""
         if self.vocab_size > config.vocab_size:
             raise InputError(
-                f"a model's vocab_size must cover its tokenizer, but the tokenizer has {self.vocab_size} tokens and "
-                f"the model {config.vocab_size}; use the tokenizer the model was trained with"
+                f"a model's vocab_size must cover its tokenizer, got {config.vocab_size} and {self.vocab_size} tokens; "
+                f"use the tokenizer the model was trained with"
             )
 
     def _checked(self, ids: Iterable[int]) -> list[int]:
         checked = [int(token_id) for token_id in ids]
         for token_id in checked:
             if not 0 <= token_id < self.vocab_size:
-                raise InputError(f"token ids must be in 0–{self.vocab_size - 1}, but {token_id} came")
+                raise InputError(f"token ids must be in 0–{self.vocab_size - 1}, got {token_id}")
         return checked
 
     def _piece(self, token_id: int) -> str:

@@ -16,11 +16,11 @@ def expert_ids(values: np.ndarray) -> np.ndarray:
     """[L, T, K] int16, without last columns that hold only −1."""
     given = np.asarray(values)
     if given.ndim != 3 or 0 in (given.shape[0], given.shape[2]):
-        raise InputError(f"expert_ids must have the shape [layers, tokens, chosen experts], but has {given.shape}")
+        raise InputError(f"expert_ids must have the shape [layers, tokens, chosen experts], got {given.shape}")
     if not np.issubdtype(given.dtype, np.integer):
-        raise InputError(f"expert_ids must be integers, but are {given.dtype}")
+        raise InputError(f"expert_ids must be integers, got {given.dtype}")
     if given.size and (given.min() < -1 or given.max() > np.iinfo(np.int16).max):
-        raise InputError(f"expert_ids must be −1 or expert numbers, but reach from {given.min()} to {given.max()}")
+        raise InputError(f"expert_ids must be −1 or expert numbers, got values from {given.min()} to {given.max()}")
     used = np.flatnonzero((given >= 0).any(axis=(0, 1)))
     return np.array(given[..., : used[-1] + 1 if used.size else 1], dtype=np.int16)
 
@@ -50,7 +50,7 @@ def expert_weights(values: np.ndarray | None, given_shape: tuple[int, ...], ids:
     """[L, T, K] float32, cut as the ids were."""
     weights = floats("expert_weights", values)
     if weights is not None and weights.shape != given_shape:
-        raise InputError(f"expert_weights must have the shape of expert_ids, {given_shape}, but has {weights.shape}")
+        raise InputError(f"expert_weights must have the shape of expert_ids, {given_shape}, got {weights.shape}")
     return weights if weights is None else np.ascontiguousarray(weights[..., : ids.shape[2]])
 
 
@@ -61,7 +61,7 @@ def floats(name: str, values: np.ndarray | None) -> np.ndarray | None:
     try:
         return np.array(values, dtype=np.float32)
     except (TypeError, ValueError):
-        raise InputError(f"{name} must be an array of numbers, but is not") from None
+        raise InputError(f"{name} must be an array of numbers, got something else") from None
 
 
 def meta(
@@ -73,4 +73,4 @@ def meta(
     try:
         return TraceMeta(**{"created": utc_now(), **(fields or {}), **sizes, "moe_layers": layers})
     except ValidationError as error:
-        raise InputError(f"meta must fit TraceMeta, but {error.errors()[0]['msg']}") from None
+        raise InputError(f"meta must fit TraceMeta, got: {error.errors()[0]['msg']}") from None

@@ -27,18 +27,18 @@ class AttentionPlan:
         ordered = {int(layer): tuple(sorted(map(int, self.layers[layer]))) for layer in sorted(self.layers)}
         for layer, heads in ordered.items():
             if not heads or len(set(heads)) != len(heads) or heads[0] < 0:
-                raise InputError(f"a layer's heads must differ and be at least one, but layer {layer} has {heads}")
+                raise InputError(f"a layer needs heads with different numbers, got {heads} for layer {layer}")
         object.__setattr__(self, "layers", ordered)
 
     def check(self, num_layers: int, num_heads: int | None) -> None:
         """Raise InputError when a layer or head is asked for that the model lacks."""
         if num_heads is None:
-            raise InputError("recording attention needs the number of heads, but the trace's meta has num_heads=None")
+            raise InputError("recording attention needs the number of heads, got num_heads=None in the trace's meta")
         for layer, heads in self.layers.items():
             if not 0 <= layer < num_layers:
-                raise InputError(f"layer {layer} was asked for, but there are {num_layers} layers (0–{num_layers - 1})")
+                raise InputError(f"layer must be in 0–{num_layers - 1}, got {layer}")
             if heads[-1] >= num_heads:
-                raise InputError(f"head {heads[-1]} was asked for, but there are {num_heads} heads (0–{num_heads - 1})")
+                raise InputError(f"head must be in 0–{num_heads - 1}, got {heads[-1]}")
 
     def as_text(self) -> str:
         """The plan as JSON, the form kept in files."""
@@ -69,13 +69,13 @@ class AttentionRecord:
     def block(self, document: int, chunk: int, layer: int) -> np.ndarray:
         """[heads, S(S+1)/2] float16, the plan's heads of one window; InputError when it was not kept."""
         if not self.plan.maps:
-            raise InputError("only sums of the attention were kept in this trace, no maps: record it again with maps")
+            raise InputError("a trace needs recorded maps of the attention, got sums alone; record it again with maps")
         if layer not in self.plan.layers:
             kept = ", ".join(map(str, self.plan.layers)) or "none"
-            raise InputError(f"attention of layer {layer} was asked for, but the trace holds it for layers: {kept}")
+            raise InputError(f"layer must be one whose attention was recorded ({kept}), got {layer}")
         name = map_name(document, chunk, layer)
         if name not in self.tensors:
-            raise InputError(f"attention of document {document}, chunk {chunk} was asked for, but there is none")
+            raise InputError(f"the window must be recorded, got document {document}, chunk {chunk}; name another")
         return self.tensors[name]
 
     @property

@@ -103,7 +103,7 @@ class TraceBuilder:
     def attention_block(self, document: int, chunk: int, layer: int) -> np.ndarray:
         """[heads, S(S+1)/2] float16 to fill: the planned heads of one window, as `pack_triangle` lays them out."""
         if self._attention is None:
-            raise InputError("attention is recorded only with an AttentionPlan, but this builder has none")
+            raise InputError("recording attention needs an AttentionPlan, got none")
         return self._attention.block(document, chunk, layer)
 
     def write_attention(self, document: int, chunk: int, layer: int, heads: Sequence[int], packed: np.ndarray) -> None:
@@ -126,7 +126,7 @@ class TraceBuilder:
         The builder is used up: what it offered to fill now belongs to the trace.
         """
         if self.pending:
-            raise InputError(f"a trace is finished when every document ran, but {len(self.pending)} are still to run")
+            raise InputError(f"a trace needs every document filled, got {len(self.pending)} that are not; fill them")
         predicted = pd.arrays.IntegerArray(np.array(self.predicted_id), self.predicted_id < 0)
         trace = Trace(
             documents=self.documents,

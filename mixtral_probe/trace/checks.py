@@ -18,55 +18,55 @@ def check_tokens(tokens: pd.DataFrame, num_documents: int) -> None:
         return
     if document.min() < 0 or document.max() >= num_documents:
         wrong = document.min() if document.min() < 0 else document.max()
-        raise InputError(f"a token belongs to document {wrong}, but there are {num_documents} documents, from 0")
+        raise InputError(f"the document of a token must be in 0–{num_documents - 1}, got {wrong}")
     if (np.diff(document) < 0).any():
         row = int(np.argmax(np.diff(document) < 0)) + 1
         raise InputError(
-            f"the tokens of a document must be contiguous and documents in order, but at row {row} "
-            f"document {document[row]} follows document {document[row - 1]}: sort the rows by document"
+            f"the tokens of a document must be contiguous and documents in order, got "
+            f"document {document[row]} after document {document[row - 1]} at row {row}; sort the rows by document"
         )
     _check_windows(document, chunk, position)
     if tokens["token_id"].min() < -1:
-        raise InputError(f"a token id is at least 0 (−1 = unknown), but {tokens['token_id'].min()} came")
+        raise InputError(f"a token id must be at least 0 (−1 = unknown), got {tokens['token_id'].min()}")
 
 
 def _check_columns(tokens: pd.DataFrame) -> None:
     if tuple(tokens.columns) != TOKEN_COLUMNS:
-        raise InputError(f"tokens must have the columns {', '.join(TOKEN_COLUMNS)}, but has {list(tokens.columns)}")
+        raise InputError(f"tokens must have the columns {', '.join(TOKEN_COLUMNS)}, got {list(tokens.columns)}")
     expected = REQUIRED | dict.fromkeys(NULLABLE, "Int32") | {"special": "bool", "nll": "float32"}
     expected |= {"piece": "category", "phase": "category"}
     for name, dtype in expected.items():
         if str(tokens[name].dtype) != dtype:
-            raise InputError(f"token column {name!r} must be {dtype}, but is {tokens[name].dtype}")
+            raise InputError(f"token column {name!r} must be {dtype}, got {tokens[name].dtype}")
 
 
 def _check_windows(document: np.ndarray, chunk: np.ndarray, position: np.ndarray) -> None:
     same = document[1:] == document[:-1]
     if chunk.min() < 0 or (same & (np.diff(chunk) < 0)).any():
-        raise InputError("chunks count from 0 and never fall within a document, but here they do: sort the rows")
+        raise InputError("chunks must count from 0 and never fall within a document; sort the rows")
     inside = ~window_starts(document, chunk)[1:]
     if position.min() < 0 or (inside & (np.diff(position) <= 0)).any():
         row = int(np.argmax(inside & (np.diff(position) <= 0))) + 1
         raise InputError(
-            f"positions must be at least 0 and rise within a document and chunk, but at row {row} "
-            f"position {position[row]} follows {position[row - 1]}: leave padding out and sort the rows"
+            f"positions must be at least 0 and rise within a document and chunk, "
+            f"got {position[row]} after {position[row - 1]} at row {row}; leave padding out and sort the rows"
         )
 
 
 def check_documents(documents: pd.DataFrame) -> None:
     """`document` counts 0, 1, 2, …; `id` follows it."""
     if list(documents.columns[:2]) != ["document", "id"]:
-        raise InputError(f"documents must begin with the columns document, id, but has {list(documents.columns)}")
+        raise InputError(f"documents must begin with the columns document, id, got {list(documents.columns)}")
     if not np.array_equal(documents["document"].to_numpy(), np.arange(len(documents))):
-        raise InputError("documents must be numbered 0, 1, 2, … in order, but they are not")
+        raise InputError("documents must be numbered 0, 1, 2, … in order, got other numbers")
 
 
 def check_shape(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: DTypeLike) -> None:
     """One array against the shape and dtype its place demands."""
     if array.shape != shape:
-        raise InputError(f"{name} must have the shape {shape}, but has {array.shape}")
+        raise InputError(f"{name} must have the shape {shape}, got {array.shape}")
     if array.dtype != dtype:
-        raise InputError(f"{name} must be {np.dtype(dtype)}, but is {array.dtype}")
+        raise InputError(f"{name} must be {np.dtype(dtype)}, got {array.dtype}")
 
 
 def check_expert_ids(ids: np.ndarray, num_experts: int) -> None:
@@ -80,9 +80,7 @@ def check_expert_ids(ids: np.ndarray, num_experts: int) -> None:
         low, high = int(chosen.min()), int(chosen.max())
         if low < -1 or high >= num_experts:
             wrong = low if low < -1 else high
-            raise InputError(
-                f"expert {wrong} was chosen in layer {layer}, but experts are 0–{num_experts - 1} (−1 = none)"
-            )
+            raise InputError(f"expert ids must be in 0–{num_experts - 1} (−1 = none), got {wrong} in layer {layer}")
         _check_choice(chosen, layer)
 
 
@@ -90,13 +88,13 @@ def _check_choice(chosen: np.ndarray, layer: int) -> None:
     columns = list(np.ascontiguousarray(chosen.T))  # K of [T]
     for rank in range(1, len(columns)):
         if ((columns[rank - 1] < 0) & (columns[rank] >= 0)).any():
-            raise InputError(f"−1 (no expert) must stand behind all chosen experts, but in layer {layer} it does not")
+            raise InputError(f"−1 (no expert) must follow all chosen experts, got it before one in layer {layer}")
         for earlier in columns[:rank]:
             twice = (columns[rank] == earlier) & (earlier >= 0)
             if twice.any():
                 row = int(np.argmax(twice))
                 raise InputError(
-                    f"a token's experts must differ, but token {row} has expert {earlier[row]} twice in layer {layer}"
+                    f"the experts of a token must differ, got {earlier[row]} twice for token {row} in layer {layer}"
                 )
 
 
@@ -104,7 +102,7 @@ def check_weights(weights: np.ndarray, ids: np.ndarray) -> None:
     """[L, T, K]: weight 0 wherever no expert was chosen. Weights are read only where ids are padded."""
     for layer, chosen in enumerate(ids):
         if chosen.size and chosen.min() < 0 and weights[layer][chosen < 0].any():
-            raise InputError(f"where no expert was chosen (id −1) the weight must be 0, but in layer {layer} it is not")
+            raise InputError(f"the weight must be 0 where no expert was chosen (id −1), got another in layer {layer}")
 
 
 def check_arrays(
@@ -127,5 +125,5 @@ def check_attention(record: AttentionRecord, tokens: pd.DataFrame, num_documents
     places = layout(record.plan, windows_of(tokens), meta.num_layers, num_documents, meta.num_heads or 0)
     for name, (code, shape) in places.items():
         if name not in record.tensors:
-            raise InputError(f"the attention plan demands {name}, but the recorded attention lacks it")
+            raise InputError(f"the recorded attention must hold {name} by its plan, got none")
         check_shape(f"attention {name}", record.tensors[name], shape, np.dtype(code))

@@ -42,10 +42,10 @@ def token_frame(columns: Mapping[str, Any], num_tokens: int) -> pd.DataFrame:
     given = {name: values for name, values in columns.items() if values is not None}
     unknown = sorted(set(given) - set(TOKEN_COLUMNS))
     if unknown:
-        raise InputError(f"a token column must be one of {', '.join(TOKEN_COLUMNS)}, but {unknown[0]!r} came")
+        raise InputError(f"a token column must be one of {', '.join(TOKEN_COLUMNS)}, got {unknown[0]!r}")
     for name, values in given.items():
         if len(values) != num_tokens:
-            raise InputError(f"column {name!r} must have one value per token, {num_tokens}, but has {len(values)}")
+            raise InputError(f"column {name!r} must have one value per token, {num_tokens}, got {len(values)}")
     made = {name: _integers(name, given.get(name), num_tokens) for name in ("document", "chunk", "token_id")}
     made["position"] = _positions(given.get("position"), made["document"], made["chunk"])
     made["piece"] = _pieces(given.get("piece"), num_tokens)
@@ -64,11 +64,11 @@ def document_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """
     for number, record in enumerate(records):
         if int(record.get("document", number)) != number:
-            raise InputError(f"documents count from 0 in order, but number {number} calls itself {record['document']}")
+            raise InputError(f"documents must be numbered 0, 1, 2, … in order, got {record['document']} for {number}")
     names = list(dict.fromkeys(name for record in records for name in record if name not in ("document", "id")))
     for name in names:
         if not isinstance(name, str) or not name.isprintable():
-            raise InputError(f"a label's name must be printable text, but {name!r} came")
+            raise InputError(f"a label's name must be printable text, got {name!r}")
     ids = [str(record.get("id", number)) for number, record in enumerate(records)]
     columns = {"document": np.arange(len(records), dtype=np.int32), "id": text_column(ids)}
     labels = {name: label_column(name, [record.get(name) for record in records]) for name in names}
@@ -82,7 +82,7 @@ def label_column(name: str, values: Sequence[Any]) -> Any:
     missing = None in plain
     if not kinds <= {bool} and not kinds <= {str} and not kinds <= {int, float}:
         found = ", ".join(sorted(kind.__name__ for kind in kinds))
-        raise InputError(f"label {name!r} must be text, numbers or truth values, of one kind, but holds {found}")
+        raise InputError(f"label {name!r} must be text, numbers or truth values, of one kind, got {found}")
     try:
         if kinds == {bool}:
             return pd.array(plain, dtype="boolean") if missing else np.array(plain, dtype=bool)
@@ -107,9 +107,9 @@ def _integers(name: str, values: Any, num_tokens: int) -> np.ndarray:
         return np.full(num_tokens, -1 if name == "token_id" else 0, dtype=np.int32)
     given = np.asarray(values)
     if given.size and not np.issubdtype(given.dtype, np.integer):
-        raise InputError(f"column {name!r} must hold integers, but holds {given.dtype}")
+        raise InputError(f"column {name!r} must hold integers, got {given.dtype}")
     if given.size and (given.max() >= 2**31 or given.min() < -(2**31)):
-        raise InputError(f"column {name!r} must fit 32 bits, but reaches from {given.min()} to {given.max()}")
+        raise InputError(f"column {name!r} must fit 32 bits, got values from {given.min()} to {given.max()}")
     return given.astype(np.int32)
 
 
@@ -144,7 +144,7 @@ def _nullable(name: str, values: Any, num_tokens: int) -> pd.api.extensions.Exte
     try:
         return pd.array(values, dtype="Int32")
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"column {name!r} must hold 32-bit integers or missing values, but does not") from None
+        raise InputError(f"column {name!r} must hold 32-bit integers or missing values, got others") from None
 
 
 def _phases(values: Any, num_tokens: int) -> pd.Categorical:
@@ -152,7 +152,7 @@ def _phases(values: Any, num_tokens: int) -> pd.Categorical:
         return pd.Categorical.from_codes(np.zeros(num_tokens, dtype=np.int8), categories=list(PHASES))
     unknown = sorted({str(value) for value in pd.unique(pd.Series(values))} - set(PHASES))
     if unknown:
-        raise InputError(f"a token's phase must be 'prefill' or 'decode', but {unknown[0]!r} came")
+        raise InputError(f"a token's phase must be 'prefill' or 'decode', got {unknown[0]!r}")
     return pd.Categorical(values, categories=list(PHASES))
 
 
@@ -161,7 +161,7 @@ def _special(values: Any, num_tokens: int) -> np.ndarray:
         return np.zeros(num_tokens, dtype=bool)
     given = np.asarray(values)
     if given.size and given.dtype != bool:
-        raise InputError(f"column 'special' must hold one truth value per token, but holds {given.dtype}")
+        raise InputError(f"column 'special' must hold one truth value per token, got {given.dtype}")
     return given.astype(bool)
 
 
@@ -171,4 +171,4 @@ def _floats(values: Any, num_tokens: int) -> np.ndarray:
     try:
         return np.array(values, dtype=np.float32)
     except (TypeError, ValueError):
-        raise InputError("column 'nll' must hold numbers (NaN = missing), but does not") from None
+        raise InputError("column 'nll' must hold numbers (NaN = missing), got others") from None

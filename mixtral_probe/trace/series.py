@@ -25,5 +25,5 @@ def training_traces(folder: str | PathLike[str] = "bundled") -> dict[int, Trace]
         if (match := _NAME.fullmatch(entry.name))
     }
     if not steps:
-        raise InputError(f"traces of training are folders named step-00050.trace and the like, but {path} holds none")
+        raise InputError(f"a folder of training traces must hold folders such as step-00050.trace, got none in {path}")
     return {step: Trace.load(steps[step]) for step in sorted(steps)}

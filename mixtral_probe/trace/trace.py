@@ -164,7 +164,7 @@ class Trace(NotebookRepr):
         """A trace in memory of these documents only, renumbered 0, 1, … in the order given."""
         chosen = [int(document) for document in documents]
         if len(set(chosen)) != len(chosen):
-            raise InputError("each document can be selected once, but one was named twice")
+            raise InputError("each document can be selected once, got one twice")
         rows = [np.arange(len(self))[self.rows(document)] for document in chosen]
         index = np.concatenate([np.arange(0), *rows])
         number = np.repeat(np.arange(len(chosen), dtype=np.int32), [len(own) for own in rows])
@@ -202,20 +202,20 @@ class Trace(NotebookRepr):
         """
         self._check_document(document)
         if self.attention_record is None:
-            raise InputError("this trace holds no attention: record it again, naming the layers")
+            raise InputError("a trace needs recorded attention, got none; record it again, naming the layers")
         packed = self.attention_record.block(document, chunk, layer)
         if head is None:
             return unpack_triangle(packed)
         heads = self.attention_heads(layer)
         if head not in heads:
-            raise InputError(f"head {head} of layer {layer} was asked for, but the trace holds heads {list(heads)}")
+            raise InputError(f"head must be one of {list(heads)}, those recorded in layer {layer}, got {head}")
         row = heads.index(head)
         return unpack_triangle(packed[row : row + 1])[0]
 
     def _check_document(self, document: int) -> None:
         if not 0 <= document < self.num_documents:
             count = self.num_documents
-            raise InputError(f"document {document} was asked for, but there are {count}, counted from 0")
+            raise InputError(f"document must be in 0–{count - 1}, got {document}")
 
     def __repr__(self) -> str:
         return describe(self.documents, len(self), self.meta, list(self._recorded()), self.path)

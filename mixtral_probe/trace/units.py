@@ -30,7 +30,7 @@ def unit_numbers(pieces: Sequence[str], unit: str, starts: NDArray[np.bool_] | N
         InputError: there is no such unit.
     """
     if unit not in UNITS:
-        raise InputError(f"tokens are grouped by {', '.join(UNITS)}, but {unit!r} came")
+        raise InputError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}")
     begins = np.zeros(len(pieces), dtype=bool) if starts is None else starts.astype(bool)
     begins[:1] = True
     begins |= _BEGINS[unit](pieces)

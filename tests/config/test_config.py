@@ -198,38 +198,38 @@ LLAMA = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_fre
 @pytest.mark.parametrize(
     ("rope", "message"),
     [
-        ({"rope_type": "spiral"}, "rope_type must be one of default, linear, .*, but it is 'spiral'"),
-        ({"rope_type": ["yarn"]}, r"rope_type must be one of .*, but it is \['yarn'\]"),
-        ({"rope_type": "linear"}, "rope_parameters of type 'linear' must have factor, but they are {'rope_type'"),
-        ({"rope_type": "dynamic", "factor": 0.5}, "factor of the rope must be a number of at least 1, but it is 0.5"),
-        ({"rope_type": "linear", "factor": "2"}, "factor of the rope must be a number of at least 1, but it is '2'"),
-        ({"rope_type": "linear", "factor": True}, "factor of the rope must be a number of at least 1, but it is True"),
-        ({"rope_theta": 0}, "rope_theta must be positive, but it is 0"),
-        ({"rope_theta": "big"}, "rope_theta must be positive, but it is 'big'"),
-        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor must be 1, since Mixtral .*, but it is 0.5"),
-        ({"rope_type": "yarn", "factor": 2.0, "rope_theta": 1.0}, "rope_theta must be above 1 for .* 'yarn', but it"),
+        ({"rope_type": "spiral"}, "rope_type must be one of default, linear, .*, got 'spiral'"),
+        ({"rope_type": ["yarn"]}, r"rope_type must be one of .*, got \['yarn'\]"),
+        ({"rope_type": "linear"}, "rope_parameters of type 'linear' must have factor, got {'rope_type'"),
+        ({"rope_type": "dynamic", "factor": 0.5}, "factor of the rope must be a number of at least 1, got 0.5"),
+        ({"rope_type": "linear", "factor": "2"}, "factor of the rope must be a number of at least 1, got '2'"),
+        ({"rope_type": "linear", "factor": True}, "factor of the rope must be a number of at least 1, got True"),
+        ({"rope_theta": 0}, "rope_theta must be positive, got 0"),
+        ({"rope_theta": "big"}, "rope_theta must be positive, got 'big'"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor must be 1, since Mixtral .*, got 0.5"),
+        ({"rope_type": "yarn", "factor": 2.0, "rope_theta": 1.0}, "rope_theta must be above 1 for .* 'yarn', got"),
         (
             {"rope_type": "yarn", "factor": 2.0, "beta_fast": 1, "beta_slow": 2},
-            r"beta_fast .* beta_slow \(2\), but .* 1",
+            r"beta_fast .* beta_slow \(2\), got 1",
         ),
-        ({"rope_type": "yarn", "factor": 2.0, "mscale": -1}, "mscale of the rope must not be negative, but it is -1"),
+        ({"rope_type": "yarn", "factor": 2.0, "mscale": -1}, "mscale of the rope must not be negative, got -1"),
         (
             {"rope_type": "yarn", "factor": 2.0, "attention_factor": 0},
-            "attention_factor .* positive number, but it is 0",
+            "attention_factor .* positive number, got 0",
         ),
         (
             {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 0},
             "must be a positive integer, .* 0",
         ),
-        (LONG | {"short_factor": [1.0]}, "short_factor must have head_dim / 2 = 64 numbers, but it has 1"),
-        (LONG | {"long_factor": [0.0] * 64}, r"long_factor must be a list of positive numbers, but it is \[0.0"),
-        (LONG | {"long_factor": 2.0}, "long_factor must be a list of positive numbers, but it is 2.0"),
-        (LONG | {"original_max_position_embeddings": 1}, "must be above 1 for the rope_type 'longrope', but it is 1"),
+        (LONG | {"short_factor": [1.0]}, "short_factor must have head_dim / 2 = 64 numbers, got 1"),
+        (LONG | {"long_factor": [0.0] * 64}, r"long_factor must be a list of positive numbers, got \[0.0"),
+        (LONG | {"long_factor": 2.0}, "long_factor must be a list of positive numbers, got 2.0"),
+        (LONG | {"original_max_position_embeddings": 1}, "must be above 1 for the rope_type 'longrope', got 1"),
         ({"rope_type": "longrope", "long_factor": [1.0] * 64}, "of type 'longrope' must have short_factor"),
-        (LLAMA | {"high_freq_factor": 1.0}, r"must be above low_freq_factor \(1.0\), but it is 1.0"),
-        (LLAMA | {"low_freq_factor": 0.0}, "low_freq_factor of the rope must be a positive number, but it is 0.0"),
+        (LLAMA | {"high_freq_factor": 1.0}, r"must be above low_freq_factor \(1.0\), got 1.0"),
+        (LLAMA | {"low_freq_factor": 0.0}, "low_freq_factor of the rope must be a positive number, got 0.0"),
         ({"rope_type": "llama3", "factor": 8.0}, "of type 'llama3' must have low_freq_factor"),
-        ("yarn", "rope_parameters must be an object, but it is 'yarn'"),
+        ("yarn", "rope_parameters must be an object, got 'yarn'"),
     ],
 )
 def test_broken_rules_of_the_rope_are_named(rope, message):
@@ -240,53 +240,53 @@ def test_broken_rules_of_the_rope_are_named(rope, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"num_experts_per_tok": 9}, r"num_experts_per_tok must be at most num_local_experts \(8\), but it is 9"),
-        ({"num_experts": 4, "num_local_experts": 8}, "num_experts and num_local_experts mean the same, but .* 4 and 8"),
-        ({"num_key_value_heads": 5}, r"must be a multiple of num_key_value_heads \(5\), but it is 32"),
-        ({"head_dim": 7}, "head_dim must be even, .* but it is 7$"),
-        ({"hidden_size": 96}, r"head_dim must be even, .* but it is 3 \(hidden_size 96 over 32 heads\)"),
-        ({"hidden_size": 16}, r"head_dim must be even, .* but it is 0 \(hidden_size 16 over 32 heads\)"),
+        ({"num_experts_per_tok": 9}, r"num_experts_per_tok must be at most num_local_experts \(8\), got 9"),
+        ({"num_experts": 4, "num_local_experts": 8}, "num_experts and num_local_experts mean the same, got 4 and 8"),
+        ({"num_key_value_heads": 5}, r"must be a multiple of num_key_value_heads \(5\), got 32"),
+        ({"head_dim": 7}, "head_dim must be even, .* got 7$"),
+        ({"hidden_size": 96}, r"head_dim must be even, .* got 3 \(hidden_size 96 over 32 heads\)"),
+        ({"hidden_size": 16}, r"head_dim must be even, .* got 0 \(hidden_size 16 over 32 heads\)"),
         (
             {"head_dim": 2, "rope_scaling": {"type": "dynamic", "factor": 2.0}},
-            "head_dim must be above 2 .* but it is 2",
+            "head_dim must be above 2 .* got 2",
         ),
-        ({"hidden_act": "swosh"}, "hidden_act must be one of silu, .* but it is 'swosh'"),
-        ({"sliding_window": 0}, "sliding_window must be positive, but it is 0"),
-        ({"vocab_size": -1}, "vocab_size must be positive, but it is -1"),
-        ({"num_attention_heads": 0}, "num_attention_heads must be positive, but it is 0"),
+        ({"hidden_act": "swosh"}, "hidden_act must be one of silu, .* got 'swosh'"),
+        ({"sliding_window": 0}, "sliding_window must be positive, got 0"),
+        ({"vocab_size": -1}, "vocab_size must be positive, got -1"),
+        ({"num_attention_heads": 0}, "num_attention_heads must be positive, got 0"),
         ({"hidden_size": "wide"}, "config field hidden_size: .* it is 'wide'"),
         ({"hidden_size": 64.0}, "config field hidden_size: .* it is 64.0"),
         ({"vocab_size": True}, "config field vocab_size: .* it is True"),
         ({"rms_norm_eps": float("nan")}, "config field rms_norm_eps: .* it is nan"),
         ({"max_position_embeddings": None}, "config field max_position_embeddings: .* it is None"),
-        ({"model_type": "llama"}, "model_type must be 'mixtral', but it is 'llama'"),
-        ({"pad_token_id": 32000}, r"pad_token_id must be below vocab_size \(32000\), but it is 32000"),
-        ({"rope_theta": -1.0}, "rope_theta must be positive, but it is -1.0"),
+        ({"model_type": "llama"}, "model_type must be 'mixtral', got 'llama'"),
+        ({"pad_token_id": 32000}, r"pad_token_id must be below vocab_size \(32000\), got 32000"),
+        ({"rope_theta": -1.0}, "rope_theta must be positive, got -1.0"),
         (
             {"rope_theta": 9.0, "rope_parameters": {"rope_theta": 500.0}},
-            "rope_theta must be the same wherever it stands, but it is 9.0 in the config itself and 500.0 in its",
+            "rope_theta must be the same wherever it stands, got 9.0 in the config itself and 500.0 in its",
         ),
         (
             {
                 "rope_scaling": {"type": "linear", "factor": 2.0},
                 "rope_parameters": {"rope_type": "linear", "factor": 3.0},
             },
-            "factor must be the same wherever it stands, but it is 2.0 in rope_scaling and 3.0 in rope_parameters",
+            "factor must be the same wherever it stands, got 2.0 in rope_scaling and 3.0 in rope_parameters",
         ),
-        ({"rope_scaling": [1]}, r"rope_scaling must be an object, but it is \[1\]"),
-        ({"attention_dropout": 1.0}, r"attention_dropout must be in \[0, 1\), but it is 1.0"),
-        ({"router_jitter_noise": 1.5}, r"router_jitter_noise must be in \[0, 1\), but it is 1.5"),
-        ({"initializer_range": -0.1}, "initializer_range must not be negative, but it is -0.1"),
-        ({"router_aux_loss_coef": -0.1}, "router_aux_loss_coef must not be negative, but it is -0.1"),
+        ({"rope_scaling": [1]}, r"rope_scaling must be an object, got \[1\]"),
+        ({"attention_dropout": 1.0}, r"attention_dropout must be in \[0, 1\), got 1.0"),
+        ({"router_jitter_noise": 1.5}, r"router_jitter_noise must be in \[0, 1\), got 1.5"),
+        ({"initializer_range": -0.1}, "initializer_range must not be negative, got -0.1"),
+        ({"router_aux_loss_coef": -0.1}, "router_aux_loss_coef must not be negative, got -0.1"),
         ({"routing_weight_dtype": "bf16"}, "config field routing_weight_dtype: .* it is 'bf16'"),
-        ({"num_labels": 0}, "num_labels must be a positive integer, but it is 0"),
-        ({"num_labels": 3, "id2label": {"0": "a"}}, r"num_labels must be the size of id2label \(1\), but it is 3"),
-        ({"id2label": {"0": "a", "2": "b"}}, r"id2label must name the labels 0, 1, 2, .* but it names \[0, 2\]"),
+        ({"num_labels": 0}, "num_labels must be a positive integer, got 0"),
+        ({"num_labels": 3, "id2label": {"0": "a"}}, r"num_labels must be the size of id2label \(1\), got 3"),
+        ({"id2label": {"0": "a", "2": "b"}}, r"id2label must name the labels 0, 1, 2, .* got \[0, 2\]"),
         (
             {"id2label": {"0": "a"}, "label2id": {"a": 1}},
-            "label2id must be the reverse of id2label, but it is {'a': 1}",
+            "label2id must be the reverse of id2label, got {'a': 1}",
         ),
-        ({"num_labels": 1, "problem_type": "single_label_classification"}, "needs num_labels above 1, but it is 1"),
+        ({"num_labels": 1, "problem_type": "single_label_classification"}, "needs num_labels above 1, got 1"),
         ({"problem_type": "guessing"}, "config field problem_type: .* it is 'guessing'"),
     ],
 )
@@ -296,10 +296,10 @@ def test_broken_rules_are_named(fields, message):
 
 
 def test_broken_files_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"there is none at .*config\.json"):
+    with pytest.raises(InputError, match=r"got none at .*config\.json"):
         MixtralConfig.from_file(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(InputError, match=r"must be valid JSON, but .*config\.json is not"):
+    with pytest.raises(InputError, match=r"must be valid JSON, got .*config\.json with an error"):
         MixtralConfig.from_file(tmp_path)
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(InputError, match=r"must hold one JSON object, but .* holds a list"):

@@ -97,14 +97,14 @@ def test_there_are_28_pairs_and_70_fours_of_8_experts():
     assert len(metrics.expert_subsets(8, [2, 4])) == 98
 
 
-@pytest.mark.parametrize(("sizes", "sentence"), [([9], "1 to 8, but 9"), ([0], "1 to 8, but 0")])
+@pytest.mark.parametrize(("sizes", "sentence"), [([9], "1 to 8, got 9"), ([0], "1 to 8, got 0")])
 def test_sizes_that_no_subset_has(sizes, sentence):
     with pytest.raises(InputError, match=sentence):
         metrics.expert_subsets(8, sizes)
 
 
 def test_too_many_subsets():
-    with pytest.raises(InputError, match="at most 10,000 subsets can be tried, but 64 experts have 635,376"):
+    with pytest.raises(InputError, match="at most 10,000 subsets can be tried, got 635,376 of 64 experts"):
         metrics.expert_subsets(64, [4])
 
 

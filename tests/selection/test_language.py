@@ -44,11 +44,11 @@ def test_one_canonical_spelling(text, canonical):
     [
         ("", "an expression is needed", "^"),
         ("layer = 3", 'the language has no "="; write == to compare', "      ^"),
-        ("layer inn 3", "here must come a comparison such as ==, in or contains", "      ^^^"),
-        ("(layer == 1", r"here must come .*\), but nothing does", "           ^"),
-        ("layer == 1 layer", "here must come and, or or the end", "           ^^^^^"),
+        ("layer inn 3", "expected a comparison such as ==, in or contains", "      ^^^"),
+        ("(layer == 1", r"expected .*\), got nothing", "           ^"),
+        ("layer == 1 layer", "expected and, or or the end", "           ^^^^^"),
         ('domain == "code', 'the text that begins with " has no end', "          ^"),
-        ("layer in 5..3", "a range goes upward, but 5..3 came; write 3..5", "         ^^^^"),
+        ("layer in 5..3", "a range goes upward, got 5..3; write 3..5", "         ^^^^"),
         ('layer in "a"..3', "a range goes between numbers", "         ^^^"),
         ('layer < "a"', "< compares numbers", "        ^^^"),
         ("token contains 3", "contains takes a text", "               ^"),
@@ -56,9 +56,9 @@ def test_one_canonical_spelling(text, canonical):
         ("@zzzzzz", "there are @digits", "^^^^^^^"),
         ("weight[1.5] > 0", "an index is a whole number or a text", "       ^^^"),
         (r'id == "\q"', "a backslash in a text", "      ^^^^"),
-        ("layer == 1e999", "a number lies between", "         ^^^^^"),
-        ("import os", "here must come", "       ^^"),
-        ("__import__('os').system('x')", "here must come", "          ^"),
+        ("layer == 1e999", "a number must be between", "         ^^^^^"),
+        ("import os", "expected", "       ^^"),
+        ("__import__('os').system('x')", "expected", "          ^"),
         ("not " * 60 + "a", "nests at most 50 levels", None),
         ("a or " * 2000 + "a", "at most 4,000 characters", None),
     ],
@@ -155,9 +155,9 @@ def test_the_address_of_a_selection():
 
 
 def test_a_selection_that_cannot_be():
-    with pytest.raises(SelectionError, match="here must come"):
+    with pytest.raises(SelectionError, match="expected"):
         Selection(where="layer ==")
-    with pytest.raises(InputError, match="a slice's name is a word, but 'a b' came"):
+    with pytest.raises(InputError, match="a slice's name is a word, got 'a b'"):
         Selection(slices=(("a b", "layer == 1"),))
     with pytest.raises(InputError, match="numbers are written as"):
         Selection.from_query("layer=all")

@@ -85,7 +85,7 @@ def test_statistics_of_a_selection_are_saved_and_merged_with_their_like(tmp_path
     stats.save(tmp_path / "stats")
     assert RoutingStats.load(tmp_path / "stats").where == "layer == 1"
     assert stats.update(second).where == "layer == 1"
-    with pytest.raises(InputError, match="the same expression, but one has layer == 1 and the other None"):
+    with pytest.raises(InputError, match="the same expression, got layer == 1 and None"):
         stats.merge(RoutingStats.from_trace(second))
 
 

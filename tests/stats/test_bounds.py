@@ -82,7 +82,7 @@ def test_transitions_between_any_two_layers(tmp_path):
 
 
 def test_pairs_of_layers_that_are_not_there():
-    with pytest.raises(InputError, match="layers with experts \\(0–2\\), but layer 7 came"):
+    with pytest.raises(InputError, match="layers with experts \\(0–2\\), got layer 7"):
         RoutingStats.from_trace(random_trace(), layer_pairs=[(0, 7)])
     plain = RoutingStats.from_trace(random_trace())
     with pytest.raises(InputError, match="the same pairs of layers"):

@@ -129,5 +129,5 @@ def test_files_keep_small_integers_small(tmp_path):
 
 def test_files_of_an_earlier_version_say_what_to_do(tmp_path):
     save_file({"a": np.zeros(1)}, tmp_path / "old", {storage.FORMAT: '{"version": 1}'})
-    with pytest.raises(InputError, match="but it is of version 1: make the statistics from the trace"):
+    with pytest.raises(InputError, match="got version 1; make the statistics from the trace"):
         RoutingStats.load(tmp_path / "old")

@@ -40,7 +40,7 @@ def test_a_unit_begins_where_it_must_and_no_text_gives_none(unit):
 
 
 def test_a_unit_that_is_none_is_refused():
-    with pytest.raises(InputError, match="grouped by token, word, line, sentence, but 'page' came"):
+    with pytest.raises(InputError, match="unit must be one of token, word, line, sentence, got 'page'"):
         unit_numbers(["a"], "page")
 
 

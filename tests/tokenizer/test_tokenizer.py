@@ -86,25 +86,25 @@ def test_fingerprint_is_that_of_the_file():
 
 
 def test_half_a_surrogate_pair_is_refused():
-    with pytest.raises(InputError, match=r"character 1 is half of a surrogate pair \(U\+D83E\)"):
+    with pytest.raises(InputError, match=r"got half of a surrogate pair at character 1 \(U\+D83E\)"):
         MINI.encode("a\ud83eb")
 
 
 def test_unknown_ids_are_refused():
-    with pytest.raises(InputError, match=r"0–8191, but 8192 came"):
+    with pytest.raises(InputError, match=r"0–8191, got 8192"):
         MINI.decode([8192])
-    with pytest.raises(InputError, match="but -1 came"):
+    with pytest.raises(InputError, match="got -1"):
         MINI.pieces([-1])
 
 
 def test_vocabulary_larger_than_the_models():
     MINI.check_fits(MixtralConfig(vocab_size=8192))
-    with pytest.raises(InputError, match="the tokenizer has 8192 tokens and the model 8191"):
+    with pytest.raises(InputError, match="got 8191 and 8192 tokens"):
         MINI.check_fits(MixtralConfig(vocab_size=8191))
 
 
 def test_missing_and_broken_files(tmp_path):
-    with pytest.raises(InputError, match=r"there is none at .*tokenizer\.json"):
+    with pytest.raises(InputError, match=r"got none at .*tokenizer\.json"):
         Tokenizer.from_folder(tmp_path)
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": 3}))
     with pytest.raises(InputError, match="must define a tokenizer"):

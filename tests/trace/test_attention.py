@@ -47,9 +47,9 @@ def test_attention_is_read_by_the_models_head_numbers():
     np.testing.assert_array_equal(trace.attention(1, 1), maps(1, 0, 2))
     np.testing.assert_array_equal(trace.attention(document=1, layer=1, head=2), maps(1, 0, 2)[1])
     assert trace.attention(0, 1, chunk=1).shape == (2, 1, 1)
-    with pytest.raises(InputError, match="attention of layer 0 was asked for, but the trace holds it for layers: 1"):
+    with pytest.raises(InputError, match=r"layer must be one whose attention was recorded \(1\), got 0"):
         trace.attention(1, 0)
-    with pytest.raises(InputError, match=r"head 1 of layer 1 was asked for, but the trace holds heads \[0, 2\]"):
+    with pytest.raises(InputError, match=r"head must be one of \[0, 2\], those recorded in layer 1, got 1"):
         trace.attention(1, 1, head=1)
     with pytest.raises(InputError, match="attention of document 1, chunk 1 was asked for, but there is none"):
         trace.attention(1, 1, chunk=1)
@@ -58,9 +58,9 @@ def test_attention_is_read_by_the_models_head_numbers():
 
 
 def test_attention_that_was_not_recorded_is_refused():
-    with pytest.raises(InputError, match="this trace holds no attention"):
+    with pytest.raises(InputError, match="a trace needs recorded attention, got none"):
         finished(attention=None).attention(0, 1)
-    with pytest.raises(InputError, match="only with an AttentionPlan"):
+    with pytest.raises(InputError, match="needs an AttentionPlan, got none"):
         build(attention=None).attention_block(0, 0, 1)
     trace = finished(attention=AttentionPlan({1: (0, 2)}, maps=False))
     assert trace.attention_sums["tokens"][1].tolist() == [3, 2, 1]
@@ -84,17 +84,17 @@ def test_a_damaged_attention_file_is_named(tmp_path):
         with pytest.raises(InputError, match=r"attention\.safetensors must"):
             Trace.load(tmp_path / "a.trace")
     path.write_bytes(content.replace(b"map.1.0.1", b"map.1.9.1"))
-    with pytest.raises(InputError, match=r"demands map\.1\.0\.1, but the recorded attention lacks it"):
+    with pytest.raises(InputError, match=r"must hold map\.1\.0\.1 by its plan, got none"):
         Trace.load(tmp_path / "a.trace")
 
 
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        ({40: (0,)}, r"layer 40 was asked for, but there are 2 layers \(0–1\)"),
-        ({0: (3,)}, r"head 3 was asked for, but there are 3 heads \(0–2\)"),
-        ({0: ()}, "must differ and be at least one, but layer 0 has"),
-        ({0: (1, 1)}, "must differ and be at least one"),
+        ({40: (0,)}, r"layer must be in 0–1, got 40"),
+        ({0: (3,)}, r"head must be in 0–2, got 3"),
+        ({0: ()}, r"heads with different numbers, got \(\) for layer 0"),
+        ({0: (1, 1)}, r"heads with different numbers, got \(1, 1\) for layer 0"),
     ],
 )
 def test_plans_are_checked(layers, message):

@@ -84,7 +84,7 @@ def test_a_damaged_unfinished_run_is_named(tmp_path):
 def test_finish_wants_every_document(tmp_path):
     builder = build(tmp_path / "a.trace")
     run(builder, [0])
-    with pytest.raises(InputError, match="but 2 are still to run"):
+    with pytest.raises(InputError, match="every document filled, got 2 that are not"):
         builder.finish()
     assert builder.pending == [1, 2]
 
@@ -93,7 +93,7 @@ def test_finish_checks_what_was_filled(tmp_path):
     builder = build()
     run(builder, builder.pending)
     builder.expert_ids[0, 0] = 9
-    with pytest.raises(InputError, match="expert 9 was chosen in layer 0"):
+    with pytest.raises(InputError, match=r"expert ids must be in 0–3 \(−1 = none\), got 9 in layer 0"):
         builder.finish()
 
 

@@ -79,34 +79,34 @@ def test_a_trace_copies_and_cannot_be_written():
     [
         (
             {"expert_ids": IDS[0]},
-            r"expert_ids must have the shape \[layers, tokens, chosen experts\], but has \(3, 2\)",
+            r"expert_ids must have the shape \[layers, tokens, chosen experts\], got \(3, 2\)",
         ),
-        ({"expert_ids": IDS * 1.0}, "expert_ids must be integers, but are float64"),
-        ({"expert_ids": IDS - 2}, "reach from -2"),
-        ({"num_experts": 3}, r"expert 3 was chosen in layer 0, but experts are 0–2"),
-        ({"expert_ids": np.where(IDS == 0, 1, IDS)}, "token 0 has expert 1 twice in layer 0"),
-        ({"expert_ids": np.where(IDS == 0, -1, IDS)}, "must stand behind all chosen experts, but in layer 0"),
+        ({"expert_ids": IDS * 1.0}, "expert_ids must be integers, got float64"),
+        ({"expert_ids": IDS - 2}, "got values from -2 to 1"),
+        ({"num_experts": 3}, r"expert ids must be in 0–2 \(−1 = none\), got 3 in layer 0"),
+        ({"expert_ids": np.where(IDS == 0, 1, IDS)}, "got 1 twice for token 0 in layer 0"),
+        ({"expert_ids": np.where(IDS == 0, -1, IDS)}, "must follow all chosen experts, got it before one in layer 0"),
         ({"expert_weights": np.ones((2, 3, 3))}, r"expert_weights must have the shape of expert_ids, \(2, 3, 2\)"),
-        ({"router_logits": np.ones((2, 3, 5))}, r"router_logits must have the shape \(2, 3, 4\), but has \(2, 3, 5\)"),
+        ({"router_logits": np.ones((2, 3, 5))}, r"router_logits must have the shape \(2, 3, 4\), got \(2, 3, 5\)"),
         ({"router_logits": [["a"]]}, "router_logits must be an array of numbers"),
-        ({"token_ids": [1, 2]}, "column 'token_id' must have one value per token, 3, but has 2"),
-        ({"token_ids": [1.5, 2, 3]}, "column 'token_id' must hold integers, but holds float64"),
+        ({"token_ids": [1, 2]}, "column 'token_id' must have one value per token, 3, got 2"),
+        ({"token_ids": [1.5, 2, 3]}, "column 'token_id' must hold integers, got float64"),
         ({"token_ids": [1, 2, 2**40]}, "must fit 32 bits"),
-        ({"token_ids": [1, 2, -3]}, "token id is at least 0"),
-        ({"document": [0, 1, 0]}, "at row 2 document 0 follows document 1: sort the rows"),
-        ({"document": [0, 0, 2], "documents": [{}, {}]}, "belongs to document 2, but there are 2 documents"),
-        ({"document": [-1, 0, 0]}, "belongs to document -1"),
-        ({"position": [3, 3, 0]}, "at row 1 position 3 follows 3: leave padding out"),
-        ({"chunk": [1, 0, 0]}, "chunks count from 0 and never fall"),
-        ({"phase": ["prefill", "warm", "decode"]}, "must be 'prefill' or 'decode', but 'warm' came"),
-        ({"special": [0, 1, 0]}, "must hold one truth value per token, but holds int64"),
+        ({"token_ids": [1, 2, -3]}, "token id must be at least 0 .*, got -3"),
+        ({"document": [0, 1, 0]}, "got document 0 after document 1 at row 2; sort the rows"),
+        ({"document": [0, 0, 2], "documents": [{}, {}]}, "the document of a token must be in 0–1, got 2"),
+        ({"document": [-1, 0, 0]}, "the document of a token must be in 0–0, got -1"),
+        ({"position": [3, 3, 0]}, "got 3 after 3 at row 1; leave padding out"),
+        ({"chunk": [1, 0, 0]}, "chunks must count from 0 and never fall"),
+        ({"phase": ["prefill", "warm", "decode"]}, "must be 'prefill' or 'decode', got 'warm'"),
+        ({"special": [0, 1, 0]}, "must hold one truth value per token, got int64"),
         ({"nll": ["a", "b", "c"]}, "column 'nll' must hold numbers"),
         ({"start": [0.5, 1, 2]}, "column 'start' must hold 32-bit integers"),
-        ({"colour": [1, 2, 3]}, "a token column must be one of .*, but 'colour' came"),
+        ({"colour": [1, 2, 3]}, "a token column must be one of .*, got 'colour'"),
         ({"documents": [{"a": 1}, {"a": "x"}]}, "label 'a' must be text, numbers or truth values, of one kind"),
         ({"documents": [{"a": [1]}, {}]}, "label 'a' must be text, numbers or truth values"),
         ({"documents": [{"a": 2**70}, {}]}, "label 'a' must fit a 64-bit integer"),
-        ({"documents": [{"document": 1}, {}]}, "number 0 calls itself 1"),
+        ({"documents": [{"document": 1}, {}]}, "in order, got 1 for 0"),
         ({"meta": {"model": {"x": {1, 2}}}}, "only what JSON can hold may stand here"),
         ({"meta": {"colour": 1}}, "Extra inputs are not permitted"),
     ],
@@ -119,7 +119,9 @@ def test_each_broken_rule_is_one_sentence(changes, message):
 
 def test_a_weight_without_an_expert_is_refused():
     ids = np.array([[[0, 1], [2, -1]]])
-    with pytest.raises(InputError, match=r"\(id −1\) the weight must be 0, but in layer 0"):
+    with pytest.raises(
+        InputError, match=r"the weight must be 0 where no expert was chosen \(id −1\), got another in layer 0"
+    ):
         Trace.from_arrays(expert_ids=ids, expert_weights=np.full((1, 2, 2), 0.5), num_experts=4)
 
 
@@ -128,11 +130,11 @@ def test_direct_construction_checks_columns_and_dtypes():
     parts = {"documents": trace.documents, "expert_ids": trace.expert_ids, "meta": trace.meta}
     with pytest.raises(InputError, match="tokens must have the columns document, chunk"):
         Trace(tokens=trace.tokens.drop(columns="nll"), **parts)
-    with pytest.raises(InputError, match="token column 'nll' must be float32, but is float64"):
+    with pytest.raises(InputError, match="token column 'nll' must be float32, got float64"):
         Trace(tokens=trace.tokens.assign(nll=1.0), **parts)
     with pytest.raises(InputError, match="must be numbered 0, 1, 2"):
         Trace(tokens=trace.tokens, **(parts | {"documents": trace.documents.iloc[::-1]}))
-    with pytest.raises(InputError, match="expert_ids must be int16, but is int64"):
+    with pytest.raises(InputError, match="expert_ids must be int16, got int64"):
         Trace(tokens=trace.tokens, **(parts | {"expert_ids": IDS}))
 
 
@@ -149,9 +151,9 @@ def test_rows_and_select():
     np.testing.assert_array_equal(turned.expert_ids, IDS[:, [2, 0, 1]])
     assert turned.router_logits.shape == (2, 3, 4)
     assert len(trace.select([])) == 0
-    with pytest.raises(InputError, match="document 2 was asked for, but there are 2, counted from 0"):
+    with pytest.raises(InputError, match="document must be in 0–1, got 2"):
         trace.select([2])
-    with pytest.raises(InputError, match="one was named twice"):
+    with pytest.raises(InputError, match="selected once, got one twice"):
         trace.select([0, 0])
 
 

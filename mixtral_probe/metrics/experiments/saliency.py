@@ -80,12 +80,12 @@ def expert_subsets(num_experts: int, sizes: Sequence[int]) -> NDArray[np.bool_]:
     """
     for size in sizes:
         if not 1 <= size <= num_experts:
-            raise InputError(f"a subset of {num_experts} experts has 1 to {num_experts}, but {size} were asked for")
+            raise InputError(f"a subset of {num_experts} experts must have 1 to {num_experts}, got {size}")
     total = sum(comb(num_experts, size) for size in sizes)
     if total > MOST_SUBSETS:
         raise InputError(
-            f"at most {MOST_SUBSETS:,} subsets can be tried, but {num_experts} experts have {total:,} of the sizes "
-            f"{list(sizes)}: ask for other sizes"
+            f"at most {MOST_SUBSETS:,} subsets can be tried, got {total:,} of {num_experts} experts with the sizes "
+            f"{list(sizes)}; name other sizes"
         )
     chosen = [subset for size in sizes for subset in combinations(range(num_experts), size)]
     masks = np.zeros((len(chosen), num_experts), bool)

@@ -92,14 +92,14 @@ def read_about(folder: Path) -> tuple[TraceMeta, dict[str, Any]]:
     version = about.get("schema_version")
     if not isinstance(version, int) or version > SCHEMA_VERSION:
         raise InputError(
-            f"{folder} is a trace of schema version {version}, but this program reads up to {SCHEMA_VERSION}: "
+            f"the schema version of a trace must be at most {SCHEMA_VERSION}, got {version} in {folder}; "
             "install a newer mixtral-probe"
         )
     try:
         meta = TraceMeta(**about["meta"])
         sizes = {str(name): int(size) for name, size in about["files"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{folder / MARKER} must describe a trace, but does not: {_reason(error)}") from None
+        raise InputError(f"{folder / MARKER} must describe a trace, got {_reason(error)}") from None
     for name, size in sizes.items():
         _check_size(folder / name, size)
     return meta, about
@@ -110,11 +110,11 @@ def read_json(path: Path, form: str) -> dict[str, Any]:
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path.parent} must be a folder with {path.name} in it, but there is none") from None
+        raise InputError(f"{path.parent} must be a folder with {path.name} in it, got none") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} must be whole JSON, but cannot be read: {error}") from None
+        raise InputError(f"{path} must be whole JSON, got an unreadable file: {error}") from None
     if not isinstance(held, dict) or held.get("format") != form:
-        raise InputError(f"{path} must be the description of a {form}, but is not")
+        raise InputError(f"{path} must be the description of a {form}, got something else")
     return held
 
 
@@ -127,10 +127,10 @@ def _reason(error: Exception) -> str:
 
 def _check_size(path: Path, size: int) -> None:
     if not path.is_file():
-        raise InputError(f"{path} is missing, but belongs to the trace: copy the whole folder again")
+        raise InputError(f"every file of a trace must be there, {path} is missing; copy the whole folder again")
     found = path.stat().st_size
     if found != size:
-        raise InputError(f"{path} must have {size:,} bytes, but has {found:,}: copy the whole folder again")
+        raise InputError(f"{path} must have {size:,} bytes, got {found:,}; copy the whole folder again")
 
 
 def create_array(path: Path, code: str, shape: tuple[int, ...]) -> None:
@@ -146,7 +146,10 @@ def map_array(path: Path, code: str, shape: tuple[int, ...]) -> np.memmap:
     """A file that `create_array` made, memory-mapped for writing; raises InputError naming the file."""
     found = read_array(path)  # mode "r+" would lengthen a file that was cut short
     if found.shape != shape or found.dtype != np.dtype(code):
-        raise InputError(f"{path} must hold {code} of the shape {shape}, but does not: delete the unfinished run")
+        raise InputError(
+            f"{path} must hold {code} of the shape {shape}, got {found.dtype.str} of {found.shape}; "
+            "delete the unfinished run"
+        )
     return np.lib.format.open_memmap(path, mode="r+")
 
 
@@ -155,7 +158,7 @@ def read_array(path: Path) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
     except (OSError, ValueError, EOFError, AttributeError, SyntaxError, TokenError) as error:
-        raise InputError(f"{path} must be a whole .npy array, but cannot be read: {error}") from None
+        raise InputError(f"{path} must be a whole .npy array, got an unreadable one: {error}") from None
 
 
 def write_attention(path: Path, record: AttentionRecord) -> None:
@@ -173,4 +176,4 @@ def read_attention(path: Path) -> AttentionRecord:
     try:
         return AttentionRecord(AttentionPlan.from_text(file.metadata["plan"]), file)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} must say which layers and heads it holds, but does not: {error}") from None
+        raise InputError(f"{path} must say which layers and heads it holds, got {error}") from None

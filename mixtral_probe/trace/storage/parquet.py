@@ -110,4 +110,4 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except (OSError, pa.ArrowException, ValueError, IndexError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} must be a whole Parquet file of a trace, but cannot be read: {reason}") from None
+        raise InputError(f"{path} must be a whole Parquet file of a trace, got an unreadable one: {reason}") from None

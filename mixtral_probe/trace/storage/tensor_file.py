@@ -37,7 +37,7 @@ def header_bytes(layout: Layout, metadata: Mapping[str, str]) -> bytes:
     text += b" " * (-len(text) % 8)
     if len(text) > MAX_HEADER:
         raise InputError(
-            f"one safetensors file can name about a million tensors, but {len(layout):,} were planned: "
+            f"one safetensors file can name about a million tensors, got {len(layout):,}; "
             "ask for fewer layers or split the documents over several traces"
         )
     return len(text).to_bytes(8, "little") + text
@@ -69,7 +69,7 @@ class TensorFile:
             self.metadata: dict[str, str] = header.pop("__metadata__", {})
             self._places = {name: self._place(entry) for name, entry in header.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path} must be a whole safetensors file, but cannot be read: {error}") from None
+            raise InputError(f"{path} must be a whole safetensors file, got an unreadable one: {error}") from None
 
     def _place(self, entry: dict[str, Any]) -> tuple[np.dtype, tuple[int, ...], int]:
         dtype = np.dtype(DTYPES[str(entry["dtype"])])
@@ -96,7 +96,7 @@ class TensorFile:
         dtype, shape, begin = self._places[name]
         data = np.ascontiguousarray(values, dtype)
         if data.shape != shape[1:]:
-            raise ValueError(f"a row of {name} has the shape {shape[1:]}, but {data.shape} came")
+            raise ValueError(f"a row of {name} has the shape {shape[1:]}, got {data.shape}")
         with self.path.open("r+b") as file:
             file.seek(self._start + begin + row * data.nbytes)
             file.write(data.data)
