@@ -33,7 +33,7 @@ def test_not_a_folder(tmp_path):
 
 def test_no_config(folder):
     (folder / "config.json").unlink()
-    refused(folder, r"needs a config\.json, but there is none")
+    refused(folder, r"needs a config\.json, got none")
 
 
 def test_no_weights(folder):

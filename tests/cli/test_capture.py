@@ -103,7 +103,7 @@ def test_exactly_one_source(tmp_path):
     [
         (["--text", "x", "--model", "nowhere"], "got nowhere, a path that does not exist"),
         (["--text", ""], "got an empty one, 'text'"),
-        (["--text", "x", "--attention", "7"], "this model has|layer 7"),
+        (["--text", "x", "--attention", "7"], "layer must be in 0–2, got 7"),
         (["--text", "x", "--attention", "one"], "got 'one'"),
         (["--text", "x", "--window", "0"], "at least 1 token, got window=0"),
         (["--text", "x", "--dtype", "int8"], "dtype must be one of"),

@@ -93,5 +93,5 @@ def test_what_cannot_be_compared(folder, tmp_path):
     assert "models have the same layers" in refused("compare", folder / "a.trace", tmp_path / "other.trace")
     Trace.load(folder / "b.trace").select([0, 1]).save(tmp_path / "part.trace")
     sentence = refused("compare", folder / "a.trace", tmp_path / "part.trace")
-    assert "when they are of the same texts, but document 'd2' is in the first alone" in sentence
+    assert "when they are of the same texts, got document 'd2' in the first alone" in sentence
     assert "nothing.trace" in refused("compare", folder / "a.trace", tmp_path / "nothing.trace")

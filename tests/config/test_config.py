@@ -302,5 +302,5 @@ def test_broken_files_are_named(tmp_path):
     with pytest.raises(InputError, match=r"must be valid JSON, got .*config\.json with an error"):
         MixtralConfig.from_file(tmp_path)
     (tmp_path / "config.json").write_text("[]")
-    with pytest.raises(InputError, match=r"must hold one JSON object, but .* holds a list"):
+    with pytest.raises(InputError, match=r"must hold one JSON object, got .* with a list"):
         MixtralConfig.from_file(tmp_path)

@@ -149,7 +149,7 @@ def test_the_widget_holds_the_logits_of_the_chosen_layer_and_document():
     ("trace", "options", "sentence"),
     [
         (routed_trace(), {"layer": 7}, "layer 7 was asked for, but the trace holds layers 0–2"),
-        (routed_trace(), {"document": 9}, "document 9 was asked for, but there are 4, counted from 0"),
+        (routed_trace(), {"document": 9}, "document must be in 0–3, got 9"),
         (routed_trace().select([]), {}, "a token strip needs at least one token, but the trace has none"),
     ],
 )

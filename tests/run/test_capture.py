@@ -172,8 +172,8 @@ def test_attention_choices():
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ("6", r"layer 6 was asked for, but there are 6 layers \(0–5\)"),
-        ("2:4", "head 4 was asked for, but there are 4 heads"),
+        ("6", r"layer must be in 0–5, got 6"),
+        ("2:4", "head must be in 0–3, got 4"),
         ("x", "written as '0,3', '8-15' or 'all'"),
         ("5-2", "a range counts upward, got '5-2'; write '2-5'"),
     ],
@@ -196,7 +196,7 @@ def test_a_window_must_hold_a_token(probe):
 
 
 def test_a_tokenizer_larger_than_the_model_is_refused(tokenizer):
-    with pytest.raises(InputError, match="the tokenizer has 8192 tokens and the model 50"):
+    with pytest.raises(InputError, match="got 50 and 8192 tokens"):
         Probe(toy_model(), tokenizer)
 
 

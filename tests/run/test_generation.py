@@ -131,7 +131,7 @@ def test_only_choices_and_only_summaries(probe):
     maps = probe.trace(TEXTS, generate=4, attention="0", **NEVER)
     for name, sums in trace.attention_sums.items():
         np.testing.assert_array_equal(sums, maps.attention_sums[name])
-    with pytest.raises(InputError, match="only sums of the attention"):
+    with pytest.raises(InputError, match="got sums alone"):
         trace.attention(0, 0)
 
 

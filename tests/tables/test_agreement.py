@@ -116,7 +116,7 @@ def test_a_folder_of_training_traces(tmp_path):
     traces = training_traces(tmp_path)
     assert list(traces) == [0, 50, 2000]
     assert tables.saturation(traces, by="domain")["group"].unique().tolist() == ["a", "all", "b"]
-    with pytest.raises(InputError, match=r"named step-00050\.trace"):
+    with pytest.raises(InputError, match=r"folders such as step-00050\.trace"):
         training_traces(tmp_path / "step-00000.trace")
     with pytest.raises(InputError, match="at least two steps, but 1 came"):
         tables.saturation({0: traces[0]})
@@ -146,7 +146,7 @@ def test_tables_of_comparisons_keep_the_contract(case):
 
 def test_what_cannot_be_compared_is_said():
     a = random_trace(documents=3, tokens=30, token_ids=np.arange(30))
-    with pytest.raises(InputError, match="3 layers × 8 experts, 2 per token, and the other 2 layers × 4"):
+    with pytest.raises(InputError, match="3 layers × 8 experts, 2 per token and 2 layers × 4"):
         tables.agreement(a, random_trace(layers=2, experts=4))
     with pytest.raises(InputError, match="of the same texts, but document '0-2' is in the first alone"):
         tables.agreement(a, a.select([0, 1]))

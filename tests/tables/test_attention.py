@@ -95,7 +95,7 @@ def test_what_is_not_there_is_said(trace):
         tables.attention_weights(trace, layer=0, queries=(3, 13))
     with pytest.raises(InputError, match="window 4 of document 1 was asked for, but there is none"):
         tables.attention_rollout(trace, query=0, document=1, chunk=4)
-    with pytest.raises(InputError, match="only sums of the attention were kept"):
+    with pytest.raises(InputError, match="recorded maps of the attention, got sums alone"):
         tables.attention_weights(attentive_trace(maps=False), layer=0)
     with pytest.raises(InputError, match="holds no attention"):
         tables.attended_experts(random_trace(), layer=0, query=0)

@@ -51,9 +51,9 @@ def test_attention_is_read_by_the_models_head_numbers():
         trace.attention(1, 0)
     with pytest.raises(InputError, match=r"head must be one of \[0, 2\], those recorded in layer 1, got 1"):
         trace.attention(1, 1, head=1)
-    with pytest.raises(InputError, match="attention of document 1, chunk 1 was asked for, but there is none"):
+    with pytest.raises(InputError, match="the window must be recorded, got document 1, chunk 1"):
         trace.attention(1, 1, chunk=1)
-    with pytest.raises(InputError, match="document 3 was asked for"):
+    with pytest.raises(InputError, match="document must be in 0–2, got 3"):
         trace.attention(3, 1)
 
 
@@ -64,7 +64,7 @@ def test_attention_that_was_not_recorded_is_refused():
         build(attention=None).attention_block(0, 0, 1)
     trace = finished(attention=AttentionPlan({1: (0, 2)}, maps=False))
     assert trace.attention_sums["tokens"][1].tolist() == [3, 2, 1]
-    with pytest.raises(InputError, match="only sums of the attention were kept"):
+    with pytest.raises(InputError, match="recorded maps of the attention, got sums alone"):
         trace.attention(0, 1)
 
 

@@ -88,7 +88,7 @@ def test_what_attention_was_asked_for_is_recorded_or_refused_in_a_sentence(monke
     test.text_input(key="run_attention").set_value("40")
     test.run()
     test.button(key="run_start").click().run()
-    assert "layer 40" in test.error[0].value
+    assert "layer must be in 0–2, got 40" in test.error[0].value
     assert len(registry.registry().of(test.session_state["session"])) == 1
 
 
