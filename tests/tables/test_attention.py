@@ -97,7 +97,7 @@ def test_what_is_not_there_is_said(trace):
         tables.attention_rollout(trace, query=0, document=1, chunk=4)
     with pytest.raises(InputError, match="recorded maps of the attention, got sums alone"):
         tables.attention_weights(attentive_trace(maps=False), layer=0)
-    with pytest.raises(InputError, match="holds no attention"):
+    with pytest.raises(InputError, match="needs recorded attention, got none"):
         tables.attended_experts(random_trace(), layer=0, query=0)
 
 
