@@ -156,7 +156,8 @@ def test_what_cannot_be_compared_is_said():
     words[7] = 99
     changed = random_trace(documents=3, tokens=30, token_ids=words)
     row = a.tokens.iloc[7]
-    with pytest.raises(InputError, match=f"'0-{row['document']}' different from token {row['position']} of window 0 on"):
+    place = f"'0-{row['document']}' different from token {row['position']} of window 0 on"
+    with pytest.raises(InputError, match=place):
         tables.agreement(a, changed)
     longer = trace_of(np.zeros((1, 4, 1), int))
     with pytest.raises(InputError, match="document 'd0' different from token 3 of window 0 on"):
