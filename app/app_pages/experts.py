@@ -8,8 +8,8 @@ from app.sections.specialization import tokens_of
 from app.state import address, controls
 from app.widgets import charts, choices, frames, job_list, texts, values
 from mixtral_probe import InputError, figures
-from mixtral_probe.figures.words import words_of
 from mixtral_probe.tables import TABLES
+from mixtral_probe.tables.registry import estimates, metric_of
 
 _PARTNERS = 8  # shown as numbers; the table below them has all
 _ALIKE = ("linear_cka", "output_cosine", "aligned_cosine")
@@ -31,8 +31,8 @@ def _partners() -> None:
     st.subheader("Chosen together with", anchor=False)
     metric = choices.table_metric("coactivation", key="pair_metric")
     own = frames.rows(view.table("coactivation"), layer=layer, group=group, expert=expert, metric=metric)
-    own = own.sort_values("value", ascending=False)
-    st.caption(f"{words_of(metric).name[:1].upper()}{words_of(metric).name[1:]}, the largest first")
+    own = own.assign(estimate=estimates(own)).sort_values("estimate", ascending=False)
+    st.caption(f"{metric_of(metric).label[:1].upper()}{metric_of(metric).label[1:]}, the largest first")
     with st.container(horizontal=True, gap="small"):
         for _, row in own.head(_PARTNERS).iterrows():
             values.card(row, metric, f"expert {row['other_expert']}")

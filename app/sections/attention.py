@@ -10,7 +10,7 @@ from app.sections.attention_maps import Maps
 from app.state import address, controls, settings
 from app.widgets import charts, choices, documents, frames, texts, token_strip, values
 from mixtral_probe import InputError, figures, strip, tables
-from mixtral_probe.figures.words import words_of
+from mixtral_probe.tables.registry import estimates, metric_of
 
 MEAN = "mean"
 _MEASURES = ("sink_share", "entropy_bits", "distance")
@@ -51,9 +51,10 @@ def _finding(rows: pd.DataFrame, metric: str, largest: bool, name: str) -> None:
     known = rows.dropna(subset="value")
     if known.empty:
         return
-    row = known.sort_values("value", ascending=not largest).iloc[0]
+    row = known.assign(estimate=estimates(known)).sort_values("estimate", ascending=not largest).iloc[0]
     layer, head = int(row["layer"]), int(row["head"])
-    text = f"{words_of(metric).name} {words_of(metric).text(row['value'])} (even: {words_of(metric).text(row['null'])})"
+    words = metric_of(metric)
+    text = f"{words.label} {words.text(row['estimate'])} (even: {words.text(row['null'])})"
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="medium"):
         st.markdown(f"**{name}**: layer {layer}, head {head}  \n:small[{text}]", width="stretch")
         if st.button(f"Show head {head} of layer {layer}", key=f"attention_find_{metric}"):

@@ -8,7 +8,7 @@ import streamlit as st
 from app.state import address, controls
 from app.widgets import charts, choices, frames, large_tables, values
 from mixtral_probe import figures
-from mixtral_probe.figures.words import words_of
+from mixtral_probe.tables.registry import metric_of
 
 _INFORMATION = ("mutual_information_bits_corrected", "mutual_information_share", "mutual_information_bits")
 _VARIABLES = {
@@ -124,7 +124,7 @@ def tokens_of(view: controls.PageView, expert: int) -> None:
 def information(view: controls.PageView) -> None:
     """Draw what topic, position and word tell about the expert."""
     table = view.table("mutual_information")
-    metric = _choice("Measure", {name: words_of(name).name for name in _INFORMATION}, "information")
+    metric = _choice("Measure", {name: metric_of(name).label for name in _INFORMATION}, "information")
     rows = frames.rows(table, group=view.group, metric=metric)
     at_layer = frames.rows(rows, layer=view.layer)
     with st.container(horizontal=True, gap="small"):
@@ -148,7 +148,7 @@ def context(view: controls.PageView) -> None:
     group = frames.group_of(table, view)
     least = sorted(int(count) for count in table["min_count"].unique())
     with st.container(horizontal=True, gap="medium"):
-        metric = _choice("Measure", {name: words_of(name).name for name in _CONTEXT}, "context_metric")
+        metric = _choice("Measure", {name: metric_of(name).label for name in _CONTEXT}, "context_metric")
         kinds = {count: "every type" if count == 1 else f"types met {count} times or more" for count in least}
         min_count = _choice("Types", kinds, "context_types")
     rows = frames.rows(table, group=group, metric=metric, min_count=min_count)

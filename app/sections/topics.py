@@ -5,7 +5,7 @@ import streamlit as st
 
 from app.state import controls
 from app.widgets import charts, choices, frames, large_tables, values
-from mixtral_probe.figures.words import words_of
+from mixtral_probe.tables.registry import metric_of
 
 _METRICS = ("mutual_information_bits", "mutual_information_bits_above_shuffles", "shuffle_p_value")
 
@@ -19,7 +19,7 @@ def topics(view: controls.PageView) -> None:
         st.info(table.attrs["note"])
         return
     frames.group_of(table, view)
-    named = {name: words_of(name).name for name in _METRICS}
+    named = {name: metric_of(name).label for name in _METRICS}
     metric = choices.one_of("Measure", _METRICS, "topic_metric", named=named.__getitem__, labelled=True)
     rows = frames.rows(table, metric=metric)
     if frames.explain_missing(rows):

@@ -162,7 +162,7 @@ def table(source: TraceSource, name: str, where: str | None = None) -> pd.DataFr
 
 def narrows(name: str) -> bool:
     """Tell whether a selection narrows a table; attention was summed over all tokens while the model ran."""
-    return name not in ("attention_summary", "attention_routing")
+    return tables.TABLES[name].narrows
 
 
 def document_table(source: TraceSource, name: str, number: int, where: str | None = None) -> pd.DataFrame:

@@ -6,8 +6,8 @@ from typing import Any
 import streamlit as st
 
 from app.state import address
-from mixtral_probe.figures.words import words_of
 from mixtral_probe.tables import TABLES
+from mixtral_probe.tables.registry import metric_of
 
 
 def table_metric(table: str, key: str) -> str:
@@ -17,7 +17,7 @@ def table_metric(table: str, key: str) -> str:
 
 def metric(label: str, metrics: Sequence[str], key: str) -> str:
     """Draw the choice of one of some metrics."""
-    chosen: str = one_of(label, metrics, key, named=lambda name: words_of(name).name)
+    chosen: str = one_of(label, metrics, key, named=lambda name: metric_of(name).label)
     return chosen
 
 

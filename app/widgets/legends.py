@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from mixtral_probe import figures
-from mixtral_probe.figures.words import words_of
+from mixtral_probe.tables.registry import metric_of
 
 
 def experts(in_document: pd.DataFrame, in_group: pd.DataFrame, group: str) -> None:
@@ -17,7 +17,7 @@ def experts(in_document: pd.DataFrame, in_group: pd.DataFrame, group: str) -> No
         in_group: the same of the chosen group.
         group: its name.
     """
-    colors, text = figures.expert_colors(len(in_document)), words_of("rank_share").text
+    colors, text = figures.expert_colors(len(in_document)), metric_of("rank_share").text
     items = "".join(
         f'<li><span style="background:{color}"></span><b>{int(own["expert"])}</b> {text(own["value"])}'
         f"<small>{text(all_['value'])}</small></li>"

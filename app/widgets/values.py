@@ -7,8 +7,8 @@ import streamlit as st
 
 from app.state import controls
 from app.widgets import choices, frames
-from mixtral_probe.figures.words import Words, words_of
-from mixtral_probe.tables import TABLES
+from mixtral_probe.tables import TABLES, Metric
+from mixtral_probe.tables.registry import metric_of
 
 
 def cards(table: pd.DataFrame, metrics: Sequence[str], suffix: str = "", *, scope: bool = False) -> None:
@@ -16,16 +16,16 @@ def cards(table: pd.DataFrame, metrics: Sequence[str], suffix: str = "", *, scop
     by_metric = table.set_index("metric")
     with st.container(horizontal=True, gap="small"):
         for metric in metrics:
-            card(by_metric.loc[metric], metric, words_of(metric).name + suffix, scope=scope)
+            card(by_metric.loc[metric], metric, metric_of(metric).label + suffix, scope=scope)
 
 
 def card(row: pd.Series, metric: str, label: str | None = None, *, scope: bool = False) -> None:
     """Draw one metric as a large number, with interval, null and n below it, and its scope there or as help."""
-    words = words_of(metric)
+    words = metric_of(metric)
     interval = "no interval" if pd.isna(row["low"]) else f"95 %: {words.text(row['low'])} – {words.text(row['high'])}"
     null = "" if pd.isna(row["null"]) else f"  \n{words.null}: {words.text(row['null'])}"
     with st.container(border=True, gap=None):
-        st.metric(label or words.name, words.text(estimate(row)), help=_help(row, words))
+        st.metric(label or words.label, words.text(estimate(row)), help=_help(row, words))
         of = f"  \n{row['scope']}" if scope else ""
         st.caption(f"{interval}{null}  \nn = {_count(row['n'])} tokens{of}")
 
@@ -36,7 +36,7 @@ def estimate(row: pd.Series) -> float:
     return float(row["value"] if pd.isna(corrected) else corrected)
 
 
-def _help(row: pd.Series, words: Words) -> str:
+def _help(row: pd.Series, words: Metric) -> str:
     """The scope, and the value of the published formula where the large number is another one."""
     plain = words.text(row["value"])
     differs = plain != words.text(estimate(row))

@@ -12,6 +12,9 @@ PALETTE = ("#2172b0", "#f3a209", "#29a587", "#c80e04", "#41c2d7", "#d17620", "#b
 """Eight colours. Their smallest OKLab distance, seen normally or as protanope, deuteranope or tritanope (Machado
 2009), is 0.12, where the Okabe-Ito palette has 0.08; each has a contrast of at least 2 on white and 2.9 on #0e1117."""
 
+SERIES = ("#2172b0", "#f3a209", "#29a587", "#ba6efa", "#626262")
+"""Five of them for series drawn side by side: ranks, or metrics of one expert."""
+
 _LMS = np.array(
     [
         [0.4122214708, 0.5363325363, 0.0514459929],
@@ -37,11 +40,11 @@ def oklab(colors: ArrayLike) -> Floats:
 
 
 def hexadecimal(lab: ArrayLike) -> list[str]:
-    """Colours [n, 3] in OKLab as `#rrggbb`; what no screen can show loses chroma until it can."""
-    return [_shown(np.asarray(color, np.float64)) for color in np.atleast_2d(lab)]
+    """Return colours [n, 3] of OKLab as `#rrggbb`; one outside of what screens display loses chroma until it fits."""
+    return [_in_gamut(np.asarray(color, np.float64)) for color in np.atleast_2d(lab)]
 
 
-def _shown(lab: Floats) -> str:
+def _in_gamut(lab: Floats) -> str:
     for chroma in np.linspace(1, 0, 26):
         linear = (np.linalg.inv(_LAB) @ (lab * [1, chroma, chroma])) ** 3 @ np.linalg.inv(_LMS).T
         if linear.min() >= -1e-3 and linear.max() <= 1 + 1e-3:
@@ -55,7 +58,7 @@ def expert_colors(num_experts: int) -> list[str]:
     """[E] one `#rrggbb` per expert, the same in every figure and in the token view.
 
     Up to 8 experts have `PALETTE`. More repeat it in tiers of eight, from dark to light, so that experts 3 and 11 share
-    a hue and differ in lightness; beyond two tiers a colour alone no longer names an expert, its number must stand by.
+    a hue and differ in lightness; beyond two tiers a colour alone no longer names an expert, its number has to.
     """
     if num_experts <= len(PALETTE):
         return list(PALETTE[:num_experts])
@@ -77,7 +80,7 @@ def layer_colors(num_layers: int) -> list[str]:
 
 
 def _ramp(stops: Sequence[tuple[float, float, float]], count: int = 13) -> Scale:
-    """A plotly colour scale through stops (lightness, chroma, hue in degrees), evenly spaced in OKLCH."""
+    """Return a plotly colour scale through stops (lightness, chroma, hue in degrees), evenly spaced in OKLCH."""
     at = np.linspace(0, 1, count)
     light, chroma, hue = (np.interp(at, np.linspace(0, 1, len(stops)), part) for part in zip(*stops, strict=True))
     angle = np.radians(hue)
@@ -86,12 +89,12 @@ def _ramp(stops: Sequence[tuple[float, float, float]], count: int = 13) -> Scale
 
 
 def _fast(scale: Scale) -> Scale:
-    """The scale with its colours crowded towards 0: place p holds the colour of the square root of p."""
+    """Return the scale with its colours crowded towards 0: place p has the colour of the square root of p."""
     return [(place**2, color) for place, color in scale]
 
 
 def scales(dark: bool) -> dict[str, Scale]:
-    """The colour scales by role; the low end, or the middle of `diverging`, is close to the page.
+    """Return the colour scales by role; the low end, or the middle of `diverging`, is close to the page.
 
     `sequential` has even steps of lightness; `root` is the same for values crowded near 0 (attention), its bar still
     linear in the value; `root8` is `sequential` with 0 itself clear; `diverging` goes from blue over the page's colour

@@ -1,11 +1,13 @@
-"""Small multiples: one panel per layer, group or metric."""
+"""Small multiples, one panel per layer, group or metric; and grids with a row per layer."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
+import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from mixtral_probe.figures.words import label
+from mixtral_probe.figures.words import label, ticks
 
 HEAD, FOOT = 104, 56
 """Pixels above and below the panels."""
@@ -14,14 +16,14 @@ HEAD, FOOT = 104, 56
 def panels(
     titles: Sequence[str], *, columns: int, panel_height: int, share: bool = True, gap: int = 44
 ) -> tuple[go.Figure, int]:
-    """An empty figure with one titled panel each, row by row, and its height in pixels.
+    """Return an empty figure with one titled panel each, row by row, and its height in pixels.
 
     Args:
         titles: one per panel; a single panel stays untitled.
         columns: at most this many panels side by side.
         panel_height: pixels.
-        gap: pixels between two rows, for the titles of panels and axes.
         share: whether all panels have the same axes.
+        gap: pixels between two rows, for the titles of panels and axes.
     """
     across = min(columns, len(titles))
     down = -(-len(titles) // across)
@@ -39,7 +41,28 @@ def panels(
     return figure, inner + HEAD + FOOT + (18 if len(titles) > 1 else 0)
 
 
-def place(number: int, titles: Sequence[str], columns: int) -> dict[str, int]:
-    """Row and column, from 1, of a panel."""
+def place(number: int, titles: Sized, columns: int) -> dict[str, int]:
+    """Return row and column, from 1, of a panel."""
     across = min(columns, len(titles))
     return {"row": number // across + 1, "col": number % across + 1}
+
+
+def layer_grid(rows: pd.DataFrame, layers: Sequence[int], column: np.ndarray, width: int) -> np.ndarray:
+    """[layers, width] the estimates of `rows_of`, each in the row of its layer; NaN where there is none.
+
+    Args:
+        rows: one per cell at most.
+        layers: of the grid's rows.
+        column: [rows] of each.
+        width: columns of the grid.
+    """
+    z = np.full((len(layers), width), np.nan)
+    row = rows["layer"].map({layer: number for number, layer in enumerate(layers)}).to_numpy(np.int64)
+    z[row, column] = rows["estimate"].to_numpy(float)
+    return z
+
+
+def layer_rows(figure: go.Figure, layers: Sequence[int]) -> None:
+    """Name the rows of a grid after their layers, the first on top."""
+    places, texts = ticks(layers)
+    figure.update_yaxes(title_text="layer", tickvals=places, ticktext=texts, autorange="reversed", showgrid=False)

@@ -1,6 +1,7 @@
-"""One quantity along another, a line per layer or policy: the common part of `steps` and `systems`."""
+"""One quantity along another: a line per layer, group or policy, and the dotted line of its null."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,35 +9,46 @@ import plotly.graph_objects as go
 
 from mixtral_probe.figures.bars import whiskers
 from mixtral_probe.figures.theme import REFERENCE
-from mixtral_probe.figures.words import Words, hover
+from mixtral_probe.figures.words import hover
+from mixtral_probe.tables.registry import Metric
+
+DOTTED = {"color": REFERENCE, "dash": "dot", "width": 1.8}
+"""The line of a null."""
 
 
 def line(
-    part: pd.DataFrame, x: str, keys: Sequence[str], words: Words, *, color: str, name: str, legend: bool = True
+    part: pd.DataFrame,
+    x: str,
+    keys: Sequence[str],
+    quantity: Metric,
+    *,
+    color: str,
+    name: str,
+    legend: bool = True,
+    **more: Any,
 ) -> go.Scatter:
-    """Values with intervals along the column `x`; hover tells `keys`."""
+    """Return a line through the rows of `rows_of` with their intervals, along the column `x`; hover names `keys`."""
+    style = {"marker": {"size": 5}, "legendgroup": name} | more
     return go.Scatter(
         x=part[x].to_numpy(float),
-        y=part["value"].to_numpy(float),
+        y=part["estimate"].to_numpy(float),
         error_y=whiskers(part),
         mode="lines+markers",
         line={"color": color, "width": 2},
-        marker={"size": 5},
-        hovertext=hover(part, keys, words),
-        hovertemplate="%{hovertext}<extra></extra>",
         name=name,
-        legendgroup=name,
         showlegend=legend,
+        **hover(part, keys, quantity),
+        **style,
     )
 
 
 def null_line(part: pd.DataFrame, x: str, name: str, *, legend: bool = True) -> go.Scatter:
-    """The null of each row along the column `x`, dotted."""
+    """Return the null of each row along the column `x`, dotted."""
     return go.Scatter(
         x=part[x].to_numpy(float),
         y=part["null"].to_numpy(float),
         mode="lines",
-        line={"color": REFERENCE, "dash": "dot", "width": 1.8},
+        line=DOTTED,
         name=name,
         legendgroup="null",
         showlegend=legend,
@@ -45,18 +57,13 @@ def null_line(part: pd.DataFrame, x: str, name: str, *, legend: bool = True) -> 
 
 
 def with_layer(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that are about one layer."""
+    """Return the rows that are about one layer."""
     return table[table["layer"].notna().to_numpy(dtype=bool)]
 
 
-def of_all_layers(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that are about all layers."""
-    return table[table["layer"].isna().to_numpy(dtype=bool)]
-
-
-def layers_of(shown: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
-    """Each layer, ascending, with its rows."""
-    return [(layer, shown[(shown["layer"] == layer).to_numpy(dtype=bool)]) for layer in _ascending(shown["layer"])]
+def layers_of(rows: pd.DataFrame) -> list[tuple[int, pd.DataFrame]]:
+    """Return each layer, ascending, with its rows."""
+    return [(layer, rows[(rows["layer"] == layer).to_numpy(dtype=bool)]) for layer in _ascending(rows["layer"])]
 
 
 def _ascending(column: pd.Series) -> list[int]:

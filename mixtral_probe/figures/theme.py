@@ -11,7 +11,7 @@ ACCENT = PALETTE[0]
 REFERENCE = "#808b96"
 """Null and balance lines: seen on white and on near-black alike."""
 FAINT = "rgba(128,139,150,0.4)"
-"""What stands behind, let through by its colour: many traces with an opacity of their own would stain a dark page."""
+"""Lines in the background, transparent by colour: many traces, each with an opacity, would stain a dark page."""
 SELECTED = "#ff2e93"
 """The frame around what was clicked: on no scale and in no palette, seen on every cell and page."""
 FONT = "Inter, 'Source Sans 3', 'Source Sans Pro', 'Helvetica Neue', Helvetica, Arial, sans-serif"
@@ -26,15 +26,15 @@ CONFIG: dict[str, Any] = {
     "modeBarButtons": [["toImage"], ["zoom2d", "pan2d", "select2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]],
     "toImageButtonOptions": {"format": "svg"},
 }
-"""Plotly's options for every page that shows a figure. The buttons are named one by one because plotly's own list has
+"""Plotly's options for every page with a figure. The buttons are named one by one because plotly's own list has
 one that sends the chart to a server."""
 
 
 @cache
 def template(dark: bool = False) -> go.layout.Template:
-    """The plotly template: transparent, so the page shows through; text legible on a light or (`dark`) dark page.
+    """Return the plotly template: transparent; text legible on a light or (`dark`) dark page.
 
-    One for all: plotly copies it into a figure.
+    Cached, because plotly copies it into each figure.
     """
     ink, muted, grid, card = _INK[dark]
     whisker = {"color": ink, "thickness": 1.4, "width": 0}
@@ -75,7 +75,7 @@ def _axis(muted: str, grid: str) -> dict[str, Any]:
 
 
 def themed(figure: go.Figure, dark: bool = False) -> go.Figure:
-    """The same figure for a light or (`dark`) dark page: a copy with that template and those colour scales.
+    """Return a figure for a light or (`dark`) dark page: a copy with that template and those colour scales.
 
     A figure notes in `layout.meta["scales"]` which role of `figures.color.scales` each of its colour axes plays.
     """

@@ -70,7 +70,7 @@ from mixtral_probe.metrics.losses.balance_loss import (
 from mixtral_probe.metrics.losses.histograms import histogram_quantile
 from mixtral_probe.metrics.losses.router import chosen_mask, order_margin, router_entropy, selection_margin, softmax
 from mixtral_probe.metrics.ratios import ratio, share
-from mixtral_probe.metrics.resampling import jackknife_interval
+from mixtral_probe.metrics.resampling import Jackknife, jackknife, jackknife_interval
 from mixtral_probe.metrics.specialization.divergence import (
     expected_js_divergence_bits,
     expected_load_cosine,
@@ -141,6 +141,7 @@ from mixtral_probe.metrics.systems.placement import eplb_placement, rank_imbalan
 
 __all__ = [
     "POLICIES",
+    "Jackknife",
     "Weighting",
     "align_neurons",
     "aligned_cosine",
@@ -192,6 +193,7 @@ __all__ = [
     "independent_repetition",
     "inverse_simpson",
     "is_massive",
+    "jackknife",
     "jackknife_interval",
     "js_divergence_bits",
     "largest_share",

@@ -3,6 +3,8 @@
 Tokens of one document resemble each other, so documents (in blocks), never tokens, are left out.
 """
 
+from typing import Literal, NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
@@ -10,15 +12,25 @@ from scipy.special import stdtrit
 Floats = NDArray[np.float64]
 
 
-def jackknife_interval(
+class Jackknife(NamedTuple):
+    """What leaving out one block at a time tells; NaN where it tells nothing. Each [...]."""
+
+    corrected: Floats
+    """The statistic less its bias of first order; the interval is centred on it."""
+    low: Floats
+    high: Floats
+
+
+def jackknife(
     value: ArrayLike,
     deleted: ArrayLike,
     sizes: ArrayLike,
     *,
     strata: ArrayLike | None = None,
+    quantiles: Literal["joint", "own"] = "joint",
     level: float = 0.95,
-) -> tuple[Floats, Floats]:
-    """Bias-corrected delete-one-block jackknife with t quantiles; blocks may differ in size.
+) -> Jackknife:
+    """Correct the bias of a statistic and bound it, by the delete-one-block jackknife; blocks may differ in size.
 
     The centre is g value - (g - 1) mean_j deleted_j and the variance (g - 1)/g sum_j (deleted_j - mean deleted)^2
     (Efron & Stein 1981). A long block weighs more because leaving it out moves the statistic more: for a ratio of
@@ -27,19 +39,23 @@ def jackknife_interval(
     differ it covered 86 % where this covers 93 %.) Degrees of freedom are (sum m)^2 / sum m^2 - 1, at least 1:
     g - 1 for equal blocks, fewer when a few long documents carry most tokens.
     The centre is corrected for bias and the value is not, so a biased value (CV squared of few tokens) may lie
-    outside its own interval. Only for smooth statistics: near perfect balance the Gini index is covered 75 %.
+    outside the interval; the corrected one never does. Only for smooth statistics: near perfect balance the Gini index
+    is covered 75 %.
 
     Args:
         value: [...] the statistic of all blocks together.
         deleted: [..., Bk] the statistic with block j left out.
-        sizes: [..., Bk] tokens m_j per block; a block of size 0 is not there.
-        strata: [Bk] which of several populations each block was drawn from, where their shares are given (topics in a
+        sizes: [..., Bk] tokens m_j per block; a block of size 0 does not count.
+        strata: [Bk] which of several populations each block was drawn from, where their shares are fixed (topics in a
             corpus put together by topic); then `deleted` has to hold those shares fixed. Bias and variance are summed
-            over strata, degrees of freedom are Satterthwaite's (1946).
+            over strata.
+        quantiles: of t, with strata: one of Satterthwaite's (1946) degrees of freedom for the sum, or each stratum's
+            own for its part of the variance. The second is wider where a stratum has few blocks: of two samples of
+            three documents the joint one covered 88-96 % of divergences, the own ones 95-98 %.
         level: the coverage aimed at, in (0, 1).
 
     Returns:
-        low [...], high [...]: NaN where fewer than two blocks have tokens, or one of a stratum alone.
+        corrected, low and high: NaN where fewer than two blocks have tokens, or one of a stratum alone.
     """
     theta = np.asarray(value, np.float64)
     without, m = np.broadcast_arrays(np.asarray(deleted, np.float64), np.asarray(sizes, np.float64))
@@ -48,11 +64,26 @@ def jackknife_interval(
     parts = [_moments(theta, without[..., blocks], m[..., blocks]) for blocks in own]
     blocks, bias, variance, freedom = (np.stack(each) for each in zip(*parts, strict=True))
     enough = (blocks != 1).all(0) & (blocks > 0).any(0)
+    half = np.where(enough, _half_width(variance, freedom, (1 + level) / 2, quantiles), np.nan)
+    centre = theta - bias.sum(0)
+    return Jackknife(np.where(np.isnan(half), np.nan, centre), centre - half, centre + half)
+
+
+def _half_width(variance: Floats, freedom: Floats, point: float, quantiles: Literal["joint", "own"]) -> Floats:
+    """[...] half of an interval about a sum with variances and degrees of freedom [strata, ...] of its parts."""
+    if quantiles == "own":
+        return np.sqrt((np.square(stdtrit(freedom, point)) * variance).sum(0))
     total = variance.sum(0)
-    share = np.divide(variance, total, out=np.full(variance.shape, 1 / len(parts)), where=total > 0)
-    half = stdtrit(1 / (np.square(share) / freedom).sum(0), (1 + level) / 2) * np.sqrt(total)
-    centre, half = theta - bias.sum(0), np.where(enough, half, np.nan)
-    return centre - half, centre + half
+    share = np.divide(variance, total, out=np.full(variance.shape, 1 / len(variance)), where=total > 0)
+    return stdtrit(1 / (np.square(share) / freedom).sum(0), point) * np.sqrt(total)
+
+
+def jackknife_interval(
+    value: ArrayLike, deleted: ArrayLike, sizes: ArrayLike, *, strata: ArrayLike | None = None, level: float = 0.95
+) -> tuple[Floats, Floats]:
+    """Return low and high of `jackknife`."""
+    _, low, high = jackknife(value, deleted, sizes, strata=strata, level=level)
+    return low, high
 
 
 def _moments(theta: Floats, without: Floats, m: Floats) -> tuple[Floats, Floats, Floats, Floats]:

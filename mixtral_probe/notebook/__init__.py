@@ -1,6 +1,6 @@
-"""What a notebook shows of traces, statistics, results, tables and figures.
+"""Traces, statistics, results, tables and figures in a notebook, which displays what ends a cell.
 
-Whatever ends a cell is shown by itself. `TokenStrip` is the coloured text of a trace as a widget with a layer slider.
+`TokenStrip` is the coloured text of a trace as a widget with a layer slider.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ __all__ = ["TokenStrip", "html", "show_figure", "show_trace", "table_bundle"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load the widget when it is asked for: its library is an extra."""
+    """Load the widget on demand: its library is an extra."""
     if name != "TokenStrip":
         raise AttributeError(f"module 'mixtral_probe.notebook' has no attribute {name!r}")
     from mixtral_probe.notebook.widget import TokenStrip

@@ -1,4 +1,4 @@
-"""The faces by kind of object."""
+"""HTML of each kind of object, and how the notebook displays it."""
 
 import uuid
 from typing import Any
@@ -17,16 +17,16 @@ from mixtral_probe.stats.cached_stats import STATS_FILE
 from mixtral_probe.trace import Trace
 
 COUNTED = 200_000
-"""Up to this many tokens a trace's face counts them if no statistics lie beside it."""
+"""Up to this many tokens are counted to display a trace without cached statistics."""
 
 
-def html(shown: Any) -> str:
-    """The face of a trace, of statistics or of a result, without a script: it stays when there is no kernel."""
-    if isinstance(shown, Trace):
-        return _trace(shown, _identity())
-    if isinstance(shown, RoutingStats):
-        return page(head(repr(shown)), load.summary(shown) if shown.sums.tokens.any() else "")
-    return page(head(repr(shown).splitlines()[0]), results.arrays(shown))
+def html(value: Any) -> str:
+    """Return a trace, statistics or a result as HTML without a script, which stays when there is no kernel."""
+    if isinstance(value, Trace):
+        return _trace(value, _identity())
+    if isinstance(value, RoutingStats):
+        return page(head(repr(value)), load.summary(value) if value.sums.tokens.any() else "")
+    return page(head(repr(value).splitlines()[0]), results.arrays(value))
 
 
 def _identity() -> str:
@@ -43,8 +43,8 @@ def _trace(trace: Trace, identity: str) -> str:
 
 
 def _counts(trace: Trace) -> str:
-    beside = trace.path is not None and (trace.path / STATS_FILE).is_file()
-    if len(trace) > COUNTED and not beside:
+    cached = trace.path is not None and (trace.path / STATS_FILE).is_file()
+    if len(trace) > COUNTED and not cached:
         return (
             f'<p class="note">{text("RoutingStats.from_trace(trace) counts this many tokens; that takes a while.")}</p>'
         )
@@ -53,7 +53,7 @@ def _counts(trace: Trace) -> str:
 
 
 def show_trace(trace: Trace) -> None:
-    """Show a trace's face and, where widgets are installed, its text as a widget, which then hides the face's own."""
+    """Display a trace and, where widgets are installed, its text as a widget, which then hides the text of the HTML."""
     from IPython.display import display
 
     identity = _identity()
@@ -68,13 +68,13 @@ def show_trace(trace: Trace) -> None:
 
 
 def table_bundle(table: pd.DataFrame) -> dict[str, str] | None:
-    """The face of one of the project's tables; None for any other frame, which then shows as always."""
+    """Return one of the project's tables as HTML and text; None for any other frame, which pandas then displays."""
     spec = tabular.spec_of(table)
     return None if spec is None else tabular.bundle(table, spec)
 
 
 def show_figure(figure: go.Figure) -> None:
-    """Show a figure; one of the project's also as HTML, which stays when the notebook is exported without a kernel."""
+    """Display a figure; one of the project's also as HTML, which stays when the notebook is exported."""
     meta = figure.layout.meta
     if not (isinstance(meta, dict) and "scales" in meta) or pio.renderers.default != "plotly_mimetype":
         figure._ipython_display_()
@@ -89,12 +89,12 @@ def show_figure(figure: go.Figure) -> None:
     )
 
 
-_given: set[str] = set()
+_loaded: set[str] = set()
 
 
 def _plotlyjs_once() -> str | None:
-    """The script that exported figures need, the first time it is asked for: a notebook holds it once."""
-    if _given:
+    """Return the script that exported figures need the first time, then None: a notebook has it once."""
+    if _loaded:
         return None
-    _given.add("plotly.js")
+    _loaded.add("plotly.js")
     return f"<script>{get_plotlyjs()}</script>"

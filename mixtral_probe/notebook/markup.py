@@ -16,20 +16,20 @@ _INK = "#2172b0"
 
 
 def page(*parts: str, identity: str = "") -> str:
-    """Parts as one face, with the style they need; styles hold inside it alone."""
-    own = f' id="{identity}"' if identity else ""
+    """Return parts as one element, with the style they need, which holds inside it alone."""
+    mark = f' id="{identity}"' if identity else ""
     inside = "\n".join(part for part in parts if part)
     css = f"{asset('notebook.css')}\n.mixtral-probe {{\n{style()}}}"
-    return f'<div class="mixtral-probe"{own}>\n<style>{css}</style>\n{inside}\n</div>'
+    return f'<div class="mixtral-probe"{mark}>\n<style>{css}</style>\n{inside}\n</div>'
 
 
 def asset(name: str) -> str:
-    """The text of a file of this room."""
+    """Return the text of a file of this room."""
     return files("mixtral_probe.notebook").joinpath(name).read_text(encoding="utf-8")
 
 
 def head(lines: str) -> str:
-    """What a terminal shows of an object, as a heading and a list of facts.
+    """Return the `repr` of an object as a heading and a list of facts.
 
     Args:
         lines: its `repr`: a first line, then indented ones of a name and a value.
@@ -40,23 +40,23 @@ def head(lines: str) -> str:
     return f'<p class="head">{text(first)}</p>' + (f'<dl class="about">{facts}</dl>' if facts else "")
 
 
-def sentences(found: Iterable[str]) -> str:
-    """Sentences as a list, the empty ones left out."""
-    items = "".join(f"<li>{text(sentence)}</li>" for sentence in found if sentence)
+def sentences(texts: Iterable[str]) -> str:
+    """Return sentences as a list, the empty ones left out."""
+    items = "".join(f"<li>{text(sentence)}</li>" for sentence in texts if sentence)
     return f"<ul>{items}</ul>" if items else ""
 
 
 def heat_map(
     values: np.ndarray, rows: Sequence[object], columns: Sequence[object], hover: np.ndarray, *, axes: tuple[str, str]
 ) -> str:
-    """A picture in SVG: the stronger a cell, the larger its value; a missing one is empty.
+    """Return a picture in SVG: the stronger a cell, the larger its value; a missing one is empty.
 
     Args:
         values: [R, C].
         rows: [R] names.
         columns: [C] names.
         hover: [R, C] texts.
-        axes: what the rows and the columns are.
+        axes: names of the rows and of the columns.
     """
     width, height = (_EDGE[i] + _CELL[i] * values.shape[1 - i] + 2 * (1 - i) for i in (0, 1))
     low, high = (np.nanmin(values), np.nanmax(values)) if np.isfinite(values).any() else (0.0, 1.0)

@@ -1,4 +1,4 @@
-"""What the face of an experiment's result shows: each of its arrays, small ones as a picture or a number."""
+"""The result of an experiment in a notebook: each of its arrays, small ones as a picture or a number."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ _MOST = 64
 
 
 def arrays(result: Result) -> str:
-    """Every array of a result, one paragraph each."""
+    """Return every array of a result, one paragraph each."""
     return "\n".join(_array(result, name) for name in result.arrays)
 
 
@@ -36,7 +36,7 @@ def _array(result: Result, name: str) -> str:
 
 
 def _places(result: Result, axes: tuple[str, ...]) -> list[tuple[object, ...]]:
-    """What the rows of an array are called once all its axes but the last are one."""
+    """Return the names of the rows of an array once all its axes but the last are one."""
     places: list[tuple[object, ...]] = [()]
     for axis in axes:
         places = [(*place, name) for place in places for name in result.axis(axis)]

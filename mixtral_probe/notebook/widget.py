@@ -14,7 +14,7 @@ try:
     import traitlets
 except ImportError:
     raise InputError(
-        "the token strip is a widget of anywidget, which is not installed; pip install 'mixtral-probe[notebook]'"
+        "the token strip needs the package anywidget, which is not installed; pip install 'mixtral-probe[notebook]'"
     ) from None
 
 
@@ -28,7 +28,7 @@ class TokenStrip(anywidget.AnyWidget):
     _css = asset("notebook.css") + f"\n.mixtral-probe {{\n{strip.style()}}}\n"
 
     layers = traitlets.List(traitlets.Int()).tag(sync=True)
-    """[L] the model's own numbers."""
+    """[L] as the model numbers them."""
     documents = traitlets.List(traitlets.Unicode()).tag(sync=True)
     """Their ids."""
     choices = traitlets.Int().tag(sync=True)
@@ -42,31 +42,31 @@ class TokenStrip(anywidget.AnyWidget):
     page = traitlets.Int(0).tag(sync=True)
     """Which window of it, from 0."""
     pages = traitlets.Int(1).tag(sync=True)
-    """How many there are."""
+    """Number of windows of the document."""
     selected = traitlets.Int(None, allow_none=True).tag(sync=True)
     """Row in the document of the token last clicked."""
     data = traitlets.Dict().tag(sync=True)
-    """What the script draws."""
+    """The data of the script."""
     twin = traitlets.Unicode("").tag(sync=True)
-    """The element whose own coloured text is hidden while this one shows."""
+    """Id of the element whose coloured text is hidden while the widget is displayed."""
 
     def __init__(self, trace: Trace, *, document: int | None = None, layer: int | None = None, twin: str = "") -> None:
-        """A strip of a trace.
+        """Make a strip of a trace.
 
         Args:
             trace: with at least one token.
-            document: the first to show; by default the first that has a token.
-            layer: the first to show; by default the first.
+            document: the first displayed; by default the first that has a token.
+            layer: the first displayed; by default the first.
             twin: id of an element of the notebook that stands in while there is no kernel.
 
         Raises:
             InputError: there is no such document or layer, or no token.
         """
         if not len(trace):
-            raise InputError("a token strip needs at least one token, but the trace has none")
+            raise InputError("a token strip needs at least one token, got a trace without any")
         layers = list(trace.layers)
         if layer is not None and layer not in layers:
-            raise InputError(f"layer {layer} was asked for, but the trace holds layers {layers[0]}–{layers[-1]}")
+            raise InputError(f"layer must be in {layers[0]}–{layers[-1]}, got {layer}")
         self._trace = trace
         ids = [_printable(str(name)) for name in trace.documents["id"]]
         number = int(trace.tokens["document"].iloc[0]) if document is None else document
@@ -83,7 +83,7 @@ class TokenStrip(anywidget.AnyWidget):
         self.observe(self._draw, ["layer", "rank", "page"])
 
     def _open(self, change: Any) -> None:
-        """Read the document and show its first window."""
+        """Read the document and display its first window."""
         self._document = one_document(self._trace, self.document)
         self._routes = routes(self._document)
         self._windows = strip.windows(len(self._document), TOKENS) or [strip.TokenRange(0, 0)]

@@ -6,9 +6,9 @@ _DIGITS = range(4, 9)
 
 
 def pooling_equation(loss: pd.DataFrame, parts: pd.DataFrame, *, group: str = "all") -> str:
-    """What pooling the layers hides, such as `2.0005 / 2 = 1.0286 − 0.0283`; empty where the layers have no loss.
+    """Write what pooling the layers hides, such as `2.0005 / 2 = 1.0286 − 0.0283`; empty where the layers have no loss.
 
-    As many digits are shown as it takes for the two sides to agree in the last of them.
+    As many digits are written as it takes for the two sides to agree in the last of them.
 
     Args:
         loss: from `tables.balance_loss`.

@@ -6,19 +6,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mixtral_probe.figures.words import words_of
+from mixtral_probe.figures.words import with_estimate
+from mixtral_probe.tables.registry import metric_of
 
 
 def headline(name: str, table: pd.DataFrame) -> str:
-    """A sentence about a table; empty where there is nothing to say. Plain text, to be escaped."""
+    """Return a sentence about a table; empty where there is nothing to say. Plain text, to be escaped."""
     if note := table.attrs.get("note", ""):
         return f"{note[0].upper()}{note[1:]}."
-    found = _HEADLINES.get(name, _nothing)(table)
-    return found if found else "Not enough data." if "value" in table and table["value"].isna().all() else ""
+    sentence = _HEADLINES[name](table) if name in _HEADLINES else ""
+    return sentence or ("Not enough data." if "value" in table and table["value"].isna().all() else "")
 
 
 def telling_row(name: str, table: pd.DataFrame) -> dict[str, Any] | None:
-    """The row that the sentence about a table names first, column by column; None where none stands for it."""
+    """Return the row that the sentence about a table names first, column by column; None where there is none.
+
+    Its column `estimate` is the number of the sentence.
+    """
     if name not in _TELLING or "metric" not in table:
         return None
     rows = _domains(table) if name == "domain_specialization" else _rows(table, _TELLING[name])
@@ -35,31 +39,28 @@ _TELLING = {
 """Table, and the metric whose largest value its sentence begins with."""
 
 
-def _nothing(table: pd.DataFrame) -> str:
-    return ""
-
-
 def _rows(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The rows of a metric with a value, of every document, layer by layer."""
-    kept = (table["metric"] == metric) & table["value"].notna() & table["layer"].notna()
-    return table[kept & (table["group"] == "all")] if "group" in table else table[kept]
+    """Return the rows of a metric with a value, of every document, layer by layer."""
+    mask = (table["metric"] == metric) & table["value"].notna() & table["layer"].notna()
+    return with_estimate(table[mask & (table["group"] == "all")] if "group" in table else table[mask])
 
 
-def _said(row: Mapping[str, Any]) -> str:
-    """A row's value with interval and null."""
-    words = words_of(str(row["metric"]))
-    interval = "" if pd.isna(row["low"]) else f"95 % interval {words.text(row['low'])} to {words.text(row['high'])}; "
-    return f"{words.text(row['value'])} ({interval}{words.null} {words.text(row['null'])}; n = {int(row['n']):,})"
+def _numbers(row: Mapping[str, Any]) -> str:
+    """Return a row's estimate with interval, null and n."""
+    quantity = metric_of(str(row["metric"]))
+    text = quantity.text
+    interval = "" if pd.isna(row["low"]) else f"95 % interval {text(row['low'])} to {text(row['high'])}; "
+    return f"{text(row['estimate'])} ({interval}{quantity.null} {text(row['null'])}; n = {int(row['n']):,})"
 
 
 def _extreme(rows: pd.DataFrame, *, largest: bool = True) -> dict[str, Any]:
-    """The row of the largest or smallest value."""
-    values = rows["value"].to_numpy(float)
-    return _row(rows, int(np.argmax(values) if largest else np.argmin(values)))
+    """Return the row of the largest or smallest estimate."""
+    estimates = rows["estimate"].to_numpy(float)
+    return _row(rows, int(np.argmax(estimates) if largest else np.argmin(estimates)))
 
 
 def _row(rows: pd.DataFrame, place: int) -> dict[str, Any]:
-    """One row, column by column: a Series would need one dtype for all, which texts with lone surrogates have not."""
+    """Return one row, column by column: a Series needs one dtype for all, which texts with lone surrogates lack."""
     return {str(name): rows[name].iloc[place] for name in rows.columns}
 
 
@@ -69,8 +70,8 @@ def _expert_load(table: pd.DataFrame) -> str:
         return ""
     most, least = _extreme(rows), _extreme(rows, largest=False)
     return (
-        f"The most used expert is expert {most['expert']} of layer {most['layer']}: {_said(most)} of its layer's "
-        f"assignments; the least used is expert {least['expert']} of layer {least['layer']}: {_said(least)}."
+        f"The most used expert is expert {most['expert']} of layer {most['layer']}: {_numbers(most)} of its layer's "
+        f"assignments; the least used is expert {least['expert']} of layer {least['layer']}: {_numbers(least)}."
     )
 
 
@@ -81,7 +82,8 @@ def _load_by_rank(table: pd.DataFrame) -> str:
         return ""
     top = _extreme(rows)
     return (
-        f"Expert {top['expert']} of layer {top['layer']} is most often the first choice: of {_said(top)} of the tokens."
+        f"Expert {top['expert']} of layer {top['layer']} is most often the first choice: "
+        f"of {_numbers(top)} of the tokens."
     )
 
 
@@ -91,21 +93,22 @@ def _balance(table: pd.DataFrame) -> str:
         return ""
     worst, best = _extreme(rows), _extreme(rows, largest=False)
     return (
-        f"Layer {worst['layer']} is the least balanced, max violation {_said(worst)}, layer {best['layer']} the most, "
-        f"{_said(best)}; {int(dead['value'].sum())} experts were never chosen.{_spread(table, worst['layer'])}"
+        f"Layer {worst['layer']} is the least balanced, max violation {_numbers(worst)}, layer {best['layer']} the "
+        f"most, {_numbers(best)}; {int(dead['value'].sum())} experts were never chosen."
+        f"{_cv_squared(table, worst['layer'])}"
     )
 
 
-def _spread(table: pd.DataFrame, layer: int) -> str:
-    """The layer's squared coefficient of variation, which has an interval."""
+def _cv_squared(table: pd.DataFrame, layer: int) -> str:
+    """Return a sentence on the layer's squared coefficient of variation, which has an interval."""
     rows = _rows(table, "cv_squared")
     rows = rows[(rows["layer"] == layer).to_numpy(dtype=bool)]
-    return "" if rows.empty else f" The CV² of layer {layer} is {_said(_row(rows, 0))}."
+    return "" if rows.empty else f" The CV² of layer {layer} is {_numbers(_row(rows, 0))}."
 
 
 def _domains(table: pd.DataFrame) -> pd.DataFrame:
-    kept = (table["metric"] == "frequency_difference") & table["value"].notna() & (table["group"] != "all")
-    return table[kept.to_numpy(dtype=bool)]
+    mask = (table["metric"] == "frequency_difference") & table["value"].notna() & (table["group"] != "all")
+    return with_estimate(table[mask.to_numpy(dtype=bool)])
 
 
 def _domain_specialization(table: pd.DataFrame) -> str:
@@ -115,21 +118,20 @@ def _domain_specialization(table: pd.DataFrame) -> str:
     top = _extreme(rows)
     return (
         f"The expert most given to one domain is expert {top['expert']} of layer {top['layer']}: of the tokens of "
-        f"{top['group']} it takes a share larger by {_said(top)} than of all tokens."
+        f"{top['group']} it takes a share larger by {_numbers(top)} than of all tokens."
     )
 
 
 def _balance_loss(table: pd.DataFrame) -> str:
-    over = table[(table["group"] == "all") & table["layer"].isna() & table["value"].notna()].set_index(
-        "metric", drop=False
-    )
+    mask = (table["group"] == "all") & table["layer"].isna() & table["value"].notna()
+    over = with_estimate(table[mask]).set_index("metric", drop=False)
     if "load_balancing_loss_pooled" not in over.index:
         return ""
     top = _extreme(_rows(table, "load_balancing_loss"))
     pooled, mean = over.loc["load_balancing_loss_pooled"], over.loc["load_balancing_loss_mean"]
     return (
-        f"As transformers pools it, the balance loss is {_said(pooled)}; the mean of the layers' own losses is "
-        f"{_said(mean)}, the largest that of layer {top['layer']}: {_said(top)}."
+        f"As transformers pools it, the balance loss is {_numbers(pooled)}; the mean of the layers' own losses is "
+        f"{_numbers(mean)}, the largest that of layer {top['layer']}: {_numbers(top)}."
     )
 
 
@@ -138,7 +140,7 @@ def _breakdown(table: pd.DataFrame) -> str:
     if rows.empty:
         return ""
     top = _extreme(rows)
-    return f"Expert {top['expert']} of layer {top['layer']} adds most to its layer's loss above 1: {_said(top)}."
+    return f"Expert {top['expert']} of layer {top['layer']} adds most to its layer's loss above 1: {_numbers(top)}."
 
 
 def _tokens(table: pd.DataFrame) -> str:
@@ -147,8 +149,8 @@ def _tokens(table: pd.DataFrame) -> str:
         return ""
     top = _extreme(rows)
     where = f"position {top['position']} of document {top['document']}"
-    value = words_of("token_balance_loss").text(top["value"])
-    return f"The largest part of a token is {value}, at {where} in layer {top['layer']}."
+    part = metric_of("token_balance_loss").text(top["estimate"])
+    return f"The largest part of a token is {part}, at {where} in layer {top['layer']}."
 
 
 def _confidence(table: pd.DataFrame) -> str:
@@ -157,8 +159,8 @@ def _confidence(table: pd.DataFrame) -> str:
         return ""
     sure, unsure = _extreme(rows, largest=False), _extreme(rows)
     return (
-        f"The router is surest in layer {sure['layer']}, mean entropy {_said(sure)}, and least sure in "
-        f"layer {unsure['layer']}, {_said(unsure)}."
+        f"The router is surest in layer {sure['layer']}, mean entropy {_numbers(sure)}, and least sure in "
+        f"layer {unsure['layer']}, {_numbers(unsure)}."
     )
 
 
@@ -167,7 +169,7 @@ def _heads(table: pd.DataFrame) -> str:
     if rows.empty:
         return ""
     top = _extreme(rows)
-    return f"Head {top['head']} of layer {top['layer']} rests most on the first position: {_said(top)}."
+    return f"Head {top['head']} of layer {top['layer']} rests most on the first position: {_numbers(top)}."
 
 
 def _routes(table: pd.DataFrame) -> str:

@@ -21,23 +21,23 @@ WIDTH, SCALE = 1100, 2
 
 
 def write_images(traces: Sequence[Trace | str | PathLike[str]], out: str | PathLike[str]) -> list[Path]:
-    """Draw the figures of every table but the per-token ones into a new folder; returns the files' paths.
+    """Draw the figures of every table but the per-token ones into a new folder, and return the files' paths.
 
     Args:
         traces: traces or the folders of saved ones.
-        out: the folder, made here.
+        out: the folder, created here.
 
     Raises:
-        InputError: the package that draws is not installed, or the folder is there already.
+        InputError: the package that draws is not installed, or the folder exists.
     """
     if find_spec("kaleido") is None:
         raise InputError(
-            "PNG pictures need the package kaleido, but it is not installed; "
+            "PNG pictures need the package kaleido, which is not installed; "
             "install mixtral-probe[images] and Chrome or Chromium, or write HTML"
         )
     folder = Path(out)
     if folder.exists():
-        raise InputError(f"pictures are written into a new folder, but {folder} is there already; name another")
+        raise InputError(f"pictures are written into a new folder, got {folder}, which exists; name another")
     sources = sources_of(traces, None)
     names: list[str] = []
 
@@ -45,10 +45,10 @@ def write_images(traces: Sequence[Trace | str | PathLike[str]], out: str | PathL
         drawn: list[go.Figure] = []
         for source in sources:
             for spec in TABLES.values():
-                for number, figure in enumerate([] if spec.per_token else draw(spec.name, source.table(spec))):
-                    mark = f"_{number + 1}" if number else ""
-                    names.append(f"{source.name}_{spec.name}{mark}.png")
-                    drawn.append(figure.update_layout(paper_bgcolor="white"))  # pages show through, paper does not
+                for number, figure in enumerate([] if spec.per_token else draw(spec, source.table(spec))):
+                    suffix = f"_{number + 1}" if number else ""
+                    names.append(f"{source.name}_{spec.name}{suffix}.png")
+                    drawn.append(figure.update_layout(paper_bgcolor="white"))  # paper has no page below it
         # All at once, because each call starts a browser of its own.
         heights = [figure.layout.height for figure in drawn]
         pio.write_images(drawn, [work / name for name in names], width=WIDTH, height=heights, scale=SCALE)

@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from mixtral_probe.figures import CONFIG, scales, template
+from mixtral_probe.figures.words import shared_scope
 from mixtral_probe.report.drawings import draw
 from mixtral_probe.report.headlines import headline
 from mixtral_probe.report.sources import Source
@@ -27,13 +28,13 @@ _POLICY = (
 
 
 def text(value: object) -> str:
-    """Any text as HTML: escaped, with what UTF-8 cannot hold spelled out."""
+    """Return any text as HTML: escaped, with what UTF-8 cannot hold spelled out."""
     return html.escape(str(value).encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What a section says of one trace."""
+    """The part of a section about one trace."""
 
     name: str
     headline: str
@@ -54,40 +55,34 @@ class Section:
     parts: tuple[_Part, ...]
 
     @classmethod
-    def of(cls, spec: TableSpec, file: str, made: Sequence[tuple[Source, pd.DataFrame]]) -> "Section":
-        """The section of a table, from each trace's rows; keeps none of the tables."""
+    def of(cls, spec: TableSpec, file: str, tables: Sequence[tuple[Source, pd.DataFrame]]) -> "Section":
+        """Return the section of a table, from the rows of each trace; keeps none of the tables."""
         parts = tuple(
             _Part(
                 source.name,
                 headline(spec.name, table),
                 _scope(source, table),
-                tuple(_figure_json(figure) for figure in draw(spec.name, table)),
+                tuple(_figure_json(figure) for figure in draw(spec, table)),
                 _table_html(table.head(FIRST_ROWS)) if len(table) else "",
             )
-            for source, table in made
+            for source, table in tables
         )
-        return cls(spec, file, sum(len(table) for _, table in made), parts)
+        return cls(spec, file, sum(len(table) for _, table in tables), parts)
 
 
 def _scope(source: Source, table: pd.DataFrame) -> str:
-    """Which tokens a table is about, and how many."""
+    """Say which tokens a table is about, and how many."""
     if "n" in table and table["n"].notna().any():
         low, high = int(table["n"].min()), int(table["n"].max())
         size = f"n = {high:,} tokens" if low == high else f"n = {low:,} to {high:,} tokens, as each row says"
     else:
         size = f"{len(source.trace):,} tokens"
-    shared = [set(str(scope).split("; ")) for scope in table["scope"].unique()] if "scope" in table else []
-    words = (
-        [word for word in str(table["scope"].iloc[0]).split("; ") if all(word in one for one in shared)]
-        if shared
-        else []
-    )
-    return "; ".join([*words, size])
+    return "; ".join([*(shared_scope(table) if "scope" in table else []), size])
 
 
 @dataclass
 class Page:
-    """The page as it grows, section by section."""
+    """The page, to which sections are added one by one."""
 
     sources: Sequence[Source]
     sections: list[Section] = field(default_factory=list)
@@ -97,7 +92,7 @@ class Page:
         self.sections.append(section)
 
     def html(self, left_out: Mapping[str, str]) -> str:
-        """The whole page."""
+        """Return the whole page."""
         sections = sorted(self.sections, key=lambda section: section.spec.per_token)
         title = "Routing report: " + ", ".join(source.name for source in self.sources)
         body = [
@@ -157,7 +152,7 @@ def _section(section: Section, *, several: bool) -> str:
 
 
 def _meanings(spec: TableSpec) -> dict[str, str]:
-    return spec.columns | {f"metric {name}": words for name, words in spec.metrics.items()}
+    return spec.columns | {f"metric {name}": metric.meaning for name, metric in spec.metrics.items()}
 
 
 def _figure(name: str, content: str) -> str:
@@ -168,13 +163,13 @@ def _figure(name: str, content: str) -> str:
 
 
 def _json_script(name: str, content: str) -> str:
-    """JSON inside the page; no text in it can end the script."""
+    """Return JSON as part of the page; no text in it can end the script."""
     safe = content.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return f'<script type="application/json" id="{name}">{safe}</script>'
 
 
 def _figure_json(figure: go.Figure) -> str:
-    """A figure without its theme, which the page holds once."""
+    """Return a figure without its theme, which the page has once."""
     plain = go.Figure(figure).update_layout(template=None, **{axis: {"colorscale": None} for axis in _axes(figure)})
     return str(plain.to_json(engine="json"))
 
@@ -203,9 +198,9 @@ def _table_html(table: pd.DataFrame) -> str:
 
 
 def _cell(name: str, value: object, kinds: Mapping[str, str]) -> str:
-    shown = "" if pd.isna(value) else f"{value:.5g}" if isinstance(value, float) else str(value)
+    written = "" if pd.isna(value) else f"{value:.5g}" if isinstance(value, float) else str(value)
     kind = name if name in ("scope", "token") else ""
-    return f'<td class="{kinds[name]} {kind}">{text(repr(shown)[1:-1] if name == "token" else shown)}</td>'
+    return f'<td class="{kinds[name]} {kind}">{text(repr(written)[1:-1] if name == "token" else written)}</td>'
 
 
 def _left_out(left_out: Mapping[str, str]) -> str:

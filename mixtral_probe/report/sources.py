@@ -1,4 +1,4 @@
-"""The traces of a report, each with its name and the statistics its tables are made from."""
+"""The traces of a report, each with its name and the statistics its tables come from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,25 +27,25 @@ class Source:
 
     @cached_property
     def stats(self) -> RoutingStats:
-        """Its statistics, by domain where there is that label."""
+        """Its statistics, by domain where documents have that label."""
         return routing_stats(self.trace, self.where)
 
     @cached_property
     def selected(self) -> Trace:
-        """The trace with what is meant alone."""
+        """The trace narrowed to the selection."""
         return self.trace if self.where is None else select(self.trace, self.where)
 
     def table(self, spec: TableSpec) -> pd.DataFrame:
-        """One table of this trace."""
+        """Return a table of this trace."""
         return spec.function(self.selected if spec.source == "trace" else self.stats)
 
     def rows_at_most(self, spec: TableSpec) -> int:
-        """How many rows a per-token table can have."""
+        """Return how many rows a per-token table can have."""
         meta = self.trace.meta
         return len(self.trace) * meta.num_layers * (meta.num_experts_per_tok if "rank" in spec.keys else 1)
 
     def provenance(self) -> dict[str, Any]:
-        """Where the trace comes from: sizes and what its meta says."""
+        """Return where the trace comes from: sizes and what its meta says."""
         trace, meta = self.trace, self.trace.meta
         sizes = {"tokens": len(trace), "documents": trace.num_documents, "layers": trace.num_layers}
         sizes |= {"experts": trace.num_experts, "experts_per_token": trace.num_experts_per_tok}
@@ -56,19 +56,19 @@ class Source:
 
 
 def sources_of(traces: Sequence[Trace | str | PathLike[str]], where: str | None = None) -> list[Source]:
-    """The traces, opened where paths came, under names that differ.
+    """Open the traces that are paths, and name each differently.
 
     Args:
         traces: the traces, or their folders.
         where: what the tables are about.
 
     Raises:
-        InputError: none came, or something that is no trace.
+        InputError: there is none, or something that is no trace.
     """
     if isinstance(traces, (Trace, str, PathLike)):
         traces = [traces]
     if not traces:
-        raise InputError("a report needs at least one trace, but none came")
+        raise InputError("a report needs at least one trace, got none")
     opened = [trace if isinstance(trace, Trace) else Trace.load(trace) for trace in traces]
     names: list[str] = []
     for number, trace in enumerate(opened):

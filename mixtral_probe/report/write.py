@@ -28,8 +28,8 @@ _WRITERS: dict[str, Callable[[pd.DataFrame, Path], Path]] = {"csv": write_csv, "
 
 
 @dataclass
-class _Written:
-    """What a report holds so far."""
+class _Contents:
+    """The files of a report, and the tables left out."""
 
     files: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -43,13 +43,13 @@ def write_report(
     tables: Sequence[str] | None = None,
     where: str | None = None,
 ) -> list[Path]:
-    """Write every table of one or more traces as a file, whole or not at all; returns the files' paths.
+    """Write every table of one or more traces as a file, whole or not at all, and return the files' paths.
 
     Each file is named after its table. Of several traces, each table has a first column `trace` with the name of the
     trace (its folder's, made unique). Where documents carry the label `domain`, tables of statistics have the rows of
-    each domain beside those of "all". Per-token tables of more than 1,000,000 rows are left out unless named in
-    `tables`, and are Parquet then. Beside the tables stands `report.json`: the files, what was left out and why, and
-    the origin of the traces.
+    each domain and those of "all". Per-token tables of more than 1,000,000 rows are left out unless named in
+    `tables`, and are Parquet then. A file `report.json` lists the files, what was left out and why, and the
+    origin of the traces.
 
     Args:
         traces: traces or the folders of saved ones.
@@ -61,47 +61,49 @@ def write_report(
 
     Raises:
         InputError: no trace, a broken expression, an unknown table or format, or a folder that cannot or must not be
-            written.
+            contents.
     """
     if format not in _WRITERS:
-        raise InputError(f"the format of a report must be csv or parquet, but {format!r} came")
+        raise InputError(f"the format of a report must be csv or parquet, got {format!r}")
     specs = _specs(tables)
     target = Path(out)
     _check_report(target)
     sources = sources_of(traces, where)
-    written = _Written()
+    contents = _Contents()
     page = Page(sources) if html else None
     write_folder(
-        target, MARKER, lambda folder: _fill(folder, sources, specs, format, tables is not None, page, written)
+        target, MARKER, lambda folder: _fill(folder, sources, specs, format, tables is not None, page, contents)
     )
-    return [target / name for name in written.files]
+    return [target / name for name in contents.files]
 
 
 def _specs(names: Sequence[str] | None) -> list[TableSpec]:
     if isinstance(names, str):
-        raise InputError(f"tables must be a list of names, but the text {names!r} came")
+        raise InputError(f"tables must be a list of names, got the text {names!r}")
     unknown = [name for name in names or () if name not in TABLES]
     if unknown:
-        raise InputError(f"a table must be one of {', '.join(TABLES)}, but {unknown[0]!r} was asked for")
+        raise InputError(f"a table must be one of {', '.join(TABLES)}, got {unknown[0]!r}")
     if names is not None and not len(names):
-        raise InputError(f"at least one table must be named, but none was: name some of {', '.join(TABLES)}")
+        raise InputError(f"tables must name at least one table, got none; name some of {', '.join(TABLES)}")
     return [spec for name, spec in TABLES.items() if names is None or name in names]
 
 
 def _check_report(folder: Path) -> None:
-    """An earlier report is replaced only when it holds nothing that the report did not write."""
+    """Refuse to replace an earlier report with files in it that the report did not write."""
     marker = folder / MARKER
     if not marker.is_file():
         return
     try:
-        held = json.loads(marker.read_text(encoding="utf-8"))
-        known = {MARKER, *held["files"]} if held["format"] == FORMAT else None
+        content = json.loads(marker.read_text(encoding="utf-8"))
+        known = {MARKER, *content["files"]} if content["format"] == FORMAT else None
     except (ValueError, KeyError, TypeError):
         known = None
     if known is None:
-        raise InputError(f"{marker} must be that of an earlier report, but is not: name another folder")
+        raise InputError(f"{marker} must be that of an earlier report, got something else; name another folder")
     if foreign := sorted(entry.name for entry in folder.iterdir() if entry.name not in known):
-        raise InputError(f"{folder} is a report with other things in it ({foreign[0]}): name another folder")
+        raise InputError(
+            f"a report to replace must have no other files in it, got {folder} with {foreign[0]}; name another folder"
+        )
 
 
 def _fill(
@@ -111,59 +113,59 @@ def _fill(
     format: str,
     named: bool,
     page: Page | None,
-    written: _Written,
+    contents: _Contents,
 ) -> None:
     for spec in specs:
-        if spec.source == "trace" and not spec.per_token and any(source.where is not None for source in sources):
-            written.left_out[spec.name] = "attention was summed while running, so it cannot be narrowed to a selection"
+        if not spec.narrows and any(source.where is not None for source in sources):
+            contents.left_out[spec.name] = "attention was summed while running, so it cannot be narrowed to a selection"
             continue
         large = spec.per_token and sum(source.rows_at_most(spec) for source in sources) > PER_TOKEN_LIMIT
         if large and not named:
-            written.left_out[spec.name] = (
-                f"more than {PER_TOKEN_LIMIT:,} rows: name it in `tables` to have it as Parquet"
+            contents.left_out[spec.name] = (
+                f"more than {PER_TOKEN_LIMIT:,} rows; name it in `tables` to have it as Parquet"
             )
             continue
-        made = [(source, source.table(spec)) for source in sources]
+        tables = [(source, source.table(spec)) for source in sources]
         kind = "parquet" if large else format
         name = f"{spec.name}.{kind}"
-        _WRITERS[kind](_joined(made), folder / name)
-        written.files.append(name)
+        _WRITERS[kind](_joined(tables), folder / name)
+        contents.files.append(name)
         if page is not None:
-            page.add(Section.of(spec, name, made))
+            page.add(Section.of(spec, name, tables))
     if page is not None:
-        (folder / PAGE).write_text(page.html(written.left_out), encoding="utf-8", errors="backslashreplace")
-        written.files.append(PAGE)
-    (folder / MARKER).write_text(json.dumps(_about(sources, written), indent=1) + "\n", encoding="utf-8")
+        (folder / PAGE).write_text(page.html(contents.left_out), encoding="utf-8", errors="backslashreplace")
+        contents.files.append(PAGE)
+    (folder / MARKER).write_text(json.dumps(_about(sources, contents), indent=1) + "\n", encoding="utf-8")
 
 
-def _joined(made: Sequence[tuple[Source, pd.DataFrame]]) -> pd.DataFrame:
-    if len(made) == 1:
-        return made[0][1]
-    return pd.concat(_named(made), ignore_index=True)
+def _joined(tables: Sequence[tuple[Source, pd.DataFrame]]) -> pd.DataFrame:
+    if len(tables) == 1:
+        return tables[0][1]
+    return pd.concat(_named(tables), ignore_index=True)
 
 
-def _named(made: Sequence[tuple[Source, pd.DataFrame]]) -> Iterator[pd.DataFrame]:
-    for source, table in made:
+def _named(tables: Sequence[tuple[Source, pd.DataFrame]]) -> Iterator[pd.DataFrame]:
+    for source, table in tables:
         # Categories of two traces cannot be joined where a token's text holds a lone surrogate; plain texts can.
         plain = {"token": table["token"].astype(object)} if "token" in table else {}
         names = pd.Series([source.name] * len(table), index=table.index, dtype="str")
         yield table.assign(trace=names, **plain)[["trace", *table.columns]]
 
 
-def _about(sources: Sequence[Source], written: _Written) -> dict[str, Any]:
+def _about(sources: Sequence[Source], contents: _Contents) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "created": utc_now(),
         "mixtral_probe": program_version(),
-        "files": written.files,
-        "left_out": written.left_out,
+        "files": contents.files,
+        "left_out": contents.left_out,
         "where": sources[0].where,
         "traces": [{"name": source.name, **source.provenance()} for source in sources],
     }
 
 
 def program_version() -> str:
-    """The installed version of mixtral-probe; empty when it is not installed."""
+    """Return the installed version of mixtral-probe; empty when it is not installed."""
     try:
         return version("mixtral-probe")
     except PackageNotFoundError:

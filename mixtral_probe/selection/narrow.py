@@ -25,6 +25,7 @@ def select(trace: Trace, where: str | Expression, slices: Mapping[str, str] | No
         SelectionError: the expression breaks the grammar, or names what the trace lacks.
     """
     kept = mask(trace, where, slices)[..., None]
+    text = where if isinstance(where, str) else where.text
     weights = trace.expert_weights
     return replace(
         trace,
@@ -32,4 +33,5 @@ def select(trace: Trace, where: str | Expression, slices: Mapping[str, str] | No
         expert_weights=None if weights is None else np.where(kept, weights, np.float32(0)),
         attention_record=None,
         path=None,
+        where=text if trace.where is None else f"({trace.where}) and ({text})",
     )

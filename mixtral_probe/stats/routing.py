@@ -123,7 +123,7 @@ class RoutingStats(NotebookRepr):
             histogram=sums.histogram,
             structure=structure.structure,
             affinity=affinity.affinity,
-            where=where,
+            where=trace.where,
         )
 
     def update(self, trace: Trace) -> "RoutingStats":

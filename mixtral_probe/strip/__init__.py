@@ -1,4 +1,4 @@
-"""Text coloured token by token: what is drawn, and the script and style that draw it in a page or a notebook."""
+"""Text coloured token by token: tokens as plain data, and the script and style that draw them on a page."""
 
 from mixtral_probe.strip.attended import by_attention
 from mixtral_probe.strip.tokens import (

@@ -1,4 +1,4 @@
-"""Text coloured by what one token looks at."""
+"""Text coloured by what one token attends to."""
 
 from math import sqrt
 from typing import Any
@@ -7,46 +7,46 @@ import pandas as pd
 
 from mixtral_probe import figures
 from mixtral_probe.figures.theme import ACCENT, SELECTED
-from mixtral_probe.figures.words import words_of
 from mixtral_probe.strip.routed import FAINTEST, STRONGEST, place_of, text_of
 from mixtral_probe.strip.tokens import Token
 from mixtral_probe.strip.windows import TokenRange
+from mixtral_probe.tables.registry import metric_of
 from mixtral_probe.trace import Trace
 
 
 def by_attention(
     document: Trace, links: pd.DataFrame, window: TokenRange, *, chunk: int, marked: int, by_expert: bool = False
 ) -> list[Token]:
-    """Tokens coloured by their link with one marked token, as opaque as the root of its weight.
+    """Return tokens coloured by their link with one marked token, as opaque as the root of its weight.
 
     What gets no more than even attention would give has no colour.
 
     Args:
         document: a trace of one document.
-        links: rows of `tables.attention_weights` or `tables.attention_rollout` of one query; or of one position looked
-            at, then the queries are coloured.
+        links: rows of `tables.attention_weights` or `tables.attention_rollout` of one query; or of one key, then the
+            queries are coloured.
         window: which tokens.
         chunk: the window of the text that the links are about; tokens of others have no colour.
         marked: position of the marked token.
-        by_expert: in the colours of the experts that the tokens looked at went to first.
+        by_expert: in the colours of the experts that the attended tokens went to first.
     """
-    at = "position" if links["query"].nunique() <= 1 else "query"
-    held = {int(row[at]): row for row in links.to_dict("records")}
+    key = "position" if links["query"].nunique() <= 1 else "query"
+    link_of = {int(row[key]): row for row in links.to_dict("records")}
     colors = figures.expert_colors(document.num_experts)
     tokens = document.tokens.iloc[window.start : window.stop]
-    made = []
+    drawn = []
     for number, token in zip(range(window.start, window.stop), tokens.itertuples(), strict=True):
-        link = held.get(int(token.position)) if token.chunk == chunk else None
-        made.append(_linked(number, token, link, marked, colors if by_expert else None))
-    return made
+        link = link_of.get(int(token.position)) if token.chunk == chunk else None
+        drawn.append(_linked(number, token, link, marked, colors if by_expert else None))
+    return drawn
 
 
 def _linked(number: int, token: Any, link: dict[str, Any] | None, marked: int, colors: list[str] | None) -> Token:
     text, special, facts = text_of(token), bool(token.special), place_of(token)
     if link is None:
         return Token(number, text, [*facts, ("attention", "none possible")], special=special)
-    words = words_of(str(link["metric"]))
-    facts += [(words.name, words.text(link["value"])), (words.null, words.text(link["null"]))]
+    quantity = metric_of(str(link["metric"]))
+    facts += [(quantity.label, quantity.text(link["value"])), (quantity.null, quantity.text(link["null"]))]
     experts = str(link["experts"]).split()
     if experts:
         facts.append(("experts of the one looked at", ", ".join(experts)))

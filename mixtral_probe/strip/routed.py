@@ -1,4 +1,4 @@
-"""A token as its routing colours it."""
+"""A token coloured by its routing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ class Choice:
     experts: list[int]
     """Strongest first."""
     weights: list[float]
-    """Theirs; NaN where none were recorded."""
+    """Of each; NaN where none were recorded."""
     margin: float
     """Nats, NaN where there is none."""
 
 
 def choices(routes: pd.DataFrame) -> dict[int, Choice]:
-    """The choice of each row; rows of `tables.routes` at one layer, in its order, with a column `row`."""
+    """Return the choice of each row; rows of `tables.routes` at one layer, in its order, with a column `row`."""
     row, margin = routes["row"].to_numpy(np.int64), routes["margin"].to_numpy(np.float64)
     expert, weight = (routes[name].to_numpy(kind).tolist() for name, kind in (("expert", np.int64), ("weight", float)))
     first = np.flatnonzero(np.diff(row, prepend=-1))
@@ -39,7 +39,7 @@ def choices(routes: pd.DataFrame) -> dict[int, Choice]:
 def routed(
     number: int, token: object, choice: Choice | None, rank: int, colors: Sequence[str], logits: Sequence[float]
 ) -> Token:
-    """A token coloured by its expert of one rank, as opaque as its weight.
+    """Return a token coloured by its expert of one rank, as opaque as its weight.
 
     Args:
         number: its row in the document.
@@ -73,12 +73,12 @@ def _choice(expert: int, weight: float) -> str:
 
 
 def text_of(token: object) -> str:
-    """A token's text, or its number where the trace has none."""
+    """Return a token's text, or its number where the trace has none."""
     piece = token.piece  # type: ignore[attr-defined]
     return piece if isinstance(piece, str) else f"⟨{token.token_id}⟩"  # type: ignore[attr-defined]
 
 
 def place_of(token: object) -> list[tuple[str, str]]:
-    """Window, where there are several, and position, as facts of a hover."""
+    """Return window, where there are several, and position, as facts of a hover."""
     chunk = [("window", f"{token.chunk}")] if token.chunk else []  # type: ignore[attr-defined]
     return [*chunk, ("position", f"{token.position}")]  # type: ignore[attr-defined]

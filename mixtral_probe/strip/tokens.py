@@ -1,4 +1,4 @@
-"""What is drawn of tokens: plain data, which the script beside this file turns into text."""
+"""Tokens as plain data, which the script in this folder turns into text."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,7 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 TEXT, GLYPH, BREAK = 0, 1, 2
-"""Kinds of parts of a token's text: as it is; a sign for what cannot be seen; such a sign before a real line break."""
+"""Kinds of parts of a token's text: plain text; a sign for what is invisible; such a sign before a real line break."""
 _SIGNS = {" ": ("␣", GLYPH), "\t": ("⇥", GLYPH), "\r": ("␍", GLYPH), "\n": ("⏎", BREAK)}
 _JOINERS = "\u200c\u200d"
 """Invisible, but parts of words and of emoji."""
@@ -31,7 +31,7 @@ class Token:
     """One token as it is drawn."""
 
     row: int
-    """Its row in the document; what a click returns."""
+    """Its row in the document; a click returns it."""
     text: str
     facts: list[tuple[str, str]]
     """Name and value, line by line, in its hover."""
@@ -41,28 +41,28 @@ class Token:
     """How opaque that ground is, in [0, 1]."""
     special: bool = False
     dim: bool = False
-    """Whether it is not what is looked at."""
+    """Whether it is outside of the selection."""
     pinned: bool = False
-    """Whether others are held beside it."""
+    """Whether others are compared with it."""
     bars: list[Bar] = field(default_factory=list)
 
 
 def parts(text: str) -> list[Part]:
-    """A text as pieces of plain text and signs for spaces, line breaks and what else cannot be seen.
+    """Return a text as pieces of plain text and signs for spaces, line breaks and other invisible characters.
 
     Nothing is markup: the pieces are for `textContent`. Controls, such as those that turn the direction of their
     neighbours, become their code point; so does half a surrogate pair, which JSON cannot carry.
     """
     if text.isprintable() and " " not in text:
         return [(text, TEXT)] if text else []
-    found: list[Part] = []
+    pieces: list[Part] = []
     for character in text:
         sign = _SIGNS.get(character) or _sign(character)
-        if sign is None and found and found[-1][1] == TEXT:
-            found[-1] = (found[-1][0] + character, TEXT)
+        if sign is None and pieces and pieces[-1][1] == TEXT:
+            pieces[-1] = (pieces[-1][0] + character, TEXT)
         else:
-            found.append(sign or (character, TEXT))
-    return found
+            pieces.append(sign or (character, TEXT))
+    return pieces
 
 
 def _sign(character: str) -> Part | None:
@@ -72,7 +72,7 @@ def _sign(character: str) -> Part | None:
 
 
 def dimmed(tokens: Sequence[Token], kept: Collection[int]) -> list[Token]:
-    """The same, dimmed where the row is not among those that are looked at."""
+    """Return tokens, dimmed where the row is not among those selected."""
     return [token if token.row in kept else _dim(token) for token in tokens]
 
 
@@ -81,7 +81,7 @@ def _dim(token: Token) -> Token:
 
 
 def pinned(tokens: Sequence[Token], row: int) -> list[Token]:
-    """The same, with a frame around the token of a row, if it is among them."""
+    """Return tokens, with a frame around that of a row."""
     return [_pin(token) if token.row == row else token for token in tokens]
 
 
@@ -90,19 +90,19 @@ def _pin(token: Token) -> Token:
 
 
 def payload(tokens: Sequence[Token], selected: int | None, label: str) -> dict[str, Any]:
-    """What the component gets: plain data."""
+    """Return the data of the component."""
     return {"tokens": [_drawn(token) for token in tokens], "selected": selected, "label": label}
 
 
 def _drawn(token: Token) -> dict[str, Any]:
-    shown = parts(token.text)
+    pieces = parts(token.text)
     short = parts(token.text[:_TIP_CHARACTERS])
     if len(token.text) > _TIP_CHARACTERS:
         short.append((f"… {len(token.text):,} characters", GLYPH))
     spoken = "".join(text for text, _ in short)
     return {
         "row": token.row,
-        "parts": shown,
+        "parts": pieces,
         "tip": short,
         "label": ", ".join([spoken, *(f"{name} {value}" for name, value in token.facts)]),
         "facts": token.facts,
@@ -118,12 +118,12 @@ def _drawn(token: Token) -> dict[str, Any]:
 
 
 def script() -> str:
-    """JavaScript that defines `drawStrip({data, parentElement, setStateValue})`, to be followed by an export of it."""
+    """Return JavaScript that defines `drawStrip({data, parentElement, setStateValue})`; its export has to follow."""
     return _asset("token_strip.js")
 
 
 def style() -> str:
-    """CSS of the strip and its hover, in the colours of the variables `--st-…` around it."""
+    """Return CSS of the strip and its hover, in the colours of the variables `--st-…` around it."""
     return _asset("token_strip.css")
 
 

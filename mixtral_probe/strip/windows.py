@@ -23,14 +23,14 @@ class TokenRange:
     stop: int
 
     def rows_of(self, table: pd.DataFrame, document: Trace) -> pd.DataFrame:
-        """A table's rows about these tokens; `document` is a trace of this document alone."""
+        """Return a table's rows about these tokens; `document` is a trace of this document alone."""
         place = _place(document.tokens)
         row = np.searchsorted(place, _place(table))
         return table.assign(row=row)[(row >= self.start) & (row < self.stop)]
 
 
 def windows(tokens: int, size: int) -> list[TokenRange]:
-    """A document of so many tokens, cut into windows."""
+    """Cut a document of so many tokens into windows of a size."""
     return [TokenRange(start, min(start + size, tokens)) for start in range(0, tokens, size)]
 
 
@@ -42,7 +42,7 @@ def _place(table: pd.DataFrame) -> np.ndarray:
 def by_expert(
     document: Trace, routes: pd.DataFrame, window: TokenRange, *, layer: int, row: int, rank: int
 ) -> list[Token]:
-    """Tokens coloured by the expert of one rank, as opaque as its weight.
+    """Return tokens coloured by the expert of one rank, as opaque as its weight.
 
     Args:
         document: a trace of one document.
@@ -52,8 +52,8 @@ def by_expert(
         row: of that layer in the trace's arrays.
         rank: 0 for the first choice.
     """
-    shown = window.rows_of(routes[(routes["layer"] == layer).to_numpy(dtype=bool)], document)
-    choice = choices(shown)
+    rows = window.rows_of(routes[(routes["layer"] == layer).to_numpy(dtype=bool)], document)
+    choice = choices(rows)
     colors = figures.expert_colors(document.num_experts)
     tokens = document.tokens.iloc[window.start : window.stop]
     return [
@@ -69,7 +69,7 @@ def _logits(document: Trace, row: int, number: int) -> list[float]:
 def by_loss(
     document: Trace, losses: pd.DataFrame, window: TokenRange, *, layer: int, dark: bool
 ) -> tuple[list[Token], tuple[float, float]]:
-    """Tokens coloured by their part of a layer's balance loss, and the values at the ends of the colour scale.
+    """Return tokens coloured by their part of a layer's balance loss, and the values at the ends of the colour scale.
 
     Args:
         document: a trace of one document.
@@ -80,17 +80,17 @@ def by_loss(
     """
     at_layer = losses[(losses["layer"] == layer).to_numpy(dtype=bool)]
     low, high = float(at_layer["value"].min()), float(at_layer["value"].max())
-    shown = window.rows_of(at_layer, document).set_index("row")["value"]
-    place = (shown.to_numpy(float) - low) / (high - low or 1)
+    parts = window.rows_of(at_layer, document).set_index("row")["value"]
+    place = (parts.to_numpy(float) - low) / (high - low or 1)
     scale = figures.scales(dark)["sequential"]
-    colors = {row: _on_scale(scale, float(at)) for row, at in zip(shown.index, place, strict=True)}
+    colors = {row: _on_scale(scale, float(at)) for row, at in zip(parts.index, place, strict=True)}
     tokens = document.tokens.iloc[window.start : window.stop]
     numbered = zip(range(window.start, window.stop), tokens.itertuples(), strict=True)
-    return [_lossy(number, token, shown.get(number), colors.get(number)) for number, token in numbered], (low, high)
+    return [_lossy(number, token, parts.get(number), colors.get(number)) for number, token in numbered], (low, high)
 
 
 def _on_scale(scale: Sequence[tuple[float, str]], at: float) -> str:
-    """The colour at a place in [0, 1] of a plotly scale with evenly spaced stops, as CSS."""
+    """Return the colour at a place in [0, 1] of a plotly scale with evenly spaced stops, as CSS."""
     below = min(int(at * (len(scale) - 1)), len(scale) - 2)
     part = at * (len(scale) - 1) - below
     return f"color-mix(in srgb, {scale[below + 1][1]} {part:.0%}, {scale[below][1]})"

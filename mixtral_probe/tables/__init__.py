@@ -1,48 +1,69 @@
-"""Tidy tables of a trace or its statistics, one function per table; `TABLES` lists and documents them all."""
+"""Tidy tables of a trace, its statistics or a result, one function per table; `TABLES` lists and documents them."""
 
-from mixtral_probe.tables.ablation import ablation
-from mixtral_probe.tables.agreement import agreement, saturation
-from mixtral_probe.tables.attention import attention_summary
-from mixtral_probe.tables.attention_maps import attended_experts, attention_rollout, attention_weights
-from mixtral_probe.tables.attention_routing import attention_routing
-from mixtral_probe.tables.balance_loss import balance_loss, balance_loss_breakdown
-from mixtral_probe.tables.batches import balance_variants, expert_relevance
-from mixtral_probe.tables.caching import cache_simulation
-from mixtral_probe.tables.capacity import capacity_simulation
-from mixtral_probe.tables.comparisons import COMPARISONS
-from mixtral_probe.tables.confidence import router_confidence, router_confidence_histogram
-from mixtral_probe.tables.context import context_information
-from mixtral_probe.tables.divergence import group_divergence
-from mixtral_probe.tables.experiments import EXPERIMENTS
-from mixtral_probe.tables.expert_choices import expert_choices
-from mixtral_probe.tables.expert_tokens import expert_tokens
-from mixtral_probe.tables.load import balance, expert_load, load_by_rank
-from mixtral_probe.tables.logit_lens import logit_lens, logit_lens_tokens
-from mixtral_probe.tables.paths import paths
-from mixtral_probe.tables.per_token import balance_loss_tokens, routes
-from mixtral_probe.tables.placement import placement_simulation
-from mixtral_probe.tables.real_mixtral import real_mixtral_load
-from mixtral_probe.tables.registry import TABLES
-from mixtral_probe.tables.route_overlap import route_overlap
-from mixtral_probe.tables.saliency import expert_contexts, promoted_tokens, saliency
-from mixtral_probe.tables.similarity import expert_similarity, expert_subsets, norm_gate_ranks
-from mixtral_probe.tables.skipping import skipping_simulation
-from mixtral_probe.tables.spec import COLUMNS, TableSpec
-from mixtral_probe.tables.specialization import domain_specialization, mutual_information
-from mixtral_probe.tables.structure import coactivation, repetition
-from mixtral_probe.tables.timing import timing
-from mixtral_probe.tables.topics import domain_information
-from mixtral_probe.tables.transitions import transitions
-from mixtral_probe.tables.units import token_logits, unit_routes
-from mixtral_probe.tables.vocabulary import vocabulary_specialization
-from mixtral_probe.tables.what_if import what_if, what_if_next_tokens, what_if_tokens
+from mixtral_probe.tables.attention.attended_experts import attended_experts
+from mixtral_probe.tables.attention.attention_rollout import attention_rollout
+from mixtral_probe.tables.attention.attention_routing import attention_routing
+from mixtral_probe.tables.attention.attention_summary import attention_summary
+from mixtral_probe.tables.attention.attention_weights import attention_weights
+from mixtral_probe.tables.comparisons.agreement import agreement
+from mixtral_probe.tables.comparisons.saturation import saturation
+from mixtral_probe.tables.experiments.ablation import ablation
+from mixtral_probe.tables.experiments.expert_contexts import expert_contexts
+from mixtral_probe.tables.experiments.expert_similarity import expert_similarity
+from mixtral_probe.tables.experiments.expert_subsets import expert_subsets
+from mixtral_probe.tables.experiments.logit_lens import logit_lens
+from mixtral_probe.tables.experiments.logit_lens_tokens import logit_lens_tokens
+from mixtral_probe.tables.experiments.norm_gate_ranks import norm_gate_ranks
+from mixtral_probe.tables.experiments.promoted_tokens import promoted_tokens
+from mixtral_probe.tables.experiments.saliency import saliency
+from mixtral_probe.tables.experiments.timing import timing
+from mixtral_probe.tables.experiments.what_if import what_if
+from mixtral_probe.tables.experiments.what_if_next_tokens import what_if_next_tokens
+from mixtral_probe.tables.experiments.what_if_tokens import what_if_tokens
+from mixtral_probe.tables.load.balance import balance
+from mixtral_probe.tables.load.balance_variants import balance_variants
+from mixtral_probe.tables.load.expert_load import expert_load
+from mixtral_probe.tables.load.expert_relevance import expert_relevance
+from mixtral_probe.tables.load.load_by_rank import load_by_rank
+from mixtral_probe.tables.load.real_mixtral_load import real_mixtral_load
+from mixtral_probe.tables.load.router_confidence import router_confidence
+from mixtral_probe.tables.load.router_confidence_histogram import router_confidence_histogram
+from mixtral_probe.tables.losses.balance_loss import balance_loss
+from mixtral_probe.tables.losses.balance_loss_breakdown import balance_loss_breakdown
+from mixtral_probe.tables.losses.balance_loss_tokens import balance_loss_tokens
+from mixtral_probe.tables.registry import COMPARISONS, EXPERIMENTS, METRICS, PARTS, SPECS, TABLES
+from mixtral_probe.tables.spec import COLUMNS, Metric, TableSpec
+from mixtral_probe.tables.specialization.context_information import context_information
+from mixtral_probe.tables.specialization.domain_information import domain_information
+from mixtral_probe.tables.specialization.domain_specialization import domain_specialization
+from mixtral_probe.tables.specialization.expert_tokens import expert_tokens
+from mixtral_probe.tables.specialization.group_divergence import group_divergence
+from mixtral_probe.tables.specialization.mutual_information import mutual_information
+from mixtral_probe.tables.specialization.vocabulary_specialization import vocabulary_specialization
+from mixtral_probe.tables.structure.coactivation import coactivation
+from mixtral_probe.tables.structure.expert_choices import expert_choices
+from mixtral_probe.tables.structure.paths import paths
+from mixtral_probe.tables.structure.repetition import repetition
+from mixtral_probe.tables.structure.route_overlap import route_overlap
+from mixtral_probe.tables.structure.routes import routes
+from mixtral_probe.tables.structure.token_logits import token_logits
+from mixtral_probe.tables.structure.transitions import transitions
+from mixtral_probe.tables.structure.unit_routes import unit_routes
+from mixtral_probe.tables.systems.cache_simulation import cache_simulation
+from mixtral_probe.tables.systems.capacity_simulation import capacity_simulation
+from mixtral_probe.tables.systems.placement_simulation import placement_simulation
+from mixtral_probe.tables.systems.skipping_simulation import skipping_simulation
 from mixtral_probe.tables.write import csv_form, write_csv, write_parquet
 
 __all__ = [
     "COLUMNS",
     "COMPARISONS",
     "EXPERIMENTS",
+    "METRICS",
+    "PARTS",
+    "SPECS",
     "TABLES",
+    "Metric",
     "TableSpec",
     "ablation",
     "agreement",

@@ -1,8 +1,6 @@
-"""The schema page docs/tables.md, made from the registry: `python -m mixtral_probe.tables.docs > docs/tables.md`."""
+"""The schema page docs/tables.md, made from the SPECs: `python -m mixtral_probe.tables.docs > docs/tables.md`."""
 
-from mixtral_probe.tables.comparisons import COMPARISONS
-from mixtral_probe.tables.experiments import EXPERIMENTS
-from mixtral_probe.tables.registry import TABLES
+from mixtral_probe.tables.registry import COMPARISONS, EXPERIMENTS, PARTS, TABLES
 from mixtral_probe.tables.spec import TableSpec
 
 _HEAD = """# Tables
@@ -13,17 +11,20 @@ they have rows for each group and for "all". Layers, experts, heads and position
 Letters: T tokens, L layers, E experts, K experts chosen per token; n_i how often expert i was chosen,
 f_i = n_i / (K T), P_i the mean over tokens of the softmax of the router logits over all experts.
 
-Special tokens are left out unless the statistics were made with `include_special=True`. An interval is the
-bias-corrected delete-one-block jackknife over documents; where there is none, or no value, `scope` says why. It takes
-documents as drawn at random, topics and all; only for what the label itself tells are the groups' shares of the tokens
-taken as given.
-This page is generated from `mixtral_probe/tables/registry.py`.
+Special tokens are left out unless the statistics were made with `include_special=True`. `value` is the published
+formula over all documents. An interval is the delete-one-block jackknife over documents (95 %); it is about
+`corrected`, the same formula less the bias that few documents give it, so `low <= corrected <= high` always, while
+`value` may lie outside. Pages, figures and sentences show `corrected` wherever they show an interval. Where there is no
+interval, or no value, `scope` says why. The interval takes documents as drawn at random, topics and all; only for what
+the label itself tells are the groups' shares of the tokens fixed.
+A selection (`where`) narrows every table but those that say so; its expression stands in `scope`.
+This page is generated from the SPEC at the end of each module of `mixtral_probe/tables/`.
 """
 
 
 def tables_page() -> str:
-    """docs/tables.md as text."""
-    specs = (*TABLES.values(), *COMPARISONS.values(), *EXPERIMENTS.values())
+    """Return docs/tables.md as text."""
+    specs = (*TABLES.values(), *PARTS.values(), *COMPARISONS.values(), *EXPERIMENTS.values())
     return "\n".join([_HEAD, *(_section(spec) for spec in specs)])
 
 
@@ -32,17 +33,20 @@ _SOURCES = {
     "stats": "statistics",
     "traces": "several traces of the same texts",
     "result": "the result of an experiment",
+    "part": "a part of a trace that the arguments name, or from published data",
 }
 """What `TableSpec.source` is called."""
 
 
 def _section(spec: TableSpec) -> str:
     about = f"{spec.description} From {_SOURCES[spec.source]}."
+    if spec.source in ("trace", "stats") and not spec.narrows:
+        about += " A selection does not narrow it."
     lines = [f"## {spec.name}", "", about, "", "| column | meaning |", "|---|---|"]
     lines += [f"| `{name}` | {_cell(meaning)} |" for name, meaning in spec.columns.items()]
     if spec.metrics:
         lines += ["", "| metric | meaning |", "|---|---|"]
-        lines += [f"| `{name}` | {_cell(meaning)} |" for name, meaning in spec.metrics.items()]
+        lines += [f"| `{name}` | {_cell(metric.meaning)} |" for name, metric in spec.metrics.items()]
     return "\n".join([*lines, ""])
 
 

@@ -1,99 +1,173 @@
-"""What a table is: how it is made, the columns it has and what they mean."""
+"""The declaration of a table: how it is made, its columns, its metrics and how they are written, its figures."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 
+
+class Column(NamedTuple):
+    """What a column means, and its dtype in every table."""
+
+    meaning: str
+    dtype: Literal["Int64", "float64", "str"]
+
+
 COLUMNS = {
-    "layer": "layer, from 0, as the model numbers it; empty = all layers together",
-    "group": 'value of the document label asked for with `by`, or "all" = every document',
-    "other_group": "the other group",
-    "other_layer": "the other layer, as the model numbers it",
-    "expert": "expert, from 0; experts of different layers are different networks",
-    "other_expert": "the other expert, from 0; in `transitions` one of `other_layer`",
-    "lag": "how many tokens apart, from 1",
-    "step": "step of training the trace was made at",
-    "path": "first choice in each layer that has experts, such as 3-0-7",
-    "policy": "lru, lfu, belady (knows what comes) or static (the layer's most chosen experts)",
-    "capacity": "experts of a layer that fit in the cache",
-    "capacity_factor": "room of an expert against that of even use",
-    "threshold": "least weight of a token's last choice, in parts of its first, at which it is kept",
-    "ranks": "devices that share the experts of a layer",
-    "replicas": "experts of a layer and their copies on all ranks together",
-    "variable": "domain, position, token, or next, previous, predicted token; x|token = x among tokens of one type",
-    "target": "input = token routed, predicted = token the model expects next, next = token that follows",
-    "min_count": "least number of tokens of a type that counts",
-    "weighting": "type = every token type alike, token = each by its tokens",
-    "rank": "place among the experts chosen for a token; 0 = strongest",
-    "head": "attention head, from 0",
-    "statistic": "mean, median, q05, q25, q75 or q95 over tokens",
-    "bin": "number of the bin, from 0",
-    "left": "left edge of the bin; the first bin also holds what lies below",
-    "right": "right edge of the bin; the last bin also holds what lies above",
-    "document": "row of the documents table, from 0",
-    "chunk": "window of a long document, from 0",
-    "position": "position within the window, from 0",
-    "place": "place in the order of the table, from 0",
-    "token_id": "number of the token type in the vocabulary",
-    "token": "text of the token; in a CSV a JSON string literal",
-    "weight": "what the expert's output was multiplied by; empty when not recorded",
-    "margin": "logit of the weakest chosen minus the strongest other expert, nats; empty when there is none",
-    "metric": "name of the metric, see below",
-    "value": "the metric; empty when `scope` says why",
-    "low": "lower end of the 95 % jackknife interval over blocks of documents; empty when `scope` says why",
-    "high": "upper end of it",
-    "null": "what chance gives: uniform top-K routing of as many tokens, or what `scope` says",
-    "n": "tokens the value comes from",
-    "scope": "which layers and tokens, which normalisation, and what is missing and why",
+    "layer": Column("layer, from 0, as the model numbers it; empty = all layers together", "Int64"),
+    "group": Column('value of the document label asked for with `by`, or "all" = every document', "str"),
+    "other_group": Column("the other group", "str"),
+    "other_layer": Column("the other layer, as the model numbers it", "Int64"),
+    "expert": Column("expert, from 0; experts of different layers are different networks", "Int64"),
+    "other_expert": Column("the other expert, from 0; in `transitions` one of `other_layer`", "Int64"),
+    "lag": Column("how many tokens apart, from 1", "Int64"),
+    "step": Column("step of training the trace was made at", "Int64"),
+    "path": Column("first choice in each layer that has experts, such as 3-0-7", "str"),
+    "policy": Column("lru, lfu, belady (knows what comes) or static (the layer's most chosen experts)", "str"),
+    "capacity": Column("experts of a layer that fit in the cache", "Int64"),
+    "capacity_factor": Column("room of an expert against that of even use", "float64"),
+    "threshold": Column("least weight of a token's last choice, in parts of its first, at which it is kept", "float64"),
+    "ranks": Column("devices that share the experts of a layer", "Int64"),
+    "replicas": Column("experts of a layer and their copies on all ranks together", "Int64"),
+    "variable": Column(
+        "domain, position, token, or next, previous, predicted token; x|token = x among tokens of one type", "str"
+    ),
+    "target": Column(
+        "input = token routed, predicted = token the model expects next, next = token that follows", "str"
+    ),
+    "min_count": Column("least number of tokens of a type that counts", "Int64"),
+    "weighting": Column("type = every token type alike, token = each by its tokens", "str"),
+    "rank": Column("place among the experts chosen for a token; 0 = strongest", "Int64"),
+    "head": Column("attention head, from 0", "Int64"),
+    "statistic": Column("mean, median, q05, q25, q75 or q95 over tokens", "str"),
+    "bin": Column("number of the bin, from 0", "Int64"),
+    "left": Column("left edge of the bin; the first bin also holds what lies below", "float64"),
+    "right": Column("right edge of the bin; the last bin also holds what lies above", "float64"),
+    "document": Column("row of the documents table, from 0", "Int64"),
+    "chunk": Column("window of a long document, from 0", "Int64"),
+    "position": Column("position within the window, from 0", "Int64"),
+    "place": Column("place in the order of the table, from 0", "Int64"),
+    "token_id": Column("number of the token type in the vocabulary", "Int64"),
+    "token": Column("text of the token; in a CSV a JSON string literal", "str"),
+    "weight": Column("what the expert's output was multiplied by; empty when not recorded", "float64"),
+    "margin": Column(
+        "logit of the weakest chosen minus the strongest other expert, nats; empty when there is none", "float64"
+    ),
+    "metric": Column("name of the metric, see below", "str"),
+    "value": Column("the metric; empty when `scope` says why", "float64"),
+    "corrected": Column(
+        "the metric without the bias of few documents, which the interval is about; empty without an interval",
+        "float64",
+    ),
+    "low": Column(
+        "lower end of the 95 % jackknife interval over blocks of documents; empty when `scope` says why", "float64"
+    ),
+    "high": Column("upper end of it", "float64"),
+    "null": Column("what chance gives: uniform top-K routing of as many tokens, or what `scope` says", "float64"),
+    "n": Column("tokens the value comes from", "Int64"),
+    "scope": Column("which layers and tokens, which normalisation, and what is missing and why", "str"),
 }
-"""What every column means, in all tables alike."""
-VALUES = ("metric", "value", "low", "high", "null", "n", "scope")
+"""Every column that more than one table has, with its meaning and dtype."""
+VALUES = ("metric", "value", "corrected", "low", "high", "null", "n", "scope")
+"""The columns after the keys."""
+
+
+def estimates(table: pd.DataFrame) -> pd.Series:
+    """[rows] the numbers to show: `corrected`, which the interval is about, where there is one, else `value`.
+
+    A table of an older version, without the column `corrected`, gives its values.
+    """
+    return table["corrected"].fillna(table["value"]) if "corrected" in table else table["value"]
 
 
 @dataclass(frozen=True)
-class TableSpec:
-    """One table: how to make it and what stands in it."""
+class Metric:
+    """What a metric means and how its values are written."""
 
-    name: str
-    source: Literal["trace", "stats", "traces", "result"]
-    """What `function` takes: a `Trace`, `RoutingStats`, several traces of the same texts, or a `Result`."""
-    function: Callable[[Any], pd.DataFrame]
+    meaning: str
+    """One line: the formula, its range, its null."""
+    label: str
+    """On an axis and in a sentence."""
+    format: str = ".3g"
+    """Of a value, as Python's `format` takes it."""
+    bounds: tuple[float, float] = (-np.inf, np.inf)
+    """The least and the greatest value possible, whatever the model."""
+    null: str = "null"
+    """What the reference line is called."""
+
+    def text(self, value: float) -> str:
+        """Write a value for a reader."""
+        if pd.isna(value) or value == 0:
+            return "–" if pd.isna(value) else "0"
+        text = format(float(value), self.format)
+        return f"{float(value):,.0f}" if "e+0" in text and abs(value) < 1e7 else text
+
+
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of a table as the report draws it."""
+
+    figure: str
+    """Its name in `mixtral_probe.figures`."""
+    options: Options | Callable[[pd.DataFrame], Iterable[Options]] = field(default_factory=dict)
+    """Arguments beside the table, or a function that returns those of each picture."""
+    grouped: bool = False
+    """Whether it is drawn only for several groups."""
+
+    def options_of(self, table: pd.DataFrame) -> list[Options]:
+        """Return the arguments of each picture of a table; none where it has too few groups."""
+        if self.grouped and table["group"].nunique() < 2:
+            return []
+        return list(self.options(table)) if callable(self.options) else [self.options]
+
+
+Origin = Literal["trace", "stats", "traces", "result", "part"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSpec:
+    """A table: how to make it and what stands in it. Each module of `tables` that makes one ends in its SPEC."""
+
+    function: Callable[..., pd.DataFrame]
+    source: Origin
+    """What `function` takes: a `Trace`, `RoutingStats`, several traces of the same texts, a `Result`, or (part) more
+    arguments, which name a part of a trace."""
     description: str
     """One sentence."""
     keys: tuple[str, ...]
     """The columns it is sorted by; together with `metric` they tell rows apart."""
-    columns: dict[str, str]
-    """Every column, in order, with its meaning."""
-    metrics: dict[str, str]
-    """Every value of the column `metric`, with its meaning; empty when there is no such column."""
+    metrics: Mapping[str, Metric]
+    """Every value of the column `metric`; empty when there is no such column."""
+    figures: tuple[Drawing, ...]
+    """What the report draws; () where no picture says more than the table."""
+    narrows: bool
+    """Whether a selection narrows it."""
+    values: tuple[str, ...] = VALUES
+    """The columns after the keys."""
+    meanings: Mapping[str, Column] = field(default_factory=dict)
+    """Columns that no other table has, or that mean something else here."""
     per_token: bool = False
     """Whether it has a row for every token, and so grows with the trace."""
 
+    @property
+    def name(self) -> str:
+        """Of the function, the CSV and the dashboard's table alike."""
+        return self.function.__name__
 
-def spec(
-    function: Callable[[Any], pd.DataFrame],
-    source: Literal["trace", "stats"],
-    keys: str,
-    metrics: dict[str, str],
-    description: str,
-    *,
-    values: tuple[str, ...] = VALUES,
-    per_token: bool = False,
-) -> TableSpec:
-    """A table of a trace or of statistics, named as its function is.
+    @property
+    def columns(self) -> dict[str, str]:
+        """Every column, in order, with its meaning."""
+        return {name: self._column(name).meaning for name in (*self.keys, *self.values)}
 
-    Args:
-        function: makes it.
-        source: what the function takes.
-        keys: the key columns, with spaces between.
-        metrics: the words of each metric.
-        description: one sentence.
-        values: the columns after the keys.
-        per_token: whether it has a row for every token.
-    """
-    names = tuple(keys.split())
-    columns = {name: COLUMNS[name] for name in (*names, *values)}
-    name = function.__name__
-    return TableSpec(name, source, function, description, names, columns, metrics, per_token)
+    @property
+    def dtypes(self) -> dict[str, str]:
+        """Every column, in order, with its dtype."""
+        return {name: self._column(name).dtype for name in (*self.keys, *self.values)}
+
+    def _column(self, name: str) -> Column:
+        return self.meanings[name] if name in self.meanings else COLUMNS[name]

@@ -48,6 +48,8 @@ class Trace(NotebookRepr):
     """The raw recorded attention; `attention`, `attention_sums` read it."""
     path: Path | None = None
     """The folder it was loaded from or saved to by the builder; None when only in memory."""
+    where: str | None = None
+    """The expression of the selection that is left; None for the whole trace."""
 
     def __post_init__(self) -> None:
         checks.check_documents(self.documents)

@@ -46,6 +46,7 @@ def test_the_facts_as_json(folder):
     assert first["set_overlap"]["value"] == 1
     assert second["set_overlap"] | {"low": 0, "high": 0} == {
         "value": 0.75,
+        "corrected": 0.75,
         "low": 0,
         "high": 0,
         "null": 2 / 6,

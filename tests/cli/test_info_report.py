@@ -112,6 +112,6 @@ def test_a_report_as_parquet_with_a_page(trace, tmp_path):
 
 def test_a_report_of_what_is_none(tmp_path, trace):
     assert "must be a folder with trace.json" in refused("report", tmp_path / "no", "--out", tmp_path / "r")
-    assert "'nonsense' was asked for" in refused("report", trace.path, "--out", tmp_path / "r", "--tables", "nonsense")
+    assert "got 'nonsense'" in refused("report", trace.path, "--out", tmp_path / "r", "--tables", "nonsense")
     assert run("report", trace.path, "--out", tmp_path / "r", "--format", "xls").exit_code == 2
     assert not (tmp_path / "r").exists()

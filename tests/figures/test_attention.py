@@ -7,7 +7,7 @@ import pytest
 from mixtral_probe import figures, tables
 from mixtral_probe.errors import InputError
 from tests.support.attention_traces import attentive_trace
-from tests.support.figures import as_json
+from tests.support.figures import as_json, drawn
 from tests.support.routing import pick
 
 
@@ -63,9 +63,7 @@ def test_a_map_of_2048_tokens_is_pooled_small_and_its_markers_name_the_strongest
     side = int(markers.x[1] - markers.x[0]) if markers.y[0] == markers.y[1] else int(markers.y[1] - markers.y[0])
     query, key = markers.customdata[0]
     assert weights[query, key] == weights[:side, :side].max()
-    with pytest.raises(
-        InputError, match="at most 512 squares a side, but these are 1024; make the table with a larger"
-    ):
+    with pytest.raises(InputError, match="at most 512 squares a side, got 1024; make the table with a larger"):
         figures.attention_weights(tables.attention_weights(long, layer=0, head=1, step=2), step=2)
 
 
@@ -87,7 +85,7 @@ def test_heads_side_by_side(trace):
         np.rint(255 * np.sqrt(own["value"].to_numpy(float))),
     )
     assert figure.layout.annotations[2].text == "head 2"
-    with pytest.raises(InputError, match="shows one head, but the table holds several"):
+    with pytest.raises(InputError, match="a map must be of one head, got 3; use attention_heads"):
         figures.attention_weights(table, step=2)
 
 
@@ -99,7 +97,7 @@ def test_a_query_has_a_bar_for_every_position(trace, rollout):
         table = tables.attention_weights(trace, layer=1, head=2, queries=(9, 10))
     figure = figures.attention_query(table, query=9)
     bars, even = figure.data
-    np.testing.assert_array_equal(bars.y, table["value"])
+    np.testing.assert_array_equal(bars.y, drawn(table))
     np.testing.assert_array_equal(even.y, table["null"])
     colors = figures.expert_colors(4)
     assert list(bars.marker.color) == [colors[trace.expert_ids[1, i, 0]] for i in range(10)]
@@ -108,7 +106,7 @@ def test_a_query_has_a_bar_for_every_position(trace, rollout):
 def test_attended_experts_are_bars_with_their_null(trace):
     table = tables.attended_experts(trace, layer=0, query=5)
     bars, even = figures.attended_experts(table).data
-    np.testing.assert_array_equal(bars.y, table["value"])
+    np.testing.assert_array_equal(bars.y, drawn(table))
     np.testing.assert_array_equal(even.y, table["null"])
 
 
@@ -116,7 +114,7 @@ def test_attention_and_routing_are_cells_of_heads_and_experts(trace):
     table = tables.attention_routing(trace)
     figure = figures.attention_routing(table, metric="distance_effect", layer=1)
     own = pick(table, layer=1, metric="distance_effect")
-    np.testing.assert_array_equal(figure.data[0].z, own["value"].to_numpy().reshape(3, 4))
+    np.testing.assert_array_equal(figure.data[0].z, drawn(own).reshape(3, 4))
     assert figure.layout.coloraxis.cmin == -figure.layout.coloraxis.cmax
     assert as_json(figure)["data"][1]["customdata"][4] == [1, 1]
 

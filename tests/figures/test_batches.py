@@ -5,11 +5,11 @@ import pytest
 
 from mixtral_probe import Trace, figures
 from mixtral_probe.errors import InputError
-from mixtral_probe.figures.bars import RELEVANCE
-from mixtral_probe.figures.batches import VARIANTS
-from mixtral_probe.figures.words import words_of
+from mixtral_probe.figures.load.balance_variants import VARIANTS
+from mixtral_probe.figures.load.expert_relevance import RELEVANCE
 from mixtral_probe.report.drawings import draw
-from tests.support.figures import tables_of
+from mixtral_probe.tables.registry import TABLES, metric_of
+from tests.support.figures import drawn, tables_of
 from tests.support.routing import pick, random_trace
 
 NAMES = ("balance_variants", "expert_relevance", "skipping_simulation", "context_information")
@@ -31,7 +31,7 @@ def parts(figure, name):
 
 
 def same_interval(part, own):
-    np.testing.assert_array_equal(part.y, own["value"])
+    np.testing.assert_array_equal(part.y, drawn(own))
     np.testing.assert_allclose(part.y + part.error_y.array, own["high"], rtol=1e-12)
     np.testing.assert_allclose(part.y - part.error_y.arrayminus, own["low"], rtol=1e-12)
 
@@ -49,7 +49,7 @@ def test_every_variant_has_its_value_at_balance_and_its_scope(made):
         same_interval(line, own)
         np.testing.assert_array_equal(null.y, own["null"])
         assert null.line.dash == "dot"
-        assert title.text.startswith(f"{words_of(metric).name}<br>")
+        assert title.text.startswith(f"{metric_of(metric).label}<br>")
         assert scopes.get(metric, "") in title.text
     assert set(balanced[1].y) == {1.0}
     assert "group law, the others behind · dotted: " in figure.layout.title.subtitle.text
@@ -58,7 +58,7 @@ def test_every_variant_has_its_value_at_balance_and_its_scope(made):
 def test_variants_that_need_weights_or_logits_are_left_out_without_them():
     table = tables_of(random_trace(2, logits=False))["balance_variants"]
     titles = [note.text.split("<br>")[0] for note in figures.balance_variants(table).layout.annotations]
-    assert titles == [words_of(name).name for name in ("max_violation_batch", "inverse_simpson", "load_chi_squared")]
+    assert titles == [metric_of(name).label for name in ("max_violation_batch", "inverse_simpson", "load_chi_squared")]
 
 
 @pytest.mark.parametrize("layer", [None, 1])
@@ -69,7 +69,7 @@ def test_both_scores_of_relevance_stand_side_by_side(made, layer):
         bars = parts(figure, RELEVANCE[metric])
         for number, bar in zip(range(3) if layer is None else [layer], bars, strict=True):
             same_interval(bar, pick(table, layer=number, group="code", metric=metric))
-            assert f"{words_of(metric).name}: <b>" in bar.hovertext[0]
+            assert f"{metric_of(metric).label}: <b>" in bar.hovertext[0]
     [*even] = parts(figure, "even use (12.5%)")
     assert {float(value) for line in even for value in line.y} == {1 / 8}
     assert figure.layout.barmode == "group"
@@ -86,7 +86,7 @@ def test_the_map_of_relevance_is_centred_on_even_use(made):
     table = made["expert_relevance"]
     figure = figures.expert_relevance_map(table, metric="average_gate_score", group="law")
     own = pick(table, group="law", metric="average_gate_score")
-    np.testing.assert_array_equal(figure.data[0].z, own["value"].to_numpy().reshape(3, 8))
+    np.testing.assert_array_equal(figure.data[0].z, drawn(own).reshape(3, 8))
     axis = figure.layout.coloraxis
     assert (axis.cmin + axis.cmax) / 2 == pytest.approx(1 / 8)
     by_group = figures.expert_relevance_map(table, group=None)
@@ -104,7 +104,7 @@ def test_skipped_experts_by_threshold_and_each_layer_behind(made, layer):
     np.testing.assert_array_equal(parts(figure, "all logits alike")[0].y, own["null"])
     for number, behind in enumerate(parts(figure, "each layer")):
         each = pick(table, layer=number, group="all", metric="skipped_share")
-        np.testing.assert_array_equal(behind.y, each["value"])
+        np.testing.assert_array_equal(behind.y, drawn(each))
         assert f"layer {number}" in behind.hovertext[0]
     assert len(parts(figure, "each layer")) == 3
 
@@ -122,16 +122,16 @@ def test_what_the_token_before_tells_is_beside_what_chance_shows(made, metric):
     table = made["context_information"]
     figure = figures.context_information(table, metric=metric)
     null = {"mutual_information_bits": "chance alone", "mutual_information_bits_corrected": "nothing to tell"}[metric]
-    drawn = zip(parts(figure, "all"), parts(figure, null), figure.layout.annotations, strict=True)
+    panels = zip(parts(figure, "all"), parts(figure, null), figure.layout.annotations, strict=True)
     titles = {
         "token": "the token",
         "previous token": "the token before",
         "previous token|token": "the token before, beyond the token itself",
         "next token": "the token that follows",
     }  # what the model expects was not recorded
-    for (variable, title), (line, chance, note) in zip(titles.items(), drawn, strict=True):
+    for (variable, title), (line, chance, note) in zip(titles.items(), panels, strict=True):
         own = pick(table, variable=variable, group="all", metric=metric, min_count=1)
-        np.testing.assert_array_equal(line.y, own["value"])
+        np.testing.assert_array_equal(line.y, drawn(own))
         np.testing.assert_array_equal(chance.y, own["null"])
         assert note.text == title
         assert f"{null}: " in line.hovertext[0]
@@ -147,24 +147,24 @@ def test_frequent_types_have_intervals(made):
         own = pick(table, variable=variable, group="all", metric=metric, min_count=20)
         assert own["low"].notna().all()
         same_interval(line, own)
-    with pytest.raises(InputError, match="min_count 2 was asked for, but the table holds 1, 20"):
+    with pytest.raises(InputError, match=r"min_count must be one the table has \(1, 20\), got 2"):
         figures.context_information(table, min_count=2)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_report_draws_each_on_both_pages(made, name):
-    for figure in draw(name, made[name]):
+    for figure in draw(TABLES[name], made[name]):
         assert "n = " in figure.layout.title.subtitle.text
         dark = figures.themed(figure, dark=True)
         assert dark.layout.template.layout.font.color != figure.layout.template.layout.font.color
         for light, same in zip(figure.data, dark.data, strict=True):
             np.testing.assert_array_equal(np.asarray(light.x, object), np.asarray(same.x, object))
-    assert draw(name, made[name])
+    assert draw(TABLES[name], made[name])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_table_lacks_is_said(made, name):
-    with pytest.raises(InputError, match="group 'art' was asked for, but the table holds"):
+    with pytest.raises(InputError, match=r"group must be one the table has \(.*\), got 'art'"):
         getattr(figures, name)(made[name], group="art")
 
 
@@ -172,4 +172,4 @@ def test_what_a_table_lacks_is_said(made, name):
 def test_a_trace_of_ids_alone_is_drawn_where_it_has_values(name):
     ids = np.random.default_rng(1).permuted(np.tile(np.arange(4), (1, 50, 1)), axis=-1)[..., :2]
     table = tables_of(Trace.from_arrays(expert_ids=ids, num_experts=4), by=None)[name]
-    assert bool(draw(name, table)) == table["value"].notna().any()
+    assert bool(draw(TABLES[name], table)) == table["value"].notna().any()

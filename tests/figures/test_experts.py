@@ -7,6 +7,7 @@ import pytest
 
 from mixtral_probe import InputError, figures, tables
 from mixtral_probe.trace import AblationResult, SimilarityResult, SubsetsResult
+from tests.support.figures import drawn as numbers
 
 META = {"experts_per_token": 2, "experts": 4, "model": {"hidden_size": 8, "intermediate_size": 6}}
 
@@ -54,11 +55,11 @@ def test_a_map_of_what_is_lost():
     table = ablated()
     figure = figures.ablation(table)
     own = table[(table["metric"] == "loss_increase_beyond_placebo") & (table["group"] == "all")]
-    np.testing.assert_array_equal(figure.data[0].z, own["value"].to_numpy().reshape(3, 4))
+    np.testing.assert_array_equal(figure.data[0].z, numbers(own).reshape(3, 4))
     assert [list(cell) for cell in figure.data[1].customdata] == own[["layer", "expert"]].astype(
         int
     ).to_numpy().tolist()
-    with pytest.raises(InputError, match="'colour' was asked for"):
+    with pytest.raises(InputError, match="got 'colour'"):
         figures.ablation(table, metric="colour")
 
 

@@ -7,6 +7,7 @@ from mixtral_probe import figures, tables
 from mixtral_probe.errors import InputError
 from mixtral_probe.report.drawings import draw
 from mixtral_probe.stats import RoutingStats
+from tests.support.figures import drawn
 from tests.support.routing import pick, random_trace
 
 
@@ -25,8 +26,8 @@ def test_vocabulary_has_its_null_line(stats):
     lines = [trace.y for trace in figure.data if trace.name == "law"]
     for number, metric in enumerate(("vocabulary_specialization", "vocabulary_specialization_crossval")):
         np.testing.assert_array_equal(nulls[number], pick(own, metric=metric)["null"])
-        np.testing.assert_array_equal(lines[number], pick(own, metric=metric)["value"])
-    with pytest.raises(InputError, match="target 'x' was asked for, but the table holds input, next, predicted"):
+        np.testing.assert_array_equal(lines[number], drawn(pick(own, metric=metric)))
+    with pytest.raises(InputError, match=r"target must be one the table has \(input, next, predicted\), got 'x'"):
         figures.vocabulary_specialization(table, target="x")
 
 
@@ -34,7 +35,7 @@ def test_tokens_of_an_expert_are_labels_and_escaped(stats):
     table = tables.expert_tokens(stats)
     own = pick(table, layer=1, expert=2, group="all", metric="token_lift")
     figure = figures.expert_tokens(table, layer=1, expert=2)
-    np.testing.assert_array_equal(figure.data[0].x, own["value"].dropna())
+    np.testing.assert_array_equal(figure.data[0].x, drawn(own)[own["value"].notna()])
     assert all(text.startswith("&lt;i&gt;") for text in figure.layout.yaxis.ticktext)
 
 
@@ -42,37 +43,37 @@ def test_distances_between_groups_are_symmetric(stats):
     table = tables.group_divergence(stats)
     z = figures.group_divergence(table, layer=2).data[0].z
     np.testing.assert_array_equal(z, z.T)
-    np.testing.assert_array_equal(z[np.triu_indices(3, 1)], pick(table, layer=2, metric="js_divergence_bits")["value"])
+    np.testing.assert_array_equal(z[np.triu_indices(3, 1)], drawn(pick(table, layer=2, metric="js_divergence_bits")))
 
 
 def test_maps_of_domains_and_pairs(stats):
     table = tables.domain_specialization(stats)
     own = pick(table, layer=1, metric="frequency_difference")
-    np.testing.assert_array_equal(figures.domain_specialization(table, layer=1).data[0].z.ravel(), own["value"])
+    np.testing.assert_array_equal(figures.domain_specialization(table, layer=1).data[0].z.ravel(), drawn(own))
     table = tables.coactivation(stats)
     z = figures.coactivation(table, layer=1).data[0].z
     assert np.isnan(np.diag(z)).all()
     own = pick(table, layer=1, group="all", metric="coactivation_preference")
-    np.testing.assert_array_equal(z[~np.eye(8, dtype=bool)], own["value"])
+    np.testing.assert_array_equal(z[~np.eye(8, dtype=bool)], drawn(own))
 
 
 def test_bands_carry_the_shares_of_tokens(stats):
     table = tables.transitions(stats)
     (sankey,) = figures.transitions(table, steps=2).data
     own = pick(table, group="all", metric="joint_share")
-    own = own[own["value"] > 0]
-    np.testing.assert_array_equal(sankey.link.value, own["value"])
+    own = own[drawn(own) > 0]
+    np.testing.assert_array_equal(sankey.link.value, drawn(own))
     np.testing.assert_array_equal(sankey.link.source, own["layer"].to_numpy(int) * 8 + own["expert"].to_numpy(int))
     np.testing.assert_array_equal(
         sankey.link.target, own["other_layer"].to_numpy(int) * 8 + own["other_expert"].to_numpy(int)
     )
     grey = np.array(["128,139,150" in color for color in sankey.link.color])
-    np.testing.assert_array_equal(grey, own["value"] <= own["null"])
+    np.testing.assert_array_equal(grey, drawn(own) <= own["null"])
     every = figures.transitions(table, steps=2, metric="joint_share_all_choices")
     own = pick(table, group="all", metric="joint_share_all_choices")
-    np.testing.assert_array_equal(every.data[0].link.value, own[own["value"] > 0]["value"])
+    np.testing.assert_array_equal(every.data[0].link.value, drawn(own)[drawn(own) > 0])
     assert "All choices" in every.layout.title.text
-    with pytest.raises(InputError, match="but layer 2 came"):
+    with pytest.raises(InputError, match="got 2"):
         figures.transitions(table, layer=2)
 
 
@@ -80,11 +81,11 @@ def test_repetition_by_layer_and_by_lag(stats):
     table = tables.repetition(stats)
     by_layer = figures.repetition(table, lag=2)
     own = pick(table, lag=2, group="all", metric="overlap")
-    assert any(np.array_equal(trace.y, own["value"]) for trace in by_layer.data)
+    assert any(np.array_equal(trace.y, drawn(own)) for trace in by_layer.data)
     by_lag = figures.repetition_lags(table, layer=1)
     for name in ("overlap", "overlap_shuffled"):
         own = pick(table, layer=1, group="all", metric=name)
-        assert any(np.array_equal(trace.y, own["value"]) for trace in by_lag.data)
+        assert any(np.array_equal(trace.y, drawn(own)) for trace in by_lag.data)
 
 
 def test_information_has_a_panel_for_every_variable(stats):
@@ -92,7 +93,7 @@ def test_information_has_a_panel_for_every_variable(stats):
     figure = figures.mutual_information(table)
     for variable in ("domain", "domain|token", "position", "token"):
         own = pick(table, variable=variable, group="all", metric="mutual_information_bits_corrected")
-        assert any(np.array_equal(trace.y, own["value"]) for trace in figure.data)
+        assert any(np.array_equal(trace.y, drawn(own)) for trace in figure.data)
 
 
 def test_what_the_domain_tells_has_its_shuffles_beside_it():
@@ -111,6 +112,6 @@ def test_what_the_domain_tells_has_its_shuffles_beside_it():
         for number, keys in enumerate(({"variable": "domain"}, {"min_count": 1}, {"min_count": least})):
             null, main = figure.data[2 * number : 2 * number + 2]
             own = pick(table, metric=metric, **keys)
-            np.testing.assert_array_equal(main.y, own["value"])
+            np.testing.assert_array_equal(main.y, drawn(own))
             np.testing.assert_array_equal(null.y, own["null"])
-    assert draw("domain_information", table)
+    assert draw(tables.TABLES["domain_information"], table)

@@ -6,6 +6,7 @@ import pytest
 from mixtral_probe import figures, tables
 from mixtral_probe.errors import InputError
 from mixtral_probe.stats import RoutingStats
+from tests.support.figures import drawn
 from tests.support.routing import pick, random_trace
 
 
@@ -22,7 +23,7 @@ def test_paths_are_bars_with_their_null(trace):
     table = tables.paths(trace)
     own = pick(table, group="all", metric="path_share")
     bars, marks = figures.paths(table).data
-    np.testing.assert_array_equal(bars.x, own["value"])
+    np.testing.assert_array_equal(bars.x, drawn(own))
     np.testing.assert_array_equal(marks.x, own["null"])
     assert list(figures.paths(table).layout.yaxis.ticktext) == list(own["path"])
 
@@ -35,9 +36,9 @@ def test_a_cache_has_a_line_for_every_policy(trace, layer):
     names = {"belady": "Belady", "lfu": "LFU", "lru": "LRU", "static": "static: the busiest"}
     assert set(own["policy"]) == set(names)
     for policy, name in names.items():
-        np.testing.assert_array_equal(named(figure, name).y, pick(own, policy=policy)["value"])
+        np.testing.assert_array_equal(named(figure, name).y, drawn(pick(own, policy=policy)))
     np.testing.assert_array_equal(figure.data[0].y, pick(own, policy="lru")["null"])
-    with pytest.raises(InputError, match="layer 9 was asked for"):
+    with pytest.raises(InputError, match="got 9"):
         figures.cache_simulation(table, layer=9)
 
 
@@ -46,7 +47,7 @@ def test_devices_have_a_line_for_every_placement(trace):
     figure = figures.placement_simulation(table, layer=2)
     for metric, name in (("rank_imbalance", "in their order"), ("rank_imbalance_eplb", "by EPLB")):
         own = pick(table, layer=2, metric=metric, replicas=8)
-        np.testing.assert_array_equal(named(figure, name).y, own["value"])
+        np.testing.assert_array_equal(named(figure, name).y, drawn(own))
         np.testing.assert_array_equal(named(figure, name).x, own["ranks"])
 
 
@@ -54,6 +55,6 @@ def test_dropped_choices_by_factor(trace):
     table = tables.capacity_simulation(trace)
     null, line = figures.capacity_simulation(table).data
     own = pick(table, layer=None, group="all", bin=None)
-    np.testing.assert_array_equal(line.y, own["value"])
+    np.testing.assert_array_equal(line.y, drawn(own))
     np.testing.assert_array_equal(null.y, own["null"])
     np.testing.assert_array_equal(line.x, [1, 1.25, 1.5, 2])

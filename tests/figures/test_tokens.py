@@ -9,7 +9,7 @@ from mixtral_probe import figures
 from mixtral_probe.errors import InputError
 from mixtral_probe.figures.words import label
 from mixtral_probe.tables import token_logits
-from tests.support.figures import as_json, hostile_trace, tables_of
+from tests.support.figures import as_json, drawn, hostile_trace, tables_of
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_route_marks_the_chosen_experts_of_every_layer(trace, tables):
     np.testing.assert_allclose(np.array(choices.customdata[:, 3], float).reshape(3, 2), trace.expert_weights[:, row])
     ranked = np.sort(trace.router_logits[:, row], axis=-1)
     assert margins.text.tolist() == [f"{second - third:.2f}" for second, third in ranked[:, [-2, -3]]]
-    with pytest.raises(InputError, match="there is none at document 1, chunk 0, position 5000"):
+    with pytest.raises(InputError, match="got document 1, chunk 0, position 5000"):
         figures.token_route(tables["routes"], document=1, position=5000)
 
 
@@ -52,7 +52,7 @@ def test_token_losses_stand_at_their_positions(trace, tables):
     heat = figures.balance_loss_tokens(tables["balance_loss_tokens"], document=2).data[0]
     own = tables["balance_loss_tokens"]
     own = own[own["document"] == 2]
-    expected = own["value"].to_numpy().reshape(-1, 3).T.astype(np.float32)
+    expected = drawn(own).reshape(-1, 3).T.astype(np.float32)
     np.testing.assert_array_equal(heat.z, expected)
     np.testing.assert_array_equal(heat.x, own["position"].unique())
 
@@ -134,7 +134,7 @@ def test_a_map_of_2048_tokens_is_small_and_its_colours_mean_weights():
 
 
 def test_maps_of_other_shapes_are_refused():
-    with pytest.raises(InputError, match=r"must have the shape \[S, S\], but has \(3, 4\)"):
+    with pytest.raises(InputError, match=r"must have the shape \[S, S\], got \(3, 4\)"):
         figures.attention_map(np.zeros((3, 4)))
-    with pytest.raises(InputError, match="of 3 positions needs as many tokens, but 2 came"):
+    with pytest.raises(InputError, match="of 3 positions needs as many tokens, got 2"):
         figures.attention_map(np.eye(3), ["a", "b"])

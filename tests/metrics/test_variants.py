@@ -137,7 +137,7 @@ def test_skipped_experts_by_hand(recorded):
     shares = pick(table, layer=0, metric="skipped_share")
     assert shares["value"].tolist() == [0.25, 0.5, 0.75]
     assert pick(table, layer=0, metric="weight_ratio")["value"].item() == pytest.approx(ratios.mean())
-    with pytest.raises(InputError, match=r"in \[0, 1\], but \[2\] came"):
+    with pytest.raises(InputError, match=r"must be in \[0, 1\] \(a ratio of two weights\), got \[2\]"):
         tables.skipping_simulation(trace, thresholds=[2])
 
 

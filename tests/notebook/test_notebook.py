@@ -148,9 +148,9 @@ def test_the_widget_holds_the_logits_of_the_chosen_layer_and_document():
 @pytest.mark.parametrize(
     ("trace", "options", "sentence"),
     [
-        (routed_trace(), {"layer": 7}, "layer 7 was asked for, but the trace holds layers 0–2"),
+        (routed_trace(), {"layer": 7}, "layer must be in 0–2, got 7"),
         (routed_trace(), {"document": 9}, "document must be in 0–3, got 9"),
-        (routed_trace().select([]), {}, "a token strip needs at least one token, but the trace has none"),
+        (routed_trace().select([]), {}, "a token strip needs at least one token, got a trace without any"),
     ],
 )
 def test_what_a_widget_cannot_show(trace, options, sentence):

@@ -44,7 +44,7 @@ def test_every_figure_of_the_report_is_a_picture(monkeypatch, tmp_path):
         figure
         for spec in TABLES.values()
         if not spec.per_token
-        for figure in draw(spec.name, spec.function(trace if spec.source == "trace" else stats))
+        for figure in draw(spec, spec.function(trace if spec.source == "trace" else stats))
     ]
     assert len(files) == len(figures) > 10
 
@@ -59,7 +59,7 @@ def test_a_drawing_that_fails_leaves_nothing(monkeypatch, tmp_path):
 def test_pictures_go_into_a_new_folder(monkeypatch, tmp_path):
     drawn(monkeypatch)
     (tmp_path / "kept").mkdir()
-    with pytest.raises(InputError, match=r"written into a new folder, but .*kept is there already"):
+    with pytest.raises(InputError, match=r"written into a new folder, got .*kept, which exists"):
         write_images([random_trace()], tmp_path / "kept")
 
 

@@ -4,17 +4,21 @@ import json
 import os
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from mixtral_probe import report
+from mixtral_probe import figures, report
 from mixtral_probe.errors import InputError
 from mixtral_probe.report import write, write_report
 from mixtral_probe.stats import RoutingStats
 from mixtral_probe.tables import TABLES, csv_form
-from tests.support.figures import hostile_trace, tables_of
+from mixtral_probe.tables.registry import SPECS
+from tests.support.figures import drawn, hostile_trace, tables_of
 from tests.support.routing import random_trace
+
+WHERE = "layer in 0..1"
 
 
 @pytest.fixture(scope="module")
@@ -158,8 +162,9 @@ def test_the_page_has_a_section_with_link_headline_scope_and_rows_for_every_tabl
 def test_headlines_tell_the_extreme_rows(trace, page):
     load = tables_of(trace)["expert_load"]
     rows = load[(load["metric"] == "share") & (load["group"] == "all")]
-    top = rows.loc[rows["value"].idxmax()]
-    assert f"The most used expert is expert {top['expert']} of layer {top['layer']}: {top['value']:.1%} (" in page
+    place = drawn(rows).argmax()
+    top, share = rows.iloc[place], drawn(rows)[place]
+    assert f"The most used expert is expert {top['expert']} of layer {top['layer']}: {share:.1%} (" in page
 
 
 def test_an_earlier_report_is_replaced_whole_and_anything_else_refused(tmp_path):
@@ -168,7 +173,7 @@ def test_an_earlier_report_is_replaced_whole_and_anything_else_refused(tmp_path)
     write_report([trace], out, tables=["balance"], format="parquet")
     assert {path.name for path in out.iterdir()} == {"balance.parquet", "report.json"}
     (out / "mine.txt").write_text("keep me")
-    with pytest.raises(InputError, match=r"is a report with other things in it \(mine.txt\): name another folder"):
+    with pytest.raises(InputError, match=r"no other files in it, got .* with mine\.txt; name another folder"):
         write_report([trace], out, tables=["balance"])
     assert (out / "mine.txt").read_text() == "keep me"
     other = tmp_path / "other"
@@ -212,10 +217,10 @@ def test_a_parent_that_is_a_file_is_one_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"tables": ["lode"]}, "a table must be one of routes, expert_load, .* but 'lode' was asked for"),
-        ({"tables": []}, "at least one table must be named"),
+        ({"tables": ["lode"]}, "a table must be one of balance, .*, got 'lode'"),
+        ({"tables": []}, "must name at least one table, got none"),
         ({"tables": "balance"}, "must be a list of names"),
-        ({"format": "xlsx"}, "must be csv or parquet, but 'xlsx' came"),
+        ({"format": "xlsx"}, "must be csv or parquet, got 'xlsx'"),
         ({"traces": []}, "at least one trace"),
         ({"traces": ["nowhere.trace"]}, "must be a folder with trace.json in it"),
     ],
@@ -225,6 +230,35 @@ def test_mistakes_are_named_before_anything_is_written(tmp_path, more, message):
     with pytest.raises(InputError, match=message):
         write_report(**arguments)
     assert not (tmp_path / "r").exists()
+
+
+@pytest.fixture(scope="module")
+def narrowed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("narrowed") / "report"
+    write_report([random_trace(0, weights=True, token_ids=np.arange(200) % 40)], folder, where=WHERE)
+    return folder
+
+
+@pytest.mark.parametrize("spec", TABLES.values(), ids=TABLES)
+def test_a_selection_narrows_a_table_or_the_report_says_that_it_cannot(narrowed, spec):
+    file = narrowed / f"{spec.name}.csv"
+    left_out = json.loads((narrowed / "report.json").read_text())["left_out"]
+    assert file.is_file() is spec.narrows
+    assert (spec.name in left_out) is not spec.narrows
+    if not spec.narrows:
+        return
+    table = pd.read_csv(file)
+    table = table[table["n"] > 0] if "n" in table else table
+    assert len(table) or spec.name == "expert_tokens"  # no type was met often enough
+    if "layer" in table:
+        assert set(table["layer"].dropna()) <= {0, 1}
+    if "scope" in table:
+        assert table["scope"].str.contains(WHERE, regex=False).all()
+
+
+def test_every_drawing_is_a_figure():
+    names = {drawing.figure for spec in SPECS.values() for drawing in spec.figures}
+    assert names <= {name for name in figures.__all__ if callable(getattr(figures, name))}
 
 
 def test_the_limit_is_the_documented_one():

@@ -88,5 +88,5 @@ def test_the_logits_of_one_token_are_those_of_the_trace(trace):
     table = tables.token_logits(trace, document=1, position=0)
     assert table["logit"].tolist() == [16, 17, 18, 19]
     assert table["expert"].tolist() == [0, 1, 2, 3]
-    with pytest.raises(InputError, match="there is none at document 0, chunk 0, position 77"):
+    with pytest.raises(InputError, match="got document 0, chunk 0, position 77"):
         tables.token_logits(trace, position=77)

@@ -25,6 +25,11 @@ def hostile_trace():
     )  # fmt: skip
 
 
+def drawn(rows):
+    """[rows] the numbers that stand for rows in figures and sentences: those that the intervals are about, if any."""
+    return np.where(rows["low"].isna(), rows["value"], rows["corrected"]).astype(float)
+
+
 def decoded(value):
     """A JSON value of plotly with its base64 arrays as numpy."""
     if isinstance(value, dict) and "bdata" in value:

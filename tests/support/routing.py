@@ -45,3 +45,11 @@ def pick(table, **keys):
     for name, value in keys.items():
         table = table[table[name].isna() if value is None else table[name] == value]
     return table
+
+
+def estimate(rows):
+    """The number that an interval is about, of a row or of each row: `corrected` where there is one, else `value`."""
+    corrected = rows["corrected"]
+    if np.ndim(corrected):
+        return np.where(corrected.isna(), rows["value"], corrected)
+    return rows["value"] if np.isnan(corrected) else corrected

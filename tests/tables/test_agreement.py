@@ -118,7 +118,7 @@ def test_a_folder_of_training_traces(tmp_path):
     assert tables.saturation(traces, by="domain")["group"].unique().tolist() == ["a", "all", "b"]
     with pytest.raises(InputError, match=r"folders such as step-00050\.trace"):
         training_traces(tmp_path / "step-00000.trace")
-    with pytest.raises(InputError, match="at least two steps, but 1 came"):
+    with pytest.raises(InputError, match="at least two steps, got 1"):
         tables.saturation({0: traces[0]})
 
 

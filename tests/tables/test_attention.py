@@ -74,7 +74,7 @@ def test_rollout_of_two_layers_is_the_product(trace):
 
 def test_a_rollout_needs_all_layers():
     trace = attentive_trace(recorded=(1,))
-    with pytest.raises(InputError, match="needs the attention of every layer up to it, but the trace holds layers 1"):
+    with pytest.raises(InputError, match="needs the attention of every layer up to it, got layers 1; record them all"):
         tables.attention_rollout(trace, query=3)
 
 
@@ -89,11 +89,11 @@ def test_attended_experts_by_hand(trace):
 
 
 def test_what_is_not_there_is_said(trace):
-    with pytest.raises(InputError, match="layer 9 was asked for, but the trace holds layers 0, 1"):
+    with pytest.raises(InputError, match="layer must be one of 0, 1, got 9"):
         tables.attention_weights(trace, layer=9)
-    with pytest.raises(InputError, match=r"positions 3 to 12 were asked for, but the window has 12 \(0–11\)"):
+    with pytest.raises(InputError, match=r"positions must be in 0–11 \(the window has 12\), got 3 to 12"):
         tables.attention_weights(trace, layer=0, queries=(3, 13))
-    with pytest.raises(InputError, match="window 4 of document 1 was asked for, but there is none"):
+    with pytest.raises(InputError, match=r"chunk must be a window of document 1 \(0–0\), got 4"):
         tables.attention_rollout(trace, query=0, document=1, chunk=4)
     with pytest.raises(InputError, match="recorded maps of the attention, got sums alone"):
         tables.attention_weights(attentive_trace(maps=False), layer=0)

@@ -47,9 +47,9 @@ def test_without_weights_logits_and_texts():
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ({"expert": 3}, r"expert 3 was asked for, but there are 3 \(0–2\)"),
-        ({"expert": 0, "layer": 5}, "layer 5 was asked for, but there are 0, 1"),
-        ({"expert": 0, "strongest": 0}, "at least 1 of the strongest can be kept, but 0 came"),
+        ({"expert": 3}, r"expert must be in 0–2 \(there are 3\), got 3"),
+        ({"expert": 0, "layer": 5}, "layer must be one of 0, 1, got 5"),
+        ({"expert": 0, "strongest": 0}, "strongest must be at least 1, got 0"),
     ],
 )
 def test_what_is_not_there_is_told_in_one_sentence(asked, sentence):

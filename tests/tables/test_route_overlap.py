@@ -58,7 +58,7 @@ def test_the_null_of_sets_of_different_sizes_is_the_mean_over_all_pairs_of_sets(
 
 @pytest.mark.parametrize("row", [-1, 3])
 def test_a_row_that_is_not_there_is_told(row):
-    with pytest.raises(InputError, match=rf"row {row} was asked for, but there are 3 tokens \(from row 0\)"):
+    with pytest.raises(InputError, match=rf"row must be in 0–2 \(there are 3 tokens\), got {row}"):
         tables.route_overlap(written(), 0, row)
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mixtral_probe import InputError, figures, metrics, tables
-from mixtral_probe.tables.experiments import EXPERIMENTS
+from mixtral_probe.tables import EXPERIMENTS
 from mixtral_probe.trace import Result, TimingResult
 from tests.support.figures import as_json
 

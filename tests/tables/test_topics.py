@@ -74,7 +74,7 @@ def test_any_label_can_be_asked_for():
     assert table["scope"].str.contains("label writer").all()
     with pytest.raises(InputError, match="by must be a label"):
         tables.domain_information(trace, by="mood")
-    with pytest.raises(InputError, match=r"shuffles must be at least 1, .* but 0 came"):
+    with pytest.raises(InputError, match=r"shuffles must be at least 1, .* got 0"):
         tables.domain_information(trace, shuffles=0)
 
 

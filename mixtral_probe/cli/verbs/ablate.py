@@ -81,8 +81,10 @@ def _facts(result: "AblationResult", table: "pd.DataFrame") -> dict[str, Any]:
 
 
 def _lines(result: "AblationResult", table: "pd.DataFrame") -> list[str]:
-    losses = table[(table["group"] == "all") & (table["metric"] == "loss_increase")]
-    most = losses.sort_values("value", ascending=False, kind="stable")
+    from mixtral_probe.tables.registry import estimates
+
+    own = table[(table["group"] == "all") & (table["metric"] == "loss_increase")]
+    most = own.assign(estimate=estimates(own)).sort_values("estimate", ascending=False, kind="stable")
     tokens = int(result.tokens.sum())
     lines = [
         f"{words.counted(tokens, 'token')} of {words.counted(len(result.axis('document')), 'document')}; "
@@ -90,6 +92,6 @@ def _lines(result: "AblationResult", table: "pd.DataFrame") -> list[str]:
         f"{'layer':>5} {'expert':>6} {'lost, nats':>11} {'95 % interval':>21} {'placebo':>10}",
     ]
     for row in most.head(SHOWN).itertuples():
-        numbers = f"{row.value:11.4f} {interval(row.low, row.high):>21} {number(row.null):>10}"
+        numbers = f"{row.estimate:11.4f} {interval(row.low, row.high):>21} {number(row.null):>10}"
         lines.append(f"{row.layer:5} {row.expert:6} {numbers}")
     return lines if len(most) <= SHOWN else [*lines, f"and {len(most) - SHOWN} more; --csv has all"]

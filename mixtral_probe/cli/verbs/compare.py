@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mixtral_probe.cli import options
-from mixtral_probe.cli.outputs import records
+from mixtral_probe.cli.outputs import estimate, records
 from mixtral_probe.cli.shell import print_json
 from mixtral_probe.cli.words import counted
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mixtral_probe.trace import Trace
 
 _LAYER_METRICS = ("set_overlap", "first_agreement", "same_set")
-_MOVED_SHOWN = 12
+MOST_MOVED = 12
 
 
 def compare(first: options.FirstTrace, second: options.SecondTrace, as_json: options.AsJson = False) -> None:
@@ -39,7 +39,7 @@ def compare(first: options.FirstTrace, second: options.SecondTrace, as_json: opt
 
 
 def comparison(first: Path, second: Path) -> dict[str, Any]:
-    """The facts of a comparison, ready for JSON: every number with interval, null and n.
+    """Return what `compare` prints, ready for JSON: every number with interval, null and n.
 
     Raises:
         InputError: one is no trace, or they are of different texts or of models of different shape.
@@ -65,7 +65,7 @@ def comparison(first: Path, second: Path) -> dict[str, Any]:
             for layer in layers["layer"].unique()
         ],
         "groups": [{"group": group, **_metrics(_of_group(table, group))} for group in dict.fromkeys(table["group"])],
-        "experts": sorted(changes, key=lambda row: -abs(row["value"] or 0)),
+        "experts": sorted(changes, key=lambda row: -abs(estimate(row) or 0)),
     }
 
 
@@ -78,13 +78,13 @@ def _of_group(table: "pd.DataFrame", group: str) -> "pd.DataFrame":
 
 
 def _metrics(rows: "pd.DataFrame") -> dict[str, dict[str, Any]]:
-    """The values of some rows by metric."""
-    names = ("value", "low", "high", "null", "n")
+    """Return the numbers of some rows by metric."""
+    names = ("value", "corrected", "low", "high", "null", "n")
     return {row["metric"]: {name: row[name] for name in names} for row in _records(rows)}
 
 
 def _records(rows: "pd.DataFrame") -> list[dict[str, Any]]:
-    """Rows as dictionaries of plain values; what is missing is None, which JSON has."""
+    """Return rows as dictionaries of plain values; what is missing is None, which JSON has."""
     return records(rows.drop(columns="scope"))
 
 
@@ -104,16 +104,16 @@ def _lines(facts: dict[str, Any]) -> list[str]:
 
 
 def _model(about: dict[str, Any]) -> str:
-    facts = [str(word) for word in (about["model"].get("name"), about["dtype"]) if word]
+    facts = [str(fact) for fact in (about["model"].get("name"), about["dtype"]) if fact]
     return f" ({', '.join(facts)})" if facts else ""
 
 
 def _percent(entry: dict[str, Any], *, null: bool = True) -> str:
-    """A share with its interval, and what chance gives."""
+    """Write a share with its interval, and what chance gives."""
     if entry["value"] is None:
         return "not enough data (n = 0)"
     interval = "" if entry["low"] is None else f" ({entry['low']:.1%} to {entry['high']:.1%})"
-    return f"{entry['value']:.1%}{interval}" + (f", by chance {entry['null']:.1%}" if null else "")
+    return f"{estimate(entry):.1%}{interval}" + (f", by chance {entry['null']:.1%}" if null else "")
 
 
 def _by_layer(layers: list[dict[str, Any]]) -> list[str]:
@@ -129,13 +129,13 @@ def _by_layer(layers: list[dict[str, Any]]) -> list[str]:
 
 
 def _moved(experts: list[dict[str, Any]]) -> list[str]:
-    """The experts whose share moved most, of those whose interval leaves out 0."""
-    changes = [row for row in experts if row["group"] == "all" and row["value"]]
-    sure = [row for row in changes if row["low"] is not None and (row["low"] > 0 or row["high"] < 0)]
+    """Write the experts whose share moved most, of those whose interval leaves out 0."""
+    moved = [row for row in experts if row["group"] == "all" and row["value"]]
+    sure = [row for row in moved if row["low"] is not None and (row["low"] > 0 or row["high"] < 0)]
     if not sure:
         return ["no expert gained or lost more than documents differ by chance (95 %)"]
     lines = [f"change of an expert's share of its layer's assignments, points ({len(sure)} with an interval without 0)"]
-    for row in sure[:_MOVED_SHOWN]:
-        change = "{:+.2f} ({:+.2f} to {:+.2f})".format(*(100 * row[end] for end in ("value", "low", "high")))
+    for row in sure[:MOST_MOVED]:
+        change = "{:+.2f} ({:+.2f} to {:+.2f})".format(100 * estimate(row), 100 * row["low"], 100 * row["high"])
         lines.append(f"  layer {row['layer']} expert {row['expert']}: {change}")
     return lines

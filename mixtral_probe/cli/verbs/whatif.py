@@ -8,7 +8,7 @@ import typer
 
 from mixtral_probe.cli import options, words
 from mixtral_probe.cli.inputs import chosen_source, opened_probe
-from mixtral_probe.cli.outputs import interval, number, records
+from mixtral_probe.cli.outputs import estimate, interval, number, records
 from mixtral_probe.cli.progress import run_or_stop
 from mixtral_probe.cli.shell import print_json
 from mixtral_probe.errors import InputError
@@ -107,7 +107,7 @@ def _lines(result: "WhatIf") -> Iterator[str]:
     edited = result.overall().query("run == 'edited'").set_index("metric")
     for metric, name in SHOWN.items():
         row = edited.loc[metric]
-        yield f"{name:18} {row['value']:10.4f} {interval(row['low'], row['high']):>21} {number(row['null']):>10}"
+        yield f"{name:18} {estimate(row):10.4f} {interval(row['low'], row['high']):>21} {number(row['null']):>10}"
     if documents == 1:
         yield from _next_lines(result)
     for before, after in result.generated:

@@ -104,7 +104,9 @@ class WhatIf(Result):
 
 def _number(row: Any) -> str:
     interval = "" if row["low"] != row["low"] else f" [{row['low']:.4f}, {row['high']:.4f}]"
-    return f"{row['value']:.4f}{interval}"
+    # The interval is about the corrected value, where there is one.
+    estimate = row["value"] if row["corrected"] != row["corrected"] else row["corrected"]
+    return f"{estimate:.4f}{interval}"
 
 
 _FILES = (*(f"{name}.csv" for name in WhatIf.TABLES), MARKER)

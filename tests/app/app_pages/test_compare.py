@@ -2,6 +2,7 @@
 
 from mixtral_probe import Trace, tables
 from tests.support.app_traces import card_values, clean, opened, routed_trace, texts
+from tests.support.routing import estimate
 
 
 def moved(trace: Trace) -> Trace:
@@ -23,7 +24,8 @@ def test_two_traces_of_the_same_texts(monkeypatch, tmp_path):
     test = opened(monkeypatch, *paths, page="compare")
     clean(test.selectbox(key="pinned").set_value("given-1").run())
     table = tables.agreement(a, b, by="domain")
-    own = table[table["layer"].isna() & (table["group"] == "all")].set_index("metric")["value"]
+    whole = table[table["layer"].isna() & (table["group"] == "all")]
+    own = dict(zip(whole["metric"], estimate(whole), strict=True))
     shown = card_values(test)
     assert shown["tokens that differ in any layer"] == f"{own['any_layer_differs']:.1%}"
     assert shown["experts in common"] == f"{own['set_overlap']:.1%}"

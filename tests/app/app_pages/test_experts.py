@@ -4,10 +4,10 @@ import pytest
 
 from app.jobs import captures, expert_measurements, models, registry
 from mixtral_probe import InputError, Probe, Result, tables
-from mixtral_probe.figures.words import words_of
 from mixtral_probe.stats import routing_stats
+from mixtral_probe.tables.registry import metric_of
 from tests.support.app_traces import card_values, clean, opened, routed_trace, texts
-from tests.support.routing import pick
+from tests.support.routing import estimate, pick
 
 TEXTS = [
     {"id": "a", "text": "one two three four five", "domain": "x"},
@@ -43,12 +43,12 @@ def test_load_and_partners_are_those_of_the_tables(monkeypatch, tmp_path):
     test = clean(opened(monkeypatch, path, page="experts", query=QUERY | {"group": "code"}))
     clean(test.segmented_control(key="pair_metric").set_value("coactivation_lift").run())
     stats = routing_stats(trace)
-    load = pick(tables.expert_load(stats), layer=1, group="code", expert=3, metric="share")["value"].item()
-    assert card_values(test)[words_of("share").name] == f"{load:.1%}"
+    load = pick(tables.expert_load(stats), layer=1, group="code", expert=3, metric="share").iloc[0]
+    assert card_values(test)[metric_of("share").label] == f"{estimate(load):.1%}"
     lift = pick(tables.coactivation(stats), layer=1, group="code", expert=3, metric="coactivation_lift")
     for _, row in lift.iterrows():
-        assert card_values(test)[f"expert {row['other_expert']}"] == f"{row['value']:.3g}"
-    order = lift.sort_values("value", ascending=False)["other_expert"]
+        assert card_values(test)[f"expert {row['other_expert']}"] == f"{estimate(row):.3g}"
+    order = lift.assign(estimate=estimate(lift)).sort_values("estimate", ascending=False)["other_expert"]
     partners = [label for label in card_values(test) if label.startswith("expert ")]
     assert partners == [f"expert {other}" for other in order]
 
@@ -59,7 +59,7 @@ def test_a_measurement_is_shown_for_a_trace_of_the_same_model(monkeypatch, tmp_p
     assert "Not measured yet" in texts(test)
     result = Result.load(measured(test) / "saliency")
     own = pick(tables.saliency(result), layer=1, group="all", expert=3, metric="reap").iloc[0]
-    assert card_values(test)[words_of("reap").name] == words_of("reap").text(own["value"])
+    assert card_values(test)[metric_of("reap").label] == metric_of("reap").text(estimate(own))
     assert f"n = {own['n']:,} tokens" in texts(test)
     promoted = pick(tables.promoted_tokens(result), layer=1, expert=3)["token"].tolist()
     promoted = [token.replace(" ", "␣") for token in promoted]
@@ -73,7 +73,7 @@ def test_a_measurement_of_another_model_is_not_shown(monkeypatch, tmp_path):
     test = clean(opened(monkeypatch, path, page="experts", query=QUERY))
     measured(test)
     assert "not of the embedded model" in test.info[-1].value
-    assert words_of("reap").name not in card_values(test)
+    assert metric_of("reap").label not in card_values(test)
 
 
 def test_a_full_line_is_told_of_in_one_sentence(monkeypatch, tmp_path):

@@ -84,4 +84,4 @@ def test_large_traces_are_read_only_when_asked(monkeypatch, tmp_path):
 def test_every_question_stands_a_selection_of_one_layer_and_one_document(monkeypatch, trace_path, section):
     query = {"serving": section, "layer": "1", "where": 'layer == 1 and domain == "code" and document == 0'}
     test = clean(opened(monkeypatch, trace_path, page="serving", query=query))
-    assert section != "paths" or [info.value for info in test.info] == ["Not enough data: no tokens."]
+    assert not test.info

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from mixtral_probe import Trace, tables
-from mixtral_probe.figures.words import words_of
 from mixtral_probe.stats import routing_stats
+from mixtral_probe.tables.registry import metric_of
 from tests.support.app_traces import bare_trace, card_values, clean, opened, routed_trace, texts
-from tests.support.routing import pick
+from tests.support.routing import estimate, pick
 
 SECTIONS = [
     *("domains", "topics", "relevance", "vocabulary", "information", "context", "together", "layers", "repetition"),
@@ -54,7 +54,7 @@ def test_vocabulary_shows_value_and_null_of_the_table(monkeypatch, path, trace):
     own = pick(table, layer=1, group="all", target="input", min_count=10, weighting="token", expert=None)
     for metric in ("vocabulary_specialization", "vocabulary_specialization_crossval"):
         row = pick(own, metric=metric).iloc[0]
-        assert card_values(test)[words_of(metric).name] == words_of(metric).text(row["value"])
+        assert card_values(test)[metric_of(metric).label] == metric_of(metric).text(estimate(row))
         assert f"routed by load alone: {row['null']:.1%}" in texts(test)
 
 
@@ -62,7 +62,7 @@ def test_domains_show_the_information_of_the_table(monkeypatch, path, trace):
     test = page(monkeypatch, path, "domains")
     table = tables.mutual_information(routing_stats(trace))
     row = pick(table, layer=0, variable="domain", metric="mutual_information_bits").iloc[0]
-    assert float(card_values(test)["information, bits"]) == pytest.approx(row["value"], rel=5e-3)
+    assert float(card_values(test)["information, bits"]) == pytest.approx(estimate(row), rel=5e-3)
 
 
 def test_repetition_and_layers_show_the_numbers_of_the_tables(monkeypatch, path, trace):
@@ -73,10 +73,10 @@ def test_repetition_and_layers_show_the_numbers_of_the_tables(monkeypatch, path,
     # The last layer has none after it: the page begins at the one before.
     test = page(monkeypatch, path, "layers", query={"layer": "2"})
     row = pick(tables.transitions(stats), layer=1, group="all", expert=None, metric="cramers_v").iloc[0]
-    assert float(card_values(test)["Cramér's V, layer 1 to 2"]) == pytest.approx(row["value"], rel=5e-3)
+    assert float(card_values(test)["Cramér's V, layer 1 to 2"]) == pytest.approx(estimate(row), rel=5e-3)
     test = page(monkeypatch, path, "layers", query={"layer": "1", "choices": "all"})
     row = pick(tables.transitions(stats), layer=1, group="all", expert=None, metric="cramers_v_all_choices").iloc[0]
-    assert float(card_values(test)["Cramér's V, layer 1 to 2"]) == pytest.approx(row["value"], rel=5e-3)
+    assert float(card_values(test)["Cramér's V, layer 1 to 2"]) == pytest.approx(estimate(row), rel=5e-3)
 
 
 def test_without_domains_or_ids_the_page_says_so(monkeypatch, tmp_path):
@@ -110,7 +110,7 @@ def test_what_the_token_before_tells_is_the_number_of_the_table(monkeypatch, pat
     named["previous token|token"] = "the token before, beyond the token itself"
     for variable, label in named.items():
         row = pick(own, variable=variable).iloc[0]
-        assert float(card_values(test)[label]) == pytest.approx(row["value"], rel=5e-3)
+        assert float(card_values(test)[label]) == pytest.approx(estimate(row), rel=5e-3)
         assert f"chance alone: {row['null']:.3g}" in texts(test)
 
 
@@ -130,4 +130,4 @@ def test_topics_show_what_shuffled_domains_leave(monkeypatch, path, trace):
     found = card_values(test)
     for variable, label in (("domain", "the domain"), ("domain|token", "beyond the token")):
         own = pick(rows, variable=variable).iloc[0]
-        assert float(found[label]) == pytest.approx(own["value"], rel=5e-2)
+        assert float(found[label]) == pytest.approx(estimate(own), rel=5e-2)

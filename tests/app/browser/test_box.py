@@ -3,9 +3,10 @@
 import pytest
 
 from mixtral_probe import tables
-from mixtral_probe.figures.words import words_of
 from mixtral_probe.stats import RoutingStats
+from mixtral_probe.tables.registry import metric_of
 from tests.support.browser import PATIENCE, needs_chromium, settled
+from tests.support.routing import estimate
 
 pytestmark = needs_chromium
 LAYERS, EXPERTS = 3, 4
@@ -45,14 +46,14 @@ def says(page, text: str) -> None:
 
 
 def cv_squared(page) -> str:
-    shown = page.get_by_test_id("stMetric").filter(has_text=words_of("cv_squared").name)
+    shown = page.get_by_test_id("stMetric").filter(has_text=metric_of("cv_squared").label)
     return shown.get_by_test_id("stMetricValue").inner_text()
 
 
 def expected(trace, where: str | None, layer: int) -> str:
     table = tables.balance(RoutingStats.from_trace(trace, by="domain", where=where))
     keys = (table["metric"] == "cv_squared") & (table["layer"] == layer) & (table["group"] == "all")
-    return words_of("cv_squared").text(table[keys.fillna(False).to_numpy(dtype=bool)]["value"].item())
+    return metric_of("cv_squared").text(table[keys.fillna(False).to_numpy(dtype=bool)].pipe(estimate).item())
 
 
 def test_a_drag_narrows_where_and_the_numbers_until_all_is_shown_again(page, trace):

@@ -1,0 +1,25 @@
+"""What is lost without experts: `ablation`."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from mixtral_probe.figures.cells import LAYER_EXPERT, cell_map
+from mixtral_probe.figures.words import rows_of
+from mixtral_probe.tables.registry import metric_of
+
+
+def ablation(
+    table: pd.DataFrame, *, metric: str = "loss_increase_beyond_placebo", group: str = "all"
+) -> go.Figure:  # fmt: skip
+    """Draw layer × expert: what is lost without each, a navigator like `expert_load_map`: customdata [layer, expert].
+
+    Args:
+        table: `tables.ablation`.
+        metric: one of its metrics; those beyond the placebo need one.
+        group: one of its groups.
+
+    Raises:
+        InputError: the table lacks that metric or group.
+    """
+    title = f"Without an expert: {metric_of(metric).label}, nats per token"
+    return cell_map(rows_of(table, metric, group), metric, LAYER_EXPERT, title, centred=True)

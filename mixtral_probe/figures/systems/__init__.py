@@ -1,0 +1,1 @@
+"""Figures of the tables of the same subject."""

@@ -1,0 +1,1 @@
+"""What attention heads look at, and what that has to do with routing."""

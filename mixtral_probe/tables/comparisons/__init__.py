@@ -1,0 +1,1 @@
+"""Two or more traces of the same texts, token by token."""

@@ -1,0 +1,59 @@
+"""The most probable next tokens, without and with edits: `what_if_next_tokens`."""
+
+import numpy as np
+import pandas as pd
+
+from mixtral_probe.tables.experiments.what_if_runs import three_runs
+from mixtral_probe.tables.frame import with_dtypes
+from mixtral_probe.tables.spec import Column, TableSpec
+from mixtral_probe.trace import Result, WhatIf
+
+
+def what_if_next_tokens(result: Result) -> pd.DataFrame:
+    """Return the most probable tokens after each document, without and with the edits.
+
+    Columns: document, candidate, token_id, token, probability, probability_edited, probability_placebo, rank,
+    rank_edited.
+    """
+    result = WhatIf.require(result, "the table what_if_next_tokens")
+    ids, probability, rank = result.candidate_id, three_runs(result.probability), result.rank
+    documents, candidates = np.nonzero(ids >= 0)
+    here = (documents, candidates)
+    frame = pd.DataFrame(
+        {
+            "document": documents,
+            "candidate": candidates,
+            "token_id": ids[here],
+            "token": [result.candidates[d][c] for d, c in zip(*here, strict=True)],
+            "probability": probability[0][here],
+            "probability_edited": probability[1][here],
+            "probability_placebo": probability[2][here],
+            "rank": rank[0][here],
+            "rank_edited": rank[1][here],
+        }
+    )
+    return with_dtypes(frame.astype({"token": "str"}), SPEC)
+
+
+SPEC = TableSpec(
+    function=what_if_next_tokens,
+    source="result",
+    description="The most probable tokens after each document, without and with edits.",
+    keys=("document", "candidate"),
+    metrics={},
+    figures=(),
+    narrows=False,
+    values=("token_id", "token", "probability", "probability_edited", "probability_placebo", "rank", "rank_edited"),
+    meanings={
+        "document": Column("document, from 0; empty = all documents", "Int64"),
+        "candidate": Column(
+            "number among the best 20 next tokens without or with the edits, best without first", "Int64"
+        ),
+        "token_id": Column("id of the token", "Int64"),
+        "probability": Column("of the token after the document's last, without the edits", "float64"),
+        "probability_edited": Column("with the edits", "float64"),
+        "probability_placebo": Column("with the placebo; empty where there is none", "float64"),
+        "rank": Column("rank of the token among all without the edits, 0 = best", "Int64"),
+        "rank_edited": Column("rank with the edits", "Int64"),
+    },
+)

@@ -1,0 +1,54 @@
+"""What edits do to each token: `what_if_tokens`."""
+
+import numpy as np
+import pandas as pd
+
+from mixtral_probe.tables.experiments.what_if_runs import rerouted, three_runs
+from mixtral_probe.tables.frame import with_dtypes
+from mixtral_probe.tables.spec import Column, TableSpec
+from mixtral_probe.trace import Result, WhatIf
+
+
+def what_if_tokens(result: Result) -> pd.DataFrame:
+    """Return what edits do to each token.
+
+    Columns: document, chunk, position, token, nll, loss_change, loss_change_placebo, divergence_bits, layers_rerouted.
+    """
+    result = WhatIf.require(result, "the table what_if_tokens")
+    nll, moved = three_runs(result.nll), rerouted(result, 1)
+    frame = pd.DataFrame(
+        {
+            "document": result.token_document,
+            "chunk": result.chunk,
+            "position": result.position,
+            "token": result.axis("token"),
+            "nll": nll[0],
+            "loss_change": nll[1] - nll[0],
+            "loss_change_placebo": nll[2] - nll[0],
+            "divergence_bits": np.asarray(result.bits[1], np.float64),
+            "layers_rerouted": moved.sum(0),
+        }
+    )
+    return with_dtypes(frame.astype({"token": "str"}), SPEC)
+
+
+SPEC = TableSpec(
+    function=what_if_tokens,
+    source="result",
+    description="What edits do to each token.",
+    keys=("document", "chunk", "position", "token"),
+    metrics={},
+    figures=(),
+    narrows=False,
+    values=("nll", "loss_change", "loss_change_placebo", "divergence_bits", "layers_rerouted"),
+    meanings={
+        "document": Column("document, from 0; empty = all documents", "Int64"),
+        "nll": Column("loss of the token without the edits, nats", "float64"),
+        "loss_change": Column("loss of the token with the edits - without, nats", "float64"),
+        "loss_change_placebo": Column(
+            "loss of the token with the placebo - without, nats; empty where there is none", "float64"
+        ),
+        "divergence_bits": Column("KL(without || with) of what is expected after the token", "float64"),
+        "layers_rerouted": Column("layers in which the token has another set of experts", "Int64"),
+    },
+)

@@ -1,0 +1,66 @@
+"""Statistics as tables read them: sums by layer and group, with the group "all" beside the groups asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mixtral_probe.stats import ALL, RoutingStats, Sums, with_all
+from mixtral_probe.tables.leave_one_out import ANY, Bounds, Estimate, estimate
+
+Floats = NDArray[np.float64]
+Statistic = Callable[[Sums], Floats]
+
+
+@dataclass(frozen=True)
+class GroupedSums:
+    """The sums of statistics by group and block, with the group "all" last."""
+
+    stats: RoutingStats
+    groups: tuple[str, ...]
+    """[G] the groups, then "all"."""
+    total: Sums
+    """[L, G, ...]"""
+    deleted: Sums
+    """[L, G, Bk, ...] with one block left out."""
+    sizes: NDArray[np.int64]
+    """[L, G, Bk] tokens per block."""
+
+    @classmethod
+    def of(cls, stats: RoutingStats) -> "GroupedSums":
+        """Return the sums of statistics; the group "all" is the sum of the groups."""
+        groups = stats.groups if stats.by is None else (*stats.groups, ALL)
+        every = replace(
+            stats, groups=groups, sums=stats.sums.map(lambda sums: with_all(sums, stats.by)), histogram=None
+        )
+        return cls(stats, groups, every.total(), every.without_block(), every.sums.tokens)
+
+    @property
+    def tokens_scope(self) -> str:
+        """Which tokens were counted, in words."""
+        special = "all tokens" if self.stats.include_special else "special tokens out"
+        return special if self.stats.where is None else f"{special}; where {self.stats.where}"
+
+    def keys(self, **more: ArrayLike) -> dict[str, Any]:
+        """The keys layer [L, 1, ...] and group [G, ...], shaped to broadcast with the axes of `more` after them."""
+        tail = (1,) * len(more)
+        layer = np.array(self.stats.layers).reshape(-1, 1, *tail)
+        group = np.array(self.groups, dtype=object).reshape(-1, *tail)
+        values = [np.asarray(values) for values in more.values()]
+        grids = {
+            name: value.reshape([-1 if axis == own else 1 for axis in range(len(values))])
+            for own, (name, value) in enumerate(zip(more, values, strict=True))
+        }
+        return {"layer": layer, "group": group} | grids
+
+    def estimate(
+        self, statistic: Statistic, *, bounds: Bounds = ANY, sizes: NDArray[np.int64] | None = None
+    ) -> Estimate:
+        """Return a statistic with its interval: [L, G, tail] of sums [L, G, ...], [L, G, Bk, tail] of [L, G, Bk, ...].
+
+        A statistic that takes away the axis of layers or groups needs `sizes`, the tokens per block without that axis.
+        """
+        sizes = self.sizes if sizes is None else sizes
+        return estimate(statistic(self.total), statistic(self.deleted), sizes, folded=self.stats.folded, bounds=bounds)

@@ -1,0 +1,1 @@
+"""The load-balancing losses and what adds to them."""

@@ -1,0 +1,47 @@
+"""Rows of one metric of the losses, by layer, over all layers or over all groups."""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mixtral_probe.stats import ALL
+from mixtral_probe.tables.frame import missing_rows
+from mixtral_probe.tables.grouped import GroupedSums, Statistic
+from mixtral_probe.tables.leave_one_out import estimate_rows
+from mixtral_probe.tables.phrases import NO_LOGITS
+from mixtral_probe.tables.spec import Metric
+
+
+class LossMetric(NamedTuple):
+    """One metric of the losses and what its rows are about."""
+
+    name: str
+    statistic: Statistic
+    null: float
+    scope: str
+    rows: Literal["each layer", "all layers", "all groups"] = "each layer"
+
+
+def loss_rows(
+    sums: GroupedSums, metric: LossMetric, declared: Metric, axes: dict[str, Any] | None = None
+) -> pd.DataFrame:
+    """Return the rows of a metric; over all layers the layer is empty, over all groups the group is "all".
+
+    Args:
+        sums: of the statistics.
+        metric: the metric.
+        declared: its declaration, which has its range.
+        axes: further keys, with the values of each.
+    """
+    axes = axes or {}
+    keys, tokens, sizes = sums.keys(**axes), sums.total.tokens, sums.sizes
+    if metric.rows == "all layers":
+        # A token counts once, although every layer routes it.
+        keys, tokens, sizes = keys | {"layer": np.nan}, tokens.max(0), sizes.max(0)
+    elif metric.rows == "all groups":
+        keys, tokens, sizes = keys | {"group": ALL}, tokens[:, -1:], sizes[:, -1:]
+    if sums.total.probability is None:
+        return missing_rows(keys, metric.name, (*tokens.shape, *map(len, axes.values())), NO_LOGITS)
+    found = sums.estimate(metric.statistic, bounds=declared.bounds, sizes=sizes)
+    return estimate_rows(keys, metric.name, found, metric.null, tokens, f"{metric.scope}; {sums.tokens_scope}")

@@ -1,0 +1,23 @@
+"""Words that several tables say: what is missing and why, and what a reference line is called."""
+
+NO_LOGITS = "router logits were not recorded"
+NO_GATES = "neither expert weights nor router logits were recorded"
+NO_GROUPS = "statistics by a label of the documents are needed: RoutingStats.from_trace(trace, by=…)"
+NOT_SMOOTH = "no interval: not smooth"
+RARE_TYPES = "no interval: most types are too rare for one to hold"
+
+EVEN_USE = "even use"
+BALANCED = "balanced"
+UNIFORM = "uniform routing"
+LOGITS_ALIKE = "all logits alike"
+EVEN_ATTENTION = "even attention"
+INDEPENDENT_LAYERS = "independent layers"
+NO_PREFERENCE = "no preference"
+NO_DIFFERENCE = "no difference"
+CHANCE_ALONE = "chance alone"
+NOTHING_TO_TELL = "nothing to tell"
+PLACEBO = "placebo"
+UNRELATED = "unrelated"
+SHARE = (0.0, 1.0)
+POSITIVE = (0.0, float("inf"))
+"""The ranges of a share and of what cannot be negative."""

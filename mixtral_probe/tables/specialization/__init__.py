@@ -1,0 +1,1 @@
+"""What experts have to do with topics, words and places."""

@@ -1,0 +1,211 @@
+"""What a token and its neighbours tell about the expert, compared with shuffles: `context_information`."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mixtral_probe import metrics
+from mixtral_probe.stats import ALL, Blocks, Chunk, counted_rows, groups_of
+from mixtral_probe.tables.frame import missing_rows, tidy
+from mixtral_probe.tables.leave_one_out import Estimate, estimate_rows, recount, without_interval
+from mixtral_probe.tables.phrases import RARE_TYPES
+from mixtral_probe.tables.scope import tokens_scope
+from mixtral_probe.tables.spec import Drawing, Options, TableSpec
+from mixtral_probe.tables.specialization.information import BITS, CORRECTED, INFORMATION
+from mixtral_probe.tables.specialization.layer_tokens import layer_tokens
+from mixtral_probe.trace import Trace
+
+Places = NDArray[np.intp]
+Counts = NDArray[np.int64]
+Ids = NDArray[np.int16]
+_SHUFFLES = 3
+_AMONG_ALL = "null: chance alone, experts shuffled among all tokens"
+_WORDS = {
+    "token": f"token routed; {_AMONG_ALL}",
+    "previous token": f"token before; {_AMONG_ALL}",
+    "previous token|token": "token before, among tokens of one type; null: chance alone, experts shuffled in each type",
+    "next token": f"token that follows; {_AMONG_ALL}",
+    "predicted token": f"token the model expects next; {_AMONG_ALL}",
+}
+_NONE = "no such tokens, or their ids were not recorded"
+
+
+def context_information(trace: Trace, *, by: str | None = None, include_special: bool = False) -> pd.DataFrame:
+    """Return what a token, those next to it and the one the model expects next tell about the token's expert.
+
+    Columns: layer, group, variable, min_count, metric, value, corrected, low, high, null, n, scope. Each of a token's K
+    experts counts 1/K. What the token before tells, alone and beyond the token itself, and the token are about tokens
+    with a counted token before them. The null is what chance alone shows: the mean of three shuffles of the experts.
+    Where there is much to tell, fewer cells are met and chance adds less, so the corrected value is too low rather than
+    too high; the bias of `mutual_information`, which comes from the cells met, errs to the other side.
+
+    Most types are so rare that no interval over documents would hold. The rows with a `min_count` above 1 are about
+    types with five choices for each expert (`metrics.enough_tokens`); theirs does, and it is corrected for bias.
+
+    Of a selection only the selected tokens count, for `min_count` too; the tokens next to them are those of the text,
+    selected or not.
+
+    Args:
+        trace: the trace.
+        by: a label of the documents such as "domain"; adds rows for each of its values.
+        include_special: count special tokens too.
+
+    Raises:
+        InputError: no such label.
+    """
+    names, group = groups_of(trace, by)
+    of_token = group[trace.tokens["document"].to_numpy()]
+    groups = [*enumerate(names), *([(None, ALL)] if by is not None else [])]
+    variables, parts = _variables(trace, counted_rows(trace, include_special)), []
+    for layers, counted in layer_tokens(trace, include_special):
+        for number, name in groups:
+            rows = counted if number is None else counted & (of_token == number)
+            for variable in variables:
+                scope = f"one layer; {tokens_scope(trace, include_special)}; {_WORDS[variable.name]}"
+                parts += _variable_rows(trace, layers, variable.among(rows), {"group": name}, scope)
+    return tidy(parts, SPEC)
+
+
+class _Variable(NamedTuple):
+    """A variable that may tell something about the expert, within the strata of its tokens."""
+
+    name: str
+    rows: Places
+    """[n] the tokens that have it, as rows of the trace."""
+    value: Places
+    """[n] its value for each of them."""
+    stratum: Places
+    """[V] the stratum of each value: the type of the token, or 0."""
+
+    @classmethod
+    def of(cls, name: str, rows: Places, value: NDArray[np.int64], within: NDArray[np.int64]) -> "_Variable":
+        """Return a variable with its values numbered, apart for each stratum [n], such as the type of the token."""
+        value, stratum = (np.unique(ids, return_inverse=True)[1] for ids in (value, within))
+        kinds = int(value.max(initial=0)) + 1
+        pairs, pair = np.unique(stratum * kinds + value, return_inverse=True)
+        return cls(name, rows, pair, pairs // kinds)
+
+    def among(self, tokens: NDArray[np.bool_]) -> "_Variable":
+        """Return the variable of those of its tokens that are in a mask [T]."""
+        return self._of(tokens[self.rows])
+
+    def of_frequent(self, least: int) -> "_Variable":
+        """Return the variable of the values with at least so many tokens."""
+        return self._of(np.bincount(self.value, minlength=1)[self.value] >= least)
+
+    def _of(self, places: NDArray[np.bool_]) -> "_Variable":
+        values, value = np.unique(self.value[places], return_inverse=True)
+        return self._replace(rows=self.rows[places], value=value, stratum=self.stratum[values])
+
+    def joint(self, ids: Ids, experts: int) -> Counts:
+        """[V, E] how often each value met each expert, of choices [n, K]."""
+        cell = (self.value[:, None] * experts + ids)[ids >= 0]
+        return np.bincount(cell, minlength=len(self.stratum) * experts).reshape(-1, experts)
+
+    def bits(self, joint: Counts) -> float:
+        """Return the bits the values tell about the expert beyond their strata, of counts [V, E]."""
+        within = np.zeros((int(self.stratum.max(initial=0)) + 1, joint.shape[1]), np.int64)
+        np.add.at(within, self.stratum, joint)
+        return float(metrics.mutual_information_bits(joint) - metrics.mutual_information_bits(within))
+
+    def shuffles(self) -> list[Places]:
+        """Three times [n] which token's experts each one receives, shuffled within each stratum; always the same."""
+        strata = self.stratum[self.value]
+        generator, order = np.random.default_rng(0), np.argsort(strata, kind="stable")
+        orders = []
+        for _ in range(_SHUFFLES):
+            shuffled = np.empty_like(order)
+            # A fraction added to whole numbers: one sort shuffles every stratum.
+            shuffled[order] = np.argsort(strata + generator.random(len(strata)))
+            orders.append(shuffled)
+        return orders
+
+
+def _variables(trace: Trace, counted: NDArray[np.bool_]) -> list[_Variable]:
+    """Return every variable, of all tokens that have it; only tokens that do not count break a text."""
+    token, run = trace.tokens["token_id"].to_numpy(np.int64), Chunk.of(trace).runs(counted)
+    predicted = trace.tokens["predicted_id"].to_numpy(np.int64, na_value=-1)
+    before = np.flatnonzero((run[1:] == run[:-1]) & (token[1:] >= 0))
+    both = before[token[before] >= 0]
+    expected = np.flatnonzero(counted & (predicted >= 0))
+    none = np.zeros(len(trace), np.int64)
+    return [
+        _Variable.of("token", both + 1, token[both + 1], none[both]),
+        _Variable.of("previous token", both + 1, token[both], none[both]),
+        _Variable.of("previous token|token", both + 1, token[both], token[both + 1]),
+        _Variable.of("next token", before, token[before + 1], none[before]),
+        _Variable.of("predicted token", expected, predicted[expected], none[expected]),
+    ]
+
+
+def _variable_rows(
+    trace: Trace, layers: tuple[int, ...], variable: _Variable, keys: dict[str, Any], scope: str
+) -> list[pd.DataFrame]:
+    """The rows of a variable in these layers, with intervals for the values with enough tokens."""
+    least = metrics.enough_tokens(trace.num_experts, trace.num_experts_per_tok)
+    frequent, keys = variable.of_frequent(least), keys | {"variable": variable.name}
+    parts = _rows(trace, layers, variable, keys | {"min_count": 1}, f"{scope}; {RARE_TYPES}")
+    return parts + _rows(
+        trace, layers, frequent, keys | {"min_count": least}, f"{scope}; types with at least {least} tokens"
+    )
+
+
+def _rows(
+    trace: Trace, layers: tuple[int, ...], variable: _Variable, keys: dict[str, Any], scope: str
+) -> list[pd.DataFrame]:
+    orders, least, parts = variable.shuffles(), keys["min_count"], []
+    why = f"no type has {least} tokens" if least > 1 else _NONE
+    for layer in layers:
+        keys = keys | {"layer": trace.layers[layer]}
+        ids = np.asarray(trace.expert_ids[layer])[variable.rows]
+        if not (ids >= 0).any():
+            parts += [missing_rows(keys, metric, (1,), why) for metric in SPEC.metrics]
+            continue
+        null = float(np.mean([variable.bits(variable.joint(ids[order], trace.num_experts)) for order in orders]))
+        estimate = _with_interval(trace, variable, ids) if least > 1 else _plain(trace, variable, ids)
+        n = (ids[:, 0] >= 0).sum()
+        parts.append(estimate_rows(keys, BITS, estimate, null, n, scope))
+        parts.append(estimate_rows(keys, CORRECTED, estimate.less(null), 0.0, n, scope))
+    return parts
+
+
+def _plain(trace: Trace, variable: _Variable, ids: Ids) -> Estimate:
+    return without_interval(variable.bits(variable.joint(ids, trace.num_experts)))
+
+
+def _with_interval(trace: Trace, variable: _Variable, ids: Ids) -> Estimate:
+    def count(tokens: Places) -> Counts:
+        return variable._replace(value=variable.value[tokens]).joint(ids[tokens], trace.num_experts)
+
+    blocks = Blocks.of(trace.documents["id"])
+    block = blocks.of_document[trace.tokens["document"].to_numpy()[variable.rows]]
+    bounds = (0.0, float(np.log2(trace.num_experts)))
+    return recount(variable.bits, count, block, blocks.number, folded=blocks.folded, bounds=bounds)
+
+
+def _each_min_count(table: pd.DataFrame) -> Iterator[Options]:
+    yield from ({"min_count": int(least)} for least in sorted(table["min_count"].unique()))
+
+
+SPEC = TableSpec(
+    function=context_information,
+    source="trace",
+    description="What a token and those beside it tell about its expert, against shuffled experts.",
+    keys=("layer", "group", "variable", "min_count"),
+    metrics={
+        BITS: replace(
+            INFORMATION[BITS],
+            meaning="bits the variable tells about the expert; null: chance alone, experts shuffled",
+        ),
+        CORRECTED: replace(
+            INFORMATION[CORRECTED],
+            meaning="the same less what chance alone shows, bits; null 0, nothing to tell",
+        ),
+    },
+    figures=(Drawing("context_information", _each_min_count),),
+    narrows=True,
+)

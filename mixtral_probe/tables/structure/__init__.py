@@ -1,0 +1,1 @@
+"""Choices along the text, within a token and from layer to layer."""

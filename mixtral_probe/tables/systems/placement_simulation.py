@@ -1,0 +1,176 @@
+"""How unevenly expert parallelism would load its devices: `placement_simulation`."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mixtral_probe import metrics
+from mixtral_probe.errors import InputError
+from mixtral_probe.metrics import eplb_placement, rank_imbalance, rank_load
+from mixtral_probe.stats import RoutingStats, with_all
+from mixtral_probe.tables.frame import missing_rows, rows, tidy
+from mixtral_probe.tables.grouped import GroupedSums
+from mixtral_probe.tables.leave_one_out import estimate_rows
+from mixtral_probe.tables.losses.loss_parts import LossParts
+from mixtral_probe.tables.phrases import BALANCED, NO_LOGITS, NOT_SMOOTH, POSITIVE, UNIFORM
+from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
+from mixtral_probe.tables.systems.windows import mean_over_layers
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+_DRAWS = 40
+
+
+def placement_simulation(
+    stats: RoutingStats, *, ranks: Sequence[int] | None = None, spare: Sequence[int] = (0, 1)
+) -> pd.DataFrame:
+    """Return the load of the busiest rank against the mean, were the experts of each layer spread over some ranks.
+
+    Columns: layer, group, ranks, replicas, metric, value, corrected, low, high, null, n, scope. Rows without a layer
+    are about all layers: the sum of the busiest ranks' loads / the sum of the means, as vLLM has it (SGLang: mean of
+    the ratios).
+
+    Args:
+        stats: the statistics.
+        ranks: numbers of devices, each dividing E; None for all of these above 1.
+        spare: replicas beyond E, for each rank.
+
+    Raises:
+        InputError: a number of ranks that does not divide E, or a negative number of replicas.
+    """
+    experts, sums = stats.num_experts, GroupedSums.of(stats)
+    load, halves = sums.total.counts, _halves(stats)  # [L, G, E], [2, L, G, E]
+    parts = []
+    for size in _ranks(experts, ranks):
+        parts.append(_rows(sums, "rank_imbalance", size, experts, rank_load(load, np.arange(experts), size)))
+        parts.append(_device_loss(sums, size))
+        for more in spare:
+            replicas = experts + size * _whole(more)
+            fit = eplb_placement(load[:, -1], replicas=replicas, ranks=size)[:, None]  # [L, 1, R]
+            parts.append(_rows(sums, "rank_imbalance_eplb", size, replicas, rank_load(load, fit, size)))
+            crossed = _crossed(halves, replicas, size)
+            parts.append(_rows(sums, "rank_imbalance_eplb_crossval", size, replicas, crossed))
+    return tidy(parts, SPEC)
+
+
+def _device_loss(sums: GroupedSums, ranks: int) -> pd.DataFrame:
+    name, losses = "load_balancing_loss_device", LossParts(sums.stats.num_experts_per_tok)
+    keys = sums.keys() | {"ranks": ranks, "replicas": sums.stats.num_experts}
+    if sums.total.probability is None:
+        return missing_rows(keys, name, sums.total.tokens.shape, NO_LOGITS)
+    found = sums.estimate(
+        lambda sums: metrics.device_balance_loss(losses.share(sums), losses.probability(sums), ranks),
+        bounds=(0, ranks),
+    )
+    scope = f"one layer; {sums.tokens_scope}; the experts placed in their order"
+    return estimate_rows(keys, name, found, 1.0, sums.total.tokens, scope)
+
+
+def _ranks(experts: int, ranks: Sequence[int] | None) -> list[int]:
+    sizes = [size for size in range(min(2, experts), experts + 1) if experts % size == 0] if ranks is None else ranks
+    for size in sizes:
+        if size < 1 or experts % size:
+            raise InputError(f"a number of ranks must divide the {experts} experts of a layer, got {size}")
+    return sorted({int(size) for size in sizes})
+
+
+def _whole(spare: int) -> int:
+    if spare < 0:
+        raise InputError(f"spare replicas of a rank must be 0 or more, got {spare}")
+    return int(spare)
+
+
+def _halves(stats: RoutingStats) -> Integers:
+    """[2, L, G, E] the load of every other block; the group "all" last where there are others."""
+    counts = stats.sums.counts  # [L, G, Bk, E]
+    both = np.stack([counts[:, :, half::2].sum(2) for half in (0, 1)])
+    return with_all(both, stats.by, axis=2)
+
+
+def _crossed(halves: Integers, replicas: int, ranks: int) -> Floats:
+    """[L, G, ranks] loads, each half's under the placement that suits the other; NaN where one half has no load."""
+    fits = [eplb_placement(half[:, -1], replicas=replicas, ranks=ranks)[:, None] for half in halves]
+    # The busiest rank of the one placement is not that of the other, so ranks are put in the order of their load.
+    parts = [np.sort(rank_load(half, fit, ranks), axis=-1) for half, fit in zip(halves, reversed(fits), strict=True)]
+    loaded = (halves.sum(-1) > 0)[..., None]
+    return np.where(loaded[0] == loaded[1], parts[0] + parts[1], np.nan)
+
+
+def _rows(sums: GroupedSums, metric: str, ranks: int, replicas: int, loads: Floats) -> pd.DataFrame:
+    """Rows of the imbalance of loads [L, G, ranks], by layer and over all layers."""
+    stats, value = sums.stats, rank_imbalance(loads)
+    keys, about = {"ranks": ranks, "replicas": replicas}, f"{sums.tokens_scope}; null: simulated uniform routing"
+    shape = (stats.num_experts, stats.num_experts_per_tok, ranks, replicas)
+    n = np.where(np.isnan(value), 0, sums.total.tokens)
+    null = np.array([_null(metric, int(tokens), *shape) for tokens in n.flat]).reshape(n.shape)
+    layers = _with_scope(sums.keys() | keys, metric, value, null, n, f"one layer; {about}")
+    # The sum of the busiest / the sum of the means is the mean of the layers' imbalances, weighted by their loads.
+    pooled = metrics.ratio(loads.max(-1).sum(0), loads.mean(-1).sum(0))
+    words = f"all layers: sum of the busiest / sum of the means; {about}"
+    groups, null = {"group": np.array(sums.groups, dtype=object)}, mean_over_layers(null, n)
+    return pd.concat([layers, _with_scope(groups | keys, metric, pooled, null, sums.total.tokens.max(0), words)])
+
+
+def _with_scope(
+    keys: dict[str, Any], metric: str, value: Floats, null: Floats, tokens: Integers, about: str
+) -> pd.DataFrame:
+    """Rows that say why there is no interval, or no value."""
+    missing = np.isnan(value)
+    why = "no tokens in one half" if metric.endswith("crossval") else "no tokens"
+    scope = np.where(missing, f"{about}; not enough data: {why}", f"{about}; {NOT_SMOOTH}")
+    n, null = np.where(missing, 0, tokens), np.where(missing, np.nan, null)
+    return rows(keys, metric, value, null=null, n=n, scope=scope)
+
+
+@lru_cache(maxsize=4096)
+def _null(metric: str, tokens: int, experts: int, chosen: int, ranks: int, replicas: int) -> float:
+    """Mean of the same for loads of uniform routing; placed by the loads themselves, or, crossed, by other ones."""
+    if not tokens:
+        return float("nan")
+    counts = metrics.uniform_counts(tokens, experts, chosen)[:_DRAWS]
+    where = np.arange(experts)[None]
+    if metric != "rank_imbalance":
+        where = eplb_placement(counts, replicas=replicas, ranks=ranks)
+        where = np.roll(where, 1, axis=0) if metric.endswith("crossval") else where
+    return float(rank_imbalance(rank_load(counts, where, ranks)).mean())
+
+
+SPEC = TableSpec(
+    function=placement_simulation,
+    source="stats",
+    description="How unevenly devices that share the experts would be loaded.",
+    keys=("layer", "group", "ranks", "replicas"),
+    metrics={
+        "rank_imbalance": Metric(
+            "load of the busiest rank / mean, the experts placed in their order; 1 when even; no replicas",
+            "busiest device / mean",
+            bounds=(1.0, np.inf),
+            null=UNIFORM,
+        ),
+        "rank_imbalance_eplb": Metric(
+            "the same as EPLB places the experts and their replicas by the load of all documents",
+            "busiest device / mean, EPLB",
+            bounds=(1.0, np.inf),
+            null=UNIFORM,
+        ),
+        "rank_imbalance_eplb_crossval": Metric(
+            "the same, placed by the load of one half of the blocks, loaded by the other",
+            "busiest device / mean, EPLB tried on other documents",
+            bounds=(1.0, np.inf),
+            null=UNIFORM,
+        ),
+        "load_balancing_loss_device": Metric(
+            "DeepSeekMoE: sum over ranks of (mean E f)(sum P) of their experts; 1 at balance",
+            "loss of devices",
+            ".4g",
+            POSITIVE,
+            BALANCED,
+        ),
+    },
+    figures=(Drawing("placement_simulation"),),
+    narrows=True,
+)
