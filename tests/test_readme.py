@@ -18,17 +18,17 @@ def form(text):
     return re.sub(r"[ \t]+", " ", text)
 
 
-@pytest.fixture(scope="module")
-def readme():
-    return (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_examples_print_what_the_readme_says(readme, tmp_path):
-    place = importlib.util.spec_from_file_location("refresh_readme", ROOT / "docs" / "refresh_readme.py")
+@pytest.mark.parametrize(
+    ("document", "files"),
+    [("README.md", {"thirteen.trace", "load.html"}), ("docs/command_line.md", {"add.trace", "add-report"})],
+)
+def test_the_examples_print_what_the_document_says(document, files, tmp_path):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    place = importlib.util.spec_from_file_location("refresh_examples", ROOT / "docs" / "refresh_examples.py")
     refresh = importlib.util.module_from_spec(place)
     place.loader.exec_module(refresh)
-    assert form(refresh.refreshed(readme, tmp_path)) == form(readme)
-    assert {"add.trace", "thirteen.trace", "load.html"} <= {entry.name for entry in tmp_path.iterdir()}
+    assert form(refresh.refreshed(text, tmp_path)) == form(text)
+    assert files <= {entry.name for entry in tmp_path.iterdir()}
 
 
 def test_form_hides_numbers_only():
@@ -37,11 +37,12 @@ def test_form_hides_numbers_only():
     assert form("a  b") != form("a  c")
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/command_line.md", "docs/numbers.md"])
 def test_what_is_linked_is_there(document):
-    text = (ROOT / document).read_text(encoding="utf-8")
+    place = ROOT / document
+    text = place.read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith(("http://", "https://"))]
-    missing = [link for link in links if not (ROOT / link).exists()]
+    missing = [link for link in links if not (place.parent / link).exists()]
     assert not missing
 
 

@@ -1,4 +1,4 @@
-"""Run the examples of README.md and put their real output below them: `python docs/refresh_readme.py`.
+"""Run the examples of README.md and docs/command_line.md and put their output below: `python docs/refresh_examples.py`.
 
 A ```python block is followed by a ```text block, which gets what it printed. In a ```console block, a line that begins
 with `$ ` is a command, and what stands below it is its output. All examples run in one empty folder, in their order.
@@ -12,14 +12,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "command_line.md")
 _PYTHON = re.compile(r"```python\n(?P<code>.*?)```\n\n```text\n(?P<output>.*?)```", re.DOTALL)
 _CONSOLE = re.compile(r"```console\n(?P<lines>.*?)```", re.DOTALL)
 _SHELL = 'mixtral-probe() {{ "{python}" -m mixtral_probe "$@"; }}; {command}'
 
 
 def refreshed(text: str, folder: Path) -> str:
-    """The text of a README with the output of its examples as they print it now, run in `folder`.
+    """Return a document with the output of its examples as they print it now, run in `folder`.
 
     Raises:
         RuntimeError: an example failed; its stderr is in the message.
@@ -47,16 +48,17 @@ def _answers(lines: str, folder: Path) -> Iterator[str]:
 
 
 def _run(command: list[str], folder: Path) -> str:
-    source = os.pathsep.join(filter(None, [str(README.parent), os.environ.get("PYTHONPATH")]))
+    source = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"PYTHONPATH": source}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
     if done.returncode:
-        raise RuntimeError(f"an example of the README failed: {command[-1]}\n{done.stderr}")
+        raise RuntimeError(f"an example failed: {command[-1]}\n{done.stderr}")
     return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as scratch:
-        README.write_text(refreshed(README.read_text(encoding="utf-8"), Path(scratch)), encoding="utf-8")
+    for document in DOCUMENTS:
+        with tempfile.TemporaryDirectory() as scratch:
+            document.write_text(refreshed(document.read_text(encoding="utf-8"), Path(scratch)), encoding="utf-8")
