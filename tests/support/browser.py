@@ -47,7 +47,7 @@ def dashboard(folder: Path, *arguments: object) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(PATIENCE / 1000)
 
 
 @contextmanager
