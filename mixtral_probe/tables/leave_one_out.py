@@ -21,6 +21,8 @@ Integers = NDArray[np.int64]
 Places = NDArray[np.intp]
 Bounds = tuple[float, float]
 ANY: Bounds = (-np.inf, np.inf)
+ABOUT_CORRECTED = "95 % interval of `corrected`, the value without the bias of few documents"
+"""What the scope of a row with an interval says about it."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,8 @@ def estimate_rows(
     tokens = np.where(np.isnan(found.value), 0, _with_trailing_axes(n, shape))
     few = _add(scope, f"one {'block of documents' if found.folded else 'document'}: no interval")
     missing = _add(scope, f"not enough data: {empty}")
-    scopes = np.where(tokens == 0, missing, np.where(found.blocks < 2, few, scope))
+    whole = np.where(np.isnan(found.low), scope, _add(scope, ABOUT_CORRECTED))
+    scopes = np.where(tokens == 0, missing, np.where(found.blocks < 2, few, whole))
     return rows(
         keys, metric, found.value, found.low, found.high, corrected=found.corrected, null=null, n=tokens, scope=scopes
     )

@@ -125,3 +125,37 @@ def test_a_selection_narrows_what_can_be_narrowed_and_says_so(name):
         assert table[table["n"] > 0]["scope"].astype("str").str.contains(WHERE, regex=False).all()
         assert not whole["scope"].astype("str").str.contains(WHERE, regex=False).any()
     assert not table.equals(whole)
+
+
+RESULTS = Path(__file__).parents[1] / "compatibility" / "data" / "results"
+
+
+def check_intervals(spec, table):
+    interval = table["low"].notna().to_numpy()
+    assert (table["corrected"].notna() == interval).all(), spec.name
+    assert (table["corrected"] >= table["low"])[interval].all(), spec.name
+    assert (table["corrected"] <= table["high"])[interval].all(), spec.name
+    assert interval.any() or spec.name not in ("ablation", "saliency", "logit_lens", "what_if", "agreement")
+
+
+@pytest.mark.parametrize("name", [name for name, spec in tables.EXPERIMENTS.items() if "corrected" in spec.columns])
+def test_intervals_of_results_hold_what_is_shown(name):
+    spec = tables.EXPERIMENTS[name]
+    folders = [folder for folder in RESULTS.iterdir() if name in mp.Result.load(folder).TABLES]
+    assert folders
+    for folder in folders:
+        check_intervals(spec, spec.function(mp.Result.load(folder)))
+
+
+def test_intervals_of_comparisons_hold_what_is_shown():
+    before, after = (random_trace(layers=2, weights=True), random_trace(layers=2, weights=True, moe_layers=(0, 1)))
+    check_intervals(tables.COMPARISONS["agreement"], tables.agreement(before, after))
+    steps = mp.training_traces()
+    check_intervals(tables.COMPARISONS["saturation"], tables.saturation(dict(list(steps.items())[-2:])))
+
+
+def test_a_scope_says_what_its_interval_is_about():
+    load = tables.expert_load(RoutingStats.from_trace(random_trace(documents=3, tokens=60)))
+    with_interval = load[load["low"].notna()]
+    assert len(with_interval)
+    assert with_interval["scope"].str.contains("95 % interval of `corrected`, the value without the bias of few").all()
