@@ -1,4 +1,4 @@
-"""Plain arrays into the parts of a trace: shapes checked, types cast, everything copied."""
+"""Conversion of plain arrays to the parts of a trace: shapes checked, types cast, everything copied."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,19 +14,19 @@ from mixtral_probe.trace.meta import TraceMeta, utc_now
 
 def expert_ids(values: np.ndarray) -> np.ndarray:
     """[L, T, K] int16, without last columns that hold only −1."""
-    given = np.asarray(values)
-    if given.ndim != 3 or 0 in (given.shape[0], given.shape[2]):
-        raise InputError(f"expert_ids must have the shape [layers, tokens, chosen experts], got {given.shape}")
-    if not np.issubdtype(given.dtype, np.integer):
-        raise InputError(f"expert_ids must be integers, got {given.dtype}")
-    if given.size and (given.min() < -1 or given.max() > np.iinfo(np.int16).max):
-        raise InputError(f"expert_ids must be −1 or expert numbers, got values from {given.min()} to {given.max()}")
-    used = np.flatnonzero((given >= 0).any(axis=(0, 1)))
-    return np.array(given[..., : used[-1] + 1 if used.size else 1], dtype=np.int16)
+    array = np.asarray(values)
+    if array.ndim != 3 or 0 in (array.shape[0], array.shape[2]):
+        raise InputError(f"expert_ids must have the shape [layers, tokens, chosen experts], got {array.shape}")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise InputError(f"expert_ids must be integers, got {array.dtype}")
+    if array.size and (array.min() < -1 or array.max() > np.iinfo(np.int16).max):
+        raise InputError(f"expert_ids must be −1 or expert numbers, got values from {array.min()} to {array.max()}")
+    used = np.flatnonzero((array >= 0).any(axis=(0, 1)))
+    return np.array(array[..., : used[-1] + 1 if used.size else 1], dtype=np.int16)
 
 
 def num_experts(count: int | None, logits: np.ndarray | None) -> int:
-    """E, as told or from the logits' last axis."""
+    """Return E: `count`, or the length of the last axis of the logits."""
     if count is not None:
         return int(count)
     if logits is None or np.ndim(logits) != 3:
@@ -35,27 +35,27 @@ def num_experts(count: int | None, logits: np.ndarray | None) -> int:
 
 
 def tokens(num_tokens: int, columns: Mapping[str, Any], **named: Any) -> pd.DataFrame:
-    """The tokens table [T] from its known columns."""
+    """Return the tokens table [T], built from its known columns."""
     return token_frame({**columns, **named}, num_tokens)
 
 
 def documents(records: Sequence[Mapping[str, Any]] | None, rows: pd.DataFrame) -> pd.DataFrame:
-    """The documents table; without records, one without labels for each document number that occurs."""
+    """Return the documents table; without records, a row without labels for each document number that occurs."""
     if records is None:
         records = [{}] * (int(rows["document"].max()) + 1 if len(rows) else 0)
     return document_frame(records)
 
 
-def expert_weights(values: np.ndarray | None, given_shape: tuple[int, ...], ids: np.ndarray) -> np.ndarray | None:
-    """[L, T, K] float32, cut as the ids were."""
+def expert_weights(values: np.ndarray | None, full_shape: tuple[int, ...], ids: np.ndarray) -> np.ndarray | None:
+    """[L, T, K] float32, without the last columns that were dropped from the ids."""
     weights = floats("expert_weights", values)
-    if weights is not None and weights.shape != given_shape:
-        raise InputError(f"expert_weights must have the shape of expert_ids, {given_shape}, got {weights.shape}")
+    if weights is not None and weights.shape != full_shape:
+        raise InputError(f"expert_weights must have the shape of expert_ids, {full_shape}, got {weights.shape}")
     return weights if weights is None else np.ascontiguousarray(weights[..., : ids.shape[2]])
 
 
 def floats(name: str, values: np.ndarray | None) -> np.ndarray | None:
-    """A float32 copy, or None."""
+    """Return a float32 copy, or None."""
     if values is None:
         return None
     try:
@@ -67,7 +67,7 @@ def floats(name: str, values: np.ndarray | None) -> np.ndarray | None:
 def meta(
     ids: np.ndarray, experts: int, moe_layers: Sequence[int] | None, fields: Mapping[str, Any] | None
 ) -> TraceMeta:
-    """The meta that goes with the arrays, plus the fields that were given."""
+    """Return the meta that describes the arrays, with further fields of TraceMeta."""
     sizes = {"num_layers": ids.shape[0], "num_experts": experts, "num_experts_per_tok": ids.shape[2]}
     layers = None if moe_layers is None else tuple(int(layer) for layer in moe_layers)
     try:

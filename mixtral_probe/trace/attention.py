@@ -21,7 +21,7 @@ class AttentionPlan:
     layers: Mapping[int, tuple[int, ...]]
     """layer → its heads; brought into ascending order."""
     maps: bool = True
-    """Keep the maps themselves; without them only the sums per document, layer and head are kept."""
+    """Whether to record the maps, or only the sums per document, layer and head."""
 
     def __post_init__(self) -> None:
         ordered = {int(layer): tuple(sorted(map(int, self.layers[layer]))) for layer in sorted(self.layers)}
@@ -31,7 +31,7 @@ class AttentionPlan:
         object.__setattr__(self, "layers", ordered)
 
     def check(self, num_layers: int, num_heads: int | None) -> None:
-        """Raise InputError when a layer or head is asked for that the model lacks."""
+        """Raise InputError when the plan has a layer or head that the model lacks."""
         if num_heads is None:
             raise InputError("recording attention needs the number of heads, got num_heads=None in the trace's meta")
         for layer, heads in self.layers.items():
@@ -41,14 +41,14 @@ class AttentionPlan:
                 raise InputError(f"head must be in 0–{num_heads - 1}, got {heads[-1]}")
 
     def as_text(self) -> str:
-        """The plan as JSON, the form kept in files."""
+        """Return the plan as JSON, the form stored in files."""
         return json.dumps({"layers": {str(layer): heads for layer, heads in self.layers.items()}, "maps": self.maps})
 
     @classmethod
     def from_text(cls, text: str) -> "AttentionPlan":
-        """The plan that `as_text` wrote."""
-        held = json.loads(text)
-        return cls({int(layer): tuple(heads) for layer, heads in held["layers"].items()}, maps=held["maps"])
+        """Read what `as_text` returned."""
+        fields = json.loads(text)
+        return cls({int(layer): tuple(heads) for layer, heads in fields["layers"].items()}, maps=fields["maps"])
 
 
 class _Tensors(Protocol):
@@ -67,12 +67,12 @@ class AttentionRecord:
     tensors: _Tensors
 
     def block(self, document: int, chunk: int, layer: int) -> np.ndarray:
-        """[heads, S(S+1)/2] float16, the plan's heads of one window; InputError when it was not kept."""
+        """[heads, S(S+1)/2] float16, the plan's heads of one window; InputError when it was not recorded."""
         if not self.plan.maps:
             raise InputError("a trace needs recorded maps of the attention, got sums alone; record it again with maps")
         if layer not in self.plan.layers:
-            kept = ", ".join(map(str, self.plan.layers)) or "none"
-            raise InputError(f"layer must be one whose attention was recorded ({kept}), got {layer}")
+            recorded = ", ".join(map(str, self.plan.layers)) or "none"
+            raise InputError(f"layer must be one whose attention was recorded ({recorded}), got {layer}")
         name = map_name(document, chunk, layer)
         if name not in self.tensors:
             raise InputError(f"the window must be recorded, got document {document}, chunk {chunk}; name another")
@@ -80,11 +80,11 @@ class AttentionRecord:
 
     @property
     def sums(self) -> dict[str, np.ndarray]:
-        """`tokens` [L, D]; `entropy_bits`, `distance`, `sink` [L, D, H], as `sum_layout` tells."""
+        """`tokens` [L, D]; `entropy_bits`, `distance`, `sink` [L, D, H]; see `layout`."""
         return {name: self.tensors[f"sums.{name}"] for name in ("tokens", *SUMS)}
 
     def select(self, documents: list[int]) -> "AttentionRecord":
-        """The record of these documents, renumbered from 0 in the order given."""
+        """Return the record of these documents, renumbered from 0 in this order."""
         tensors = {f"sums.{name}": values[:, documents] for name, values in self.sums.items()}
         number = {str(old): new for new, old in enumerate(documents)}
         for name in self.tensors:
@@ -95,17 +95,17 @@ class AttentionRecord:
 
 
 def attention_metadata(plan: AttentionPlan) -> dict[str, str]:
-    """What the file with the recorded attention says about itself."""
+    """Return the metadata of the file with the recorded attention."""
     return {"format": "mixtral-probe attention", "plan": plan.as_text()}
 
 
 def map_name(document: int, chunk: int, layer: int) -> str:
-    """The name of one window's maps in the file."""
+    """Return the name of one window's maps in the file."""
     return f"map.{document}.{chunk}.{layer}"
 
 
 def windows_of(tokens: pd.DataFrame) -> list[tuple[int, int, int]]:
-    """(document, chunk, S) of each window, in row order."""
+    """Return (document, chunk, S) of each window, in row order."""
     document, chunk = tokens["document"].to_numpy(), tokens["chunk"].to_numpy()
     starts = np.flatnonzero(window_starts(document, chunk))
     lengths = np.diff(np.append(starts, len(tokens)))
@@ -115,25 +115,25 @@ def windows_of(tokens: pd.DataFrame) -> list[tuple[int, int, int]]:
 def layout(
     plan: AttentionPlan, windows: Iterable[tuple[int, int, int]], num_layers: int, num_documents: int, num_heads: int
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Name → (dtype, shape) of everything the plan will record.
+    """Return name → (dtype, shape) of everything the plan will record.
 
     `sums.tokens` int64 [L, D]: query tokens added up; `sums.entropy_bits`, `sums.distance`, `sums.sink`
     float64 [L, D, H]: sums over those tokens i of −Σ_j a_ij log2 a_ij, of Σ_j a_ij (i − j) in tokens, and
     of a_i0; NaN for heads that are not in the plan. `map.<document>.<chunk>.<layer>` float16
     [heads, S(S+1)/2].
     """
-    places: dict[str, tuple[str, tuple[int, ...]]] = {"sums.tokens": ("<i8", (num_layers, num_documents))}
-    places |= {f"sums.{name}": ("<f8", (num_layers, num_documents, num_heads)) for name in SUMS}
+    tensors: dict[str, tuple[str, tuple[int, ...]]] = {"sums.tokens": ("<i8", (num_layers, num_documents))}
+    tensors |= {f"sums.{name}": ("<f8", (num_layers, num_documents, num_heads)) for name in SUMS}
     if plan.maps:
         for document, chunk, length in windows:
             size = length * (length + 1) // 2
             for layer, heads in plan.layers.items():
-                places[map_name(document, chunk, layer)] = ("<f2", (len(heads), size))
-    return places
+                tensors[map_name(document, chunk, layer)] = ("<f2", (len(heads), size))
+    return tensors
 
 
 def clear_sums(record: AttentionRecord, documents: Iterable[int]) -> None:
-    """Set these documents' sums to their start: 0 where the plan records, NaN elsewhere."""
+    """Reset the sums of these documents: 0 where the plan records, NaN elsewhere."""
     rows = list(documents)
     sums = record.sums
     sums["tokens"][:, rows] = 0

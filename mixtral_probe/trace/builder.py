@@ -1,4 +1,4 @@
-"""A trace being made: its size is known, its arrays exist from the start and are filled in place."""
+"""The builder of a trace: its arrays exist at full size from the start and are filled in place."""
 
 import shutil
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ from mixtral_probe.trace.trace import Trace
 
 
 class TraceBuilder:
-    """Arrays to fill while documents run, in memory or on disk, and at the end the Trace they make.
+    """Arrays to fill while documents run, in memory or on disk, which become a Trace at the end.
 
         builder = TraceBuilder(documents, tokens, meta, "out.trace")
         for document in builder.pending:
@@ -27,10 +27,10 @@ class TraceBuilder:
             builder.mark_done([document])
         trace = builder.finish()
 
-    `documents` (id and labels) and `tokens` (at least document and token_id) are the tables of the trace to
-    be; rows are in the order document, chunk, position. With `path` everything lives in `<path>.partial`
-    at its full size until `finish` renames it; a run that was broken off is continued by making the same
-    builder again. Raises InputError when the disk is too full, `path` is taken, or `<path>.partial`
+    `documents` (id and labels) and `tokens` (at least document and token_id) are the tables of the new
+    trace; rows are in the order document, chunk, position. With `path` everything lives in `<path>.partial`
+    at its full size until `finish` renames it; an interrupted run is continued by creating the same
+    builder again. Raises InputError when the disk is too full, `path` is in use, or `<path>.partial`
     belongs to another run.
     """
 
@@ -59,11 +59,11 @@ class TraceBuilder:
         self._plan = RunPlan(documents, tokens, created, attention, record_logits)
         self.path = None if path is None else Path(path)
         plan = self._plan
-        self._space = workspace.in_memory(plan) if self.path is None else workspace.on_disk(plan, self.path)
+        self._workspace = workspace.in_memory(plan) if self.path is None else workspace.on_disk(plan, self.path)
         self._attention: AttentionRecord | None = None
-        if attention is not None and self._space.attention is not None:
-            self._attention = AttentionRecord(attention, self._space.attention)
-        arrays = {name: array.view(np.ndarray) for name, array in self._space.arrays.items()}
+        if attention is not None and self._workspace.attention is not None:
+            self._attention = AttentionRecord(attention, self._workspace.attention)
+        arrays = {name: array.view(np.ndarray) for name, array in self._workspace.arrays.items()}
         self._done = arrays["done"]
         self.expert_ids, self.expert_weights = arrays["expert_ids"], arrays["expert_weights"]
         self.router_logits = arrays.get("router_logits")
@@ -72,18 +72,18 @@ class TraceBuilder:
 
     @property
     def documents(self) -> pd.DataFrame:
-        """The documents table of the trace to be."""
+        """The documents table of the new trace."""
         return self._plan.documents
 
     @property
     def tokens(self) -> pd.DataFrame:
-        """The tokens table of the trace to be, all columns; `nll` and `predicted_id` are filled at the end."""
+        """The tokens table of the new trace, all columns; `nll` and `predicted_id` are filled at the end."""
         return self._plan.tokens
 
     @property
     def meta(self) -> TraceMeta:
-        """The meta of the trace to be."""
-        return self._plan.meta.model_copy(update={"created": self._space.created})
+        """The meta of the new trace."""
+        return self._plan.meta.model_copy(update={"created": self._workspace.created})
 
     @property
     def pending(self) -> list[int]:
@@ -112,18 +112,18 @@ class TraceBuilder:
         assert self._attention is not None
         planned = self._attention.plan.layers[layer]
         for head, values in zip(heads, packed, strict=True):
-            self._space.write_attention(map_name(document, chunk, layer), planned.index(head), values)
+            self._workspace.write_attention(map_name(document, chunk, layer), planned.index(head), values)
 
     def mark_done(self, documents: Iterable[int]) -> None:
-        """Say that these documents' rows are filled; on disk they survive even a power cut from here on."""
-        self._space.flush()
+        """Mark the rows of these documents as filled; on disk they then survive even a power cut."""
+        self._workspace.flush()
         self._done[list(documents)] = True
-        self._space.flush_done()
+        self._workspace.flush_done()
 
     def finish(self) -> Trace:
-        """The trace, checked, and on disk under its final name. Every document must be done.
+        """Return the trace, checked, and on disk under its final name. Every document must be done.
 
-        The builder is used up: what it offered to fill now belongs to the trace.
+        The builder cannot be used again: its arrays now belong to the trace.
         """
         if self.pending:
             raise InputError(f"a trace needs every document filled, got {len(self.pending)} that are not; fill them")
@@ -142,15 +142,15 @@ class TraceBuilder:
     def _publish(self, trace: Trace, path: Path) -> Trace:
         folder = workspace.partial_folder(path)
         with files.plain_errors(path):
-            self._space.flush()
+            self._workspace.flush()
             storage.write_tables(folder, trace.documents, trace.tokens)
-            storage.write_about(folder, trace.meta, len(trace.tokens), len(trace.documents))
+            storage.write_description(folder, trace.meta, len(trace.tokens), len(trace.documents))
             files.publish(folder, path, storage.MARKER)
             shutil.rmtree(path / workspace.RUN)
         return Trace.load(path)
 
     def _clear_pending(self) -> None:
-        """A document that was broken off starts anew: what it added so far must not count twice."""
+        """Reset the documents that are not done: what an interrupted one added must not count twice."""
         pending = self.pending
         rows = np.isin(self.tokens["document"].to_numpy(), pending)
         self.nll[rows] = np.nan

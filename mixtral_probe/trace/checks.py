@@ -1,4 +1,4 @@
-"""The rules a trace keeps. Each broken rule is one InputError sentence."""
+"""The rules of a trace. Each broken rule is one InputError sentence."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from mixtral_probe.trace.meta import TraceMeta
 
 
 def check_tokens(tokens: pd.DataFrame, num_documents: int) -> None:
-    """Columns and dtypes as documented; rows in the order document, chunk, position; no padding."""
+    """Check columns and dtypes, and that rows are in the order document, chunk, position; no padding."""
     _check_columns(tokens)
     document, chunk, position = (tokens[name].to_numpy() for name in ("document", "chunk", "position"))
     if not len(document):
@@ -54,7 +54,7 @@ def _check_windows(document: np.ndarray, chunk: np.ndarray, position: np.ndarray
 
 
 def check_documents(documents: pd.DataFrame) -> None:
-    """`document` counts 0, 1, 2, …; `id` follows it."""
+    """Check that `document` counts 0, 1, 2, … and `id` follows it."""
     if list(documents.columns[:2]) != ["document", "id"]:
         raise InputError(f"documents must begin with the columns document, id, got {list(documents.columns)}")
     if not np.array_equal(documents["document"].to_numpy(), np.arange(len(documents))):
@@ -62,7 +62,7 @@ def check_documents(documents: pd.DataFrame) -> None:
 
 
 def check_shape(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: DTypeLike) -> None:
-    """One array against the shape and dtype its place demands."""
+    """Check the shape and dtype of one array."""
     if array.shape != shape:
         raise InputError(f"{name} must have the shape {shape}, got {array.shape}")
     if array.dtype != dtype:
@@ -70,7 +70,7 @@ def check_shape(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: DTy
 
 
 def check_expert_ids(ids: np.ndarray, num_experts: int) -> None:
-    """[L, T, K]: every id is in 0…E−1, or −1 behind all chosen ones; no expert twice for one token.
+    """Check ids [L, T, K]: every one is in 0…E−1, or −1 behind all chosen ones; no expert twice for one token.
 
     Works layer by layer, so that a memory-mapped array is read once and little memory is taken.
     """
@@ -99,7 +99,7 @@ def _check_choice(chosen: np.ndarray, layer: int) -> None:
 
 
 def check_weights(weights: np.ndarray, ids: np.ndarray) -> None:
-    """[L, T, K]: weight 0 wherever no expert was chosen. Weights are read only where ids are padded."""
+    """Check that weights [L, T, K] are 0 wherever no expert was chosen. Weights are read only where ids are padded."""
     for layer, chosen in enumerate(ids):
         if chosen.size and chosen.min() < 0 and weights[layer][chosen < 0].any():
             raise InputError(f"the weight must be 0 where no expert was chosen (id −1), got another in layer {layer}")
@@ -108,7 +108,7 @@ def check_weights(weights: np.ndarray, ids: np.ndarray) -> None:
 def check_arrays(
     ids: np.ndarray, weights: np.ndarray | None, logits: np.ndarray | None, meta: TraceMeta, num_tokens: int
 ) -> None:
-    """The three routing arrays against `meta` and the number of tokens T."""
+    """Check the three routing arrays against `meta` and the number of tokens T."""
     layers, experts = meta.num_layers, meta.num_experts
     check_shape("expert_ids", ids, (layers, num_tokens, meta.num_experts_per_tok), np.int16)
     check_expert_ids(ids, experts)
@@ -120,10 +120,10 @@ def check_arrays(
 
 
 def check_attention(record: AttentionRecord, tokens: pd.DataFrame, num_documents: int, meta: TraceMeta) -> None:
-    """Every planned map and sum is there, in the shape its window demands."""
+    """Check that every planned map and sum exists, in the shape of its window."""
     record.plan.check(meta.num_layers, meta.num_heads)
-    places = layout(record.plan, windows_of(tokens), meta.num_layers, num_documents, meta.num_heads or 0)
-    for name, (code, shape) in places.items():
+    tensors = layout(record.plan, windows_of(tokens), meta.num_layers, num_documents, meta.num_heads or 0)
+    for name, (code, shape) in tensors.items():
         if name not in record.tensors:
             raise InputError(f"the recorded attention must hold {name} by its plan, got none")
         check_shape(f"attention {name}", record.tensors[name], shape, np.dtype(code))

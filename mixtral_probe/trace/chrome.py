@@ -10,7 +10,7 @@ from mixtral_probe.trace.results import Result, TimingResult
 
 
 def chrome_trace(result: Result) -> dict[str, Any]:
-    """The last timed run as complete events, one per span, in microseconds: each lies inside its parent's.
+    """Return the last timed run as complete events, one per span, in microseconds: each lies inside its parent's.
 
     Raises:
         InputError: the result is no timing.
@@ -20,7 +20,7 @@ def chrome_trace(result: Result) -> dict[str, Any]:
     end = ((timing.span_start + timing.span_seconds) * 1e9).round().astype("int64")
     columns = [values.tolist() for values in (begin, end, timing.span_layer, timing.span_expert)]
     model = timing.model.get("name") or "model"
-    events = [_named("process_name", model), _named("thread_name", "forward pass")]
+    events = [_metadata("process_name", model), _metadata("thread_name", "forward pass")]
     events += [_event(*row) for row in zip(result.axis("span"), *columns, strict=True)]
     return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": dict(result.meta["timing"])}
 
@@ -30,12 +30,12 @@ def write_chrome_trace(result: Result, path: str | PathLike[str]) -> Path:
     return write_bytes(path, json.dumps(chrome_trace(result)).encode())
 
 
-def _named(what: str, name: str) -> dict[str, Any]:
-    return {"ph": "M", "pid": 0, "tid": 0, "name": what, "args": {"name": name}}
+def _metadata(kind: str, name: str) -> dict[str, Any]:
+    return {"ph": "M", "pid": 0, "tid": 0, "name": kind, "args": {"name": name}}
 
 
-def _event(place: str, begin: int, end: int, layer: int, expert: int) -> dict[str, Any]:
-    name = f"expert {expert}" if expert >= 0 else f"layer {layer}" if place == "residual" else place
-    held = {"site": place} | ({"layer": layer} if layer >= 0 else {}) | ({"expert": expert} if expert >= 0 else {})
+def _event(site: str, begin: int, end: int, layer: int, expert: int) -> dict[str, Any]:
+    name = f"expert {expert}" if expert >= 0 else f"layer {layer}" if site == "residual" else site
+    args = {"site": site} | ({"layer": layer} if layer >= 0 else {}) | ({"expert": expert} if expert >= 0 else {})
     times = {"ts": begin / 1e3, "dur": (end - begin) / 1e3}
-    return {"ph": "X", "pid": 0, "tid": 0, "name": name, "cat": place, **times, "args": held}
+    return {"ph": "X", "pid": 0, "tid": 0, "name": name, "cat": site, **times, "args": args}

@@ -11,13 +11,13 @@ from mixtral_probe.trace.meta import TraceMeta
 def describe(
     documents: pd.DataFrame, tokens: int, meta: TraceMeta, recorded: Sequence[str], path: Path | None = None
 ) -> str:
-    """Sizes, model, labels, what was recorded, and the folder.
+    """Return sizes, model, labels, what was recorded, and the folder.
 
     Args:
         documents: the documents table.
         tokens: T.
         meta: of the trace.
-        recorded: what the trace holds beside the expert ids.
+        recorded: what the trace has besides the expert ids.
         path: the folder of the trace; None in memory.
     """
     lines = [

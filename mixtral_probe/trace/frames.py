@@ -17,7 +17,7 @@ TOKEN_COLUMNS = (
 
 
 def text_index(values: Sequence[str | None]) -> pd.Index:
-    """Texts as `str`, or as plain objects when one holds a lone surrogate, which `str` cannot store."""
+    """Return texts as `str`, or as plain objects when one holds a lone surrogate, which `str` cannot store."""
     try:
         return pd.Index(values, dtype="str")
     except UnicodeEncodeError:
@@ -25,13 +25,13 @@ def text_index(values: Sequence[str | None]) -> pd.Index:
 
 
 def text_column(values: Sequence[str | None]) -> pd.Series:
-    """A column of texts, None = missing; `str`, or objects when one holds a lone surrogate."""
+    """Return a column of texts, None = missing: `str`, or objects when one holds a lone surrogate."""
     index = text_index(values)
     return pd.Series(index, dtype=index.dtype)
 
 
 def token_frame(columns: Mapping[str, Any], num_tokens: int) -> pd.DataFrame:
-    """The tokens table from some of its columns; what is not given is missing.
+    """Build the tokens table from some of its columns; the others get the defaults in brackets, or missing values.
 
     Columns, each [T]: `document` int32; `chunk` int32 (0); `position` int32 (counted within document and
     chunk); `token_id` int32 (−1 = unknown); `piece` category; `start`, `end` Int32, character offsets in
@@ -39,25 +39,25 @@ def token_frame(columns: Mapping[str, Any], num_tokens: int) -> pd.DataFrame:
     (NaN = missing); `predicted_id` Int32.
     Raises InputError for an unknown column, a wrong length, or values that do not fit.
     """
-    given = {name: values for name, values in columns.items() if values is not None}
-    unknown = sorted(set(given) - set(TOKEN_COLUMNS))
+    present = {name: values for name, values in columns.items() if values is not None}
+    unknown = sorted(set(present) - set(TOKEN_COLUMNS))
     if unknown:
         raise InputError(f"a token column must be one of {', '.join(TOKEN_COLUMNS)}, got {unknown[0]!r}")
-    for name, values in given.items():
+    for name, values in present.items():
         if len(values) != num_tokens:
             raise InputError(f"column {name!r} must have one value per token, {num_tokens}, got {len(values)}")
-    made = {name: _integers(name, given.get(name), num_tokens) for name in ("document", "chunk", "token_id")}
-    made["position"] = _positions(given.get("position"), made["document"], made["chunk"])
-    made["piece"] = _pieces(given.get("piece"), num_tokens)
-    made |= {name: _nullable(name, given.get(name), num_tokens) for name in NULLABLE}
-    made["phase"] = _phases(given.get("phase"), num_tokens)
-    made["special"] = _special(given.get("special"), num_tokens)
-    made["nll"] = _floats(given.get("nll"), num_tokens)
-    return pd.DataFrame({name: made[name] for name in TOKEN_COLUMNS}, copy=False)
+    table = {name: _integers(name, present.get(name), num_tokens) for name in ("document", "chunk", "token_id")}
+    table["position"] = _positions(present.get("position"), table["document"], table["chunk"])
+    table["piece"] = _pieces(present.get("piece"), num_tokens)
+    table |= {name: _nullable(name, present.get(name), num_tokens) for name in NULLABLE}
+    table["phase"] = _phases(present.get("phase"), num_tokens)
+    table["special"] = _special(present.get("special"), num_tokens)
+    table["nll"] = _floats(present.get("nll"), num_tokens)
+    return pd.DataFrame({name: table[name] for name in TOKEN_COLUMNS}, copy=False)
 
 
 def document_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """The documents table: `document` int32, `id`, then one column per label, missing where a record lacks it.
+    """Build the documents table: `document` int32, `id`, then one column per label, missing where a record lacks it.
 
     A label is a text, an integer, a number or a truth value, of one kind per column. A record without
     `id` gets its number. Raises InputError otherwise.
@@ -76,13 +76,13 @@ def document_frame(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def label_column(name: str, values: Sequence[Any]) -> Any:
-    """One label's values as a column of one kind: str, bool, int64, float64 or their nullable forms."""
+    """Return one label's values as a column of one kind: str, bool, int64, float64 or their nullable forms."""
     plain = [_plain(value) for value in values]
     kinds = {type(value) for value in plain if value is not None}
     missing = None in plain
     if not kinds <= {bool} and not kinds <= {str} and not kinds <= {int, float}:
-        found = ", ".join(sorted(kind.__name__ for kind in kinds))
-        raise InputError(f"label {name!r} must be text, numbers or truth values, of one kind, got {found}")
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise InputError(f"label {name!r} must be text, numbers or truth values, of one kind, got {names}")
     try:
         if kinds == {bool}:
             return pd.array(plain, dtype="boolean") if missing else np.array(plain, dtype=bool)
@@ -105,12 +105,12 @@ def _plain(value: Any) -> Any:
 def _integers(name: str, values: Any, num_tokens: int) -> np.ndarray:
     if values is None:
         return np.full(num_tokens, -1 if name == "token_id" else 0, dtype=np.int32)
-    given = np.asarray(values)
-    if given.size and not np.issubdtype(given.dtype, np.integer):
-        raise InputError(f"column {name!r} must hold integers, got {given.dtype}")
-    if given.size and (given.max() >= 2**31 or given.min() < -(2**31)):
-        raise InputError(f"column {name!r} must fit 32 bits, got values from {given.min()} to {given.max()}")
-    return given.astype(np.int32)
+    array = np.asarray(values)
+    if array.size and not np.issubdtype(array.dtype, np.integer):
+        raise InputError(f"column {name!r} must hold integers, got {array.dtype}")
+    if array.size and (array.max() >= 2**31 or array.min() < -(2**31)):
+        raise InputError(f"column {name!r} must fit 32 bits, got values from {array.min()} to {array.max()}")
+    return array.astype(np.int32)
 
 
 def _positions(values: Any, document: np.ndarray, chunk: np.ndarray) -> np.ndarray:
@@ -159,10 +159,10 @@ def _phases(values: Any, num_tokens: int) -> pd.Categorical:
 def _special(values: Any, num_tokens: int) -> np.ndarray:
     if values is None:
         return np.zeros(num_tokens, dtype=bool)
-    given = np.asarray(values)
-    if given.size and given.dtype != bool:
-        raise InputError(f"column 'special' must hold one truth value per token, got {given.dtype}")
-    return given.astype(bool)
+    array = np.asarray(values)
+    if array.size and array.dtype != bool:
+        raise InputError(f"column 'special' must hold one truth value per token, got {array.dtype}")
+    return array.astype(bool)
 
 
 def _floats(values: Any, num_tokens: int) -> np.ndarray:

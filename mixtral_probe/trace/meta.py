@@ -1,4 +1,4 @@
-"""What a trace says about itself: sizes, model, tokenizer, corpus, software."""
+"""The description of a trace: sizes, model, tokenizer, corpus, software."""
 
 import json
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ SCHEMA_VERSION = 1
 
 
 class TraceMeta(BaseModel):
-    """Frozen facts about one run, kept in `trace.json`.
+    """Frozen facts about one run, stored in `trace.json`.
 
     Dictionaries hold only what JSON can hold; tuples in them become lists at once, so that a
     trace read back equals the one written.
@@ -34,13 +34,13 @@ class TraceMeta(BaseModel):
     tokenizer: dict[str, Any] = Field(default_factory=dict)
     corpus: dict[str, Any] = Field(default_factory=dict)
     dtype: str | None = None
-    """The dtype the model computed in; the arrays of a trace are float32 all the same."""
+    """The dtype the model computed in; the arrays of a trace are always float32."""
     device: str | None = None
     software: dict[str, Any] = Field(default_factory=dict)
     instruments: list[dict[str, Any]] = Field(default_factory=list)
-    """The instruments attached to the run, with their settings, in the order they were visited."""
+    """The instruments attached to the run, with their settings, in the order they were called."""
     created: str = ""
-    """UTC time, ISO 8601; empty when not said."""
+    """UTC time, ISO 8601; empty when unknown."""
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -65,5 +65,5 @@ class TraceMeta(BaseModel):
 
 
 def utc_now() -> str:
-    """The time, as `created` gives it."""
+    """Return the current time in the form of `created`."""
     return datetime.now(UTC).isoformat(timespec="seconds")

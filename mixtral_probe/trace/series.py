@@ -13,10 +13,10 @@ _NAME = re.compile(r"step-(\d+)\.trace")
 
 
 def training_traces(folder: str | PathLike[str] = "bundled") -> dict[int, Trace]:
-    """The trace of each step, by step, ascending; "bundled" are those of the embedded model's own training.
+    """Read the trace of each step, ascending; "bundled" are those of the embedded model's own training.
 
     Raises:
-        InputError: the folder is not there or holds no trace whose name is a step.
+        InputError: the folder does not exist or has no trace whose name is a step.
     """
     path = data_path(TRAINING) if folder == "bundled" else Path(folder)
     steps = {

@@ -22,9 +22,9 @@ from mixtral_probe.trace.storage import folder as storage
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Trace(NotebookRepr):
-    """What the routers (and, if asked, the attention heads) did with some documents.
+    """What the routers (and, where recorded, the attention heads) did with some documents.
 
-    Make one with `Trace.from_arrays`, open one with `Trace.load`. Frozen; documents are never padded; rows
+    Build one with `Trace.from_arrays`, open one with `Trace.load`. Frozen; documents are never padded; rows
     are in the order document, chunk, position. Every broken rule is an InputError.
     """
 
@@ -47,9 +47,9 @@ class Trace(NotebookRepr):
     attention_record: AttentionRecord | None = None
     """The raw recorded attention; `attention`, `attention_sums` read it."""
     path: Path | None = None
-    """The folder it was loaded from or saved to by the builder; None when only in memory."""
+    """The folder of the trace; None when only in memory."""
     where: str | None = None
-    """The expression of the selection that is left; None for the whole trace."""
+    """The expression of the selection the trace was narrowed to; None for the whole trace."""
 
     def __post_init__(self) -> None:
         checks.check_documents(self.documents)
@@ -77,9 +77,9 @@ class Trace(NotebookRepr):
         meta: Mapping[str, Any] | None = None,
         **columns: Any,
     ) -> "Trace":
-        """A trace from plain arrays; what is missing is left out.
+        """Build a trace from plain arrays; every array but the expert ids may be absent.
 
-        `expert_ids` [L, T, K] (−1 where fewer were chosen; a last column of nothing but −1 is dropped),
+        `expert_ids` [L, T, K] (−1 where fewer were chosen; a last column that is all −1 is dropped),
         `expert_weights` [L, T, K], `router_logits` [L, T, E], `token_ids` [T] (−1 where unknown), `document` [T] the
         document number of each token (all 0), `documents` one dict of `id` and labels per document,
         `special` [T] truth values (none), `moe_layers` [L] the model's own layer numbers, `meta` other
@@ -109,7 +109,7 @@ class Trace(NotebookRepr):
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the trace as a folder, whole or not at all; returns the path.
 
-        A trace that is already there is replaced, an empty folder used; anything else is refused with an
+        An older trace is replaced, an empty folder is used; anything else at this path raises an
         InputError.
         """
         arrays = {name: getattr(self, name) for name in storage.ARRAYS}
@@ -118,7 +118,7 @@ class Trace(NotebookRepr):
         return Path(path)
 
     def __len__(self) -> int:
-        """T, the number of tokens."""
+        """Return T, the number of tokens."""
         return len(self.tokens)
 
     @property
@@ -128,7 +128,7 @@ class Trace(NotebookRepr):
 
     @property
     def num_documents(self) -> int:
-        """Documents, those without a token too."""
+        """The number of documents, including those without a token."""
         return len(self.documents)
 
     @property
@@ -157,19 +157,19 @@ class Trace(NotebookRepr):
         return tuple(self.documents.columns[2:])
 
     def rows(self, document: int) -> slice:
-        """The rows of one document, as a slice of T."""
+        """Return the rows of one document, as a slice of T."""
         self._check_document(document)
         column = self.tokens["document"].to_numpy()
         return slice(*(int(row) for row in np.searchsorted(column, [document, document + 1])))
 
     def select(self, documents: Iterable[int]) -> "Trace":
-        """A trace in memory of these documents only, renumbered 0, 1, … in the order given."""
+        """Return a trace in memory of these documents only, renumbered 0, 1, … in this order."""
         chosen = [int(document) for document in documents]
         if len(set(chosen)) != len(chosen):
             raise InputError("each document can be selected once, got one twice")
         rows = [np.arange(len(self))[self.rows(document)] for document in chosen]
         index = np.concatenate([np.arange(0), *rows])
-        number = np.repeat(np.arange(len(chosen), dtype=np.int32), [len(own) for own in rows])
+        number = np.repeat(np.arange(len(chosen), dtype=np.int32), [len(part) for part in rows])
         arrays = {name: array[:, index] for name in storage.ARRAYS if (array := getattr(self, name)) is not None}
         return replace(
             self,
@@ -186,7 +186,7 @@ class Trace(NotebookRepr):
         return tuple(self.attention_record.plan.layers) if self.attention_record else ()
 
     def attention_heads(self, layer: int) -> tuple[int, ...]:
-        """The heads recorded in a layer; empty when none."""
+        """Return the heads recorded in a layer; empty when none."""
         return self.attention_record.plan.layers.get(layer, ()) if self.attention_record else ()
 
     @property
@@ -223,7 +223,7 @@ class Trace(NotebookRepr):
         return describe(self.documents, len(self), self.meta, list(self._recorded()), self.path)
 
     def _recorded(self) -> Iterator[str]:
-        """What the trace holds beside the expert ids."""
+        """Yield what the trace has besides the expert ids."""
         if self.expert_weights is not None:
             yield "expert weights"
         if self.router_logits is not None:

@@ -16,15 +16,15 @@ _SENTENCE_END = re.compile(r"""[.!?…]["'”’»)\]]*(?=\s+[^\s])(?!\s+[a-z])(
 def unit_numbers(pieces: Sequence[str], unit: str, starts: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
     r"""[T] the number of each token's unit, from 0, growing along the text.
 
-    A word is a run of letters, digits, `_` and inner apostrophes, with the white space that its first token brings
-    along; every other token stands alone. A line ends with the token that holds its line break. A sentence ends at
-    `. ! ? …` (and quotes or brackets that close) before white space and no small letter, at `。！？`, and at an empty
-    line, so abbreviations before a capital cut one in two. No token is ever cut.
+    A word is a run of letters, digits, `_` and inner apostrophes, with the white space that its first token begins
+    with; every other token is a unit by itself. A line ends with the token that holds its line break. A sentence ends
+    at `. ! ? …` (and closing quotes or brackets) before white space and no small letter, at `。！？`, and at an empty
+    line, so an abbreviation before a capital splits one in two. No token is split.
 
     Args:
         pieces: [T] the tokens' texts.
         unit: one of `UNITS`.
-        starts: [T] True where a unit begins whatever the texts say, as at a new document.
+        starts: [T] True where a unit begins regardless of the texts, as at a new document.
 
     Raises:
         InputError: there is no such unit.

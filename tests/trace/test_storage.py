@@ -206,7 +206,7 @@ def test_a_save_that_fails_leaves_nothing(saved, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr("mixtral_probe.trace.storage.folder.write_about", fail)
+    monkeypatch.setattr("mixtral_probe.trace.storage.folder.write_description", fail)
     with pytest.raises(RuntimeError, match="power cut"):
         Trace.load(saved).save(tmp_path / "b.trace")
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.trace"]

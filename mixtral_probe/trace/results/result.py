@@ -61,13 +61,13 @@ class Result(NotebookRepr):
         labels: Mapping[str, tuple[Any, ...]] | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> Self:
-        """A result of this kind; its fields say which arrays there are, and their axes."""
+        """Build a result of this kind; its fields define the names of the arrays, and their axes."""
         axes = {name: value.axes for name in dir(cls) if isinstance(value := getattr(cls, name), Array)}
         return cls(cls.KIND, arrays, {name: axes[name] for name in arrays}, labels or {}, meta or {})
 
     @classmethod
     def require(cls, result: "Result", purpose: str) -> Self:
-        """The result as one of this kind; raises InputError where it is of another."""
+        """Return the result as one of this kind; raises InputError where it is of another."""
         if not isinstance(result, cls):
             raise InputError(f"{purpose} is made of a result of the kind {cls.KIND!r}, got one of {result.kind!r}")
         return result
@@ -95,7 +95,7 @@ class Result(NotebookRepr):
         return self.arrays[name]
 
     def axis(self, name: str) -> tuple[Any, ...]:
-        """The names of an axis' entries: its labels, or 0, 1, …"""
+        """Return the names of an axis' entries: its labels, or 0, 1, …"""
         if name in self.labels:
             return self.labels[name]
         sizes = _axis_sizes(self.arrays, self.keys)
@@ -104,26 +104,26 @@ class Result(NotebookRepr):
         return tuple(range(sizes[name]))
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Write a folder, whole or not at all; an older result is replaced, anything else refused."""
+        """Write a folder, whole or not at all; an older result is replaced, anything else raises InputError."""
         write_folder(Path(path), MARKER, self._write)
         return Path(path)
 
     def _write(self, folder: Path) -> None:
         save_file(dict(self.arrays), folder / TENSORS)
-        about = {"format": FORMAT, "schema_version": RESULT_VERSION, "kind": self.kind, "keys": dict(self.keys)}
-        about |= {"labels": dict(self.labels), "meta": dict(self.meta)}
-        (folder / MARKER).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        description = {"format": FORMAT, "schema_version": RESULT_VERSION, "kind": self.kind, "keys": dict(self.keys)}
+        description |= {"labels": dict(self.labels), "meta": dict(self.meta)}
+        (folder / MARKER).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
         """Read a saved result, as the subclass of its kind.
 
         Raises:
-            InputError: it is missing, damaged, of a newer version, or of another kind than the subclass asked.
+            InputError: it is missing, damaged, of a newer version, or of another kind than this class.
         """
         folder = Path(path)
-        about = read_json(folder / MARKER, FORMAT)
-        version = about.get("schema_version")
+        description = read_json(folder / MARKER, FORMAT)
+        version = description.get("schema_version")
         if not isinstance(version, int) or version > RESULT_VERSION:
             raise InputError(
                 f"results are read up to schema version {RESULT_VERSION}, got {version} in {folder}; "
@@ -131,30 +131,30 @@ class Result(NotebookRepr):
             )
         try:
             stored = load_file(folder / TENSORS)
-            arrays = {name: stored[name] for name in about["keys"]}
-            kind = cls._KINDS.get(about["kind"], Result)
-            result = kind(about["kind"], arrays, about["keys"], about["labels"], about["meta"])
+            arrays = {name: stored[name] for name in description["keys"]}
+            kind = cls._KINDS.get(description["kind"], Result)
+            result = kind(description["kind"], arrays, description["keys"], description["labels"], description["meta"])
         except (OSError, SafetensorError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{folder} must hold a whole result, got an error: {error}") from None
         return cls.require(result, str(folder))
 
     def table(self) -> Any:
-        """The main table of this kind, a DataFrame.
+        """Return the main table of this kind, a DataFrame.
 
         Raises:
             InputError: the kind has no table.
         """
         if not self.TABLES:
             raise InputError(f"a result of {self.kind!r} has no table; read its arrays")
-        return getattr(room("tables"), self.TABLES[0])(self)
+        return getattr(higher_package("tables"), self.TABLES[0])(self)
 
     def to_csv(self, path: str | PathLike[str]) -> Path:
         """Write the main table as a CSV; returns the path."""
-        return room("tables").write_csv(self.table(), path)
+        return higher_package("tables").write_csv(self.table(), path)
 
     def figure(self) -> Any:
-        """The figure of the main table, as plotly draws it."""
-        return getattr(room("figures"), self.TABLES[0])(self.table())
+        """Return the plotly figure of the main table."""
+        return getattr(higher_package("figures"), self.TABLES[0])(self.table())
 
     def __repr__(self) -> str:
         lines = [f"Result {self.kind!r}"]
@@ -164,9 +164,9 @@ class Result(NotebookRepr):
         return "\n".join(lines)
 
 
-def room(name: str) -> Any:
-    """A room above this one."""
-    # By name, since a result is below the rooms that tabulate and draw, and needs them only when it is asked to.
+def higher_package(name: str) -> Any:
+    """Import a package of a higher layer."""
+    # By name and at the call: tables and figures are above results, which need them in a few methods only.
     return import_module(f"mixtral_probe.{name}")
 
 

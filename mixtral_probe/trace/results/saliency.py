@@ -31,9 +31,9 @@ class SaliencyResult(Result):
     promoted_logits = Array("layer", "expert", "promoted")
     """[L, E, n] by how much; NaN for an expert without tokens."""
     context_scores = Array("layer", "expert", "context")
-    """[L, E, n] the largest contributions, routing weight times length of output; NaN beyond those there are."""
+    """[L, E, n] the largest contributions, routing weight times length of output; NaN where there are fewer."""
     context_rows = Array("layer", "expert", "context")
-    """[L, E, n] the tokens of these, rows of the run; -1 beyond those there are."""
+    """[L, E, n] the tokens of these, rows of the run; -1 where there are fewer."""
     experts_per_token = Setting[int]()
     pieces = Setting[dict[str, str]]()
     """Token id, as text, to the text of the token."""

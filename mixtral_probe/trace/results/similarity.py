@@ -13,7 +13,7 @@ class SimilarityResult(Result):
     """How alike every two experts are; ``tables.expert_similarity`` and ``tables.norm_gate_ranks``.
 
     Of weights alone, only ``weight_cosine``, ``neuron_mean_cosine``, ``gate_cosine`` and, where experts were aligned,
-    the three of the alignment are there; see ``has_outputs``.
+    the three of the alignment are present; see ``has_outputs``.
     """
 
     KIND = "expert_similarity"

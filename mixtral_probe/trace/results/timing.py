@@ -9,9 +9,9 @@ from mixtral_probe.trace.results.result import Result
 class TimingResult(Result):
     """Time and memory of a forward pass by site, layer and expert; ``tables.timing``.
 
-    Seconds of sites and places are their own: less what lies in spans inside them; those of ``expert_output`` are all
-    experts'. Bytes are the most alive during a span beyond those alive when it began, and count what lies inside it;
-    they are there where memory was measured.
+    Seconds of sites and places exclude the spans inside them; those of ``expert_output`` are the sum over all experts.
+    Bytes are the most allocated during a span beyond those allocated when it began, and include the spans inside it;
+    they are present where memory was measured.
     """
 
     KIND = "timing"

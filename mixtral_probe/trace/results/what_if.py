@@ -1,4 +1,4 @@
-"""The result of a what-if: the runs, their tables, and what to write of them."""
+"""The result of a what-if: the runs, their tables, and the files written from them."""
 
 import json
 from os import PathLike
@@ -8,12 +8,12 @@ from typing import Any
 from mixtral_probe.errors import InputError
 from mixtral_probe.files import check_target, write_folder
 from mixtral_probe.trace.results.fields import Array, Setting
-from mixtral_probe.trace.results.result import Result, room
+from mixtral_probe.trace.results.result import Result, higher_package
 
 MARKER = "what_if.json"
 """The file that marks a folder as the tables of a what-if: its edits, its placebo, and the generated text."""
 RUNS = ("base", "edited", "placebo")
-"""Without edits, with them, and with as many assignments of random tokens, or as many other heads, damaged alike."""
+"""Without edits, with them, and with the same edits of as many random assignments, or of as many other heads."""
 CANDIDATES = 40
 """Next tokens kept for each document: the best 20 without and the best 20 with the edits."""
 
@@ -39,7 +39,7 @@ class WhatIf(Result):
     rank = Array("run", "document", "candidate")
     """[runs, documents, candidates] its rank there, 0 = best."""
     candidate_id = Array("document", "candidate")
-    """[documents, candidates] the best tokens without and with the edits; -1 beyond those there are."""
+    """[documents, candidates] the best tokens without and with the edits; -1 where there are fewer."""
     token_document = Array("token")
     """[T] the document of each token; chunk, position, token_id and special follow alike."""
     chunk = Array("token")
@@ -67,7 +67,7 @@ class WhatIf(Result):
         return list(zip(*self.meta.get("generated", {}).values(), strict=True))
 
     def overall(self) -> Any:
-        """The rows of the table over all layers and documents."""
+        """Return the rows of the table over all layers and documents."""
         table = self.table()
         return table[table["layer"].isna() & table["document"].isna()]
 
@@ -85,7 +85,7 @@ class WhatIf(Result):
         return [target / name for name in _FILES]
 
     def _fill(self, folder: Path) -> None:
-        tables = room("tables")
+        tables = higher_package("tables")
         for name in self.TABLES:
             tables.write_csv(getattr(tables, name)(self), folder / f"{name}.csv")
         (folder / MARKER).write_text(json.dumps(dict(self.meta), indent=1) + "\n", encoding="utf-8")

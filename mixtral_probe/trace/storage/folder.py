@@ -39,40 +39,40 @@ def write_parts(
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
     if attention is not None:
         write_attention(folder / ATTENTION, attention)
-    write_about(folder, meta, len(tokens), len(documents))
+    write_description(folder, meta, len(tokens), len(documents))
 
 
 def read_parts(folder: Path) -> dict[str, Any]:
-    """The fields of a trace by name, from its folder; absent optional ones are left out.
+    """Read the fields of a trace by name, from its folder; absent optional ones are left out.
 
     Raises InputError naming what is missing, damaged or too new.
     """
-    meta, about = read_about(folder)
+    meta, description = read_description(folder)
     parts: dict[str, Any] = {"meta": meta}
     parts["documents"] = parquet.read_documents(folder / "documents.parquet")
     parts["tokens"] = parquet.read_tokens(folder / "tokens.parquet")
     for name in ARRAYS:
-        if name == "expert_ids" or f"{name}.npy" in about["files"]:
+        if name == "expert_ids" or f"{name}.npy" in description["files"]:
             parts[name] = read_array(folder / f"{name}.npy")
-    if ATTENTION in about["files"]:
+    if ATTENTION in description["files"]:
         parts["attention_record"] = read_attention(folder / ATTENTION)
     return parts
 
 
 def write_tables(folder: Path, documents: pd.DataFrame, tokens: pd.DataFrame) -> None:
-    """`documents.parquet` and `tokens.parquet`."""
+    """Write `documents.parquet` and `tokens.parquet`."""
     parquet.write_frame(documents, folder / "documents.parquet")
     parquet.write_frame(tokens, folder / "tokens.parquet")
 
 
-def write_about(folder: Path, meta: TraceMeta, num_tokens: int, num_documents: int) -> None:
+def write_description(folder: Path, meta: TraceMeta, num_tokens: int, num_documents: int) -> None:
     """Write `trace.json`, last of all: it lists the other files with their sizes in bytes."""
     files = {
         entry.name: entry.stat().st_size
         for entry in sorted(folder.iterdir())
         if entry.is_file() and entry.name != MARKER
     }
-    about = {
+    description = {
         "format": FORMAT,
         "schema_version": meta.schema_version,
         "num_tokens": num_tokens,
@@ -80,42 +80,42 @@ def write_about(folder: Path, meta: TraceMeta, num_tokens: int, num_documents: i
         "meta": meta.model_dump(),
         "files": files,
     }
-    (folder / MARKER).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    (folder / MARKER).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
 
-def read_about(folder: Path) -> tuple[TraceMeta, dict[str, Any]]:
-    """`trace.json`: the meta and the whole of it; every listed file is there at its full size.
+def read_description(folder: Path) -> tuple[TraceMeta, dict[str, Any]]:
+    """Read `trace.json`, as meta and as a whole, and check that every listed file exists at its full size.
 
     Raises InputError when it is no trace, a newer version's trace, or a file is missing or cut short.
     """
-    about = read_json(folder / MARKER, FORMAT)
-    version = about.get("schema_version")
+    description = read_json(folder / MARKER, FORMAT)
+    version = description.get("schema_version")
     if not isinstance(version, int) or version > SCHEMA_VERSION:
         raise InputError(
             f"the schema version of a trace must be at most {SCHEMA_VERSION}, got {version} in {folder}; "
             "install a newer mixtral-probe"
         )
     try:
-        meta = TraceMeta(**about["meta"])
-        sizes = {str(name): int(size) for name, size in about["files"].items()}
+        meta = TraceMeta(**description["meta"])
+        sizes = {str(name): int(size) for name, size in description["files"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{folder / MARKER} must describe a trace, got {_reason(error)}") from None
     for name, size in sizes.items():
         _check_size(folder / name, size)
-    return meta, about
+    return meta, description
 
 
 def read_json(path: Path, form: str) -> dict[str, Any]:
-    """A small JSON file of ours, whose `format` must be `form`."""
+    """Read a small JSON file whose `format` must be `form`."""
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path.parent} must be a folder with {path.name} in it, got none") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} must be whole JSON, got an unreadable file: {error}") from None
-    if not isinstance(held, dict) or held.get("format") != form:
+    if not isinstance(content, dict) or content.get("format") != form:
         raise InputError(f"{path} must be the description of a {form}, got something else")
-    return held
+    return content
 
 
 def _reason(error: Exception) -> str:
@@ -128,13 +128,13 @@ def _reason(error: Exception) -> str:
 def _check_size(path: Path, size: int) -> None:
     if not path.is_file():
         raise InputError(f"every file of a trace must be there, {path} is missing; copy the whole folder again")
-    found = path.stat().st_size
-    if found != size:
-        raise InputError(f"{path} must have {size:,} bytes, got {found:,}; copy the whole folder again")
+    actual = path.stat().st_size
+    if actual != size:
+        raise InputError(f"{path} must have {size:,} bytes, got {actual:,}; copy the whole folder again")
 
 
 def create_array(path: Path, code: str, shape: tuple[int, ...]) -> None:
-    """Make one `.npy` file of zeros at its full size, its blocks really reserved."""
+    """Create one `.npy` file of zeros at its full size, with its disk blocks reserved."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": code, "fortran_order": False, "shape": shape})
     allocate(path, len(header.getvalue()) + prod(shape) * np.dtype(code).itemsize)
@@ -143,18 +143,18 @@ def create_array(path: Path, code: str, shape: tuple[int, ...]) -> None:
 
 
 def map_array(path: Path, code: str, shape: tuple[int, ...]) -> np.memmap:
-    """A file that `create_array` made, memory-mapped for writing; raises InputError naming the file."""
-    found = read_array(path)  # mode "r+" would lengthen a file that was cut short
-    if found.shape != shape or found.dtype != np.dtype(code):
+    """Memory-map a file of `create_array` for writing; raises InputError naming the file."""
+    array = read_array(path)  # mode "r+" would lengthen a file that was cut short
+    if array.shape != shape or array.dtype != np.dtype(code):
         raise InputError(
-            f"{path} must hold {code} of the shape {shape}, got {found.dtype.str} of {found.shape}; "
+            f"{path} must hold {code} of the shape {shape}, got {array.dtype.str} of {array.shape}; "
             "delete the unfinished run"
         )
     return np.lib.format.open_memmap(path, mode="r+")
 
 
 def read_array(path: Path) -> np.ndarray:
-    """One `.npy` file, memory-mapped, read-only; raises InputError naming the file."""
+    """Memory-map one `.npy` file, read-only; raises InputError naming the file."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
     except (OSError, ValueError, EOFError, AttributeError, SyntaxError, TokenError) as error:
@@ -162,7 +162,7 @@ def read_array(path: Path) -> np.ndarray:
 
 
 def write_attention(path: Path, record: AttentionRecord) -> None:
-    """The recorded attention as one `.safetensors` file."""
+    """Write the recorded attention as one `.safetensors` file."""
     places = {name: (record.tensors[name].dtype.str, record.tensors[name].shape) for name in record.tensors}
     file = tensor_file.create(path, places, attention_metadata(record.plan))
     for name in places:
@@ -171,7 +171,7 @@ def write_attention(path: Path, record: AttentionRecord) -> None:
 
 
 def read_attention(path: Path) -> AttentionRecord:
-    """The recorded attention, memory-mapped; raises InputError naming the file."""
+    """Memory-map the recorded attention; raises InputError naming the file."""
     file = tensor_file.TensorFile(path)
     try:
         return AttentionRecord(AttentionPlan.from_text(file.metadata["plan"]), file)

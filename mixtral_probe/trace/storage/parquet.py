@@ -1,4 +1,4 @@
-"""The two tables of a trace as Parquet, lone surrogates and all.
+"""The two tables of a trace as Parquet, including lone surrogates.
 
 Parquet stores only valid UTF-8. A text column that holds a lone surrogate (a Python str may) is written
 as JSON string literals instead, and its field says so: metadata `encoding: json`.
@@ -50,7 +50,7 @@ def _texts(values: list[str | None]) -> tuple[pa.Array, dict[bytes, bytes] | Non
 
 
 def read_tokens(path: Path) -> pd.DataFrame:
-    """The tokens table in its canonical dtypes, read column by column so that little memory is taken.
+    """Read the tokens table in its canonical dtypes, column by column, so that little memory is used.
 
     Raises InputError naming the file.
     """
@@ -77,7 +77,7 @@ def _categorical(column: pa.ChunkedArray, field: pa.Field) -> pd.Categorical:
 
 
 def read_documents(path: Path) -> pd.DataFrame:
-    """The documents table in its canonical dtypes; raises InputError naming the file."""
+    """Read the documents table in its canonical dtypes; raises InputError naming the file."""
     with _readable(path):
         return pd.DataFrame({field.name: _label(column, field) for field, column in _columns(path)})
 

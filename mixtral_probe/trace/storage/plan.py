@@ -1,4 +1,4 @@
-"""What a run will write, known before it starts: shapes, bytes on disk, and the plan's own name."""
+"""What a run will write, known before it starts: shapes, bytes on disk, and a fingerprint of the plan."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class RunPlan:
 
     @property
     def scratch(self) -> Shapes:
-        """The arrays that the finished trace keeps elsewhere: in its tokens, or not at all."""
+        """The arrays that the finished trace stores in its tokens, or not at all."""
         rows = (len(self.tokens),)
         return {"nll": ("<f4", rows), "predicted_id": ("<i4", rows), "done": ("|b1", (len(self.documents),))}
 
@@ -57,12 +57,12 @@ class RunPlan:
         return layout(self.attention, windows, meta.num_layers, len(self.documents), meta.num_heads or 0)
 
     def num_bytes(self) -> int:
-        """What the run takes on disk."""
+        """Return the bytes the run takes on disk."""
         windows = windows_of(self.tokens)
         return estimate_bytes(self.meta, windows, attention=self.attention, record_logits=self.record_logits)
 
     def name(self) -> str:
-        """The same for two runs that must write the same trace; when it was created does not count."""
+        """Return a fingerprint, equal for two runs that must write the same trace whenever they were created."""
         columns = [self.tokens[name].to_numpy() for name in ("document", "chunk", "position", "token_id", "special")]
         phases = self.tokens["phase"].cat.codes.to_numpy()
         frame = self.documents
@@ -80,12 +80,12 @@ def run_name(
     attention: AttentionPlan | None = None,
     record_logits: bool = True,
 ) -> str:
-    """The same for two runs that must write the same trace; arguments as those of `TraceBuilder`."""
+    """Return a fingerprint, equal for two runs that must write the same trace; arguments as for `TraceBuilder`."""
     return RunPlan(documents, tokens, meta, attention, record_logits).name()
 
 
 def array_shapes(meta: TraceMeta, num_tokens: int, record_logits: bool = True) -> Shapes:
-    """Name → (dtype, shape) of the routing arrays."""
+    """Return name → (dtype, shape) of the routing arrays."""
     lead, chosen = (meta.num_layers, num_tokens), meta.num_experts_per_tok
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {"expert_ids": ("<i2", (*lead, chosen))}
     shapes["expert_weights"] = ("<f4", (*lead, chosen))
@@ -101,19 +101,19 @@ def estimate_bytes(
     attention: AttentionPlan | None = None,
     record_logits: bool = True,
 ) -> int:
-    """Bytes that a trace takes on disk: arrays and attention exactly, the tables by an upper estimate.
+    """Return the bytes that a trace takes on disk: arrays and attention exactly, the tables by an upper estimate.
 
     `windows` are the lengths S of all windows, or (document, chunk, S) of each, as `windows_of` gives them.
     """
-    places = [w if isinstance(w, tuple) else (number, 0, w) for number, w in enumerate(windows)]
-    num_tokens = sum(length for _, _, length in places)
+    numbered = [w if isinstance(w, tuple) else (number, 0, w) for number, w in enumerate(windows)]
+    num_tokens = sum(length for _, _, length in numbered)
     size = TOKEN_ROW_BYTES * num_tokens + _total(array_shapes(meta, num_tokens, record_logits))
     if attention is None:
         return size
     attention.check(meta.num_layers, meta.num_heads)
-    num_documents = max((document for document, _, _ in places), default=-1) + 1
-    held = layout(attention, places, meta.num_layers, num_documents, meta.num_heads or 0)
-    return size + len(tensor_file.header_bytes(held, attention_metadata(attention))) + _total(held)
+    num_documents = max((document for document, _, _ in numbered), default=-1) + 1
+    tensors = layout(attention, numbered, meta.num_layers, num_documents, meta.num_heads or 0)
+    return size + len(tensor_file.header_bytes(tensors, attention_metadata(attention))) + _total(tensors)
 
 
 def _total(shapes: Shapes) -> int:

@@ -1,4 +1,4 @@
-"""One `.safetensors` file whose sizes are known beforehand: made full-size at once, then filled in place.
+"""One `.safetensors` file whose sizes are known in advance: created at full size, then filled in place.
 
 The format (https://github.com/huggingface/safetensors): 8 bytes, little-endian, length of the header;
 the header, JSON, padded with spaces to a multiple of 8; then the tensors, row-major, without gaps.
@@ -26,7 +26,7 @@ Layout = Mapping[str, tuple[str, tuple[int, ...]]]
 
 
 def header_bytes(layout: Layout, metadata: Mapping[str, str]) -> bytes:
-    """The file's beginning, up to the first tensor. Raises InputError past the format's 100 MB."""
+    """Return the beginning of the file, up to the first tensor. Raises InputError past the format's 100 MB."""
     entries: dict[str, object] = {"__metadata__": dict(metadata)}
     offset = 0
     for name, (code, shape) in layout.items():
@@ -44,7 +44,7 @@ def header_bytes(layout: Layout, metadata: Mapping[str, str]) -> bytes:
 
 
 def create(path: Path, layout: Layout, metadata: Mapping[str, str]) -> "TensorFile":
-    """Make the whole file on disk, filled with zeros, and open it for writing."""
+    """Create the whole file on disk, filled with zeros, and open it for writing."""
     header = header_bytes(layout, metadata)
     size = sum(prod(shape) * np.dtype(code).itemsize for code, shape in layout.values())
     allocate(path, len(header) + size)
@@ -92,7 +92,7 @@ class TensorFile:
         return iter(self._places)
 
     def write_row(self, name: str, row: int, values: np.ndarray) -> None:
-        """Write `file[name][row]`. Through the file, not its map: a page of a map is memory until it is unmapped."""
+        """Write `file[name][row]` through the file, not its map: pages of a map take memory until it is unmapped."""
         dtype, shape, begin = self._places[name]
         data = np.ascontiguousarray(values, dtype)
         if data.shape != shape[1:]:

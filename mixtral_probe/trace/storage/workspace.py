@@ -1,4 +1,4 @@
-"""Where a run's arrays live while they are filled: in memory, or at full size in a folder on disk."""
+"""The arrays of a run while they are filled: in memory, or at full size in a folder on disk."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from mixtral_probe.trace.storage.folder import ATTENTION, MARKER, create_array, 
 from mixtral_probe.trace.storage.plan import RunPlan
 
 RUN = "run"
-"""Subfolder of what only the run needs; it is removed after the trace has its final name."""
+"""Subfolder of the files that only the run needs; it is removed after the trace has its final name."""
 PLAN = "plan.json"
 FORMAT = "mixtral-probe unfinished trace"
 
@@ -28,7 +28,7 @@ class Workspace:
     """The plan's arrays and scratch arrays by name."""
     attention: dict[str, np.ndarray] | tensor_file.TensorFile | None
     created: str
-    """When the run was first begun."""
+    """When the run first began."""
 
     def flush(self) -> None:
         """Wait until everything but the list of done documents is on the disk."""
@@ -52,7 +52,7 @@ class Workspace:
 
 
 def in_memory(plan: RunPlan) -> Workspace:
-    """Arrays of zeros."""
+    """Allocate arrays of zeros."""
     arrays = {name: np.zeros(shape, code) for name, (code, shape) in {**plan.arrays, **plan.scratch}.items()}
     layout = plan.attention_layout
     tensors = None if layout is None else {name: np.zeros(shape, code) for name, (code, shape) in layout.items()}
@@ -60,9 +60,9 @@ def in_memory(plan: RunPlan) -> Workspace:
 
 
 def on_disk(plan: RunPlan, path: Path) -> Workspace:
-    """The arrays in `<path>.partial`: those of a run that was broken off, or new ones at their full size.
+    """Open the arrays in `<path>.partial`: those of an interrupted run, or new ones at their full size.
 
-    Raises InputError when `path` is taken by something else, the disk is too full or cannot be written, or
+    Raises InputError when `path` is something else, the disk is too full or cannot be written, or
     the folder holds another run.
     """
     files.remove_stale(path)
@@ -70,8 +70,8 @@ def on_disk(plan: RunPlan, path: Path) -> Workspace:
     folder = partial_folder(path)
     if not (folder / RUN / PLAN).is_file():
         _start(plan, folder)
-    held = read_json(folder / RUN / PLAN, FORMAT)
-    if held.get("fingerprint") != plan.name():
+    description = read_json(folder / RUN / PLAN, FORMAT)
+    if description.get("fingerprint") != plan.name():
         raise InputError(
             f"{folder} holds an unfinished run with another model, text or settings: "
             "finish that one, delete the folder, or write elsewhere"
@@ -80,11 +80,11 @@ def on_disk(plan: RunPlan, path: Path) -> Workspace:
     arrays |= {name: map_array(folder / f"{name}.npy", *place) for name, place in plan.arrays.items()}
     arrays |= {name: map_array(folder / RUN / f"{name}.npy", *place) for name, place in plan.scratch.items()}
     tensors = tensor_file.TensorFile(folder / ATTENTION, writable=True) if plan.attention else None
-    return Workspace(arrays, tensors, str(held.get("created", "")))
+    return Workspace(arrays, tensors, str(description.get("created", "")))
 
 
 def partial_folder(path: Path) -> Path:
-    """Where the unfinished run of `path` lives: beside it, so that a rename finishes it."""
+    """Return the folder of the unfinished run of `path`: next to it, so that a rename finishes it."""
     return path.with_name(f"{path.name}.partial")
 
 
@@ -102,7 +102,7 @@ def _start(plan: RunPlan, folder: Path) -> None:
 
 
 def _remove_unstarted(folder: Path) -> None:
-    """A folder with our `run` in it but no plan was broken off before the run began: nothing is lost."""
+    """Remove a folder with `run` in it but no plan: it was interrupted before the run began, so nothing is lost."""
     if folder.exists() and not (folder / RUN).is_dir():
         raise InputError(f"{folder} is in the way and is no unfinished run: remove it or write elsewhere")
     if folder.exists():
@@ -116,5 +116,5 @@ def _preallocate(plan: RunPlan, folder: Path) -> None:
         create_array(folder / RUN / f"{name}.npy", code, shape)
     if plan.attention is not None and (layout := plan.attention_layout) is not None:
         tensor_file.create(folder / ATTENTION, layout, attention_metadata(plan.attention))
-    about = {"format": FORMAT, "fingerprint": plan.name(), "created": plan.meta.created}
-    files.write_bytes(folder / RUN / PLAN, json.dumps(about).encode())
+    description = {"format": FORMAT, "fingerprint": plan.name(), "created": plan.meta.created}
+    files.write_bytes(folder / RUN / PLAN, json.dumps(description).encode())
