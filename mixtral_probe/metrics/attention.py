@@ -1,6 +1,6 @@
-"""What attention maps say, and how they go with the routing.
+"""Measures of attention maps, and of how they relate to the routing.
 
-`weights` is `[..., S, S]`: row = query i, column = key j, nothing above the diagonal, each row summing to 1.
+`weights` is `[..., S, S]`: row = query i, column = key j, 0 above the diagonal, each row summing to 1.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def attention_entropy_bits(weights: ArrayLike) -> Floats:
 
 
 def attention_distance(weights: ArrayLike) -> Floats:
-    """[..., S] how far back each query looks on average, sum_j a_ij (i - j), tokens, in [0, i]."""
+    """[..., S] mean distance of the attended keys from each query, sum_j a_ij (i - j), tokens, in [0, i]."""
     a = np.asarray(weights)
     place = np.arange(a.shape[-1])
     return (a * np.maximum(place[:, None] - place, 0)).sum(-1, dtype=np.float64)
@@ -32,7 +32,7 @@ def attention_sink_share(weights: ArrayLike) -> Floats:
 
 
 def even_attention(size: int) -> Floats:
-    """[S, S] attention spread evenly over a token and all before it: 1 / (i + 1)."""
+    """[S, S] attention spread evenly over a token and all tokens before it: 1 / (i + 1)."""
     return np.tri(size) / np.arange(1, size + 1)[:, None]
 
 
@@ -40,7 +40,7 @@ def attention_rollout(layers: Sequence[ArrayLike], queries: Sequence[int]) -> Fl
     """[queries, S] how much of each position reaches the queries through all layers, if attention carried it alone.
 
     The row of a query in A~_L ... A~_1 with A~ = (A + I) / 2, rows normalised: half of every step is the residual
-    stream (Abnar & Zuidema 2020, arXiv 2005.00928). Each row sums to 1. It knows nothing of values, experts and norms:
+    stream (Abnar & Zuidema 2020, arXiv 2005.00928). Each row sums to 1. It leaves out values, experts and norms:
     a sketch of the flow, not an attribution.
 
     Args:
@@ -70,11 +70,11 @@ def attended_share(weights: ArrayLike, experts: ArrayLike, num_experts: int) -> 
 
 
 def attention_difference(chosen_sum: ArrayLike, chosen: ArrayLike, total_sum: ArrayLike, tokens: ArrayLike) -> Floats:
-    """[..., E] mean of a quantity over the tokens that chose an expert, less what their positions alone let expect.
+    """[..., E] mean of a quantity over the tokens that chose an expert, minus the mean expected from their positions.
 
     sum_p (S_pe - n_pe S_p / T_p) / sum_p n_pe: within each bucket of positions p the tokens that chose the expert are
-    held against all tokens (direct standardisation). 0 when the choice has nothing to do with the quantity beyond
-    where in the text the token stands; attention differs by position in every model, and so does routing.
+    compared with all tokens (direct standardisation). 0 when the choice is related to the quantity only through the
+    position of the token; attention differs by position in every model, and so does routing.
 
     Args:
         chosen_sum: [..., P, E] sums S_pe of the quantity over the tokens of a bucket that chose the expert.
@@ -82,10 +82,10 @@ def attention_difference(chosen_sum: ArrayLike, chosen: ArrayLike, total_sum: Ar
         total_sum: [..., P] sums S_p over all tokens of the bucket.
         tokens: [..., P] how many these are, T_p.
     """
-    own, n = np.asarray(chosen_sum, np.float64), np.asarray(chosen, np.float64)
+    observed, n = np.asarray(chosen_sum, np.float64), np.asarray(chosen, np.float64)
     mean = ratio(total_sum, tokens)
     expected = n * np.where(np.isnan(mean), 0.0, mean)[..., None]
-    return ratio((own - expected).sum(-2), n.sum(-2))
+    return ratio((observed - expected).sum(-2), n.sum(-2))
 
 
 def spread_within(total_sum: ArrayLike, total_square: ArrayLike, tokens: ArrayLike) -> Floats:

@@ -1,4 +1,4 @@
-"""Confidence intervals from sums kept per block of documents.
+"""Confidence intervals from sums per block of documents.
 
 Tokens of one document resemble each other, so documents (in blocks), never tokens, are left out.
 """
@@ -13,10 +13,10 @@ Floats = NDArray[np.float64]
 
 
 class Jackknife(NamedTuple):
-    """What leaving out one block at a time tells; NaN where it tells nothing. Each [...]."""
+    """The result of leaving out one block at a time; NaN where it is undefined. Each [...]."""
 
     corrected: Floats
-    """The statistic less its bias of first order; the interval is centred on it."""
+    """The statistic minus its bias of first order; the interval is centred on it."""
     low: Floats
     high: Floats
 
@@ -35,33 +35,33 @@ def jackknife(
     The centre is g value - (g - 1) mean_j deleted_j and the variance (g - 1)/g sum_j (deleted_j - mean deleted)^2
     (Efron & Stein 1981). A long block weighs more because leaving it out moves the statistic more: for a ratio of
     sums this is the variance under sampling of whole blocks. (Weighting by size once more, as the delete-m_j
-    jackknife of Busing et al. 1999 does, supposes that blocks differ by token noise alone; with documents that
+    jackknife of Busing et al. 1999 does, assumes that blocks differ by token noise alone; with documents that
     differ it covered 86 % where this covers 93 %.) Degrees of freedom are (sum m)^2 / sum m^2 - 1, at least 1:
     g - 1 for equal blocks, fewer when a few long documents carry most tokens.
     The centre is corrected for bias and the value is not, so a biased value (CV squared of few tokens) may lie
     outside the interval; the corrected one never does. Only for smooth statistics: near perfect balance the Gini index
-    is covered 75 %.
+    is covered in 75 % of samples.
 
     Args:
         value: [...] the statistic of all blocks together.
         deleted: [..., Bk] the statistic with block j left out.
         sizes: [..., Bk] tokens m_j per block; a block of size 0 does not count.
         strata: [Bk] which of several populations each block was drawn from, where their shares are fixed (topics in a
-            corpus put together by topic); then `deleted` has to hold those shares fixed. Bias and variance are summed
+            corpus composed by topic); then `deleted` must have those shares too. Bias and variance are summed
             over strata.
-        quantiles: of t, with strata: one of Satterthwaite's (1946) degrees of freedom for the sum, or each stratum's
-            own for its part of the variance. The second is wider where a stratum has few blocks: of two samples of
-            three documents the joint one covered 88-96 % of divergences, the own ones 95-98 %.
-        level: the coverage aimed at, in (0, 1).
+        quantiles: of t, with strata: one of Satterthwaite's (1946) degrees of freedom for the sum, or those of each
+            stratum for its part of the variance. The second is wider where a stratum has few blocks: of two samples of
+            three documents the joint one covered 88-96 % of divergences, the separate ones 95-98 %.
+        level: the nominal coverage, in (0, 1).
 
     Returns:
-        corrected, low and high: NaN where fewer than two blocks have tokens, or one of a stratum alone.
+        corrected, low and high: NaN where fewer than two blocks have tokens, or only one of a stratum.
     """
     theta = np.asarray(value, np.float64)
     without, m = np.broadcast_arrays(np.asarray(deleted, np.float64), np.asarray(sizes, np.float64))
     kinds = np.zeros(m.shape[-1], np.intp) if strata is None else np.asarray(strata)
-    own = [kinds == kind for kind in {0, *kinds.tolist()}]
-    parts = [_moments(theta, without[..., blocks], m[..., blocks]) for blocks in own]
+    members = [kinds == kind for kind in {0, *kinds.tolist()}]
+    parts = [_moments(theta, without[..., blocks], m[..., blocks]) for blocks in members]
     blocks, bias, variance, freedom = (np.stack(each) for each in zip(*parts, strict=True))
     enough = (blocks != 1).all(0) & (blocks > 0).any(0)
     half = np.where(enough, _half_width(variance, freedom, (1 + level) / 2, quantiles), np.nan)
@@ -90,11 +90,11 @@ def _moments(theta: Floats, without: Floats, m: Floats) -> tuple[Floats, Floats,
     """[...] blocks with tokens, bias, variance and degrees of freedom of the jackknife over some blocks."""
     blocks = (m > 0).sum(-1).astype(np.float64)
     enough = blocks >= 2
-    there = (m > 0) & enough[..., None]
+    valid = (m > 0) & enough[..., None]
     g = np.maximum(blocks, 2)
-    change = np.subtract(without, theta[..., None], out=np.zeros(m.shape), where=there)
+    change = np.subtract(without, theta[..., None], out=np.zeros(m.shape), where=valid)
     mean_change = change.sum(-1) / g
-    spread = np.where(there, change - mean_change[..., None], 0.0)
+    spread = np.where(valid, change - mean_change[..., None], 0.0)
     variance = (g - 1) / g * np.square(spread).sum(-1)
     effective = np.divide(np.square(m.sum(-1)), np.square(m).sum(-1), out=np.full(g.shape, 2.0), where=enough)
     return blocks, (g - 1) * mean_change, variance, np.maximum(effective - 1, 1)

@@ -1,1 +1,1 @@
-"""What experiments with a model measure."""
+"""Measures of experiments with a model."""

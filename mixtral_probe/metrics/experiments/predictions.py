@@ -1,4 +1,4 @@
-"""What next-token logits say: entropy and distance of distributions, on logits `[..., V]`."""
+"""Measures of next-token predictions: entropy and distance of distributions, on logits `[..., V]`."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +22,7 @@ def prediction_entropy_bits(logits: ArrayLike) -> Floats:
 def prediction_divergence_bits(reference: ArrayLike, logits: ArrayLike) -> Floats:
     """[...] KL(p || q) = sum p log2(p / q) of the softmax q of `logits` from that of `reference`, p; bits, at least 0.
 
-    The direction of the tuned lens (Belrose et al. 2303.08112): bits lost by who believes q where p is true.
+    The direction of the tuned lens (Belrose et al. 2303.08112): bits lost by predicting q where p is true.
     """
     log_p, log_q = log_probabilities(reference), log_probabilities(logits)
     p = np.exp(log_p)

@@ -1,4 +1,4 @@
-"""How much each expert does: sizes of its outputs, super experts, and what a layer loses with some experts only."""
+"""How much each expert contributes: sizes of outputs, super experts, and the error of a layer with fewer experts."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -36,15 +36,15 @@ def reap_saliency(gated_norms: ArrayLike, counts: ArrayLike) -> Floats:
 
 
 def super_expert_threshold(largest: ArrayLike) -> float:
-    """What the largest output must exceed: the 99.5th percentile of all experts, and a tenth of the largest.
+    """Return the threshold of super experts: the 99.5th percentile of all experts, at least a tenth of the maximum.
 
     Su et al. (2507.23279).
 
     Args:
         largest: [L, E] the largest |value| any channel of an expert's output took on any token.
     """
-    held = np.asarray(largest, np.float64)
-    return float(max(np.quantile(held, 0.995), 0.1 * held.max()))
+    maxima = np.asarray(largest, np.float64)
+    return float(max(np.quantile(maxima, 0.995), 0.1 * maxima.max()))
 
 
 def super_experts(largest: ArrayLike, forming: ArrayLike) -> NDArray[np.bool_]:
@@ -54,9 +54,9 @@ def super_experts(largest: ArrayLike, forming: ArrayLike) -> NDArray[np.bool_]:
         largest: [L, E], as for `super_expert_threshold`.
         forming: [L] whether the residual stream has massive activations after the layer and not before it.
     """
-    held = np.asarray(largest, np.float64)
-    # Among fewer than 200 experts the largest always exceeds the percentile: only the layer tells that none is one.
-    return (held > super_expert_threshold(held)) & np.asarray(forming, bool)[:, None]
+    maxima = np.asarray(largest, np.float64)
+    # Among fewer than 200 experts the largest always exceeds the percentile: then only `forming` can exclude it.
+    return (maxima > super_expert_threshold(maxima)) & np.asarray(forming, bool)[:, None]
 
 
 def is_massive(largest: ArrayLike, median: ArrayLike) -> NDArray[np.bool_]:
@@ -76,7 +76,7 @@ def expert_subsets(num_experts: int, sizes: Sequence[int]) -> NDArray[np.bool_]:
     """[M, E] every subset with one of these sizes, C(E, r) of size r, in lexicographic order.
 
     Raises:
-        InputError: a size is out of range, or they are more than 10,000.
+        InputError: a size is out of range, or there are more than 10,000 subsets.
     """
     for size in sizes:
         if not 1 <= size <= num_experts:
@@ -95,13 +95,13 @@ def expert_subsets(num_experts: int, sizes: Sequence[int]) -> NDArray[np.bool_]:
 
 
 def subset_error(logits: ArrayLike, outputs: ArrayLike, kept: ArrayLike, *, chosen: int) -> float:
-    """||F(x; kept) − F(x)||_F / ||F(x)||_F: what a layer's output loses with some experts only (NAEE, 2402.14800).
+    """Return ||F(x; kept) − F(x)||_F / ||F(x)||_F, the error of a layer with only some experts (NAEE, 2402.14800).
 
     F routes to the best `chosen` of the experts that are kept, with weights that sum to 1. At least 0.
 
     Args:
         logits: [T, E] router logits.
-        outputs: [E, T, C] what every expert makes of every token.
+        outputs: [E, T, C] the output of every expert for every token.
         kept: [E] bool.
         chosen: K; where fewer are kept, all of them are chosen.
     """
@@ -112,13 +112,13 @@ def subset_error(logits: ArrayLike, outputs: ArrayLike, kept: ArrayLike, *, chos
 
 
 def rank_counts(norms: ArrayLike, logits: ArrayLike) -> NDArray[np.int64]:
-    """[E, E] tokens by the place of an expert in the router's order and in that of the output lengths (Lo et al.).
+    """[E, E] tokens by the rank of an expert in the router and by output length (Lo et al.).
 
     Entry [r, s] counts (token, expert) where the expert has the r-th largest logit and the s-th longest output; every
     row and column sums to T.
 
     Args:
-        norms: [T, E] length of what each expert makes of each token, chosen or not.
+        norms: [T, E] length of the output of each expert for each token, chosen or not.
         logits: [T, E].
     """
     gate, norm = (

@@ -1,7 +1,7 @@
-"""How alike experts are as functions: their weights, and what they make of the same tokens.
+"""How similar experts are as functions: their weights, and their outputs for the same tokens.
 
-A neuron of an expert is the vector of all weights it alone has: its rows of w1 and w3 and its column of w2, [3 C]. Its
-place among the I neurons of the expert means nothing, since permuting them leaves the expert's outputs as they are.
+A neuron of an expert is the vector of the weights that belong to it: its rows of w1 and w3 and its column of w2, [3 C].
+The order of the I neurons of an expert is arbitrary, since permuting them does not change the outputs.
 """
 
 import numpy as np
@@ -21,13 +21,13 @@ def cosine_similarity(vectors: ArrayLike) -> Floats:
 def neuron_mean_cosine(neurons: ArrayLike) -> Floats:
     """[E, E] cosine of the experts' mean neurons, of neurons [E, I, n], in [−1, 1] (Lo et al., 2406.18219).
 
-    Blind to the order of the neurons, but also to all else that the mean of them hides.
+    Independent of the order of the neurons, but also of every difference with the same mean.
     """
     return cosine_similarity(np.asarray(neurons, np.float64).mean(-2))
 
 
 def align_neurons(one: ArrayLike, other: ArrayLike) -> NDArray[np.intp]:
-    """[I] which neuron of the other stands for each of the one: the assignment with the largest sum of cosines.
+    """[I] which neuron of `other` corresponds to each of `one`: the assignment with the largest sum of cosines.
 
     Args:
         one, other: [I, n] the neurons of two experts.
@@ -39,16 +39,16 @@ def align_neurons(one: ArrayLike, other: ArrayLike) -> NDArray[np.intp]:
 
 
 def aligned_cosine(one: ArrayLike, other: ArrayLike) -> tuple[float, float]:
-    """Mean cosine of aligned neurons, and how little aligning moved them (Lo et al., 2406.18219, "reordering").
+    """Return the mean cosine of aligned neurons, and the tau of their order (Lo et al., 2406.18219, "reordering").
 
     Args:
         one, other: [I, n] the neurons of two experts.
 
     Returns:
-        the mean over neurons of the cosine with the neuron that stands for it, in [−1, 1]; and Kendall's tau of the
-        order found and the order there was, in [−1, 1]: 1 where every neuron stands for that of its own place.
+        the mean over neurons of the cosine with the aligned neuron, in [−1, 1]; and Kendall's tau of the aligned and
+        the original order, in [−1, 1]: 1 where every neuron keeps its place.
     """
-    # Only here: importing it takes longer than all else of this package.
+    # Imported here, since it takes longer than the rest of this package.
     from scipy.stats import kendalltau
 
     order = align_neurons(one, other)
@@ -58,7 +58,7 @@ def aligned_cosine(one: ArrayLike, other: ArrayLike) -> tuple[float, float]:
 
 
 def chance_aligned_cosine(neurons: int, size: int, *, seed: int = 0) -> float:
-    """What `aligned_cosine` is for two experts of so many independent normal neurons [neurons, size]: above 0."""
+    """Return the `aligned_cosine` of two experts of independent normal neurons [neurons, size]: above 0."""
     draw = np.random.default_rng(seed)
     return aligned_cosine(draw.normal(size=(neurons, size)), draw.normal(size=(neurons, size)))[0]
 
@@ -69,7 +69,7 @@ def angular_similarity(cosine: ArrayLike) -> Floats:
 
 
 def shuffled_cosine(outputs: ArrayLike) -> Floats:
-    """[E, E] mean cosine of two experts' outputs [E, T, C] on different tokens: what all tokens have in common."""
+    """[E, E] mean cosine of two experts' outputs [E, T, C] on different tokens: the part common to all tokens."""
     unit = _unit(outputs)
     tokens, total = unit.shape[1], unit.sum(1)
     return (total @ total.T - np.einsum("itc,jtc->ij", unit, unit)) / (tokens * (tokens - 1))
@@ -79,7 +79,7 @@ def linear_cka(outputs: ArrayLike) -> Floats:
     """[E, E] linear centred kernel alignment of outputs [E, T, C], in [0, 1] (Kornblith et al., 1905.00414).
 
     ||Yc' Xc||_F² / (||Xc' Xc||_F ||Yc' Yc||_F) with each channel centred over the tokens. Rotating or scaling an
-    expert's outputs changes nothing. NaN for constant outputs.
+    expert's outputs does not change it. NaN for constant outputs.
     """
     grams = _grams(outputs)
     sizes = np.linalg.norm(grams, axis=-1)
@@ -87,7 +87,7 @@ def linear_cka(outputs: ArrayLike) -> Floats:
 
 
 def shuffled_linear_cka(outputs: ArrayLike) -> Floats:
-    """[E, E] what `linear_cka` is on average when the tokens of one expert are shuffled.
+    """[E, E] mean of `linear_cka` when the tokens of one expert are shuffled.
 
     tr K tr L / ((T − 1) ||K|| ||L||) with the centred Gram matrices K and L: exact (Kazi-Aoual et al. 1995).
     """
@@ -101,7 +101,7 @@ def shuffled_linear_cka(outputs: ArrayLike) -> Floats:
 def pair_correlation(one: ArrayLike, other: ArrayLike) -> Floats:
     """[...] correlation of two symmetric matrices [..., E, E] over their pairs i < j, in [−1, 1].
 
-    Tells, say, whether experts with similar gate rows compute similar things.
+    For example, whether experts with similar gate rows compute similar outputs.
     """
     first, second = (np.asarray(matrix, np.float64) for matrix in (one, other))
     above = np.triu_indices(first.shape[-1], 1)

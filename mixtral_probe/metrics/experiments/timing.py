@@ -8,14 +8,14 @@ Floats = NDArray[np.float64]
 
 
 def median_interval(values: ArrayLike, *, level: float = 0.95) -> tuple[Floats, Floats]:
-    """The interval of a median between two order statistics, whatever the distribution.
+    """Return the interval of a median between two order statistics, for any distribution.
 
     Between the r-th smallest and the r-th largest of n independent values the median lies with probability
-    1 - 2 P(Bin(n, 1/2) < r); r is the largest that keeps to the level (David & Nagaraja 2003, Order Statistics, 7.1).
+    1 - 2 P(Bin(n, 1/2) < r); r is the largest that reaches the level (David & Nagaraja 2003, Order Statistics, 7.1).
 
     Args:
         values: [..., n] repeated measurements.
-        level: the coverage aimed at, in (0, 1).
+        level: the nominal coverage, in (0, 1).
 
     Returns:
         low [...], high [...]: NaN where n is too small, which for 95 % is below 6.

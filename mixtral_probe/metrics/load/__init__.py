@@ -1,1 +1,1 @@
-"""How evenly experts are used, and what chance gives."""
+"""How evenly experts are used, and what is expected by chance."""

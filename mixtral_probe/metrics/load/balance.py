@@ -1,7 +1,7 @@
 """How evenly the experts of a layer are used: plain functions of counts.
 
 `counts` is `[..., E]`: how often each expert was chosen. Every function reduces the last axis and keeps the others.
-Where nothing was chosen at all the answer is NaN, without a warning; the tables say so in words.
+Where nothing was chosen the value is NaN, without a warning; the tables note it in their scope.
 Experts of different layers are different networks: never add counts over layers before calling these.
 """
 
@@ -73,13 +73,13 @@ def effective_experts(counts: ArrayLike) -> Floats:
 
 
 def dead_experts(counts: ArrayLike) -> Floats:
-    """[...] how many experts were never chosen, in [0, E - K]; NaN where nothing was chosen by anyone."""
+    """[...] how many experts were never chosen, in [0, E - K]; NaN where nothing was chosen."""
     counts = np.asarray(counts)
     return np.where(counts.sum(-1) > 0, (counts == 0).sum(-1), np.nan)
 
 
 def inverse_simpson(counts: ArrayLike) -> Floats:
-    """[...] 1 / sum f^2: the number of equally used experts that meet as often by chance, in [K, E] (Simpson 1949)."""
+    """[...] 1 / sum f^2: how many equally used experts make two choices agree as often, in [K, E] (Simpson 1949)."""
     return ratio(1.0, np.square(share(counts)).sum(-1))
 
 
@@ -87,7 +87,7 @@ def load_chi_squared(counts: ArrayLike, tokens: ArrayLike) -> Floats:
     """[...] chi-square of the load against an even one, with E - 1 degrees of freedom for any K; 0 where K = E.
 
     X^2 (E - 1) / (E - K) with X^2 = sum (n_i - T K/E)^2 / (T K/E): a token's choices exclude each other, so X^2 alone
-    has the mean E - K (7/6 for 2 of 8). Its p-value holds for independent tokens only, which those of a text are not.
+    has the mean E - K (7/6 for 2 of 8). Its p-value is valid for independent tokens only; the tokens of a text are not.
 
     Args:
         counts: [..., E].
@@ -95,6 +95,6 @@ def load_chi_squared(counts: ArrayLike, tokens: ArrayLike) -> Floats:
     """
     n = np.asarray(counts, np.float64)
     experts, total = n.shape[-1], n.sum(-1)
-    left = experts - ratio(total, tokens)
+    unchosen = experts - ratio(total, tokens)
     square = total * cv_squared(n)
-    return np.where(left == 0, 0.0, ratio(square * (experts - 1), np.where(left == 0, 1.0, left)))
+    return np.where(unchosen == 0, 0.0, ratio(square * (experts - 1), np.where(unchosen == 0, 1.0, unchosen)))

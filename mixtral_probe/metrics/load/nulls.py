@@ -1,4 +1,4 @@
-"""What chance gives on the same counts: every token chooses K of E experts, all sets alike, independently.
+"""Values expected by chance: every token chooses K of E experts, all sets equally likely, independently.
 
 A token's K choices exclude each other, so the counts vary less than K draws with replacement would.
 `chosen` may be fractional: the mean number of choices where some tokens chose fewer.
@@ -31,11 +31,11 @@ def expected_dead_experts(tokens: ArrayLike, num_experts: int, chosen: ArrayLike
 
 @lru_cache(maxsize=512)
 def uniform_counts(tokens: int, num_experts: int, chosen: float, draws: int = DRAWS, seed: int = 0) -> Floats:
-    """[draws, E] simulated counts of T tokens under uniform top-K routing; the same for the same arguments.
+    """[draws, E] simulated counts of T tokens under uniform top-K routing; equal arguments give equal counts.
 
     Few tokens (T E up to 4096) are drawn one by one. More are drawn from the multivariate normal with the exact mean
-    T K/E and covariance T K/E (1 - K/E) E/(E-1) (I - 1/E), rounded to nothing and cut at 0: counts of hundreds of
-    tokens per expert are normal far beyond the simulation's own error of about 3 %.
+    T K/E and covariance T K/E (1 - K/E) E/(E-1) (I - 1/E), not rounded, and clipped at 0: counts of hundreds of
+    tokens per expert are normal to well within the error of the simulation, about 3 %.
     The result is shared between callers and therefore not writable.
     """
     rng = np.random.default_rng(seed)
@@ -62,7 +62,7 @@ def _drawn_one_by_one(rng: np.random.Generator, tokens: int, num_experts: int, c
 def simulated_null(
     metric: Callable[[ArrayLike], Floats], tokens: int, num_experts: int, chosen: float
 ) -> tuple[float, float]:
-    """Mean and 95 % point of a metric of counts under uniform top-K routing; NaN for no tokens.
+    """Return the mean and 95 % point of a metric of counts under uniform top-K routing; NaN for no tokens.
 
     For the metrics without a closed form (MaxVio, MinVio, Gini, entropy): `uniform_counts`, 1,000 draws, seed 0.
     """

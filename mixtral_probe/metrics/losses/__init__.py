@@ -1,1 +1,1 @@
-"""Balance losses, router probabilities and the confidence made of them."""
+"""Balance losses, router probabilities and the confidence computed from them."""

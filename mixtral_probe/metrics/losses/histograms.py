@@ -1,4 +1,4 @@
-"""Quantiles of histograms with fixed bins: such histograms merge by adding, single values need not be kept."""
+"""Quantiles of histograms with fixed bins: such histograms merge by adding, without the single values."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,14 +11,14 @@ def histogram_quantile(counts: ArrayLike, edges: ArrayLike, level: float) -> Flo
 
     Args:
         counts: [..., bins] how many values fell into each bin.
-        edges: [bins + 1] rising and finite; whatever lies outside was put into the first or last bin.
+        edges: [bins + 1] rising and finite; values outside are counted in the first or last bin.
         level: in [0, 1].
     """
     counts, edges = np.asarray(counts, np.float64), np.asarray(edges, np.float64)
     reached = counts.cumsum(-1)
     total = reached[..., -1]
     target = level * total
-    # The first bin that holds something and reaches the target.
+    # The first bin that is not empty and reaches the target.
     bin_ = np.argmax((reached >= target[..., None]) & (counts > 0), axis=-1)[..., None]
     inside = np.take_along_axis(counts, bin_, -1)[..., 0]
     before = np.take_along_axis(reached, bin_, -1)[..., 0] - inside

@@ -1,4 +1,4 @@
-"""What the router says about one token: probabilities, log normaliser and how sure it was. Float64 throughout."""
+"""Router outputs for one token: probabilities, log normaliser and confidence. Float64 throughout."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -7,7 +7,7 @@ Floats = NDArray[np.float64]
 
 
 def softmax(logits: ArrayLike) -> tuple[Floats, Floats]:
-    """Probabilities [..., E] and logsumexp [...] (nats) of router logits [..., E]; -inf has probability 0."""
+    """Return probabilities [..., E] and logsumexp [...] (nats) of router logits [..., E]; -inf has probability 0."""
     z = np.asarray(logits, np.float64)
     top = z.max(-1, keepdims=True)
     exponentials = np.exp(z - top)
@@ -16,7 +16,7 @@ def softmax(logits: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def chosen_mask(expert_ids: ArrayLike, num_experts: int) -> NDArray[np.bool_]:
-    """[..., K, E] which expert stands at which rank; all False where the id is -1."""
+    """[..., K, E] which expert has which rank; all False where the id is -1."""
     return np.asarray(expert_ids)[..., None] == np.arange(num_experts)
 
 

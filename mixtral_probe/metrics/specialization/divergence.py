@@ -1,6 +1,6 @@
 """How differently two groups of documents use the experts of a layer: `p` and `q` are `[..., E]` counts of each.
 
-The counts of a group are divided by their sum, so groups of different size count alike.
+The counts of a group are divided by their sum, so groups of different size have equal weight.
 """
 
 import numpy as np
@@ -23,9 +23,9 @@ def js_divergence_bits(p: ArrayLike, q: ArrayLike) -> Floats:
 def normalized_js_divergence(p: ArrayLike, q: ArrayLike) -> Floats:
     """[...] JSD / (log E - mean entropy of the two), in [0, 1] (Bandarkar et al. 2025).
 
-    How much of the room that two loads so uneven leave is difference between them. NaN where both are perfectly even.
+    The divergence as a share of the largest possible for loads as uneven as these. NaN where both are perfectly even.
     """
-    return ratio(js_divergence_bits(p, q), _room_bits(p, q))
+    return ratio(js_divergence_bits(p, q), _largest_bits(p, q))
 
 
 def load_cosine(p: ArrayLike, q: ArrayLike) -> Floats:
@@ -37,22 +37,22 @@ def load_cosine(p: ArrayLike, q: ArrayLike) -> Floats:
 def top_p_jaccard(p: ArrayLike, q: ArrayLike, *, mass: float = 0.5) -> Floats:
     """[...] experts in common / experts in either, of the fewest experts that hold `mass` of each load; in [0, 1]."""
     f, g = (_fewest(share(counts), mass) for counts in (p, q))
-    found = ratio((f & g).sum(-1), (f | g).sum(-1))
-    return np.where(np.isfinite(share(p)).all(-1) & np.isfinite(share(q)).all(-1), found, np.nan)
+    jaccard = ratio((f & g).sum(-1), (f | g).sum(-1))
+    return np.where(np.isfinite(share(p)).all(-1) & np.isfinite(share(q)).all(-1), jaccard, np.nan)
 
 
 def expected_js_divergence_bits(p: ArrayLike, q: ArrayLike, *, chosen: int = 1) -> Floats:
-    """[...] what sampling alone gives for `js_divergence_bits`: (m - 1) s (1/n_p + 1/n_q) / (8 ln 2), m experts met.
+    """[...] what sampling alone gives for `js_divergence_bits`: (m - 1) s (1/n_p + 1/n_q) / (8 ln 2), m experts used.
 
     n are the sums of the counts and s = (E - K) / (E - 1), as in `mutual_information_bias`.
     """
-    met = (np.asarray(p) + np.asarray(q) > 0).sum(-1)
-    return np.maximum(met - 1, 0) * _noise(p, q, chosen) / (8 * np.log(2))
+    used = (np.asarray(p) + np.asarray(q) > 0).sum(-1)
+    return np.maximum(used - 1, 0) * _noise(p, q, chosen) / (8 * np.log(2))
 
 
 def expected_normalized_js_divergence(p: ArrayLike, q: ArrayLike, *, chosen: int = 1) -> Floats:
     """[...] what sampling alone gives for `normalized_js_divergence`."""
-    return ratio(expected_js_divergence_bits(p, q, chosen=chosen), _room_bits(p, q))
+    return ratio(expected_js_divergence_bits(p, q, chosen=chosen), _largest_bits(p, q))
 
 
 def expected_load_cosine(p: ArrayLike, q: ArrayLike, *, chosen: int = 1) -> Floats:
@@ -63,11 +63,11 @@ def expected_load_cosine(p: ArrayLike, q: ArrayLike, *, chosen: int = 1) -> Floa
     return np.clip(1 - ratio(across, 2 * square) * _noise(p, q, chosen), 0, 1)
 
 
-def _room_bits(p: ArrayLike, q: ArrayLike) -> Floats:
-    """[...] log E - mean entropy; 0 where rounding is all there is."""
+def _largest_bits(p: ArrayLike, q: ArrayLike) -> Floats:
+    """[...] log E - mean entropy; 0 where it is within rounding."""
     f, g = share(p), share(q)
-    room = np.log2(f.shape[-1]) - (_entropy_bits(f) + _entropy_bits(g)) / 2
-    return np.where(room > 1e-12, room, 0.0)
+    bits = np.log2(f.shape[-1]) - (_entropy_bits(f) + _entropy_bits(g)) / 2
+    return np.where(bits > 1e-12, bits, 0.0)
 
 
 def _noise(p: ArrayLike, q: ArrayLike, chosen: int) -> Floats:
@@ -82,8 +82,8 @@ def _entropy_bits(f: Floats) -> Floats:
 
 def _fewest(f: Floats, mass: float) -> NDArray[np.bool_]:
     order = np.argsort(-f, axis=-1, kind="stable")
-    held = np.take_along_axis(f, order, -1)
-    needed = held.cumsum(-1) - held < mass - 1e-12
+    ordered = np.take_along_axis(f, order, -1)
+    needed = ordered.cumsum(-1) - ordered < mass - 1e-12
     chosen = np.zeros(f.shape, bool)
     np.put_along_axis(chosen, order, needed, -1)
     return chosen

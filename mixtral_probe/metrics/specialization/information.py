@@ -1,6 +1,6 @@
-"""How much one thing tells about another: mutual information in bits, its bias, and Cramér's V.
+"""Dependence of two variables: mutual information in bits, its bias, and Cramér's V.
 
-`joint` is `[..., R, C]`: how often value r of one variable met value c of the other.
+`joint` is `[..., R, C]`: how often value r of one variable occurred with value c of the other.
 """
 
 from math import ceil
@@ -28,10 +28,10 @@ def mutual_information_bits(joint: ArrayLike) -> Floats:
 def mutual_information_bias(joint: ArrayLike, *, chosen: int = 1, chosen_rows: int = 1) -> Floats:
     """[...] what chance adds to `mutual_information_bits`, bits: (m_rc - m_r - m_c + 1) s / (2 n ln 2).
 
-    m are the cells, rows and columns met and n the sum of `joint` (Miller & Madow 1955). s = (C - K) / (C - 1): the
-    experts one token chose exclude each other, so they vary less than as many tokens would. With everything met and T
-    tokens counted K times each it is (R - 1)(C - K) / (2 K T ln 2); with experts in rows too, each of a token's K with
-    each of its K there, s is squared and it is ((C - K) / K)^2 / (2 T ln 2).
+    m are the cells, rows and columns that occur and n the sum of `joint` (Miller & Madow 1955). s = (C - K) / (C - 1):
+    the experts one token chose exclude each other, so they vary less than as many tokens would. Where all occur and T
+    tokens are counted K times each it is (R - 1)(C - K) / (2 K T ln 2); with experts in rows too, each of a token's K
+    with each of its K in the rows, s is squared and it is ((C - K) / K)^2 / (2 T ln 2).
 
     Args:
         joint: [..., R, C]; the columns are the experts if `chosen` is more than 1.
@@ -46,7 +46,7 @@ def mutual_information_bias(joint: ArrayLike, *, chosen: int = 1, chosen_rows: i
 
 
 def _exclusion(counts: Floats, chosen: int, chosen_rows: int) -> float:
-    """How much less the K choices of a token vary than K tokens would, in columns and in rows."""
+    """Return how much less the K choices of a token vary than K tokens would, in columns and in rows."""
     rows, columns = counts.shape[-2:]
     return (columns - chosen) / max(columns - 1, 1) * (1 if chosen_rows == 1 else (rows - chosen_rows) / (rows - 1))
 
@@ -69,11 +69,11 @@ def _over_strata(values: Floats, counts: Floats) -> Floats:
 
 
 def enough_tokens(cells: int, chosen: int = 1) -> int:
-    """Least number of tokens that fill a row of so many cells with five choices each on average (Cochran 1954).
+    """Return the least number of tokens that fill a row of cells with five choices each on average (Cochran 1954).
 
     The plug-in information of rows with fewer is not smooth: an interval over documents misses the truth. Simulated
-    with 8 to 64 documents of a thousand tokens, intervals of rows that keep this rule held it 92 to 98 times of 100; of
-    all 500 types in documents of 400 tokens, never.
+    with 8 to 64 documents of a thousand tokens, intervals of rows that keep this rule covered it in 92 to 98 of
+    100 samples; those of all 500 types in documents of 400 tokens in none.
 
     Args:
         cells: how many different outcomes a token's choice may have, such as E experts.
@@ -83,9 +83,9 @@ def enough_tokens(cells: int, chosen: int = 1) -> int:
 
 
 def cramers_v(joint: ArrayLike) -> Floats:
-    """[...] Cramér's V = sqrt(X^2 / (T (min(R, C) - 1))), in [0, 1], over rows and columns that were met.
+    """[...] Cramér's V = sqrt(X^2 / (T (min(R, C) - 1))), in [0, 1], over rows and columns that occur.
 
-    NaN where fewer than two rows or two columns were met. Under independence about `independent_cramers_v`.
+    NaN where fewer than two rows or two columns occur. Under independence about `independent_cramers_v`.
     """
     p, least = _normalized(joint), _least(joint)
     independent = p.sum(-1, keepdims=True) * p.sum(-2, keepdims=True)

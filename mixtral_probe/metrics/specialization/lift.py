@@ -28,44 +28,43 @@ def token_npmi(counts: ArrayLike, n: ArrayLike, load: ArrayLike) -> Floats:
     p = ratio(joint, total)
     types = ratio(joint.sum(-1, keepdims=True), total)
     experts = ratio(np.asarray(load, np.float64)[..., None, :], total)
-    there, alone = (p > 0) & (p < 1), np.broadcast_to(types * experts, p.shape)
-    logs = np.log(np.divide(p, alone, out=np.ones_like(p), where=there))
-    value = np.divide(logs, -np.log(np.where(there, p, 0.5)), out=np.full(p.shape, -1.0), where=there)
-    possible = np.isfinite(p) & np.isfinite(alone) & (alone > 0)
+    inside, independent = (p > 0) & (p < 1), np.broadcast_to(types * experts, p.shape)
+    logs = np.log(np.divide(p, independent, out=np.ones_like(p), where=inside))
+    value = np.divide(logs, -np.log(np.where(inside, p, 0.5)), out=np.full(p.shape, -1.0), where=inside)
+    possible = np.isfinite(p) & np.isfinite(independent) & (independent > 0)
     return np.where(possible, np.where(p == 1, 1.0, value), np.nan)
 
 
 def lift_p_values(counts: ArrayLike, n: ArrayLike, load: ArrayLike, tokens: ArrayLike) -> Floats:
-    """[..., V, E] one-sided p: so many or more of the type's tokens choose the expert when routing ignores the type.
+    """[..., V, E] one-sided p: as many or more of the type's tokens choose the expert when routing ignores the type.
 
     Exact for tokens that are independent of each other (hypergeometric, Fisher). Tokens of one document are not
-    quite, so the small ones are too small: use them to order, and hold what matters against other documents.
+    quite independent, so small p-values are too small: use them for ranking, and check findings on other documents.
     """
     total, took = np.asarray(tokens)[..., None, None], np.asarray(load)[..., None, :]
-    own = np.asarray(n)[..., None]
-    return upper_tail(counts, total, took, own)
+    return upper_tail(counts, total, took, np.asarray(n)[..., None])
 
 
 def false_discovery_rates(p: ArrayLike) -> Floats:
-    """[...] of p-values all tested together: the share of false finds when everything up to here is called one.
+    """[...] of p-values all tested together: the share of false discoveries among all values up to this one.
 
-    Benjamini & Hochberg (1995), over all values that are not missing; the missing stay so.
+    Benjamini & Hochberg (1995), over all values that are not missing; missing ones stay missing.
     """
     values = np.asarray(p, np.float64)
-    found, known = np.full(values.shape, np.nan), np.isfinite(values)
+    rates, known = np.full(values.shape, np.nan), np.isfinite(values)
     if known.any():
-        # Only here: importing it takes longer than all else of this package.
+        # Imported here, since it takes longer than the rest of this package.
         from scipy.stats import false_discovery_control
 
-        found[known] = false_discovery_control(values[known])
-    return found
+        rates[known] = false_discovery_control(values[known])
+    return rates
 
 
 def token_log_odds(counts: ArrayLike, n: ArrayLike, load: ArrayLike, tokens: ArrayLike, *, prior: float) -> Floats:
     """[..., V, E] z-score of a type's log odds among an expert's tokens against those among the others; null 0.
 
-    Monroe, Colaresi & Quinn (2008), eqs. 16 and 22: a Dirichlet prior with the corpus' own frequencies, worth `prior`
-    tokens, draws what is met seldom towards 0. NaN where the expert took all tokens, or none.
+    Monroe, Colaresi & Quinn (2008), eqs. 16 and 22: a Dirichlet prior with the corpus' own frequencies and the weight
+    of `prior` tokens shrinks rare types towards 0. NaN where the expert took all tokens, or none.
 
     Args:
         counts: [..., V, E].
@@ -75,11 +74,11 @@ def token_log_odds(counts: ArrayLike, n: ArrayLike, load: ArrayLike, tokens: Arr
         prior: the prior's weight in tokens, above 0.
     """
     whole = np.asarray(tokens, np.float64)[..., None, None]
-    own, total = np.asarray(counts, np.float64), np.asarray(load, np.float64)[..., None, :]
+    observed, total = np.asarray(counts, np.float64), np.asarray(load, np.float64)[..., None, :]
     alpha = prior * ratio(np.asarray(n, np.float64)[..., None], whole)
-    sides = ((own, total), (np.asarray(n, np.float64)[..., None] - own, whole - total))
+    sides = ((observed, total), (np.asarray(n, np.float64)[..., None] - observed, whole - total))
     odds = [ratio(y + alpha, size + prior - y - alpha) for y, size in sides]
     spread = np.sqrt(sum(ratio(1.0, y + alpha) for y, _ in sides))
-    there = (total > 0) & (total < whole)
-    delta = np.subtract(*(np.log(np.where(there & (part > 0), part, 1.0)) for part in odds))
-    return np.where(there, ratio(delta, spread), np.nan)
+    inside = (total > 0) & (total < whole)
+    delta = np.subtract(*(np.log(np.where(inside & (part > 0), part, 1.0)) for part in odds))
+    return np.where(inside, ratio(delta, spread), np.nan)

@@ -1,4 +1,4 @@
-"""How much of a token type's routing one expert has: vocabulary specialization, and what chance gives for it.
+"""How much of a token type's routing goes to one expert: vocabulary specialization, and its value by chance.
 
 `counts` is `[..., V, E]`: how often the tokens of each of V types chose each expert. K is how many a token chooses.
 """
@@ -25,7 +25,7 @@ def occurrences(counts: ArrayLike, *, chosen: int = 1) -> Floats:
 
 
 def type_weights(n: ArrayLike, *, min_count: int = 1, weighting: Weighting = "type") -> Floats:
-    """[..., V] what each type counts in a mean: 1 or its tokens N(x), and 0 where N(x) < `min_count`."""
+    """[..., V] weight of each type in a mean: 1 or its tokens N(x), and 0 where N(x) < `min_count`."""
     tokens = np.asarray(n, np.float64)
     return np.where(tokens >= min_count, tokens if weighting == "token" else 1.0, 0.0)
 
@@ -38,10 +38,10 @@ def largest_share(counts: ArrayLike, *, chosen: int = 1) -> Floats:
 def vocabulary_specialization(
     counts: ArrayLike, *, chosen: int = 1, min_count: int = 1, weighting: Weighting = "type"
 ) -> Floats:
-    """[...] mean over types of max_e N(x, e) / N(x), in [K/E, 1] (OLMoE, 2409.02060, eq. 8, as its code has it).
+    """[...] mean over types of max_e N(x, e) / N(x), in [K/E, 1] (OLMoE, 2409.02060, eq. 8, as in its code).
 
-    A type met once scores 1 whatever the router does: hold it against `expected_largest_share` of as many tokens, or
-    take `vocabulary_specialization_crossval`. OLMoE's layer values have no minimum count, its table 8 has 10.
+    A type with one token always scores 1: compare it with `expected_largest_share` of as many tokens, or
+    use `vocabulary_specialization_crossval`. OLMoE's layer values have no minimum count, its table 8 has 10.
     """
     weights = type_weights(occurrences(counts, chosen=chosen), min_count=min_count, weighting=weighting)
     return mean_over_types(largest_share(counts, chosen=chosen), weights)
@@ -50,19 +50,19 @@ def vocabulary_specialization(
 def vocabulary_specialization_crossval(
     halves: ArrayLike, *, chosen: int = 1, min_count: int = 1, weighting: Weighting = "type"
 ) -> tuple[Floats, Floats]:
-    """The share of each type's tokens that chose the expert which leads in the other half of the documents.
+    """Return the share of each type's tokens that chose the expert which leads in the other half of the documents.
 
-    Either half is tried with the other's leaders, and the two are averaged. Only types met in both halves count.
+    Each half is tested with the leaders of the other, and the two are averaged. Only types in both halves count.
 
     Args:
         halves: [..., 2, V, E] counts in two halves of the documents.
         chosen: K.
         min_count: least number of tokens of a type, both halves together.
-        weighting: every type alike, or each by its tokens in the half tried.
+        weighting: every type equally, or each by its tokens in the tested half.
 
     Returns:
-        value [...] in [0, 1], and null [...]: the mean share of all tokens that chose those leaders, which is what a
-        router blind to the type gives, about K/E.
+        value [...] in [0, 1], and null [...]: the mean share of all tokens that chose those leaders, the value for a
+        router that ignores the type, about K/E.
     """
     return mean_of_halves(crossval_shares(halves, chosen=chosen), min_count=min_count, weighting=weighting)
 
@@ -70,15 +70,15 @@ def vocabulary_specialization_crossval(
 def mean_of_halves(
     shares: tuple[Floats, Floats, Floats], *, min_count: int = 1, weighting: Weighting = "type"
 ) -> tuple[Floats, Floats]:
-    """[...] the means over types and halves of what `crossval_shares` gave: value and null."""
-    own, usual, n = shares
+    """[...] the means over types and halves of what `crossval_shares` returned: value and null."""
+    leader_share, overall_share, n = shares
     met = (n > 0).all(-2, keepdims=True) & (n.sum(-2, keepdims=True) >= min_count)
     weights = np.where(met, type_weights(n, weighting=weighting), 0.0)
-    return mean_over_types(own, weights).mean(-1), mean_over_types(usual, weights).mean(-1)
+    return mean_over_types(leader_share, weights).mean(-1), mean_over_types(overall_share, weights).mean(-1)
 
 
 def crossval_shares(halves: ArrayLike, *, chosen: int = 1) -> tuple[Floats, Floats, Floats]:
-    """What `vocabulary_specialization_crossval` averages, for either half tried with the other's leaders.
+    """Return what `vocabulary_specialization_crossval` averages, for each half tested with the leaders of the other.
 
     Args:
         halves: [..., 2, V, E] counts in two halves of the documents.
@@ -86,16 +86,16 @@ def crossval_shares(halves: ArrayLike, *, chosen: int = 1) -> tuple[Floats, Floa
 
     Returns:
         [..., 2, V] each: the share of the type's tokens that chose the leader, that of all tokens of the half, and the
-        type's tokens in the half tried.
+        type's tokens in the tested half.
     """
     counts = np.asarray(halves, np.float64)
-    tried = counts[..., ::-1, :, :]
+    tested = counts[..., ::-1, :, :]
     leader = counts.argmax(-1)[..., None]
-    n = occurrences(tried, chosen=chosen)
-    own = ratio(np.take_along_axis(tried, leader, -1)[..., 0], n)
-    load = ratio(tried.sum(-2), tried.sum((-1, -2))[..., None] / chosen)
-    usual = np.take_along_axis(np.broadcast_to(load[..., None, :], tried.shape), leader, -1)[..., 0]
-    return own, usual, n
+    n = occurrences(tested, chosen=chosen)
+    leader_share = ratio(np.take_along_axis(tested, leader, -1)[..., 0], n)
+    load = ratio(tested.sum(-2), tested.sum((-1, -2))[..., None] / chosen)
+    overall_share = np.take_along_axis(np.broadcast_to(load[..., None, :], tested.shape), leader, -1)[..., 0]
+    return leader_share, overall_share, n
 
 
 def mean_over_types(values: ArrayLike, weights: ArrayLike) -> Floats:
@@ -105,11 +105,12 @@ def mean_over_types(values: ArrayLike, weights: ArrayLike) -> Floats:
 
 
 def expected_largest_share(n: ArrayLike, frequency: ArrayLike) -> Floats:
-    """[...] E[max_e N(x, e) / N(x)] of types of n tokens which choose by the experts' loads alone, whatever their type.
+    """[...] E[max_e N(x, e) / N(x)] of types of n tokens which choose by the experts' loads, independent of their type.
 
     Simulated with a fixed seed: up to 64 tokens choose one by one (error about .003), each K different experts with
-    exactly these frequencies (systematic sampling in a random order, Madow 1949); more are drawn from the normal with
-    the mean and covariance of those. For uniform top-2 of 8: n = 1 gives 1, 2 .732, 10 .470, 100 .316, 1000 .271.
+    exactly these frequencies (systematic sampling in a random order, Madow 1949); more are drawn from the normal
+    distribution with their mean and covariance. For uniform top-2 of 8: n = 1 gives 1, 2 .732, 10 .470, 100 .316, 1000
+    .271.
 
     Args:
         n: [...] tokens of each type, at least 1.
@@ -121,7 +122,7 @@ def expected_largest_share(n: ArrayLike, frequency: ArrayLike) -> Floats:
 
 @lru_cache(maxsize=1024)
 def _curve(frequency: tuple[float, ...]) -> tuple[Floats, Floats]:
-    """log n and E[max share] at the numbers of tokens that are simulated, and at doublings beyond."""
+    """Return log n and E[max share] at the numbers of tokens that are simulated, and at doublings beyond."""
     rate = np.array(frequency)
     sets = _choices(rate)
     taken = np.concatenate([np.zeros((len(rate), 1), np.int64), sets.cumsum(1)], axis=1)  # [E, SETS + 1]

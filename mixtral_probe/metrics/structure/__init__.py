@@ -1,1 +1,1 @@
-"""Order and company of choices: repetition, co-activation, paths."""
+"""Structure of choices: repetition, co-activation, paths."""

@@ -26,7 +26,7 @@ def coactivation_jaccard(pairs: ArrayLike, counts: ArrayLike) -> Floats:
 def coactivation_lift(pairs: ArrayLike, counts: ArrayLike, tokens: ArrayLike) -> Floats:
     """[..., E, E] N_ij T / (N_i N_j). Choices of a token exclude each other: uniform E(K-1)/(K(E-1)), 4/7 for 2 of 8.
 
-    Below 1 by construction, so hold it against `expected_pairs`, never against 1.
+    Below 1 by construction, so compare it with `expected_pairs`, never with 1.
     """
     n = np.asarray(counts, np.float64)
     top = np.asarray(pairs, np.float64) * np.asarray(tokens, np.float64)[..., None, None]
@@ -34,10 +34,10 @@ def coactivation_lift(pairs: ArrayLike, counts: ArrayLike, tokens: ArrayLike) ->
 
 
 def expected_pairs(pairs: ArrayLike) -> Floats:
-    """[..., E, E] what pairs would be if experts had no preference for each other, given how often each is in a pair.
+    """[..., E, E] pairs expected if experts had no mutual preference, at the same pairs per expert.
 
     The quasi-independence table m_ij = a_i a_j, 0 on the diagonal, with the row sums of `pairs` (Goodman 1968), by
-    damped proportional fitting. For K = 2 it is the law of two choices without replacement that has these loads.
+    damped proportional fitting. For K = 2 it is the distribution of two choices without replacement with these loads.
     """
     rows = np.asarray(pairs, np.float64).sum(-1)
     scale = np.sqrt(rows.sum(-1, keepdims=True))
@@ -56,16 +56,16 @@ def buddy_share(pairs: ArrayLike) -> Floats:
 
 
 def lookup_hits(joint: ArrayLike) -> tuple[Floats, Floats, Floats]:
-    """How often a look-up in the other blocks of documents tells the second choice from the first.
+    """Count how often a look-up in the other blocks of documents predicts the second choice from the first.
 
-    For each block the guess is the second value most often met with the first one in all other blocks.
+    For each block the guess is the second value most frequent with the first one in all other blocks.
 
     Args:
-        joint: [..., Bk, R, C] how often value r of one met value c of the other, per block.
+        joint: [..., Bk, R, C] how often value r of one occurred with value c of the other, per block.
 
     Returns:
-        hits [..., Bk]; hits of the one guess that is best without the first [..., Bk]; and the counts both are out of
-        [..., Bk], 0 where there is no other block to learn from.
+        hits [..., Bk]; hits of the one guess that is best without the first [..., Bk]; and the number of guesses of
+        either [..., Bk], 0 where there is no other block to learn from.
     """
     counts = np.asarray(joint, np.float64)
     rest = counts.sum(-3, keepdims=True) - counts

@@ -10,8 +10,8 @@ Integers = NDArray[np.int64]
 
 
 def path_counts(first: ArrayLike) -> tuple[Integers, Integers, Integers]:
-    """The different paths [P, L], most frequent first and then in their order; how often each came [P]; and which of
-    them is whose [T].
+    """Return the distinct paths [P, L], most frequent first, then in ascending order; how often each occurs [P]; and
+    the index of each token's path [T].
 
     Args:
         first: [L, T] first choice of each token in each layer.

@@ -34,7 +34,7 @@ def overlap(repeats: ArrayLike) -> Floats:
 
 
 def uniform_repetition(num_experts: int, chosen: int) -> dict[str, float]:
-    """Repetition under uniform top-K routing: 1/E, 1 - C(E-K, K)/C(E, K) and K/E (.125, 13/28, .25 for 2 of 8)."""
+    """Return uniform top-K routing's repetition: 1/E, 1 - C(E-K, K)/C(E, K) and K/E (.125, 13/28, .25 for 2 of 8)."""
     apart = comb(num_experts - chosen, chosen) / comb(num_experts, chosen)
     return {"repetition_first": 1 / num_experts, "repetition_any": 1 - apart, "overlap": chosen / num_experts}
 
@@ -53,7 +53,7 @@ def set_index(ids: ArrayLike) -> NDArray[np.intp]:
 
 def disjoint_sets(num_experts: int, chosen: int) -> NDArray[np.bool_]:
     """[C(E, K), C(E, K)] whether two sets, numbered as by `set_index`, have no expert in common."""
-    sets = np.array(sorted(combinations(range(num_experts), chosen), key=lambda own: own[::-1]))
+    sets = np.array(sorted(combinations(range(num_experts), chosen), key=lambda members: members[::-1]))
     member = (sets[..., None] == np.arange(num_experts)).any(-2)
     return ~(member[:, None] & member).any(-1)
 
@@ -61,18 +61,18 @@ def disjoint_sets(num_experts: int, chosen: int) -> NDArray[np.bool_]:
 def independent_repetition(
     load: ArrayLike, pairs: ArrayLike, tokens: ArrayLike, *, shuffled: bool, sets: ArrayLike | None = None
 ) -> dict[str, Floats]:
-    """Repetition [...] of two tokens that have nothing to do with each other but their loads.
+    """Return the repetition [...] of two independent tokens with these loads.
 
     First: sum of f_i^2 over first choices; overlap: sum of F_i^2 / K; any, for K <= 2: the chance that two choices
     share an expert is the mean number shared minus the chance that they share both. For larger K it is the chance that
-    the two sets are not disjoint; without `sets` it is not there.
+    the two sets are not disjoint; without `sets` it is absent.
 
     Args:
         load: [..., K, E] choices by rank.
         pairs: [..., E, E] tokens that chose both.
         tokens: [...] T.
-        shuffled: two different tokens of these T, drawn without replacement: exactly what a shuffle of the text gives
-            on average. Otherwise two tokens like these.
+        shuffled: two different tokens of these T, drawn without replacement: exactly the mean over
+            all orders of the text. Otherwise two tokens drawn with replacement.
         sets: [..., C(E, K)] tokens by the set they chose, numbered as by `set_index`.
     """
     n, both, t = (np.asarray(array, np.float64) for array in (load, pairs, tokens))
@@ -81,18 +81,18 @@ def independent_repetition(
     first = n[..., 0, :]
     any_rank = n.sum(-2)
     shared = ratio((any_rank * (any_rank - less)).sum(-1), total)
-    found = {"repetition_first": ratio((first * (first - less)).sum(-1), total), "overlap": shared / chosen}
+    values = {"repetition_first": ratio((first * (first - less)).sum(-1), total), "overlap": shared / chosen}
     if chosen <= 2:
-        found["repetition_any"] = shared - ratio((both * (both - less)).sum((-1, -2)) / 2, total)
+        values["repetition_any"] = shared - ratio((both * (both - less)).sum((-1, -2)) / 2, total)
     elif sets is not None:
-        held = np.asarray(sets, np.float64)
-        apart = (held @ disjoint_sets(n.shape[-1], chosen) * held).sum(-1)
-        found["repetition_any"] = 1 - ratio(apart, total)
-    return found
+        set_counts = np.asarray(sets, np.float64)
+        apart = (set_counts @ disjoint_sets(n.shape[-1], chosen) * set_counts).sum(-1)
+        values["repetition_any"] = 1 - ratio(apart, total)
+    return values
 
 
 def set_hamming(repeats: ArrayLike) -> Floats:
-    """[...] mean number of experts in one of two sets of K alone, in [0, 2K]; uniform 2K (1 - K/E)."""
+    """[...] mean number of experts in only one of two sets of K, in [0, 2K]; uniform 2K (1 - K/E)."""
     chosen = np.asarray(repeats).shape[-1] - 1
     return 2 * chosen * (1 - overlap(repeats))
 
@@ -106,7 +106,7 @@ def set_jaccard(repeats: ArrayLike) -> Floats:
 
 
 def uniform_jaccard(num_experts: int, chosen: int, other: int | None = None) -> float:
-    """What `set_jaccard` is for two sets of K drawn uniformly, apart from each other (hypergeometric).
+    """Return the `set_jaccard` expected of two sets of K drawn uniformly and independently (hypergeometric).
 
     The second set may have `other` experts instead.
     """

@@ -1,1 +1,1 @@
-"""What serving costs: caches, capacities, placements."""
+"""The cost of serving: caches, capacities, placements."""

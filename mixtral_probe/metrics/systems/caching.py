@@ -1,7 +1,7 @@
 """A cache that holds some of a layer's experts while a text is read token by token: hit rates of replacement policies.
 
-A token's experts are loaded one after another, strongest first, and none loaded for it is evicted for another of it.
-Each window begins with an empty cache, except under `static`, whose experts are there from the beginning and stay.
+A token's experts are loaded one after another, strongest first; none of them is evicted while the token is served.
+Each window begins with an empty cache, except under `static`, whose experts are loaded from the beginning and stay.
 """
 
 from collections.abc import Sequence
@@ -14,14 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 POLICIES = ("lru", "lfu", "belady", "static")
-"""Least recently used; least often used in this window; the one needed furthest ahead (Belady 1966); most loaded."""
+"""Evict the least recently used, the least often used in this window, or the one needed furthest ahead (Belady 1966);
+or keep the most loaded."""
 _DRAWN = 64
 _NEGLIGIBLE = 1e-13
 
 
 def cache_hits(ids: ArrayLike, num_experts: int, capacities: Sequence[int], policy: str) -> tuple[Integers, Integers]:
-    """Hits of each window by capacity: [W, C] all of a token's experts looked up before any is loaded, and [W, C] one
-    after another, strongest first.
+    """Count the hits of each window by capacity: [W, C] with all of a token's experts looked up before any is loaded,
+    and [W, C] with one after another, strongest first.
 
     Args:
         ids: [W, S, K] experts each token of each window chose; -1 behind the end of a window.
@@ -45,41 +46,41 @@ class _Cache:
     """The caches of W windows at C capacities."""
 
     def __init__(self, windows: int, num_experts: int, capacities: Sequence[int], policy: str) -> None:
-        self._policy, self._room = policy, np.asarray(capacities)
-        self._held = np.zeros((windows, len(self._room), num_experts), bool)
-        self._worth = np.zeros((windows, num_experts))
-        self.before = np.zeros((windows, len(self._room)), np.int64)
+        self._policy, self._capacities = policy, np.asarray(capacities)
+        self._cached = np.zeros((windows, len(self._capacities), num_experts), bool)
+        self._value = np.zeros((windows, num_experts))
+        self.before = np.zeros((windows, len(self._capacities)), np.int64)
         self.after = np.zeros_like(self.before)
 
-    def serve(self, own: NDArray[np.intp], step: int, ahead: Floats | None) -> None:
+    def serve(self, chosen: NDArray[np.intp], step: int, ahead: Floats | None) -> None:
         """Look up and load the experts [W, K] of one token per window; `ahead` [W, E] when each is needed next."""
-        there = [np.flatnonzero(own[:, rank] >= 0) for rank in range(own.shape[1])]
-        for rank, window in enumerate(there):
-            self.before[window] += self._held[window, :, own[window, rank]]
+        windows = [np.flatnonzero(chosen[:, rank] >= 0) for rank in range(chosen.shape[1])]
+        for rank, window in enumerate(windows):
+            self.before[window] += self._cached[window, :, chosen[window, rank]]
         if ahead is not None:
-            self._worth = -ahead
-        loaded = np.zeros(self._worth.shape, bool)
-        for rank, window in enumerate(there):
-            expert = own[window, rank]
-            self.after[window] += self._held[window, :, expert]
-            self._note(window, expert, step * own.shape[1] + rank + 1)
+            self._value = -ahead
+        loaded = np.zeros(self._value.shape, bool)
+        for rank, window in enumerate(windows):
+            expert = chosen[window, rank]
+            self.after[window] += self._cached[window, :, expert]
+            self._update_value(window, expert, step * chosen.shape[1] + rank + 1)
             loaded[window, expert] = True
-            self._load(window, expert, np.where(loaded, np.inf, self._worth)[window])
+            self._load(window, expert, np.where(loaded, np.inf, self._value)[window])
 
-    def _note(self, window: NDArray[np.intp], expert: NDArray[np.intp], time: int) -> None:
-        """Raise the worth of what is used; equal counts are told apart by the last use."""
+    def _update_value(self, window: NDArray[np.intp], expert: NDArray[np.intp], time: int) -> None:
+        """Raise the value of the experts used; between equal counts the last use decides."""
         if self._policy == "lru":
-            self._worth[window, expert] = time
+            self._value[window, expert] = time
         elif self._policy == "lfu":
-            self._worth[window, expert] = np.floor(self._worth[window, expert]) + 1 + time * 1e-9
+            self._value[window, expert] = np.floor(self._value[window, expert]) + 1 + time * 1e-9
 
-    def _load(self, window: NDArray[np.intp], expert: NDArray[np.intp], worth: Floats) -> None:
-        """Let an expert in; where there is no room what is worth least goes."""
-        full = (self._held[window].sum(-1) >= self._room) & ~self._held[window, :, expert]
-        row, place = np.nonzero(full)
-        kept = np.where(self._held[window[row], place], worth[row], np.inf)
-        self._held[window[row], place, kept.argmin(-1)] = False
-        self._held[window, :, expert] = True
+    def _load(self, window: NDArray[np.intp], expert: NDArray[np.intp], value: Floats) -> None:
+        """Insert an expert, evicting the lowest-valued one where the cache is full."""
+        full = (self._cached[window].sum(-1) >= self._capacities) & ~self._cached[window, :, expert]
+        row, column = np.nonzero(full)
+        cached = np.where(self._cached[window[row], column], value[row], np.inf)
+        self._cached[window[row], column, cached.argmin(-1)] = False
+        self._cached[window, :, expert] = True
 
 
 def _next_use(requests: NDArray[np.intp], num_experts: int) -> Floats:
@@ -95,17 +96,17 @@ def _next_use(requests: NDArray[np.intp], num_experts: int) -> Floats:
 
 
 def static_cache_hits(counts: ArrayLike, capacities: Sequence[int]) -> Integers:
-    """[W, C] hits when the experts stay that all windows together chose most, from counts [W, E] of choices."""
+    """[W, C] hits of a cache that keeps the experts all windows together chose most, from counts [W, E] of choices."""
     n = np.asarray(counts, np.int64)
     order = np.argsort(-n.sum(0), kind="stable")
     return n[:, order].cumsum(-1)[:, np.asarray(capacities) - 1]
 
 
 def uniform_cache_hit_rate(lengths: Sequence[int], num_experts: int, chosen: int, capacity: int) -> tuple[float, float]:
-    """Hit rate, before and after as in `cache_hits`, under uniform top-K routing, exactly; NaN for no tokens.
+    """Return the exact hit rate, before and after as in `cache_hits`, under uniform top-K routing; NaN for no tokens.
 
-    For every policy that does not look ahead: until C different experts have come a cache holds all that came, then C
-    of them, none likelier than another. In the long run C/E, and the mean of (C - r)/(E - r) over the ranks r.
+    For every policy that does not look ahead: until C different experts were chosen a cache holds all of them, then C
+    of them, each set equally likely. In the long run C/E, and the mean of (C - r)/(E - r) over the ranks r.
 
     Args:
         lengths: [W] tokens of each window.
@@ -124,15 +125,15 @@ def uniform_cache_hit_rate(lengths: Sequence[int], num_experts: int, chosen: int
 @lru_cache(maxsize=256)
 def _uniform_rates(steps: int, num_experts: int, chosen: int, capacity: int) -> tuple[Floats, Floats]:
     """[steps] hit rate of the tokens at each place of a window."""
-    met = np.arange(num_experts + 1)
-    seen = np.eye(1, num_experts + 1)[0]  # how likely d different experts have come so far
+    different = np.arange(num_experts + 1)
+    seen = np.eye(1, num_experts + 1)[0]  # probability that d different experts were chosen so far
     grown = [_growth(rank, num_experts) for rank in range(chosen + 1)]
     before, after = np.zeros(steps), np.zeros(steps)
     for step in range(steps):
-        before[step] = seen @ np.minimum(met, capacity) / num_experts
+        before[step] = seen @ np.minimum(different, capacity) / num_experts
         for rank in range(chosen):
             # Of the rank experts loaded for this token some were new; the rest of the cache is older ones.
-            older = seen @ grown[rank] @ (np.minimum(met, capacity) - rank).clip(0)
+            older = seen @ grown[rank] @ (np.minimum(different, capacity) - rank).clip(0)
             after[step] += older / (num_experts - rank) / chosen
         if seen[-1] == 1:
             before[step:], after[step:] = before[step], after[step]
@@ -157,10 +158,11 @@ def _growth(chosen: int, num_experts: int) -> Floats:
 def simulated_cache_hit_rate(
     steps: int, num_experts: int, chosen: int, capacity: int, policy: str
 ) -> tuple[float, float]:
-    """Hit rate, before and after as in `cache_hits`, under uniform top-K routing, of 64 drawn windows of S tokens.
+    """Return the hit rate, before and after as in `cache_hits`, under uniform top-K routing, of 64 drawn windows of S
+    tokens.
 
-    For the policies that see all of a text, which have no closed form.
+    For the policies that use the whole text, which have no closed form.
     """
     drawn = np.random.default_rng(0).random((_DRAWN, steps, num_experts)).argsort(-1)[..., :chosen]
     hits = cache_hits(drawn, num_experts, (capacity,), policy)
-    return tuple(float(found.sum() / drawn.size) for found in hits)  # type: ignore[return-value]
+    return tuple(float(count.sum() / drawn.size) for count in hits)  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Experts of limited capacity: which choices would be dropped when each expert takes only so many tokens of a batch."""
+"""Experts of limited capacity: which choices are dropped when each expert takes a limited number of tokens."""
 
 from math import ceil
 
@@ -10,16 +10,16 @@ Floats = NDArray[np.float64]
 
 
 def expert_capacity(tokens: int, num_experts: int, chosen: int, factor: float) -> int:
-    """How many tokens of a batch an expert takes: ceil(factor K T / E) (GShard, 2006.16668)."""
-    # Rounded before the ceiling: 1.1 * 2 * 40 / 8 is 11, and not a little more.
+    """Return how many tokens of a batch an expert takes: ceil(factor K T / E) (GShard, 2006.16668)."""
+    # Rounded before the ceiling: 1.1 * 2 * 40 / 8 is 11, not slightly more.
     return ceil(round(factor * chosen * tokens / num_experts, 9))
 
 
 def choice_places(ids: ArrayLike, num_experts: int) -> NDArray[np.int64]:
-    """[..., T, K] how many tokens before this one chose the same expert; a choice is dropped from its capacity on.
+    """[..., T, K] how many tokens before this one chose the same expert; a choice at the capacity or above is dropped.
 
-    Tokens come in their order, so the end of a batch is dropped first, and what is dropped is in all the sum over
-    experts of max(0, n_i - capacity). 0 where the id is -1.
+    Tokens are served in order, so the end of a batch is dropped first; the total dropped is the sum over experts of
+    max(0, n_i - capacity). 0 where the id is -1.
 
     Args:
         ids: [..., T, K] experts chosen by the tokens of one batch; -1 where fewer were chosen.

@@ -32,7 +32,7 @@ def rank_load(load: ArrayLike, placement: ArrayLike, ranks: int) -> Floats:
 def rank_imbalance(loads: ArrayLike) -> Floats:
     """[...] load of the busiest rank / mean load, of loads [..., ranks]: 1 when even, at most the number of ranks.
 
-    The time of an expert-parallel layer against that of an even one; SGLang's and vLLM's balancedness is 1 / this.
+    The time of an expert-parallel layer divided by that of an even one; SGLang's and vLLM's balancedness is 1 / this.
     """
     n = np.asarray(loads, np.float64)
     return ratio(n.max(-1), n.mean(-1))
@@ -41,9 +41,9 @@ def rank_imbalance(loads: ArrayLike) -> Floats:
 def eplb_placement(load: ArrayLike, *, replicas: int, groups: int = 1, nodes: int = 1, ranks: int = 1) -> Places:
     """[L, R] the placement of DeepSeek's expert-parallelism load balancer (EPLB), hierarchical over nodes.
 
-    Groups of experts are packed into nodes, the busiest experts of a node are given its spare replicas, and the
-    replicas are packed into the node's ranks; each packing is greedy, heaviest first, into the lightest bin that has
-    room (github.com/deepseek-ai/EPLB). With one group and one node it is the global policy.
+    Groups of experts are packed into nodes, the busiest experts of a node get its spare replicas, and the
+    replicas are packed into the node's ranks; each packing is greedy, heaviest first, into the lightest bin that is
+    not full (github.com/deepseek-ai/EPLB). With one group and one node it is the global policy.
 
     Args:
         load: [L, E] how often each expert of each layer was chosen.
@@ -69,17 +69,17 @@ def _layer(load: Floats, replicas: int, groups: int, nodes: int, ranks: int) -> 
 
 
 def _packed(weights: Floats, bins: int) -> list[list[int]]:
-    """Items by bin, equally many in each: heaviest first, each into the lightest bin that has room."""
-    room = weights.size // bins
-    held: list[list[int]] = [[] for _ in range(bins)]
-    if room == 1:
+    """Distribute items over bins, equally many in each: heaviest first, each into the lightest bin that is not full."""
+    size = weights.size // bins
+    packed: list[list[int]] = [[] for _ in range(bins)]
+    if size == 1:
         return [[item] for item in range(bins)]
     total = [0.0] * bins
     for item in np.argsort(-weights, kind="stable").tolist():
-        lightest = min((b for b in range(bins) if len(held[b]) < room), key=total.__getitem__)
-        held[lightest].append(item)
+        lightest = min((b for b in range(bins) if len(packed[b]) < size), key=total.__getitem__)
+        packed[lightest].append(item)
         total[lightest] += float(weights[item])
-    return held
+    return packed
 
 
 def _replicated(load: Floats, replicas: int) -> Places:
