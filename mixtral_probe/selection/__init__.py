@@ -1,4 +1,4 @@
-"""What is looked at: the selection, its address, and the small language that says which tokens count in which layer."""
+"""Selections: which tokens count in which layer, the language for it, and its form as an address."""
 
 from mixtral_probe.selection.box import boxed, unboxed
 from mixtral_probe.selection.errors import Place, SelectionError

@@ -1,4 +1,4 @@
-"""A box of layers and experts, such as somebody draws on a map of both, as the beginning of an expression."""
+"""A box of layers and experts, such as one drawn on a heatmap, as the beginning of an expression."""
 
 from collections.abc import Iterable, Mapping
 
@@ -12,15 +12,15 @@ _SIDES = (nodes.Name("layer"), nodes.Name("expert"))
 def boxed(
     where: str, layers: Iterable[int], experts: Iterable[int], *, slices: Mapping[str, str] | None = None
 ) -> str:  # fmt: skip
-    """What an expression says, in these layers, of the tokens that chose one of these experts.
+    """Restrict an expression to these layers and to the tokens that chose one of these experts.
 
-    A box that the expression begins with already is replaced: `layer in 0..1 and expert in 2..3 and token.is_digit`.
+    A box at the beginning of the expression is replaced: `layer in 0..1 and expert in 2..3 and token.is_digit`.
 
     Args:
         where: an expression, or an empty text.
         layers: as the model numbers them.
         experts: at least one, like the layers.
-        slices: what `@name` means in it, beside the slices that everybody has; names stay as they are.
+        slices: what `@name` means in it, in addition to `SLICES`; names stay as they are.
 
     Raises:
         SelectionError: the expression breaks the grammar.
@@ -33,11 +33,11 @@ def boxed(
 
 
 def unboxed(where: str, *, slices: Mapping[str, str] | None = None) -> str | None:
-    """The expression that `boxed` was given, in its canonical spelling; None where it begins with no box.
+    """Return an expression without its box, in its canonical spelling; None where it begins with no box.
 
     Args:
         where: an expression, or an empty text.
-        slices: what `@name` means in it, beside the slices that everybody has.
+        slices: what `@name` means in it, in addition to `SLICES`.
 
     Raises:
         SelectionError: the expression breaks the grammar.

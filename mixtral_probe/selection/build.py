@@ -1,4 +1,4 @@
-"""From the parser's tree to ours; what the grammar lets through and still cannot be is told at its place."""
+"""Conversion of the parser's tree to nodes, with the checks that the grammar cannot express."""
 
 import difflib
 import json
@@ -13,10 +13,10 @@ DEEPEST = 50
 
 
 class Builder:
-    """Builds the tree of one text."""
+    """Builds the nodes of one text."""
 
     def __init__(self, text: str, slices: Mapping[str, str], tree_of: Callable[[str], Any], depth: int = 0) -> None:
-        """Remember what names mean.
+        """Build nodes for one text.
 
         Args:
             text: the expression.
@@ -26,33 +26,33 @@ class Builder:
         """
         self.text, self.slices, self.tree_of, self.depth = text, slices, tree_of, depth
 
-    def built(self, tree: Any) -> nodes.Node:
-        """The node of a tree and of all below it."""
+    def build(self, tree: Any) -> nodes.Node:
+        """Return the node of a tree and of all below it."""
         if self.depth > DEEPEST:
-            raise self.wrong(f"an expression nests at most {DEEPEST} levels deep, got more", tree)
+            raise self.error(f"an expression nests at most {DEEPEST} levels deep, got more", tree)
         self.depth += 1
-        made: nodes.Node = getattr(self, f"_{tree.data}")(*tree.children)
+        node: nodes.Node = getattr(self, f"_{tree.data}")(*tree.children)
         self.depth -= 1
-        return made
+        return node
 
-    def wrong(self, sentence: str, at: Any) -> SelectionError:
-        """A mistake at a tree or token."""
+    def error(self, sentence: str, at: Any) -> SelectionError:
+        """Return the error at a tree or token."""
         return SelectionError(sentence, self.text, _place(at))
 
     def _either(self, *parts: Any) -> nodes.Or:
-        return nodes.Or(tuple(self.built(part) for part in parts))
+        return nodes.Or(tuple(self.build(part) for part in parts))
 
     def _both(self, *parts: Any) -> nodes.And:
-        return nodes.And(tuple(self.built(part) for part in parts))
+        return nodes.And(tuple(self.build(part) for part in parts))
 
     def _negated(self, part: Any) -> nodes.Not:
-        return nodes.Not(self.built(part))
+        return nodes.Not(self.build(part))
 
     def _compare(self, name: Any, operator: Any, value: Any) -> nodes.Compare:
-        found = self._value(value)
-        if operator[0] in "<>" and isinstance(found.value, str | bool):
-            raise self.wrong(f"{operator} compares numbers, got {found}; use == or in", value)
-        return nodes.Compare(self._name(name), str(operator), found)  # type: ignore[arg-type]
+        operand = self._value(value)
+        if operator[0] in "<>" and isinstance(operand.value, str | bool):
+            raise self.error(f"{operator} compares numbers, got {operand}; use == or in", value)
+        return nodes.Compare(self._name(name), str(operator), operand)  # type: ignore[arg-type]
 
     def _within(self, name: Any, items: Any) -> nodes.Within:
         return nodes.Within(self._name(name), tuple(self._item(item) for item in items.children))
@@ -61,10 +61,10 @@ class Builder:
         return nodes.Not(self._within(name, items))
 
     def _matches(self, name: Any, operator: Any, value: Any) -> nodes.Matches:
-        found = self._value(value)
-        if not isinstance(found.value, str):
-            raise self.wrong(f"{operator} takes a text in quotes, got {found}", value)
-        return nodes.Matches(self._name(name), str(operator), found)  # type: ignore[arg-type]
+        operand = self._value(value)
+        if not isinstance(operand.value, str):
+            raise self.error(f"{operator} takes a text in quotes, got {operand}", value)
+        return nodes.Matches(self._name(name), str(operator), operand)  # type: ignore[arg-type]
 
     def _missing(self, name: Any) -> nodes.Missing:
         return nodes.Missing(self._name(name))
@@ -79,21 +79,21 @@ class Builder:
             hint = (
                 f"did you mean @{near[0]}?" if near else f"there are {', '.join(f'@{known}' for known in self.slices)}"
             )
-            raise self.wrong(f"@{name} names no slice; {hint}", token)
+            raise self.error(f"@{name} names no slice; {hint}", token)
         text, names = self.slices[name], list(self.slices)
         before = {earlier: self.slices[earlier] for earlier in names[: names.index(name)]}
         try:
             inner = Builder(text, before, self.tree_of, self.depth)
-            return nodes.Slice(name, inner.built(self.tree_of(text)), _place(token))
+            return nodes.Slice(name, inner.build(self.tree_of(text)), _place(token))
         except SelectionError as error:
-            raise self.wrong(f"@{name} stands for {text!r}, in which {error.sentence}", token) from None
+            raise self.error(f"@{name} stands for {text!r}, in which {error.sentence}", token) from None
 
     def _name(self, tree: Any) -> nodes.Name:
         name, *index = tree.children
-        held = self._scalar(index[0]) if index else None
-        if isinstance(held, float):
-            raise self.wrong(f"an index is a whole number or a text, got {held!r}", index[0])
-        return nodes.Name(str(name), held, _place(tree))
+        value = self._scalar(index[0]) if index else None
+        if isinstance(value, float):
+            raise self.error(f"an index is a whole number or a text, got {value!r}", index[0])
+        return nodes.Name(str(name), value, _place(tree))
 
     def _item(self, tree: Any) -> nodes.Value | nodes.Range:
         if tree.data == "value":
@@ -101,11 +101,11 @@ class Builder:
         ends = [self._value(end) for end in tree.children]
         for end, at in zip(ends, tree.children, strict=True):
             if isinstance(end.value, str | bool):
-                raise self.wrong(f"a range goes between numbers, got {end}", at)
+                raise self.error(f"a range goes between numbers, got {end}", at)
         low = None if tree.data == "downward" else ends[0]
         high = None if tree.data == "upward" else ends[-1]
         if low is not None and high is not None and low.number > high.number:
-            raise self.wrong(f"a range goes upward, got {low}..{high}; write {high}..{low}", tree)
+            raise self.error(f"a range goes upward, got {low}..{high}; write {high}..{low}", tree)
         return nodes.Range(low, high)
 
     def _value(self, tree: Any) -> nodes.Value:
@@ -121,7 +121,7 @@ class Builder:
     def _number(self, token: Any) -> int | float:
         value = int(token) if token.lstrip("-").isdigit() else float(token)
         if abs(value) > 1e300:
-            raise self.wrong("a number must be between -1e300 and 1e300, got one beyond", token)
+            raise self.error("a number must be between -1e300 and 1e300, got one beyond", token)
         return value
 
     def _string(self, token: Any) -> str:
@@ -129,7 +129,7 @@ class Builder:
         try:
             return str(json.loads(f'"{body}"', strict=False))
         except ValueError:
-            raise self.wrong(r"a backslash in a text must be written \\, got another one", token) from None
+            raise self.error(r"a backslash in a text must be written \\, got another one", token) from None
 
 
 def _place(at: Any) -> Place:

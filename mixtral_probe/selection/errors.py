@@ -1,11 +1,11 @@
-"""The mistake in an expression, shown at its place."""
+"""The error of an expression, with its place."""
 
 from typing import NamedTuple
 
 from mixtral_probe.errors import InputError
 
 _AROUND = 60
-"""Characters shown on either side of the place."""
+"""Characters displayed on either side of the place."""
 
 
 class Place(NamedTuple):
@@ -19,11 +19,11 @@ class SelectionError(InputError):
     """An expression that breaks a rule: one sentence, and below it the line with carets under the place."""
 
     def __init__(self, sentence: str, text: str, place: Place) -> None:
-        """Remember the parts, for pages that draw the place themselves.
+        """Keep the parts, for pages that draw the place themselves.
 
         Args:
-            sentence: the rule, what came, what to do.
-            text: the expression as it was typed.
+            sentence: the rule, the value, what to do.
+            text: the expression as typed.
             place: where in it.
         """
         self.sentence, self.text, self.place = sentence, text, place
@@ -36,10 +36,10 @@ class SelectionError(InputError):
         line = self.text[begin:].split("\n", 1)[0]
         start, stop = self.place.start - begin, max(self.place.stop - begin, self.place.start - begin + 1)
         first = max(0, start - _AROUND)
-        shown = _visible(line[first : stop + _AROUND])
-        return f"  {shown}\n  {' ' * (start - first)}{'^' * min(stop - start, len(shown) - (start - first) or 1)}"
+        excerpt = _visible(line[first : stop + _AROUND])
+        return f"  {excerpt}\n  {' ' * (start - first)}{'^' * min(stop - start, len(excerpt) - (start - first) or 1)}"
 
 
 def _visible(line: str) -> str:
-    """One column for every character: what UTF-8 cannot hold and what would move the line becomes "·"."""
+    """Return text of one column per character, with "·" for characters that cannot be printed."""
     return "".join(character if character.isprintable() else "·" for character in line)

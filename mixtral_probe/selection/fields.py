@@ -18,16 +18,16 @@ Kind = Literal["number", "experts", "text", "truth"]
 
 @dataclass(frozen=True)
 class Field:
-    """One name: what kind of values it has, and how they are had."""
+    """One name: the kind of its values, and the function that returns them."""
 
     kind: Kind
     about: str
     """One phrase, for the help."""
     values: Callable[..., Any]
-    """(rows) or (rows, index) to numbers [L or 1, n], NaN = missing; to experts [L, n, K]; to `Texts`; a truth is 0 or
-    1."""
+    """(rows) or (rows, index) → numbers [L or 1, n], NaN = missing; or experts [L, n, K]; or `Texts`; a truth is 0
+    or 1."""
     index: Literal["", "expert", "rank"] = ""
-    """What an index in brackets counts; empty where none can be given."""
+    """What an index in brackets counts; empty where none is allowed."""
     needs_index: bool = False
 
 
@@ -63,13 +63,13 @@ def _logit(rows: Rows, expert: int | None = None) -> Array:
 
 def _margin(rows: Rows) -> Array:
     chosen = metrics.chosen_mask(rows.ids, rows.num_experts).any(-2)
-    found = metrics.selection_margin(rows.logits, chosen)
-    return np.where(np.isfinite(found), found, np.nan)
+    margin = metrics.selection_margin(rows.logits, chosen)
+    return np.where(np.isfinite(margin), margin, np.nan)
 
 
 def _order_margin(rows: Rows) -> Array:
-    found = metrics.order_margin(rows.logits)
-    return np.where(np.isfinite(found), found, np.nan)
+    margin = metrics.order_margin(rows.logits)
+    return np.where(np.isfinite(margin), margin, np.nan)
 
 
 def _entropy(rows: Rows) -> Array:
@@ -85,7 +85,7 @@ def _punctuation(text: str) -> bool:
 
 
 def _predicate(test: Callable[[str], bool], *, bare: bool = True) -> Callable[[Rows], Array]:
-    """True for tokens whose text, without white space at its ends where `bare`, passes a test."""
+    """Return a function that is true for tokens whose text (stripped where `bare`) passes a test."""
     return lambda rows: rows.pieces.numbers(lambda text: test(text.strip() if bare else text))[None]
 
 
@@ -112,7 +112,7 @@ FIELDS: dict[str, Field] = {
     "entropy": Field("number", "router entropy H(p)/ln E", _entropy),
     "id": Field("text", "id of the document", lambda rows: rows.document_texts("id")),
     "phase": Field("text", "prefill or decode", lambda rows: rows.texts("phase")),
-    "token": Field("text", "text of the token, white space and all", lambda rows: rows.pieces),
+    "token": Field("text", "text of the token, with its white space", lambda rows: rows.pieces),
     "token.word": Field(
         "text", "text without white space at its ends, in lower case", lambda rows: rows.pieces.mapped(_word)
     ),
@@ -132,7 +132,7 @@ FIELDS: dict[str, Field] = {
     ),
     "token.is_special": Field("truth", "special, such as BOS", lambda rows: rows.numbers("special")[None]),
 }
-"""Every built-in name; the labels of the documents (`domain`, `label["my label"]`) come beside them."""
+"""Every built-in name; the labels of the documents (`domain`, `label["my label"]`) are names too."""
 
 
 def _word(text: str) -> str:
@@ -140,7 +140,7 @@ def _word(text: str) -> str:
 
 
 def label_field(documents: pd.DataFrame, label: str) -> Field:
-    """A label of the documents as a name."""
+    """Return a label of the documents as a field."""
     dtype = documents[label].dtype
     if pd.api.types.is_numeric_dtype(dtype):
         kind: Kind = "truth" if pd.api.types.is_bool_dtype(dtype) else "number"

@@ -1,4 +1,4 @@
-"""An expression on a trace: which token counts in which layer."""
+"""The mask of an expression on a trace: which token counts in which layer."""
 
 import difflib
 import operator
@@ -33,14 +33,14 @@ _TEXT: dict[str, Callable[[str, str], bool]] = {
 
 
 def mask(trace: Trace, where: str | Expression, slices: Mapping[str, str] | None = None) -> Mask:
-    """[L, T] True where a token in a layer is meant.
+    """[L, T] True where a token in a layer is selected.
 
     A comparison with what is missing does not hold. `expert == 3` holds where expert 3 is among the chosen.
 
     Args:
         trace: the trace, read in slices.
         where: an expression.
-        slices: what `@name` means in it, beside the slices that everybody has.
+        slices: what `@name` means in it, in addition to `SLICES`.
 
     Raises:
         SelectionError: it breaks the grammar, or names what the trace lacks.
@@ -105,7 +105,7 @@ class _Evaluation:
         known = [*FIELDS, *labels]
         near = difflib.get_close_matches(name.text, known, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-        raise self._wrong(f"{name} is no name that this trace knows; {hint}", name)
+        raise self._error(f"{name} is no name that this trace knows; {hint}", name)
 
     def _values(self, name: nodes.Name, field: Field) -> Any:
         try:
@@ -113,39 +113,39 @@ class _Evaluation:
                 return field.values(self.rows)
             return field.values(self.rows, name.index)
         except NeedsError as error:
-            raise self._wrong(f"{name} needs {error}, which this trace lacks", name) from None
+            raise self._error(f"{name} needs {error}, which this trace lacks", name) from None
 
     def _check(self, node: Any, field: Field) -> None:
-        """The name can be indexed, and used as it is."""
+        """Check that the name can be indexed and compared as it is."""
         self._check_index(node.name, field)
         name, kind = node.name, field.kind
         if isinstance(node, nodes.Holds) and kind != "truth":
             example = f"{name} {_EXAMPLE[kind]}"
-            raise self._wrong(f"{name} is not true or false by itself; compare it, as in {example}", name)
+            raise self._error(f"{name} is not true or false by itself; compare it, as in {example}", name)
         if isinstance(node, nodes.Within | nodes.Matches) and kind == "truth":
-            raise self._wrong(f"{name} is true or false, so it stands alone, as in {name} or not {name}", name)
+            raise self._error(f"{name} is true or false, so it stands alone, as in {name} or not {name}", name)
         if isinstance(node, nodes.Matches) and kind != "text":
-            raise self._wrong(f"{node.operator} searches texts, got {name}, which is a number", name)
+            raise self._error(f"{node.operator} searches texts, got {name}, which is a number", name)
         for value in _values_of(node):
             if not isinstance(value.value, _TYPES[kind]) or isinstance(value.value, bool) != (kind == "truth"):
-                raise self._wrong(f"{name} is compared with {_KIND[kind]}, got {value}", value)
+                raise self._error(f"{name} is compared with {_KIND[kind]}, got {value}", value)
 
     def _check_index(self, name: nodes.Name, field: Field) -> None:
         if name.text == "label":
             return
         if name.index is None:
             if field.needs_index:
-                raise self._wrong(f"{name} needs an index, as in {name}[0]", name)
+                raise self._error(f"{name} needs an index, as in {name}[0]", name)
             return
         index = nodes.spelled(name.index)
         if not field.index:
-            raise self._wrong(f"{name.text} takes no index, got [{index}]", name)
+            raise self._error(f"{name.text} takes no index, got [{index}]", name)
         trace = self.rows.trace
         size = trace.num_experts if field.index == "expert" else trace.num_experts_per_tok
         if not isinstance(name.index, int) or not 0 <= name.index < size:
-            raise self._wrong(f"{field.index} must be in 0–{size - 1}, got {index}", name)
+            raise self._error(f"{field.index} must be in 0–{size - 1}, got {index}", name)
 
-    def _wrong(self, sentence: str, at: nodes.Name | nodes.Value) -> SelectionError:
+    def _error(self, sentence: str, at: nodes.Name | nodes.Value) -> SelectionError:
         return SelectionError(sentence, self.text, at.place)
 
 
@@ -164,8 +164,8 @@ def _values_of(node: Any) -> Iterator[nodes.Value]:
 
 def _text_test(node: nodes.Compare | nodes.Within | nodes.Matches) -> Callable[[str], bool]:
     if isinstance(node, nodes.Within):
-        wanted = {item.value for item in node.items if isinstance(item, nodes.Value)}
-        return lambda text: text in wanted
+        texts = {item.value for item in node.items if isinstance(item, nodes.Value)}
+        return lambda text: text in texts
     value = str(node.value.value)
     if isinstance(node, nodes.Compare):
         return lambda text: text == value
@@ -183,9 +183,9 @@ def _number_test(node: nodes.Compare | nodes.Within | nodes.Holds, values: NDArr
 def _in_item(values: NDArray[np.float64], item: nodes.Value | nodes.Range) -> Mask:
     if isinstance(item, nodes.Value):
         return values == item.number
-    found = ~np.isnan(values)
+    inside = ~np.isnan(values)
     if item.low is not None:
-        found &= values >= item.low.number
+        inside &= values >= item.low.number
     if item.high is not None:
-        found &= values <= item.high.number
-    return found
+        inside &= values <= item.high.number
+    return inside

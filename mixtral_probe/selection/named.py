@@ -1,4 +1,4 @@
-"""The slices that everybody has: `@digits` is short for `token.is_digit`."""
+"""The built-in slices: `@digits` is short for `token.is_digit`."""
 
 SLICES = {
     "digits": "token.is_digit",

@@ -9,11 +9,11 @@ from mixtral_probe.selection.errors import Place
 
 Scalar = int | float | str | bool
 NOWHERE = Place(0, 0)
-"""Of a node that nobody typed."""
+"""The place of a node that was not typed."""
 
 
 def spelled(value: Scalar) -> str:
-    """A value as the language writes it."""
+    """Return a value as the language writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str):
@@ -24,7 +24,7 @@ def spelled(value: Scalar) -> str:
 
 @dataclass(frozen=True)
 class Name:
-    """What is looked at: `layer`, `token.is_digit`, `choice[0]`, `label["my label"]`."""
+    """A name: `layer`, `token.is_digit`, `choice[0]`, `label["my label"]`."""
 
     text: str
     index: int | str | None = None
@@ -52,7 +52,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Range:
-    """`low..high`, both ends belonging to it; an end that is None is open."""
+    """`low..high`, both ends included; an end that is None is open."""
 
     low: Value | None
     high: Value | None
@@ -164,7 +164,7 @@ Node = Compare | Within | Matches | Holds | Missing | Slice | Not | And | Or
 
 
 def expanded(node: Node, keep: Container[str]) -> Node:
-    """The same tree with what they stand for in place of all slices but those to keep."""
+    """Return the same tree with every slice replaced by its expression, except those to keep."""
     if isinstance(node, Slice):
         return node if node.name in keep else expanded(node.body, keep)
     if isinstance(node, Not):

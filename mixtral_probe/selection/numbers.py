@@ -11,40 +11,40 @@ _PART = re.compile(r"(\d{1,9})(?:\.\.(\d{1,9}))?")
 
 @dataclass(frozen=True)
 class Numbers:
-    """Whole numbers from 0 as closed ranges that rise and do not touch; none at all stands for every number."""
+    """Whole numbers from 0, as ascending closed ranges with gaps between them; no range stands for every number."""
 
     ranges: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def of(cls, numbers: Iterable[int]) -> "Numbers":
-        """These numbers."""
+        """Collect numbers into ranges."""
         return cls._joined((number, number) for number in numbers)
 
     @classmethod
     def parse(cls, text: str) -> "Numbers":
-        """What `str` gives.
+        """Read what `str` returns.
 
         Raises:
-            InputError: it is something else.
+            InputError: the text has another form.
         """
         parts = [part.strip() for part in text.split(",") if part.strip()]
-        found = [_PART.fullmatch(part) for part in parts]
-        for part, match in zip(parts, found, strict=True):
+        matches = [_PART.fullmatch(part) for part in parts]
+        for part, match in zip(parts, matches, strict=True):
             if match is None:
                 raise InputError(f"numbers are written as 0,3,8..15, got {part!r}")
-        return cls._joined((int(match[1]), int(match[2] or match[1])) for match in found if match)
+        return cls._joined((int(match[1]), int(match[2] or match[1])) for match in matches if match)
 
     @classmethod
     def _joined(cls, ranges: Iterable[tuple[int, int]]) -> "Numbers":
-        held: list[tuple[int, int]] = []
+        merged: list[tuple[int, int]] = []
         for low, high in sorted(ranges):
             if low < 0 or high < low:
                 raise InputError(f"a range of numbers goes upward from 0 or more, got {low}..{high}")
-            if held and low <= held[-1][1] + 1:
-                held[-1] = (held[-1][0], max(high, held[-1][1]))
+            if merged and low <= merged[-1][1] + 1:
+                merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
             else:
-                held.append((low, high))
-        return cls(tuple(held))
+                merged.append((low, high))
+        return cls(tuple(merged))
 
     def __str__(self) -> str:
         return ",".join(f"{low}" if low == high else f"{low}..{high}" for low, high in self.ranges)
@@ -60,7 +60,7 @@ class Numbers:
         return any(low <= number <= high for low, high in self.ranges)
 
     def test(self, name: str) -> str:
-        """The expression that a name is one of them, such as `layer in {0, 8..15}`."""
+        """Return the expression that a name is one of them, such as `layer in {0, 8..15}`."""
         return f"{name} in {{{', '.join(str(self).split(','))}}}"
 
 

@@ -1,4 +1,4 @@
-"""From text to a tree, by a grammar; what is wrong is told at its place, and nothing is ever evaluated as code."""
+"""Parsing of expressions by a grammar; errors name their place, and nothing is ever evaluated as code."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -69,7 +69,7 @@ _WORDS = {
     "COMMA": "a comma",
     "$END": "the end",
 }
-"""What an expected terminal is called; those that are not here can be guessed from their neighbours."""
+"""The name of an expected terminal in errors; terminals without one are implied by the others."""
 _INSTEAD = {"=": "write == to compare", "&": "write and", "|": "write or", "!": "write not, or !="}
 
 
@@ -79,7 +79,7 @@ class Expression:
 
     root: nodes.Node
     text: str = field(default="", compare=False)
-    """As it was typed."""
+    """As typed."""
 
     def __str__(self) -> str:
         return str(self.root)
@@ -90,16 +90,16 @@ def parse(text: str, slices: Mapping[str, str] | None = None) -> Expression:
 
     Args:
         text: the expression; see `docs/selection.md` for the language.
-        slices: further named expressions that `@name` may mean, beside `SLICES`; each may use those before it.
+        slices: further named expressions that `@name` may mean, in addition to `SLICES`; each may use those before it.
 
     Raises:
-        SelectionError: it breaks the grammar, with the place.
+        SelectionError: it breaks the grammar; the error has the place.
     """
-    return Expression(Builder(text, SLICES | dict(slices or {}), tree_of).built(tree_of(text)), text)
+    return Expression(Builder(text, SLICES | dict(slices or {}), tree_of).build(tree_of(text)), text)
 
 
 def tree_of(text: str) -> Any:
-    """The tree of lark.
+    """Return the tree of lark.
 
     Raises:
         SelectionError: the text breaks the grammar.
@@ -127,7 +127,7 @@ def _parser() -> "Lark":
 
 
 def _unknown(text: str, at: int) -> SelectionError:
-    """A character that begins nothing."""
+    """Return the error of a character that begins no word or sign."""
     character = text[at]
     sentence = f"the language has no {spelled(character)}"
     if character in "\"'":
@@ -137,10 +137,10 @@ def _unknown(text: str, at: int) -> SelectionError:
 
 
 def _unexpected(text: str, token: Any, expected: Any) -> SelectionError:
-    """A word or sign where another belongs."""
+    """Return the error of a word or sign where another is expected."""
     end = token.type == "$END"
     at = len(text.rstrip()) if end else token.start_pos
     place = Place(at, at + 1 if end else token.end_pos)
     words = list(dict.fromkeys(word for terminal, word in _WORDS.items() if terminal in expected))
-    wanted = " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-    return SelectionError(f"expected {wanted}, got {spelled(token.value) if not end else 'nothing'}", text, place)
+    alternatives = " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return SelectionError(f"expected {alternatives}, got {spelled(token.value) if not end else 'nothing'}", text, place)

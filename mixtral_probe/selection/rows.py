@@ -1,4 +1,4 @@
-"""Some rows of a trace as an expression sees them; texts are looked at once for each that is different."""
+"""Some rows of a trace, as values for an expression; each distinct text is evaluated once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,35 +15,35 @@ Array = NDArray[Any]
 
 
 class NeedsError(Exception):
-    """What a name needs was not recorded; its text says what."""
+    """A name needs values that were not recorded; the text names them."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts by number: [n] codes into the different texts, -1 = missing."""
+    """Texts by number: [n] codes into the distinct texts, -1 = missing."""
 
     codes: Array
-    different: tuple[str, ...]
+    distinct: tuple[str, ...]
 
     def test(self, test: Callable[[str], bool]) -> NDArray[np.bool_]:
         """[n] which pass; a missing text never does."""
-        found = np.array([*map(test, self.different), False], dtype=bool)
-        return found[self.codes]
+        passed = np.array([*map(test, self.distinct), False], dtype=bool)
+        return passed[self.codes]
 
     def numbers(self, of: Callable[[str], float]) -> NDArray[np.float64]:
         """[n] a number of each text, NaN where it is missing."""
-        return np.array([*map(of, self.different), np.nan], dtype=np.float64)[self.codes]
+        return np.array([*map(of, self.distinct), np.nan], dtype=np.float64)[self.codes]
 
     def mapped(self, function: Callable[[str], str]) -> "Texts":
-        """The same texts changed."""
-        return replace(self, different=tuple(map(function, self.different)))
+        """Apply a function to every text."""
+        return replace(self, distinct=tuple(map(function, self.distinct)))
 
 
 class Rows:
     """n rows of a trace, and all its layers."""
 
     def __init__(self, trace: Trace, part: slice) -> None:
-        """Remember which.
+        """Keep the trace and the slice.
 
         Args:
             trace: the trace.
@@ -79,7 +79,7 @@ class Rows:
 
     @cached_property
     def places(self) -> Array:
-        """[n] how many tokens of the document come before."""
+        """[n] how many tokens of the document come before each."""
         document = self.trace.tokens["document"].to_numpy()
         return np.arange(len(document))[self.part] - np.searchsorted(document, document[self.part])
 
@@ -96,8 +96,8 @@ class Rows:
 
     def texts(self, column: str) -> Texts:
         """[n] a categorical column of the tokens."""
-        held = self.tokens[column].cat
-        return Texts(held.codes.to_numpy(), tuple(map(str, held.categories)))
+        coded = self.tokens[column].cat
+        return Texts(coded.codes.to_numpy(), tuple(map(str, coded.categories)))
 
     def document_numbers(self, label: str) -> NDArray[np.float64]:
         """[n] a number or truth label of the tokens' documents, NaN where it is missing."""
@@ -106,8 +106,8 @@ class Rows:
 
     def document_texts(self, label: str) -> Texts:
         """[n] a text of the tokens' documents."""
-        codes, different = pd.factorize(self.trace.documents[label].astype(object))
-        return Texts(codes[self._documents], tuple(map(str, different)))
+        codes, distinct = pd.factorize(self.trace.documents[label].astype(object))
+        return Texts(codes[self._documents], tuple(map(str, distinct)))
 
     @cached_property
     def _documents(self) -> Array:

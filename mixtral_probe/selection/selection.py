@@ -1,4 +1,4 @@
-"""The one object that says what is looked at, and the address it lives in."""
+"""The selection: traces, documents, tokens, layers and experts, and its form as the query of an address."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -17,16 +17,16 @@ from mixtral_probe.selection.parse import parse
 from mixtral_probe.trace import Trace
 
 _NAMES = {"documents": "document", "tokens": "token.number", "layers": "layer", "experts": "expert"}
-"""The fields that say something about rows of a trace, and their names in the language."""
+"""The fields that restrict rows of a trace, and their names in the language."""
 _PARAMETERS = {"traces": "trace", "documents": "document", "tokens": "token", "layers": "layer"}
 _PARAMETERS |= {"experts": "expert", "heads": "head", "where": "where", "slices": "slice"}
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What is looked at. What is left empty stands for everything.
+    """A selection. An empty field stands for everything.
 
-    `to_query` and `from_query` turn it into the query of an address and back; a dashboard's address can be pasted.
+    `to_query` and `from_query` convert it to the query of an address and back; the address of a dashboard is one.
     """
 
     traces: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Selection:
     experts: Numbers = EVERY
     """A token counts where one of these is among its chosen."""
     heads: Numbers = EVERY
-    """Attention heads; they say nothing about rows."""
+    """Attention heads; they do not restrict rows."""
     where: str = ""
     """An expression, in its canonical spelling."""
     slices: tuple[tuple[str, str], ...] = ()
@@ -55,7 +55,7 @@ class Selection:
 
     @property
     def expression(self) -> str:
-        """All that is said about rows as one expression that stands alone; empty where nothing is."""
+        """All restrictions of rows as one expression without further slices; empty where there are none."""
         parts = [getattr(self, field).test(name) for field, name in _NAMES.items() if getattr(self, field)]
         if self.where:
             where = str(expanded(parse(self.where, dict(self.slices)).root, SLICES))
@@ -63,7 +63,7 @@ class Selection:
         return " and ".join(parts)
 
     def mask(self, trace: Trace) -> NDArray[np.bool_]:
-        """[L, T] True where a token in a layer is meant.
+        """[L, T] True where a token in a layer is selected.
 
         Raises:
             SelectionError: the expression names what the trace lacks.
@@ -73,7 +73,7 @@ class Selection:
         return mask(trace, self.expression)
 
     def select(self, trace: Trace) -> Trace:
-        """The trace with no expert where a token in a layer is not meant; see `mixtral_probe.select`.
+        """Return the trace without experts wherever a token in a layer is not selected; see `mixtral_probe.select`.
 
         Raises:
             SelectionError: the expression names what the trace lacks.
@@ -81,7 +81,7 @@ class Selection:
         return select(trace, self.expression) if self.expression else trace
 
     def to_query(self) -> str:
-        """The query of an address, such as `layer=8..15&where=token.is_digit`; empty for everything."""
+        """Return the query of an address, such as `layer=8..15&where=token.is_digit`; empty for everything."""
         pairs = [(_PARAMETERS["traces"], name) for name in self.traces]
         numbers = [field.name for field in fields(self) if isinstance(getattr(self, field.name), Numbers)]
         pairs += [(_PARAMETERS[name], str(getattr(self, name))) for name in numbers if getattr(self, name)]
@@ -91,20 +91,21 @@ class Selection:
 
     @classmethod
     def from_query(cls, query: str | Mapping[str, str | list[str]]) -> "Selection":
-        """The selection in an address or its query; parameters that mean something else are let be.
+        """Read the selection in an address or its query; other parameters are ignored.
 
         Raises:
             InputError: a parameter cannot be read.
         """
-        held = _parameters(query)
+        parameters = _parameters(query)
         numbers = {
-            field.name: Numbers.parse(",".join(held.get(_PARAMETERS[field.name], [])))
+            field.name: Numbers.parse(",".join(parameters.get(_PARAMETERS[field.name], [])))
             for field in fields(cls)
             if isinstance(field.default, Numbers)
         }
-        slices = [text.partition(":")[::2] for text in held.get("slice", [])]
-        where = " and ".join(f"({text})" if len(held["where"]) > 1 else text for text in held.get("where", []))
-        return cls(traces=tuple(held.get("trace", [])), where=where, slices=tuple(slices), **numbers)
+        slices = [text.partition(":")[::2] for text in parameters.get("slice", [])]
+        texts = parameters.get("where", [])
+        where = " and ".join(f"({text})" if len(texts) > 1 else text for text in texts)
+        return cls(traces=tuple(parameters.get("trace", [])), where=where, slices=tuple(slices), **numbers)
 
 
 def _parameters(query: str | Mapping[str, str | list[str]]) -> dict[str, list[str]]:
@@ -112,8 +113,9 @@ def _parameters(query: str | Mapping[str, str | list[str]]) -> dict[str, list[st
         text = urlsplit(query).query if "?" in query else query
         pairs = parse_qsl(text, keep_blank_values=True, errors="surrogatepass")
     else:
-        pairs = [(name, text) for name, held in query.items() for text in ([held] if isinstance(held, str) else held)]
-    found: dict[str, list[str]] = {}
+        lists = {name: [value] if isinstance(value, str) else value for name, value in query.items()}
+        pairs = [(name, text) for name, texts in lists.items() for text in texts]
+    parameters: dict[str, list[str]] = {}
     for name, text in pairs:
-        found.setdefault(name, []).append(text)
-    return found
+        parameters.setdefault(name, []).append(text)
+    return parameters
