@@ -1,4 +1,4 @@
-"""The sums of a trace: load, probabilities, gates, z-loss and confidence, added up chunk by chunk."""
+"""Accumulation of sums, chunk by chunk: load, probabilities, gates, z-loss and confidence."""
 
 from typing import Any
 
@@ -20,8 +20,8 @@ class SumsAccumulator:
     """The sums [L, G, Bk, ...] and histograms [L, G, Q, bins] of a trace.
 
     Args:
-        trace: the trace; its expert weights may be missing, then gates are computed from the logits if there are any.
-        cells: where each document's sums are kept.
+        trace: the trace; its expert weights may be missing, then gates are computed from the logits, if it has them.
+        cells: where each document's sums are added.
         counted: [T] the tokens that count.
     """
 
@@ -54,7 +54,7 @@ class SumsAccumulator:
 
 
 def _per_token(part: Chunk, expert_ids: NDArray[np.int16]) -> tuple[dict[str, Values], Floats | None]:
-    """A chunk's summands [L, n, ...], named as in `Sums`, and its confidence [L, n, Q]; expert ids [L, n, K]."""
+    """Return a chunk's summands [L, n, ...], named as in `Sums`, and its confidence [L, n, Q]; expert ids [L, n, K]."""
     ids = np.ascontiguousarray(np.moveaxis(expert_ids, -1, 0))  # [K, L, n]
     experts = part.trace.num_experts
     summands: dict[str, Values] = {}
@@ -79,16 +79,16 @@ def _check_numbers(logits: NDArray[np.float32], part: Chunk) -> None:
 
 
 def _experts_last(array: Values) -> Values:
-    """[L, n, E] as seen from outside, of an array [E, L, n]: sums over few experts run along the tokens' memory."""
+    """[L, n, E] view of an array [E, L, n]: sums over few experts then read memory in the order of tokens."""
     return np.moveaxis(array, 0, -1)
 
 
 def _gates(ids: NDArray[np.int16], weights: NDArray[np.float32], num_experts: int) -> Floats:
-    """[E, L, n] the weight each expert was given, of ids [K, L, n] and weights [L, n, K]."""
+    """[E, L, n] the weight of each expert, of ids [K, L, n] and weights [L, n, K]."""
     gates = np.zeros((num_experts, *ids.shape[1:]))
     for expert, gate in enumerate(gates):
-        for rank, own in enumerate(ids):
-            gate += np.where(own == expert, weights[..., rank], 0.0)
+        for rank, chosen in enumerate(ids):
+            gate += np.where(chosen == expert, weights[..., rank], 0.0)
     return gates
 
 

@@ -1,7 +1,7 @@
 """Which experts each token type went to: sparse counts per group, in two halves of the documents, for three targets.
 
-A half is a bit of the hash of a document's id, so that what is found in one half can be tested in the other and merging
-in any order keeps documents where they were. Memory grows with the token types met in each group, not with tokens:
+A half is a bit of the hash of a document's id, so that findings in one half can be tested in the other and merging
+in any order keeps every document in its half. Memory grows with the token types in each group, not with tokens:
 at most 3 targets x G groups x 2 halves x vocabulary x L x E counts of one byte, and more for those above 255.
 """
 
@@ -19,35 +19,35 @@ from mixtral_probe.trace import Trace
 
 Integers = NDArray[np.int64]
 TARGETS = ("input", "predicted", "next")
-"""The token routed, the most likely next token as the model says it, and the next token that is there."""
+"""The token routed, the most likely next token by the model, and the next token in the text."""
 _TOKEN_BITS, _GROUP_BITS = 32, 24
 
 
 @dataclass(frozen=True)
 class Affinity:
-    """Token x expert counts; R rows, one for each target, group, half and token type met."""
+    """Token x expert counts; R rows, one for each target, group, half and token type that occurs."""
 
     keys: Integers
     """[R] ascending: target, group, half and token id packed into one number; see `pack`."""
     byte_counts: ByteCounts
     """[R, L, E] how often each expert was chosen at any rank."""
     pieces: dict[int, str]
-    """The text of each token type met, where the trace had it; what UTF-8 cannot hold is spelled out."""
+    """The text of each token type, where the trace had it; characters that UTF-8 cannot encode are escaped."""
 
     def select(self, target: str, group: int | None = None) -> tuple[Integers, Integers]:
-        """Token ids [V] ascending, and counts [L, 2, V, E] in each half; all groups together where none is named.
+        """Return token ids [V] ascending, and counts [L, 2, V, E] in each half; of one group, or of all together.
 
         Args:
             target: one of `TARGETS`.
             group: number of the group, or None.
         """
         targets, groups, half, token = unpack(self.keys)
-        own = (targets == TARGETS.index(target)) & ((group is None) | (groups == group))
-        types = np.unique(token[own])
+        selected = (targets == TARGETS.index(target)) & ((group is None) | (groups == group))
+        types = np.unique(token[selected])
         layers, experts = self.byte_counts.low.shape[1:]
         counts = np.zeros((2, len(types), layers, experts), np.int64)
-        for side, number in product(range(2), np.unique(groups[own])):
-            rows = np.flatnonzero(own & (half == side) & (groups == number))  # each type stands there once
+        for side, number in product(range(2), np.unique(groups[selected])):
+            rows = np.flatnonzero(selected & (half == side) & (groups == number))  # each type occurs once
             counts[side, np.searchsorted(types, token[rows])] += self.byte_counts.take(rows).unpacked()
         # Experts first in memory, since sums over few of them are fast that way.
         return types, np.moveaxis(np.ascontiguousarray(counts.transpose(3, 2, 0, 1)), 0, -1)
@@ -58,7 +58,7 @@ class Affinity:
         return np.moveaxis(self.byte_counts.unpacked(), 1, 0)
 
     def regrouped(self, group: NDArray[np.intp]) -> "Affinity":
-        """The same counts with group g called group[g]; groups that get one name are added up."""
+        """Rename group g to group[g]; groups with one new name are added up."""
         if np.array_equal(group, np.arange(len(group))):
             return self
         target, old, half, token = unpack(self.keys)
@@ -69,13 +69,13 @@ class Affinity:
         return Affinity(keys, sum_rows(len(keys), placed) if placed else self.byte_counts, self.pieces)
 
     def merge(self, other: "Affinity") -> "Affinity":
-        """Both counts together. Where two texts are known for a token id the first in order is kept."""
+        """Add both counts. Where a token id has two texts the first in order is kept."""
         keys = np.union1d(self.keys, other.keys)
         parts = [(np.searchsorted(keys, part.keys), part.byte_counts) for part in (self, other)]
-        return Affinity(keys, sum_rows(len(keys), parts), _both(self.pieces, other.pieces))
+        return Affinity(keys, sum_rows(len(keys), parts), _merged_texts(self.pieces, other.pieces))
 
 
-def _both(mine: dict[int, str], theirs: dict[int, str]) -> dict[int, str]:
+def _merged_texts(mine: dict[int, str], theirs: dict[int, str]) -> dict[int, str]:
     common = {token: min(mine[token], theirs[token]) for token in mine.keys() & theirs.keys()}
     return dict(sorted((mine | theirs | common).items()))
 
@@ -130,7 +130,7 @@ class AffinityAccumulator:
         return Affinity(np.concatenate(keys), sum_rows(size, parts), texts)
 
     def _target(self, chunk: Chunk, number: int) -> Integers:
-        """[n] the token id of a target for each token; -1 where there is none."""
+        """[n] the token id of a target for each token; -1 where it is missing."""
         if TARGETS[number] == "predicted":
             return chunk.trace.tokens["predicted_id"].iloc[chunk.span].to_numpy(np.int64, na_value=-1)
         ids = chunk.column("token_id").astype(np.int64)
@@ -155,7 +155,7 @@ def _tally(
 
 
 def _texts(tokens: pd.DataFrame, counted: NDArray[np.bool_]) -> dict[int, str]:
-    """The text of each token type among the counted tokens, the first in order where there are several."""
+    """Return the text of each token type among the counted tokens, the first in order where there are several."""
     texts: dict[int, str] = {}
     known = tokens[counted & (tokens["token_id"].to_numpy() >= 0)]
     for token, text in known.drop_duplicates().dropna().itertuples(index=False, name=None):

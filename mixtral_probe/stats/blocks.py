@@ -1,9 +1,9 @@
-"""Which block of documents a document's sums are kept in, so that merging in any order gives the same blocks.
+"""The block that each document's sums are added to, chosen so that merging in any order gives the same blocks.
 
-Up to 64 distinct documents have a block each, named by a 64-bit hash of the document's id. As soon as a union holds
+Up to 64 distinct documents have a block each, named by a 64-bit hash of the document's id. As soon as a union has
 more, every block is folded into hash modulo 64, and folded blocks stay folded. Whether the final union is folded
-depends only on how many distinct documents it holds, and where a document lands only on its own id: so merging is
-associative and commutative, and a part that was folded early ends up exactly where folding late would have put it.
+depends only on how many distinct documents it has, and the block of a document only on its id: so merging is
+associative and commutative, and folding a part early gives the same blocks as folding late.
 Two documents with the same id count as one.
 """
 
@@ -42,7 +42,7 @@ class Blocks:
 
     @property
     def number(self) -> int:
-        """How many blocks there are."""
+        """The number of blocks."""
         return len(self.keys)
 
 
@@ -58,7 +58,7 @@ def folded_keys(keys: Keys) -> Keys:
 
 
 def union_blocks(*parts: tuple[Keys, bool]) -> tuple[Keys, bool]:
-    """The blocks of a union, ascending, and whether they are folded.
+    """Return the blocks of a union, ascending, and whether they are folded.
 
     Args:
         parts: (keys, folded) of each part.

@@ -1,7 +1,7 @@
-"""Many small counts in a byte each: what most token types need, met a few times in each group of documents.
+"""Many small counts in a byte each: enough for most token types, which occur a few times per group of documents.
 
-A count is its low byte and, for the rows where some count passes 255, what is above it. Rows with such a count are few,
-since each takes 256 choices; the others would fill eight bytes a count with zeros.
+A count is its low byte and, for the rows where some count exceeds 255, the rest of it. Such rows are few, since each
+needs 256 choices; in the others eight bytes per count would be almost all zeros.
 """
 
 from collections.abc import Sequence
@@ -28,26 +28,26 @@ class ByteCounts:
 
     @classmethod
     def of(cls, counts: NDArray[Any]) -> "ByteCounts":
-        """The same counts [R, L, E], packed."""
+        """Pack counts [R, L, E]."""
         rows = np.flatnonzero((counts > 255).any((1, 2)))
         return cls(counts.astype(np.uint8, order="C"), rows, counts[rows].astype(np.int64) >> 8)
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
+        """Size in bytes."""
         return self.low.nbytes + self.rows.nbytes + self.high.nbytes
 
     def take(self, rows: NDArray[np.intp]) -> "ByteCounts":
-        """The rows named, ascending."""
-        own = np.isin(self.rows, rows)
-        return ByteCounts(self.low[rows], np.searchsorted(rows, self.rows[own]), self.high[own])
+        """Return some rows, named in ascending order."""
+        kept = np.isin(self.rows, rows)
+        return ByteCounts(self.low[rows], np.searchsorted(rows, self.rows[kept]), self.high[kept])
 
     def unpacked(self) -> Integers:
         """[R, L, E] the counts as they are."""
         return self._as(np.dtype(np.int64))
 
     def narrow(self) -> NDArray[Any]:
-        """[R, L, E] the counts as they are, in the smallest unsigned type that holds them all."""
+        """[R, L, E] the counts as they are, in the smallest unsigned type that fits them all."""
         return self._as(np.min_scalar_type((int(self.high.max(initial=0)) << 8) + 255))
 
     def _as(self, kind: np.dtype[Any]) -> NDArray[Any]:
@@ -57,11 +57,11 @@ class ByteCounts:
 
 
 def sum_rows(size: int, parts: Sequence[tuple[NDArray[np.intp], ByteCounts]]) -> ByteCounts:
-    """The sum of parts laid out over `size` rows; a new object, with nothing of the parts in it.
+    """Add parts laid out over `size` rows; the result shares no memory with them.
 
     Args:
         size: R.
-        parts: for each, at which row each of its rows stands, none twice, and its counts.
+        parts: for each, the row to which each of its rows is added, none twice, and its counts.
     """
     first, *others = sorted(parts, key=lambda part: -len(part[0]))
     low = np.zeros((size, *first[1].low.shape[1:]), np.uint8)
@@ -69,18 +69,18 @@ def sum_rows(size: int, parts: Sequence[tuple[NDArray[np.intp], ByteCounts]]) ->
     above: list[tuple[NDArray[np.intp], NDArray[Any]]] = [(place[part.rows], part.high) for place, part in parts]
     for place, part in others:
         above += _carried(low, place, part.low)
-    rows = np.unique(np.concatenate([own for own, _ in above]))
+    rows = np.unique(np.concatenate([at for at, _ in above]))
     high = np.zeros((len(rows), *low.shape[1:]), np.int64)
-    for own, counts in above:
-        high[np.searchsorted(rows, own)] += counts
+    for at, counts in above:
+        high[np.searchsorted(rows, at)] += counts
     return ByteCounts(low, rows, high)
 
 
 def _carried(
     low: NDArray[np.uint8], place: NDArray[np.intp], more: NDArray[np.uint8]
 ) -> list[tuple[NDArray[np.intp], NDArray[Any]]]:
-    """Add `more` [r, L, E] to `low` at the rows `place`, in place; the rows where bytes overflowed, and by how much."""
-    found = []
+    """Add `more` [r, L, E] to `low` at the rows `place`, in place; return the rows that overflowed, and the carries."""
+    carries = []
     for start in range(0, len(place), _PIECE_ROWS):
         at = place[start : start + _PIECE_ROWS]
         total = low[at].astype(np.uint16)
@@ -89,5 +89,5 @@ def _carried(
         total >>= 8
         over = np.flatnonzero(total.any((1, 2)))
         if over.size:
-            found.append((at[over], total[over]))
-    return found
+            carries.append((at[over], total[over]))
+    return carries

@@ -1,4 +1,4 @@
-"""Statistics cached in the folder of a trace, so that pages over a million tokens read sums, not rows."""
+"""Statistics cached in the folder of a trace, so that a page about a million tokens reads sums, not rows."""
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.stats.routing import RoutingStats
@@ -9,7 +9,7 @@ LABEL = "domain"
 
 
 def routing_stats(trace: Trace, where: str | None = None) -> RoutingStats:
-    """A trace's statistics, by domain where its documents have that label: the cached ones if they fit, else new ones.
+    """Return statistics of a trace, by domain where it has that label: the cached ones if they match, else new ones.
 
     Args:
         trace: the trace.
@@ -33,7 +33,7 @@ def _label(trace: Trace) -> str | None:
 
 
 def _cached(trace: Trace) -> RoutingStats | None:
-    """Saved statistics of this very trace; None where there are none, or damaged or other ones."""
+    """Return the saved statistics of this trace; None where they are absent, damaged, or of another trace."""
     if trace.path is None or not (trace.path / STATS_FILE).is_file():
         return None
     try:

@@ -1,4 +1,4 @@
-"""The tokens of a trace in chunks of bounded size, so that the memory statistics take does not grow with the trace."""
+"""The tokens of a trace in chunks of bounded size, so that memory use does not grow with the trace."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -14,15 +14,15 @@ Integers = NDArray[np.int64]
 MAX_LAG = 8
 """The largest distance of two tokens that are compared: how far an accumulator looks beyond a chunk."""
 CHUNK_TOKENS = 2**17
-"""About the tokens of a chunk."""
+"""Approximate number of tokens in a chunk."""
 CHUNK_ELEMENTS = 2**19
-"""Tokens x L x K x E of a chunk whose router logits are worked on at once."""
+"""Tokens x L x K x E of a chunk whose router logits are processed at once."""
 _COLUMNS = ("document", "chunk", "position", "token_id")
 
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """Some tokens of a trace, in order; n of them. Memory-mapped arrays are read when they are asked for."""
+    """Some tokens of a trace, in order; n of them. Memory-mapped arrays are read on access."""
 
     trace: Trace
     columns: Mapping[str, NDArray[np.int32]]
@@ -34,14 +34,14 @@ class Chunk:
 
     @classmethod
     def of(cls, trace: Trace) -> "Chunk":
-        """All tokens of a trace."""
-        # Once for all chunks: each column or row that is taken of a frame leaves a reference in it.
+        """Return all tokens of a trace as one chunk."""
+        # Once for all chunks: a frame keeps a reference to each column or row read from it.
         columns = {name: trace.tokens[name].to_numpy() for name in _COLUMNS}
         return cls(trace, columns, slice(0, len(trace)))
 
     @property
     def rows(self) -> NDArray[np.intp]:
-        """[n] where its tokens are in the trace."""
+        """[n] the rows of its tokens in the trace."""
         return np.arange(self.span.start, self.span.stop)[self._index]
 
     def column(self, name: str) -> NDArray[np.int32]:
@@ -76,15 +76,15 @@ class Chunk:
         return None if array is None else np.asarray(array[:, self.span])[:, self._index]
 
     def where(self, counted: Mask) -> "Chunk":
-        """The tokens that count alone, of a mask [T] over the trace."""
+        """Return only the tokens that count, by a mask [T] over the trace."""
         return replace(self, kept=np.flatnonzero(counted[self.span]))
 
     def extended(self, lag: int) -> "Chunk":
-        """The same rows and up to `lag` behind them."""
+        """Return the same rows and up to `lag` after them."""
         return replace(self, span=slice(self.span.start, min(self.span.stop + lag, len(self.trace))))
 
     def runs(self, counted: Mask) -> Integers:
-        """[n] one number for counted tokens that follow one another without a gap; every other token has its own.
+        """[n] one number for counted tokens that follow one another without a gap; every other token gets a new one.
 
         Args:
             counted: [T] the tokens of the trace that count.
@@ -97,7 +97,7 @@ class Chunk:
         return np.cumsum(starts, dtype=np.int64)
 
     def split(self, tokens: int) -> "Iterator[Chunk]":
-        """Smaller chunks of at most so many rows of the trace."""
+        """Split into chunks of at most `tokens` rows of the trace."""
         for start in range(self.span.start, self.span.stop, tokens):
             yield replace(self, span=slice(start, min(start + tokens, self.span.stop)))
 
@@ -111,20 +111,20 @@ class Accumulator(Protocol):
 
 
 def chunks(trace: Trace) -> Iterator[Chunk]:
-    """All tokens of a trace in chunks that can be split into whole `small` ones."""
+    """Yield all tokens of a trace in chunks that can be split into whole `small` ones."""
     tokens = small(trace)
     return Chunk.of(trace).split(max(1, CHUNK_TOKENS // tokens) * tokens)
 
 
 def counted_chunks(trace: Trace, counted: Mask) -> Iterator[Chunk]:
-    """The tokens that count, [T] of a trace, in chunks small enough to work on all router logits of one at once."""
+    """Yield the tokens that count, [T] of a trace, in chunks whose router logits can be processed at once."""
     for chunk in Chunk.of(trace).split(small(trace)):
         if counted[chunk.span].any():
             yield chunk.where(counted)
 
 
 def small(trace: Trace) -> int:
-    """Tokens of a chunk whose router logits can be worked on at once."""
+    """Return the number of tokens whose router logits can be processed at once."""
     return max(1, CHUNK_ELEMENTS // (trace.num_layers * trace.num_experts_per_tok * trace.num_experts))
 
 

@@ -1,4 +1,4 @@
-"""Groups of documents by a label, and the group "all" that is their sum."""
+"""Groups of documents by a label, and the group "all", their sum."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ UNLABELLED = "(none)"
 
 
 def groups_of(trace: Trace, by: str | None) -> tuple[tuple[str, ...], NDArray[np.intp]]:
-    """The groups' names, ascending, and [documents] which of them each document belongs to.
+    """Return the groups' names, ascending, and [documents] which of them each document belongs to.
 
     Args:
         trace: the trace.
@@ -38,7 +38,7 @@ def groups_of(trace: Trace, by: str | None) -> tuple[tuple[str, ...], NDArray[np
 
 
 def with_all(sums: NDArray[Any], by: str | None, axis: int = 1) -> NDArray[Any]:
-    """Append the group "all", the sum of the groups, to sums [..., G, ...]; none where it is the only group.
+    """Append the group "all", the sum of the groups, to sums [..., G, ...] unless it is the only group.
 
     Args:
         sums: of each group.

@@ -69,9 +69,9 @@ def pair(a: Trace, b: Trace, by: str | None = None, *, include_special: bool = F
         side, layer, token, expert = np.nonzero(masks & active[..., None])
         _count(load, side, layer, g[token], k[token], expert)
         other: Mask = np.any(np.logical_xor(masks[0], masks[1]), axis=-1)
-        moved: Mask = np.any(other & active, axis=0)
-        there: Mask = np.any(active, axis=0)
-        _count(differing, g[there], k[there], moved[there].astype(np.intp))
+        rerouted: Mask = np.any(other & active, axis=0)
+        routed: Mask = np.any(active, axis=0)
+        _count(differing, g[routed], k[routed], rerouted[routed].astype(np.intp))
     return PairedStats(a.layers, groups, by, blocks.folded, common, load, differing)
 
 
@@ -82,7 +82,7 @@ def _count(total: Integers, *index: NDArray[np.intp]) -> None:
 
 
 def _aligned(a: Trace, b: Trace) -> Trace:
-    """B with its documents in the order of A's."""
+    """Return B with its documents in the order of A's."""
     shapes = [(t.layers, t.num_experts, t.num_experts_per_tok) for t in (a, b)]
     if shapes[0] != shapes[1]:
         mine, theirs = (f"{len(layers)} layers × {e} experts, {k} per token" for layers, e, k in shapes)
@@ -102,7 +102,7 @@ _CAPTURE = "; capture the same documents with both models"
 
 
 def _order(mine: list[str], theirs: list[str]) -> list[int]:
-    """The number in B of each document of A."""
+    """Return the number in B of each document of A."""
     place = {name: number for number, name in enumerate(theirs)}
     for name, owner, other in [(n, "first", place) for n in mine] + [(n, "second", {*mine}) for n in theirs]:
         if name not in other:
@@ -116,11 +116,11 @@ def _check_tokens(a: Trace, b: Trace) -> None:
     names = ("document", "chunk", "position", "token_id", "special")
     mine, theirs = ([trace.tokens[name].to_numpy() for name in names] for trace in (a, b))
     shorter = min(len(a), len(b))
-    unlike = np.zeros(shorter, bool)
-    for own, other in zip(mine, theirs, strict=True):
-        unlike |= own[:shorter] != other[:shorter]
-    if unlike.any() or len(a) != len(b):
-        row = int(np.argmax(unlike)) if unlike.any() else shorter
+    different = np.zeros(shorter, bool)
+    for first, second in zip(mine, theirs, strict=True):
+        different |= first[:shorter] != second[:shorter]
+    if different.any() or len(a) != len(b):
+        row = int(np.argmax(different)) if different.any() else shorter
         longer = a if len(a) > row else b
         place = longer.tokens.iloc[row]
         name = longer.documents["id"].iloc[int(place["document"])]

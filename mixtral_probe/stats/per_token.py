@@ -1,4 +1,4 @@
-"""How sure the router was about one token, and the fixed bins its values are counted in. Float64 throughout."""
+"""The confidence of the router for one token, and the fixed bins its values are counted in. Float64 throughout."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ CONFIDENCE: dict[str, tuple[float, float]] = {
     "selection_margin": (0.0, 16.0),
     "order_margin": (0.0, 16.0),
 }
-"""The Q quantities of `router_confidence` and the range of their fixed bins; the outer bins take what lies beyond."""
+"""The Q quantities of `router_confidence` and the range of their fixed bins; values outside go to the outer bins."""
 
 
 def confidence_edges() -> Floats:
@@ -38,11 +38,11 @@ def confidence(logits: Floats, probability: Floats, chosen: NDArray[np.bool_]) -
         selection_margin(logits, chosen),
         order_margin(logits),
     )
-    return np.moveaxis(np.stack(quantities), 0, -1)  # each quantity lies in one piece
+    return np.moveaxis(np.stack(quantities), 0, -1)  # each quantity is contiguous
 
 
 def confidence_bins(values: Floats) -> NDArray[np.intp]:
-    """[..., Q] the bin of each value; what lies outside the range goes to the first or last bin."""
+    """[..., Q] the bin of each value; values outside the range go to the first or last bin."""
     low, high = np.array(list(CONFIDENCE.values())).T
     position = np.floor((np.where(np.isfinite(values), values, 0.0) - low) / (high - low) * NUM_BINS)
     return np.clip(position, 0, NUM_BINS - 1).astype(np.intp)

@@ -31,21 +31,21 @@ _STRUCTURE = "structure."
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RoutingStats(NotebookRepr):
-    """Sums per layer, group and block of documents; from them come all tables that are not about single tokens.
+    """Sums per layer, group and block of documents; the source of all tables not about single tokens.
 
-    `RoutingStats.from_trace(trace, by="domain")` makes one, `merge` joins two. Merging is associative and commutative:
-    integers agree exactly, float sums to rounding (1e-12 relative); `stats/blocks.py` explains why blocks are the same
-    in any order of merging. Special tokens are left out unless included.
+    `RoutingStats.from_trace(trace, by="domain")` computes them, `merge` joins two. Merging is associative and
+    commutative: integers agree exactly, float sums to rounding (1e-12 relative); `stats/blocks.py` explains why blocks
+    are the same in any order of merging. Special tokens are left out unless included.
 
     Its size does not grow with tokens: about 8 L G Bk (E (3 E + 2 K + P) + S + 16 K + 40) bytes (P position
-    buckets, S sets), and the counts of `Affinity`, which grow with the token types met. Reading a trace takes a
+    buckets, S sets), and the counts of `Affinity`, which grow with the token types. Reading a trace takes a
     few dozen MB more, and a few bytes per token.
     """
 
     layers: tuple[int, ...]
     """[L] the model's own number of each layer."""
     layer_pairs: tuple[tuple[int, int], ...]
-    """The pairs of layers whose transitions are counted: each layer and the next, then those asked for."""
+    """The pairs of layers whose transitions are counted: each layer and the next, then those requested."""
     num_experts: int
     """E."""
     num_experts_per_tok: int
@@ -59,7 +59,7 @@ class RoutingStats(NotebookRepr):
     block_keys: NDArray[np.uint64]
     """[Bk] ascending: hashes of document ids, or numbers below 64 once folded."""
     folded: bool
-    """Whether there were more than 64 documents, so that a block holds several."""
+    """Whether there were more than 64 documents, so that a block has several."""
     sums: Sums
     """[L, G, Bk, ...] the sums."""
     histogram: NDArray[np.int64] | None
@@ -81,10 +81,10 @@ class RoutingStats(NotebookRepr):
         layer_pairs: Iterable[tuple[int, int]] = (),
         where: str | None = None,
     ) -> "RoutingStats":
-        """The sums of a trace, read in chunks.
+        """Compute the sums of a trace, read in chunks.
 
         Args:
-            trace: the trace; `router_logits` and `expert_weights` may be missing, then so are the sums made of them.
+            trace: the trace; `router_logits` and `expert_weights` may be missing, then their sums are missing too.
             by: a document label such as "domain" to group by; None for the one group "all".
             include_special: count special tokens too.
             layer_pairs: pairs of layers, as the model numbers them, whose transitions are counted too; those from each
@@ -127,17 +127,17 @@ class RoutingStats(NotebookRepr):
         )
 
     def update(self, trace: Trace) -> "RoutingStats":
-        """Add a further trace, grouped alike. Returns a new object."""
-        alike = {name: getattr(self, name) for name in ("include_special", "layer_pairs", "where")}
-        return self.merge(RoutingStats.from_trace(trace, self.by, **alike))
+        """Add a further trace, with the same grouping; return a new object."""
+        settings = {name: getattr(self, name) for name in ("include_special", "layer_pairs", "where")}
+        return self.merge(RoutingStats.from_trace(trace, self.by, **settings))
 
     def merge(self, other: "RoutingStats") -> "RoutingStats":
-        """Add other statistics. Returns a new object.
+        """Add other statistics; return a new object.
 
         Raises:
             InputError: the two differ in layers, experts, grouping, special tokens or in what was recorded.
         """
-        _check_alike(self, other)
+        _check_mergeable(self, other)
         groups = tuple(sorted({*self.groups, *other.groups}))
         blocks, folded = union_blocks((self.block_keys, self.folded), (other.block_keys, other.folded))
         mine, theirs = (part._placed(groups, blocks, folded) for part in (self, other))
@@ -149,7 +149,7 @@ class RoutingStats(NotebookRepr):
         return replace(mine, sums=Sums(**added), histogram=histogram, structure=Structure(**counts), affinity=affinity)
 
     def _placed(self, groups: tuple[str, ...], blocks: NDArray[np.uint64], folded: bool) -> "RoutingStats":
-        """The same sums laid out over other groups and blocks that contain these."""
+        """Return the same sums laid out over other groups and blocks that contain these."""
         if (groups, folded) == (self.groups, self.folded) and np.array_equal(blocks, self.block_keys):
             return self
         g = np.array([groups.index(name) for name in self.groups], np.intp)
@@ -176,7 +176,7 @@ class RoutingStats(NotebookRepr):
         )
 
     def pooled(self) -> "RoutingStats":
-        """All groups added up into the one group "all"."""
+        """Add all groups up into the one group "all"."""
         histogram = None if self.histogram is None else self.histogram.sum(1, keepdims=True)
         return replace(
             self,
@@ -224,7 +224,7 @@ class RoutingStats(NotebookRepr):
         """Read what `save` wrote.
 
         Raises:
-            InputError: there is no such file, it is something else, or an earlier version wrote it.
+            InputError: the file is missing, of another kind, or written by an earlier version.
         """
         names, arrays = storage.read(path)
         names |= {"layers": tuple(names["layers"]), "groups": tuple(names["groups"])}
@@ -243,8 +243,8 @@ class RoutingStats(NotebookRepr):
 
 
 def _blocks(trace: Trace, keys: NDArray[np.uint64], counted: NDArray[np.bool_]) -> tuple[Blocks, NDArray[np.intp]]:
-    """The blocks of the documents with counted tokens, and [documents] each one's; other documents get the first."""
-    # Where no token counts, every document has its block, since sums need one: all are 0.
+    """Return the blocks of the documents with counted tokens, and [documents] of each; others get the first."""
+    # Where no token counts every document gets a block, since sums need one; all sums are 0.
     present = np.unique(trace.tokens["document"].to_numpy()[counted if counted.any() else ...])
     blocks = Blocks.of_keys(keys[present])
     block = np.zeros(len(keys), np.intp)
@@ -253,10 +253,10 @@ def _blocks(trace: Trace, keys: NDArray[np.uint64], counted: NDArray[np.bool_]) 
 
 
 def _layer_pairs(layers: tuple[int, ...], more: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    asked = [(int(first), int(second)) for first, second in more]
-    if unknown := sorted({layer for pair in asked for layer in pair} - {*layers}):
+    requested = [(int(first), int(second)) for first, second in more]
+    if unknown := sorted({layer for pair in requested for layer in pair} - {*layers}):
         raise InputError(f"layer_pairs must name layers with experts ({_span(layers)}), got layer {unknown[0]}")
-    return tuple(dict.fromkeys([*pairwise(layers), *asked]))
+    return tuple(dict.fromkeys([*pairwise(layers), *requested]))
 
 
 def _span(layers: tuple[int, ...]) -> str:
@@ -265,14 +265,14 @@ def _span(layers: tuple[int, ...]) -> str:
 
 
 def _narrowed(trace: Trace, included: NDArray[np.bool_], where: str | None) -> tuple[Trace, NDArray[np.bool_]]:
-    """The trace narrowed to an expression, and [T] which of the included tokens count in some layer."""
+    """Return the trace narrowed to an expression, and [T] which of the included tokens count in some layer."""
     if where is None:
         return trace, included
     narrowed = select(trace, where)
     return narrowed, included & (narrowed.expert_ids[..., 0] >= 0).any(0)
 
 
-def _check_alike(a: RoutingStats, b: RoutingStats) -> None:
+def _check_mergeable(a: RoutingStats, b: RoutingStats) -> None:
     names = {
         "layers": "layers",
         "layer_pairs": "pairs of layers",

@@ -1,7 +1,7 @@
 """Counts of experts chosen together or in succession: pairs, repeats, transitions between layers, positions.
 
-Integers made from the expert ids alone, with whatever axes stand before: [L, G, Bk] as kept. A lag or a transition
-never leaves a window, and a lag that would step over a token that is not counted (a special one) is not counted.
+Integers computed from the expert ids alone, with any leading axes: [L, G, Bk] in statistics. A lag or a transition
+never leaves a window, and a lag across a token that is not counted (a special one) is not counted.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,11 +29,11 @@ class Structure:
     """Counts over tokens or pairs of tokens."""
 
     pairs: Integers
-    """[..., E, E] tokens that chose both experts, at whatever ranks; symmetric, 0 on the diagonal."""
+    """[..., E, E] tokens that chose both experts, at any ranks; symmetric, 0 on the diagonal."""
     repeats: Integers
     """[..., lag - 1, 2, K + 1] pairs of tokens `lag` = 1 ... 8 apart: same first choice or not, experts in common."""
     positions: Integers
-    """[..., P, E] choices by position in the window: 0, 1, 2-3, 4-7, ... and all beyond in the last bucket."""
+    """[..., P, E] choices by position in the window: 0, 1, 2-3, 4-7, ...; the last bucket has all further ones."""
     transitions: Integers
     """[pairs of layers first, ..., E, E] first choice in one layer, first choice of the same token in the other."""
     transitions_all: Integers
@@ -42,27 +42,27 @@ class Structure:
     """[..., S] tokens by all K experts they chose, as `metrics.set_index` numbers them; S is 0 unless `num_sets`."""
 
     def map(self, function: Callable[[Any], Any]) -> "Structure":
-        """The same function applied to every array."""
+        """Apply a function to every array."""
         return Structure(**{name: function(array) for name, array in self.arrays().items()})
 
     def arrays(self) -> dict[str, Integers]:
-        """The arrays by name."""
+        """Return the arrays by name."""
         return {field.name: getattr(self, field.name) for field in fields(Structure)}
 
 
 def num_sets(num_experts: int, chosen: int) -> int:
-    """S, how many sets of K experts are told apart: all, but none for K <= 2 (`pairs` does) or above 256 of them."""
+    """Return S, how many sets of K experts are counted: all, but none for K <= 2 (`pairs` does) or if above 256."""
     sets = comb(num_experts, chosen)
     return sets if chosen > 2 and sets <= MAX_SETS else 0
 
 
 def position_buckets(positions: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
-    """[...] the bucket of each position: 0, 1, 2-3, 4-7, ...; the last holds everything beyond."""
+    """[...] the bucket of each position: 0, 1, 2-3, 4-7, ...; the last has all further ones."""
     return np.minimum(np.frexp(positions.astype(np.float64))[1], POSITION_BUCKETS - 1).astype(np.intp)
 
 
 class _Piece(NamedTuple):
-    """A chunk, the tokens behind it that a lag reaches, and where its counts are kept."""
+    """A chunk, the tokens after it within a lag, and the cells of its counts."""
 
     ids: NDArray[np.int16]
     """[K, L, n + up to MAX_LAG]"""
@@ -85,7 +85,7 @@ class StructureAccumulator:
 
     Args:
         trace: the trace.
-        cells: where each document's counts are kept.
+        cells: where each document's counts are added.
         counted: [T] the tokens that count.
         layer_pairs: the layers, as the model numbers them, whose transitions are counted.
     """
@@ -125,7 +125,7 @@ class StructureAccumulator:
     def _piece(self, part: Chunk) -> _Piece:
         beyond = part.extended(MAX_LAG)
         ids = np.ascontiguousarray(np.moveaxis(beyond.ids, -1, 0))
-        # Numbers of runs are compared within a piece alone, so a piece may count them from anywhere.
+        # Numbers of runs are compared only within a piece, so they may start anywhere.
         run = beyond.runs(self._counted)
         bucket = position_buckets(part.column("position"))
         cells, index = np.unique(self._cells.of_document[part.document], return_inverse=True)
@@ -146,8 +146,8 @@ def _pairs(piece: _Piece, experts: int) -> Integers:
     for second in range(1, len(ids)):
         for first in range(second):
             valid = piece.counted & (ids[second] >= 0)
-            found = _tally(ids[first] * experts + ids[second], valid, piece.cell, cells, experts**2)
-            total += found.reshape(total.shape)
+            counts = _tally(ids[first] * experts + ids[second], valid, piece.cell, cells, experts**2)
+            total += counts.reshape(total.shape)
     return total + total.swapaxes(-1, -2)
 
 
@@ -161,11 +161,11 @@ def _transitions_all(piece: _Piece, experts: int) -> Integers:
 
 def _steps(piece: _Piece, experts: int, ranks: int) -> Integers:
     """[pairs of layers, cells, E * E] choices of the first ranks in one layer by those in the other."""
-    here, there = (piece.ids[:ranks, layers, : len(piece.cell)].astype(np.intp) for layers in piece.steps)
+    source, target = (piece.ids[:ranks, layers, : len(piece.cell)].astype(np.intp) for layers in piece.steps)
     total = np.zeros((piece.steps.shape[1], len(piece.cells), experts**2), np.int64)
-    for mine, theirs in product(here, there):
-        valid = piece.counted & (mine >= 0) & (theirs >= 0)
-        total += _tally(mine * experts + theirs, valid, piece.cell, len(piece.cells), experts**2)
+    for before, after in product(source, target):
+        valid = piece.counted & (before >= 0) & (after >= 0)
+        total += _tally(before * experts + after, valid, piece.cell, len(piece.cells), experts**2)
     return total
 
 
@@ -192,16 +192,16 @@ def _repeats(piece: _Piece, experts: int) -> Integers:
 
 
 def _repeats_at(piece: _Piece, lag: int) -> Integers:
-    """[L, cells, 2 (K + 1)] for one lag; a pair counts where its first token stands."""
+    """[L, cells, 2 (K + 1)] for one lag; a pair counts in the cell of its first token."""
     chosen, _, rows = piece.ids.shape
     n = max(min(len(piece.cell), rows - lag), 0)
-    here, there = piece.ids[:, :, :n], piece.ids[:, :, lag : lag + n]
-    same = here[0] == there[0]
+    first, second = piece.ids[:, :, :n], piece.ids[:, :, lag : lag + n]
+    same = first[0] == second[0]
     common = np.zeros(same.shape, np.intp)
-    for mine in here:
-        for theirs in there:
-            common += (mine == theirs) & (mine >= 0)
-    valid = (piece.run[:n] == piece.run[lag : lag + n]) & (here[0] >= 0) & (there[0] >= 0)
+    for one in first:
+        for other in second:
+            common += (one == other) & (one >= 0)
+    valid = (piece.run[:n] == piece.run[lag : lag + n]) & (first[0] >= 0) & (second[0] >= 0)
     return _tally(same * (chosen + 1) + common, valid, piece.cell[:n], len(piece.cells), 2 * (chosen + 1))
 
 

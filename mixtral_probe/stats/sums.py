@@ -1,4 +1,4 @@
-"""The sums themselves, with whatever axes stand before: [L, G, Bk] as kept, [L, G] when the blocks are added up."""
+"""The sums, with any leading axes: [L, G, Bk] in statistics, [L, G] when the blocks are added up."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums over tokens. The float ones are None when the trace did not hold what they are made of."""
+    """Sums over tokens. The float ones are None when the trace lacked the arrays they are computed from."""
 
     tokens: Integers
     """[...] tokens for which any expert was chosen."""
@@ -22,7 +22,7 @@ class Sums:
     probability: Floats | None = None
     """[..., E] sum of the softmax of the router logits over all experts."""
     gate: Floats | None = None
-    """[..., E] sum of the weights the chosen experts were given."""
+    """[..., E] sum of the weights of the chosen experts."""
     z_loss: Floats | None = None
     """[...] sum of logsumexp(logits)^2, nats^2."""
     confidence: Floats | None = None
@@ -36,17 +36,17 @@ class Sums:
         return self.load.sum(-2)
 
     def map(self, function: Callable[[Any], Any]) -> "Sums":
-        """The same function applied to every sum that is there."""
+        """Apply a function to every sum that is not None."""
         return Sums(**{name: function(array) for name, array in self.arrays().items()})
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The sums that are there, by name."""
+        """Return the sums that are not None, by name."""
         pairs = ((field.name, getattr(self, field.name)) for field in fields(Sums))
         return {name: array for name, array in pairs if array is not None}
 
 
 class Cells(NamedTuple):
-    """The groups and blocks that the sums of documents are kept in."""
+    """The groups and blocks that the sums of documents are added to."""
 
     group: NDArray[np.intp]
     """[documents]"""
@@ -62,7 +62,7 @@ class Cells(NamedTuple):
 
 
 def zeros(lead: tuple[int, ...], shape: tuple[int, int, int], *, logits: bool, gates: bool) -> Sums:
-    """Sums of nothing with the axes `lead` in front, for (K, E, Q) = `shape`."""
+    """Return sums of 0 with the leading axes `lead`, for (K, E, Q) = `shape`."""
     chosen, experts, quantities = shape
     return Sums(
         tokens=np.zeros(lead, np.int64),
