@@ -29,19 +29,19 @@ Source = str | Path | Sequence[str | Mapping[str, Any] | Document]
 
 
 def read_corpus(source: Source) -> list[Document]:
-    """Every document of a source.
+    """Read every document of a source.
 
     Args:
         source: one of
             a text;
-            "bundled", the corpus that comes with the project;
+            "bundled", the corpus of this package;
             a list of texts, of dicts with ``text``, optionally ``id``, and labels, or of documents;
             a ``Path`` to a ``.txt`` file (one document), a ``.jsonl`` or ``.parquet`` file (a row is such a dict), or a
-            folder of these, searched through. What lies in a subfolder has its name as the label ``domain``, unless a
+            folder of these, with subfolders. Documents in a subfolder get its name as the label ``domain``, unless a
             row has another.
 
     Raises:
-        InputError: no documents, an empty text, an id twice, or a file whose content does not fit its ending.
+        InputError: no documents, an empty text, an id twice, or a file whose content does not match its suffix.
     """
     documents = list(_documents(source))
     if not documents:
@@ -58,7 +58,7 @@ def read_corpus(source: Source) -> list[Document]:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Documents and the name they go by in a trace or a result."""
+    """Documents and their name in a trace or a result."""
 
     name: str
     documents: tuple[Document, ...]
@@ -103,7 +103,7 @@ def _from_entry(entry: str | Mapping[str, Any] | Document, index: int) -> Docume
 
 
 def _refuse_path(text: str) -> None:
-    """Refuse a string that names a corpus, since a path is meant."""
+    """Raise InputError for a string that is the name of a file or folder."""
     if len(text) > 1000 or "\n" in text or "\0" in text:
         return
     path = Path(text)
@@ -136,7 +136,7 @@ def _from_path(path: Path) -> Iterator[Document]:
 
 
 def _from_file(file: Path, inside: Path) -> Iterator[Document]:
-    """The documents of a file whose place inside the corpus is ``inside``."""
+    """Yield the documents of a file whose path inside the corpus is ``inside``."""
     labels = {"domain": inside.parts[0]} if len(inside.parts) > 1 else {}
     if file.suffix == ".txt":
         yield Document(inside.with_suffix("").as_posix(), _text_of(file), labels)
@@ -170,7 +170,7 @@ def _text_of(file: Path) -> str:
 
 
 def _json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number, counted from 1 as editors do, and content of each line that is not blank."""
+    """Yield line number, from 1 as in editors, and content of each line that is not blank."""
     for number, line in enumerate(_text_of(file).split("\n"), start=1):
         if not line.strip():
             continue

@@ -1,9 +1,9 @@
-"""Atomic writing of files and folders: a final name always stands for whole content that has reached the disk.
+"""Atomic writing of files and folders: under a final name there is always whole content that has reached the disk.
 
-Content is written under a temporary name beside its target, `.NAME.PID-TOKEN.partial`, synchronized with the disk and
+Content is written under a temporary name next to its target, `.NAME.PID-TOKEN.partial`, synchronized with the disk and
 renamed; then the folder around it is synchronized. The writing process keeps a lock on the temporary. The operating
-system releases that lock when the process ends, even if it is killed, so the next writer of the same target can tell
-what a killed process left from what a living one is writing, and removes the former.
+system releases that lock when the process ends, even if it is killed, so the next writer of the same target can
+distinguish what a killed process left from what a running one is writing, and removes the former.
 """
 
 import errno
@@ -22,16 +22,16 @@ from mixtral_probe.errors import InputError
 
 GB = 1e9
 PARTIAL, REPLACED = "partial", "replaced"
-"""Endings of temporary names: of what is being written, and of a folder while a new one takes its name."""
+"""Suffixes of temporary names: of what is being written, and of a folder while a new one gets its name."""
 
 
 @contextmanager
 def plain_errors(path: Path, needed: int = 0) -> Iterator[None]:
-    """Turn what the operating system refuses into one sentence that names the path and the reason.
+    """Convert errors of the operating system to one InputError that names the path and the reason.
 
     Args:
         path: of the file or folder to be written.
-        needed: bytes it takes, 0 where unknown.
+        needed: its size in bytes, 0 where unknown.
     """
     try:
         yield
@@ -48,7 +48,7 @@ def _space_sentence(path: Path, needed: int) -> str:
 
 
 def free_bytes(path: Path) -> int:
-    """Bytes free on the disk that holds `path`, which need not exist yet."""
+    """Return the free bytes on the disk of `path`, which need not exist yet."""
     folder = path.absolute()
     while not folder.is_dir():
         folder = folder.parent
@@ -56,13 +56,13 @@ def free_bytes(path: Path) -> int:
 
 
 def require_space(path: Path, needed: int) -> None:
-    """Raise InputError when the disk that will hold `path` has less than `needed` bytes free."""
+    """Raise InputError when the disk of `path` has less than `needed` bytes free."""
     if needed > free_bytes(path):
         raise InputError(_space_sentence(path, needed))
 
 
 def allocate(path: Path, size: int) -> None:
-    """Create a file of `size` zero bytes whose blocks are reserved, so that a full disk is an error now."""
+    """Create a file of `size` zero bytes whose blocks are reserved, so that a full disk is an error now, not later."""
     with plain_errors(path, size), path.open("wb") as file:
         if size and hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
@@ -82,11 +82,11 @@ def check_target(path: Path, marker: str) -> None:
 
 
 def write_file(path: str | PathLike[str], write: Callable[[Path], Any]) -> Path:
-    """Write one file whole or not at all; returns its path.
+    """Write one file whole or not at all; return its path.
 
     Args:
         path: of the file; an older one is replaced.
-        write: writes the content to the path it is given.
+        write: writes the content to the path in its argument.
 
     Raises:
         InputError: the file cannot be written there.
@@ -101,7 +101,7 @@ def write_file(path: str | PathLike[str], write: Callable[[Path], Any]) -> Path:
 
 
 def write_bytes(path: str | PathLike[str], content: bytes) -> Path:
-    """Write a small file whole or not at all; returns its path."""
+    """Write a small file whole or not at all; return its path."""
     return write_file(path, lambda part: part.write_bytes(content))
 
 
@@ -110,8 +110,8 @@ def write_folder(path: Path, marker: str, fill: Callable[[Path], None]) -> None:
 
     Args:
         path: of the folder; an older one of the same kind is replaced.
-        marker: the file by which a folder of this kind is known.
-        fill: writes the content into the folder it is given.
+        marker: the file that identifies a folder of this kind.
+        fill: writes the content into the folder in its argument.
 
     Raises:
         InputError: something else has that name, or the folder cannot be written there.
@@ -129,7 +129,7 @@ def write_into(folder: Path, fill: Callable[[Path], Sequence[str]]) -> None:
 
     Args:
         folder: exists.
-        fill: writes files into the folder it is given and returns their names in the order in which they shall appear.
+        fill: writes files into the folder in its argument and returns their names in the order of their final renames.
 
     Raises:
         InputError: the folder cannot be written.
@@ -156,7 +156,7 @@ def publish(folder: Path, path: Path, marker: str) -> None:
 
 
 def _replace_folder(folder: Path, path: Path) -> None:
-    # A full folder cannot be renamed over; were the process killed in between, `remove_stale` renames the old one back.
+    # A full folder cannot be renamed over. After a kill in between, `remove_stale` renames the old one back.
     handle = _lock(path)
     old = path.rename(_temporary_name(path, REPLACED))
     folder.rename(path)
@@ -179,20 +179,20 @@ def remove_stale(target: Path) -> None:
     entries = list(target.parent.iterdir()) if target.parent.is_dir() else []
     for entry in entries:
         if name.fullmatch(entry.name):
-            _settle(entry, target)
+            _remove_unlocked(entry, target)
 
 
-def _settle(entry: Path, target: Path) -> None:
-    with suppress(OSError):  # a living process has the lock, there are no locks, or another user owns the temporary
+def _remove_unlocked(entry: Path, target: Path) -> None:
+    with suppress(OSError):  # a running process has the lock, there are no locks, or another user owns the temporary
         handle = os.open(entry, os.O_RDONLY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _finish(entry, target)
+            _restore_or_remove(entry, target)
         finally:
             os.close(handle)
 
 
-def _finish(entry: Path, target: Path) -> None:
+def _restore_or_remove(entry: Path, target: Path) -> None:
     if entry.suffix == f".{REPLACED}" and not target.exists():
         entry.rename(target)
     else:
@@ -201,7 +201,7 @@ def _finish(entry: Path, target: Path) -> None:
 
 @contextmanager
 def _temporary(target: Path, create: Callable[[Path], Any]) -> Iterator[Path]:
-    """A new, locked file or folder beside `target`; removed at the end unless it was renamed."""
+    """Create a locked file or folder next to `target`, removed at the end unless it was renamed."""
     remove_stale(target)
     part, handle = _create(target, create)
     try:
@@ -215,7 +215,7 @@ def _create(target: Path, create: Callable[[Path], Any]) -> tuple[Path, int]:
     while True:
         part = _temporary_name(target, PARTIAL)
         create(part)
-        with suppress(FileNotFoundError):  # another process may remove it before the lock is ours
+        with suppress(FileNotFoundError):  # another process may remove it before it is locked
             handle = _lock(part)
             if part.exists():
                 return part, handle

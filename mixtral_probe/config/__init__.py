@@ -1,4 +1,4 @@
-"""What a Mixtral model is made of: the fields of a Hugging Face ``config.json``, read in every spelling and checked."""
+"""The configuration of a Mixtral model: a Hugging Face ``config.json``, read in every spelling and checked."""
 
 from mixtral_probe.config.config import MixtralConfig
 from mixtral_probe.config.rope import DEFAULT_ROPE_THETA, ROPE_TYPES

@@ -12,10 +12,10 @@ from mixtral_probe.errors import InputError
 
 
 class MixtralConfig(BaseModel):
-    """Hyperparameters of a Mixtral model under their Hugging Face names; fields it does not know are kept as they are.
+    """Hyperparameters of a Mixtral model under their Hugging Face names; unknown fields are kept as they are.
 
     The rotary settings are read in the spelling of transformers 4 (``rope_theta``, ``rope_scaling``) and in that of
-    transformers 5 (``rope_parameters``), kept as the latter with everything filled in, and written in both.
+    transformers 5 (``rope_parameters``), kept as the latter with all defaults, and written in both.
 
     Letters used in shapes: C ``hidden_size``, I ``intermediate_size``, L ``num_hidden_layers``,
     H ``num_attention_heads``, D ``head_size``, V ``vocab_size``, E ``num_local_experts``, K ``num_experts_per_tok``.
@@ -35,7 +35,7 @@ class MixtralConfig(BaseModel):
     num_attention_heads: int = 32
     num_key_value_heads: int = 8
     head_dim: int | None = None
-    """As in the file; code asks for ``head_size``."""
+    """As in the file; code reads ``head_size``."""
     hidden_act: str = "silu"
     max_position_embeddings: int = 131072
     initializer_range: float = 0.02
@@ -55,13 +55,13 @@ class MixtralConfig(BaseModel):
     router_aux_loss_coef: float = 0.001
     router_jitter_noise: float = 0.0
     routing_weight_dtype: Literal["float32", "activations"] = "float32"
-    """Precision of the weights experts are summed with: float32 as in transformers 5, or that of the activations, to
-    which transformers 4 rounds them. The same thing in a float32 model."""
+    """Precision of the routing weights: float32 as in transformers 5, or that of the activations, to which transformers
+    4 rounds them. Both are the same in a float32 model."""
     output_attentions: bool = False
     output_hidden_states: bool = False
     return_dict: bool = True
     dtype: str | None = None
-    """Of the weights on disk; None where the file does not say."""
+    """Of the weights on disk; None where the file has none."""
     id2label: dict[int, str] = {0: "LABEL_0", 1: "LABEL_1"}
     label2id: dict[str, int] = {"LABEL_0": 0, "LABEL_1": 1}
     problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
@@ -83,7 +83,7 @@ class MixtralConfig(BaseModel):
 
     @classmethod
     def _defaults(cls) -> dict[str, Any]:
-        """What the derived fields are derived from where the file is silent."""
+        """Return the defaults that derived fields need where the file lacks them."""
         names = ("num_attention_heads", "hidden_size", "max_position_embeddings")
         return {name: cls.model_fields[name].default for name in names}
 
@@ -95,7 +95,7 @@ class MixtralConfig(BaseModel):
 
     @property
     def head_size(self) -> int:
-        """D: ``head_dim``, or ``hidden_size // num_attention_heads`` where the file leaves it open."""
+        """D: ``head_dim``, or ``hidden_size // num_attention_heads`` where the file has none."""
         return self.hidden_size // max(1, self.num_attention_heads) if self.head_dim is None else self.head_dim
 
     @property
@@ -112,7 +112,7 @@ class MixtralConfig(BaseModel):
 
     @property
     def num_labels(self) -> int:
-        """How many classes a classification head tells apart."""
+        """The number of classes of a classification head."""
         return len(self.id2label)
 
     @classmethod
@@ -136,12 +136,12 @@ class MixtralConfig(BaseModel):
         return cls.from_dict(fields)
 
     def replace(self, **changes: Any) -> Self:
-        """The same config with some fields changed, checked anew."""
+        """Return the same config with some fields changed, checked again."""
         fields = self.model_dump()
-        if given := [changes[name] for name in ("rope_parameters", "rope_scaling") if name in changes]:
+        if ropes := [changes[name] for name in ("rope_parameters", "rope_scaling") if name in changes]:
             del fields["rope_parameters"]
             fields.pop("original_max_position_embeddings", None)
-            if not any("rope_theta" in (rope or {}) for rope in given):
+            if not any("rope_theta" in (rope or {}) for rope in ropes):
                 fields["rope_theta"] = self.rope_theta
         elif "rope_theta" in changes:
             fields["rope_parameters"] = self.rope_parameters | {"rope_theta": changes["rope_theta"]}
@@ -150,11 +150,11 @@ class MixtralConfig(BaseModel):
         return type(self)(**fields | changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of a ``config.json`` from which transformers 4 and 5 build the same model.
+        """Return the content of a ``config.json`` from which transformers 4 and 5 build the same model.
 
-        With scaled rotary embeddings that means more than the fields: both need ``head_dim``, and for longrope
-        transformers 4 looks for ``original_max_position_embeddings`` beside them and takes the attention factor only
-        where it is spelled out.
+        With scaled rotary embeddings more than the fields is needed: both need ``head_dim``, and for longrope
+        transformers 4 looks for ``original_max_position_embeddings`` next to them and uses the attention factor only
+        where it is written out.
         """
         fields = self.model_dump()
         kind, rope = self.rope_parameters["rope_type"], dict(self.rope_parameters)
@@ -171,7 +171,7 @@ class MixtralConfig(BaseModel):
         return fields
 
     def parameters_by_part(self) -> dict[str, int]:
-        """Parameters of the causal language model, part by part; a tied head has none of its own.
+        """Count the parameters of the causal language model, part by part; a tied head has none.
 
         The keys are "embedding", "attention", "routers", "experts", "norms" and "head".
         """
@@ -187,17 +187,17 @@ class MixtralConfig(BaseModel):
         }
 
     def num_parameters(self) -> int:
-        """Parameters of the causal language model: embeddings, attention, routers, experts, norms and head."""
+        """Count all parameters of the causal language model; see ``parameters_by_part``."""
         return sum(self.parameters_by_part().values())
 
     def num_active_parameters(self) -> int:
-        """Parameters one token passes through: K of the E experts in each layer, everything else whole."""
+        """Count the parameters that one token uses: K of the E experts in each layer, and everything else."""
         idle = self.num_local_experts - self.num_experts_per_tok
         return self.num_parameters() - self.num_hidden_layers * idle * 3 * self.hidden_size * self.intermediate_size
 
 
 def _with_derived(fields: dict[str, Any]) -> dict[str, Any]:
-    """Older names made into the present ones, and what is None for "as the other"."""
+    """Convert older names to current ones, and None to the value it stands for."""
     if "num_experts" in fields:
         experts = fields.pop("num_experts")
         if fields.setdefault("num_local_experts", experts) != experts:
@@ -214,7 +214,7 @@ def _with_derived(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_labels(fields: dict[str, Any]) -> dict[str, Any]:
-    """``num_labels`` made into names, names into numbers; JSON has no numeric keys."""
+    """Convert ``num_labels`` to names and their keys to numbers, which JSON lacks."""
     number, names = fields.pop("num_labels", None), fields.pop("id2label", None)
     if names is None and number is not None:
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:

@@ -1,4 +1,4 @@
-"""The rotary settings of a config: read in every spelling, made into one, checked.
+"""The rotary settings of a config: read in every spelling, merged into one, checked.
 
 Types and their parameters are those of transformers: "default" (Su et al. 2021, arXiv 2104.09864), "linear" (Chen et
 al. 2023, arXiv 2306.15595), "dynamic" (NTK-aware scaling that grows with the input), "yarn" (Peng et al. 2023, arXiv
@@ -12,7 +12,7 @@ from typing import Any
 from mixtral_probe.errors import InputError
 
 DEFAULT_ROPE_THETA = 1_000_000.0
-"""Where a config is silent."""
+"""The default where a config has none."""
 _NEEDED: dict[str, tuple[str, ...]] = {
     "default": (),
     "linear": ("factor",),
@@ -23,28 +23,28 @@ _NEEDED: dict[str, tuple[str, ...]] = {
 }
 ROPE_TYPES = tuple(_NEEDED)
 """Names ``rope_type`` may have."""
-_STRETCHED = ("yarn", "longrope", "llama3")  # from a length the model was trained with before
+_SCALED = ("yarn", "longrope", "llama3")  # scaled from the length of the original training
 _LENGTH = "original_max_position_embeddings"
 
 
 def one_rope(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a config with all spellings of its rotary settings made into one complete ``rope_parameters``.
+    """Merge all spellings of the rotary settings in a config into one complete ``rope_parameters``.
 
     Raises:
         InputError: two spellings contradict each other, or one is not an object.
     """
     older, newer = fields.pop("rope_scaling", None) or {}, fields.get("rope_parameters") or {}
-    for name, given in (("rope_scaling", older), ("rope_parameters", newer)):
-        if not isinstance(given, dict):
-            raise InputError(f"config field {name} must be an object, got {given!r}")
+    for name, settings in (("rope_scaling", older), ("rope_parameters", newer)):
+        if not isinstance(settings, dict):
+            raise InputError(f"config field {name} must be an object, got {settings!r}")
     rope = _merged("rope_scaling", _renamed(older), "rope_parameters", _renamed(newer))
     top = {name: fields[name] for name in ("rope_theta", "partial_rotary_factor") if fields.get(name) is not None}
-    if rope.get("rope_type") in _STRETCHED and fields.get(_LENGTH) is not None:
+    if rope.get("rope_type") in _SCALED and fields.get(_LENGTH) is not None:
         top[_LENGTH] = fields[_LENGTH]
     rope = _merged("the config itself", top, "its rope_parameters or rope_scaling", rope)
     rope = {name: value for name, value in rope.items() if value is not None}
     rope = {"rope_type": "default", "rope_theta": DEFAULT_ROPE_THETA} | rope
-    if rope["rope_type"] in _STRETCHED:
+    if rope["rope_type"] in _SCALED:
         rope.setdefault(_LENGTH, fields["max_position_embeddings"])
     longest, original = fields["max_position_embeddings"], rope.get(_LENGTH)
     if rope["rope_type"] == "yarn" and _is_number(longest) and _is_number(original) and original:
@@ -53,7 +53,7 @@ def one_rope(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _renamed(rope: dict[str, Any]) -> dict[str, Any]:
-    """``type`` is the oldest spelling of ``rope_type``."""
+    """Rename ``type``, the oldest spelling of ``rope_type``."""
     rope = dict(rope)
     older = rope.pop("type", None)
     return rope | {"rope_type": rope.get("rope_type", older)} if older is not None else rope
@@ -70,9 +70,9 @@ def _merged(first_name: str, first: dict[str, Any], second_name: str, second: di
 
 
 def attention_factor(rope: dict[str, Any], max_positions: int) -> float:
-    """What cosines and sines are multiplied with, for yarn and longrope; 1 for the other types."""
-    if (given := rope.get("attention_factor")) is not None:
-        return float(given)
+    """Return the factor of cosines and sines, for yarn and longrope; 1 for the other types."""
+    if (factor := rope.get("attention_factor")) is not None:
+        return float(factor)
     if rope["rope_type"] == "yarn":
         return _yarn_attention_factor(rope)
     if rope["rope_type"] == "longrope":
@@ -83,7 +83,7 @@ def attention_factor(rope: dict[str, Any], max_positions: int) -> float:
 
 
 def _yarn_attention_factor(rope: dict[str, Any]) -> float:
-    """0.1 ln(factor) + 1, or a ratio of two such terms (DeepSeek's mscale)."""
+    """Return 0.1 ln(factor) + 1, or a ratio of two such terms (DeepSeek's mscale)."""
 
     def scale(weight: float) -> float:
         return 1.0 if rope["factor"] <= 1 else 0.1 * weight * math.log(rope["factor"]) + 1.0
@@ -93,7 +93,7 @@ def _yarn_attention_factor(rope: dict[str, Any]) -> float:
 
 
 def rope_rules(rope: dict[str, Any], head_size: int) -> Iterator[tuple[bool, str]]:
-    """Whether each rule on a complete ``rope_parameters`` holds, and its sentence."""
+    """Yield whether each rule of a complete ``rope_parameters`` is kept, and its sentence."""
     kind, theta = rope["rope_type"], rope["rope_theta"]
     yield kind in ROPE_TYPES, f"rope_type must be one of {', '.join(ROPE_TYPES)}, got {kind!r}"
     yield _is_number(theta) and theta > 0, f"rope_theta must be positive, got {theta!r}"

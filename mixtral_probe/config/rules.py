@@ -1,4 +1,4 @@
-"""What the values of a config must be like, one sentence per rule."""
+"""The rules for the values of a config, one sentence per rule."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,12 +18,12 @@ _POSITIVE = (
 
 
 def broken_rule(fields: dict[str, Any]) -> str | None:
-    """The first rule that the fields (with ``head_size``) break, as a sentence that begins with the field."""
-    return next((sentence for holds, sentence in _rules(fields) if not holds), None)
+    """Return the first rule that the fields (with ``head_size``) break, as a sentence that begins with the field."""
+    return next((sentence for kept, sentence in _rules(fields) if not kept), None)
 
 
 def _rules(fields: dict[str, Any]) -> Iterator[tuple[bool, str]]:
-    """Sizes first, since the other rules calculate with them."""
+    """Yield whether each rule is kept, and its sentence; sizes first, since the other rules use them."""
     for name in _POSITIVE:
         if (value := fields[name]) is not None:
             yield value > 0, f"{name} must be positive, got {value}"

@@ -1,4 +1,4 @@
-"""Text ⇄ token ids, and conversations as the text a model was trained on."""
+"""Text ⇄ token ids, and conversations as text in the format of the model."""
 
 from mixtral_probe.tokenizer.chat import ChatTemplate, Message
 from mixtral_probe.tokenizer.tokenizer import Encoding, Tokenizer

@@ -1,4 +1,4 @@
-"""A conversation as the text that a chat model was trained on, by the template that comes with its tokenizer."""
+"""A conversation as text in the format of a chat model, by the template of its tokenizer."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,34 +10,34 @@ from typing import Any, NoReturn
 from mixtral_probe.errors import InputError
 
 Message = Mapping[str, Any]
-"""{"role": "user", "content": "…"}, and what else a template knows."""
+"""{"role": "user", "content": "…"}, and other fields that a template uses."""
 _TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
 
 
 @dataclass(frozen=True, slots=True)
 class ChatTemplate:
-    """A Jinja template as transformers keeps it, run in a sandbox."""
+    """A Jinja template as in transformers, run in a sandbox."""
 
     source: str
     tokens: dict[str, str]
-    """Names of control tokens that the template may write, such as ``bos_token``."""
+    """The control tokens that the template may write, by names such as ``bos_token``."""
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "ChatTemplate | None":
-        """From ``chat_template.jinja`` or ``tokenizer_config.json`` of a model folder; None if neither has one.
+        """Read ``chat_template.jinja`` or ``tokenizer_config.json`` of a model folder; None if neither has one.
 
         Raises:
             InputError: ``tokenizer_config.json`` is broken.
         """
         settings = _settings(Path(folder) / "tokenizer_config.json")
-        own = Path(folder) / "chat_template.jinja"
-        source = own.read_text(encoding="utf-8") if own.is_file() else _default(settings.get("chat_template"))
+        path = Path(folder) / "chat_template.jinja"
+        source = path.read_text(encoding="utf-8") if path.is_file() else _default(settings.get("chat_template"))
         if source is None:
             return None
         return cls(source, {name: _content(settings[name]) for name in _TOKENS if settings.get(name) is not None})
 
     def render(self, messages: Sequence[Message], add_generation_prompt: bool = False, **variables: Any) -> str:
-        """The text of a conversation.
+        """Return the text of a conversation.
 
         Raises:
             InputError: the template refuses the conversation or is broken, or jinja2 is missing.
@@ -55,10 +55,10 @@ class ChatTemplate:
         )
         environment.filters["tojson"] = _as_json
         environment.globals |= {"raise_exception": _refuse, "strftime_now": _now}
-        absent = {"tools": None, "documents": None}  # transformers defines them too, and templates ask for None
-        known = {"messages": list(messages), "add_generation_prompt": add_generation_prompt}
+        defaults = {"tools": None, "documents": None}  # as in transformers; templates compare them with None
+        arguments = {"messages": list(messages), "add_generation_prompt": add_generation_prompt}
         try:
-            return environment.from_string(self.source).render(absent | known | self.tokens | variables)
+            return environment.from_string(self.source).render(defaults | arguments | self.tokens | variables)
         except jinja2.TemplateError as error:
             raise InputError(
                 f"the chat template must be fit to write this conversation, got its error: {error}"
@@ -67,16 +67,16 @@ class ChatTemplate:
 
 def _settings(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"tokenizer_config.json must be valid JSON, got {path} with an error: {error}") from None
-    return found if isinstance(found, dict) else {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def _default(template: Any) -> str | None:
-    """One template, or among several named ones that called default."""
+    """Return the template, or among several named ones the one named "default"."""
     if isinstance(template, list):
         named = {entry["name"]: entry["template"] for entry in template}
         return named.get("default")
@@ -88,11 +88,11 @@ def _content(token: Any) -> str:
 
 
 def _generation_block() -> Any:
-    """``{% generation %}``, by which transformers marks the assistant's words; here they are only written."""
+    """Return the extension for ``{% generation %}``, the mark of transformers around answers; without effect here."""
     from jinja2.ext import Extension
 
     class Generation(Extension):
-        tags = {"generation"}  # noqa: RUF012 - the form that jinja2 asks for
+        tags = {"generation"}  # noqa: RUF012 - the form that jinja2 requires
 
         def parse(self, parser: Any) -> Any:
             next(parser.stream)
@@ -102,7 +102,7 @@ def _generation_block() -> Any:
 
 
 def _as_json(value: Any, indent: int | None = None, ensure_ascii: bool = False, sort_keys: bool = False) -> str:
-    """JSON as transformers writes it: jinja2's own filter spells <, > and & for HTML."""
+    """Return JSON as transformers writes it: the filter of jinja2 escapes <, > and & for HTML."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, sort_keys=sort_keys)
 
 

@@ -1,4 +1,4 @@
-"""Text ⇄ token ids, with the place of every token in the text and a form of it that a person can read."""
+"""Text ⇄ token ids, with the place of every token in the text and a readable form of it."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ class Tokenizer:
     """
 
     def __init__(self, definition: bytes, chat_template: ChatTemplate | None = None) -> None:
-        """Make a tokenizer of the content of a ``tokenizer.json``."""
+        """Build a tokenizer from the content of a ``tokenizer.json``."""
         self.chat_template = chat_template
         self._tokenizer = tokenizers.Tokenizer.from_buffer(definition)
         self._tokenizer.no_truncation()
@@ -61,7 +61,7 @@ class Tokenizer:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> Self:
-        """Read ``tokenizer.json`` of a model folder, and the chat template beside it if there is one.
+        """Read ``tokenizer.json`` of a model folder, and its chat template if there is one.
 
         Raises:
             InputError: it is missing or broken.
@@ -76,14 +76,14 @@ class Tokenizer:
             raise InputError(f"tokenizer.json must define a tokenizer, got {path} with an error: {error}") from None
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> Encoding:
-        """The tokens of a text.
+        """Return the tokens of a text.
 
         Args:
-            add_special_tokens: let the post-processor add its own, such as ``<s>``. Not to be asked for where the text
+            add_special_tokens: whether the post-processor adds its tokens, such as ``<s>``. Use False where the text
                 has them already, as that of a chat template does.
 
         Raises:
-            InputError: the text holds half of a surrogate pair, which no encoding of Unicode can carry.
+            InputError: the text holds half of a surrogate pair, which no encoding of Unicode can represent.
         """
         try:
             text.encode()
@@ -92,30 +92,30 @@ class Tokenizer:
                 f"a text must be valid Unicode, got half of a surrogate pair at character {error.start} "
                 f"(U+{ord(text[error.start]):04X}); read the text anew with the right encoding, or remove it"
             ) from None
-        found = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
-        ids = np.array(found.ids, dtype=np.int32)
-        spans = np.array(found.offsets, dtype=np.int32).reshape(-1, 2)
-        special = np.isin(ids, list(self.special_ids)) | np.array(found.special_tokens_mask, dtype=bool)
+        encoded = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        ids = np.array(encoded.ids, dtype=np.int32)
+        spans = np.array(encoded.offsets, dtype=np.int32).reshape(-1, 2)
+        special = np.isin(ids, list(self.special_ids)) | np.array(encoded.special_tokens_mask, dtype=bool)
         return Encoding(ids, spans[:, 0].copy(), spans[:, 1].copy(), special)
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
-        """The text of some tokens, by default without control tokens."""
+        """Return the text of some tokens, by default without control tokens."""
         return self._tokenizer.decode(self._checked(ids), skip_special_tokens=skip_special)
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
-        """The text of each token by itself: spaces and line breaks as they are, control tokens by their names.
+        """Return the text of each token by itself: spaces and line breaks as they are, control tokens by their names.
 
-        Bytes that are no whole character within their token are written ⟨E2⟩.
+        Bytes that are not a whole character within their token are written as ⟨E2⟩.
         """
-        known: dict[int, str] = {}
+        texts: dict[int, str] = {}
         checked = self._checked(ids)
         for token_id in checked:
-            if token_id not in known:
-                known[token_id] = self._piece(token_id)
-        return [known[token_id] for token_id in checked]
+            if token_id not in texts:
+                texts[token_id] = self._piece(token_id)
+        return [texts[token_id] for token_id in checked]
 
     def spelling(self, token_id: int) -> bytes:
-        """The bytes of one token's text; of a control token, its name."""
+        """Return the bytes of one token's text; for a control token, of its name."""
         (checked,) = self._checked([token_id])
         token = self._added.get(checked)
         return self._bytes(self._tokenizer.id_to_token(checked) or "") if token is None else token.encode()
@@ -123,15 +123,15 @@ class Tokenizer:
     def apply_chat_template(
         self, messages: Sequence[Message], *, add_generation_prompt: bool = False, **variables: Any
     ) -> str:
-        """A conversation as the text the model was trained on, control tokens included.
+        """Return a conversation as text in the format of the model, including control tokens.
 
         Args:
             messages: such as [{"role": "user", "content": "2 + 2?"}].
-            add_generation_prompt: end with what comes before an answer.
-            variables: what else the template knows, such as ``tools``.
+            add_generation_prompt: end with the beginning of an answer.
+            variables: other variables of the template, such as ``tools``.
 
         Raises:
-            InputError: there is no template, it refuses the conversation, or jinja2 is missing.
+            InputError: there is no template, it rejects the conversation, or jinja2 is missing.
         """
         if self.chat_template is None:
             raise InputError(
@@ -141,11 +141,11 @@ class Tokenizer:
         return self.chat_template.render(messages, add_generation_prompt, **variables)
 
     def id_of(self, token: str) -> int | None:
-        """The id of a token by its name in the vocabulary, such as ``</s>``; None if there is no such token."""
+        """Return the id of a token by its name in the vocabulary, such as ``</s>``; None if there is no such token."""
         return self._tokenizer.token_to_id(token)
 
     def check_fits(self, config: MixtralConfig) -> None:
-        """Raise InputError if the tokenizer can give ids that the model has no embedding for."""
+        """Raise InputError if the tokenizer has ids without an embedding in the model."""
         if self.vocab_size > config.vocab_size:
             raise InputError(
                 f"a model's vocab_size must cover its tokenizer, got {config.vocab_size} and {self.vocab_size} tokens; "
@@ -167,7 +167,7 @@ class Tokenizer:
         return _UNDECODABLE.sub(lambda lone: f"⟨{ord(lone[0]) - 0xDC00:02X}⟩", text)
 
     def _bytes(self, token: str) -> bytes:
-        """What a vocabulary entry stands for, in either of the two ways to spell bytes as characters."""
+        """Return the bytes of a vocabulary entry, in either of the two spellings of bytes as characters."""
         if self._byte_of is not None:
             return b"".join(self._byte_of.get(character, character.encode()) for character in token)
         if match := _BYTE.fullmatch(token):
@@ -176,12 +176,12 @@ class Tokenizer:
 
 
 def _is_byte_level(definition: dict[str, Any]) -> bool:
-    """Whether vocabulary entries spell bytes as GPT-2 does; else they are SentencePiece's, with ▁ and <0xE2>."""
+    """Return whether vocabulary entries spell bytes as GPT-2 does; else they are SentencePiece's, with ▁ and <0xE2>."""
     return '"ByteLevel"' in json.dumps(definition.get("decoder"))
 
 
 def _bytes_of_characters() -> dict[str, bytes]:
-    """GPT-2's spelling of bytes (Radford et al. 2019): printable Latin-1 as itself, the others from U+0100 on."""
+    """Return GPT-2's spelling of bytes (Radford et al. 2019): printable Latin-1 as is, the others from U+0100 on."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = [byte for byte in range(256) if byte not in printable]
     characters = {chr(byte): bytes([byte]) for byte in printable}
