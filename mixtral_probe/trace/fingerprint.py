@@ -8,7 +8,7 @@ import numpy as np
 
 
 def fingerprint(*parts: Any) -> str:
-    """Return the SHA-256, 64 hexadecimal digits, of arrays, texts, bytes and whatever JSON can hold, in this order.
+    """Return the SHA-256, 64 hexadecimal digits, of arrays, texts, bytes and JSON values, in this order.
 
     An array counts with its dtype and shape; a text may hold lone surrogates; the order of a dict's keys
     does not matter.

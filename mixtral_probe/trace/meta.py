@@ -30,7 +30,7 @@ class TraceMeta(BaseModel):
     num_heads: PositiveInt | None = None
     """H, attention heads per layer; None when unknown."""
     model: dict[str, Any] = Field(default_factory=dict)
-    """name, fingerprint and whatever else identifies the weights."""
+    """name, fingerprint and other facts that identify the weights."""
     tokenizer: dict[str, Any] = Field(default_factory=dict)
     corpus: dict[str, Any] = Field(default_factory=dict)
     dtype: str | None = None

@@ -72,8 +72,8 @@ def mean_of_halves(
 ) -> tuple[Floats, Floats]:
     """[...] the means over types and halves of what `crossval_shares` returned: value and null."""
     leader_share, overall_share, n = shares
-    met = (n > 0).all(-2, keepdims=True) & (n.sum(-2, keepdims=True) >= min_count)
-    weights = np.where(met, type_weights(n, weighting=weighting), 0.0)
+    in_both = (n > 0).all(-2, keepdims=True) & (n.sum(-2, keepdims=True) >= min_count)
+    weights = np.where(in_both, type_weights(n, weighting=weighting), 0.0)
     return mean_over_types(leader_share, weights).mean(-1), mean_over_types(overall_share, weights).mean(-1)
 
 

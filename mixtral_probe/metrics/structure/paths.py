@@ -18,7 +18,7 @@ def path_counts(first: ArrayLike) -> tuple[Integers, Integers, Integers]:
     """
     ids = np.asarray(first, np.int64)
     code = np.zeros(ids.shape[1], np.int64)
-    for row in ids:  # numbered anew at every layer: E to the power of L would not fit an integer
+    for row in ids:  # numbered again at every layer: E to the power of L would not fit an integer
         code = np.unique(code * (int(ids.max(initial=0)) + 1) + row, return_inverse=True)[1].reshape(-1)
     _, where, counts = np.unique(code, return_index=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")

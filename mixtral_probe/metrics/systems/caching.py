@@ -147,10 +147,10 @@ def _uniform_rates(steps: int, num_experts: int, chosen: int, capacity: int) -> 
 def _growth(chosen: int, num_experts: int) -> Floats:
     """[E + 1, E + 1] from the number of different experts so far to that after a token chose `chosen` more."""
     out = np.zeros((num_experts + 1, num_experts + 1))
-    for met in range(num_experts + 1):
-        for new in range(min(chosen, num_experts - met) + 1):
-            ways = comb(num_experts - met, new) * comb(met, chosen - new)
-            out[met, met + new] = ways / comb(num_experts, chosen)
+    for before in range(num_experts + 1):
+        for new in range(min(chosen, num_experts - before) + 1):
+            ways = comb(num_experts - before, new) * comb(before, chosen - new)
+            out[before, before + new] = ways / comb(num_experts, chosen)
     return out
 
 
