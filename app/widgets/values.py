@@ -8,7 +8,7 @@ import streamlit as st
 from app.state import controls
 from app.widgets import choices, frames
 from mixtral_probe.tables import TABLES, Metric
-from mixtral_probe.tables.registry import metric_of
+from mixtral_probe.tables.registry import estimate, metric_of
 
 
 def cards(table: pd.DataFrame, metrics: Sequence[str], suffix: str = "", *, scope: bool = False) -> None:
@@ -30,14 +30,8 @@ def card(row: pd.Series, metric: str, label: str | None = None, *, scope: bool =
         st.caption(f"{interval}{null}  \nn = {_count(row['n'])} tokens{of}")
 
 
-def estimate(row: pd.Series) -> float:
-    """Return the number that the interval of a row is about: `corrected` where there is one, otherwise `value`."""
-    corrected = row.get("corrected")
-    return float(row["value"] if pd.isna(corrected) else corrected)
-
-
 def _help(row: pd.Series, words: Metric) -> str:
-    """The scope, and the value of the published formula where the large number is another one."""
+    """Return the scope, and the value of the published formula if it differs from the large number."""
     plain = words.text(row["value"])
     differs = plain != words.text(estimate(row))
     return f"{row['scope']}" + (f"  \nwithout correction for few documents: {plain}" if differs else "")
@@ -52,5 +46,5 @@ def expert_cards(load: pd.DataFrame, view: controls.PageView) -> None:
     expert = choices.expert(view.stats.num_experts)
     if expert is None:
         return
-    own = frames.rows(load, layer=view.layer, group=view.group, expert=expert)
-    cards(own, [metric for metric in TABLES["expert_load"].metrics if metric in set(own["metric"])])
+    of_expert = frames.rows(load, layer=view.layer, group=view.group, expert=expert)
+    cards(of_expert, [metric for metric in TABLES["expert_load"].metrics if metric in set(of_expert["metric"])])

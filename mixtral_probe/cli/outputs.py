@@ -1,6 +1,6 @@
 """What verbs that run an experiment share: files of its result and table, then facts as JSON or lines."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -48,12 +48,6 @@ def saved(result: "Result", out: Path | None) -> Path | None:
 def records(table: "pd.DataFrame") -> list[dict[str, Any]]:
     """Rows as dictionaries of plain values, None where one is missing."""
     return table.astype(object).where(table.notna(), None).to_dict("records")
-
-
-def estimate(row: Mapping[str, Any]) -> Any:
-    """Return the number of a row that is printed with its interval, which contains it: `corrected`, else `value`."""
-    corrected = row["corrected"]
-    return row["value"] if corrected is None or corrected != corrected else corrected
 
 
 def interval(low: float, high: float) -> str:

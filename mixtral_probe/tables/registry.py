@@ -1,11 +1,11 @@
-"""Every table by name, from the SPEC at the end of each module that makes one."""
+"""Every table by name, from the SPEC at the end of each table's module."""
 
 from collections.abc import Iterator
 from importlib import import_module
 from pkgutil import iter_modules
 from types import MappingProxyType
 
-from mixtral_probe.tables.spec import Metric, Origin, TableSpec, estimates
+from mixtral_probe.tables.spec import Metric, Origin, TableSpec, estimate, estimates
 
 __all__ = [
     "COMPARISONS",
@@ -16,6 +16,7 @@ __all__ = [
     "SUBJECTS",
     "TABLES",
     "Metric",
+    "estimate",
     "estimates",
     "metric_of",
 ]
@@ -28,9 +29,9 @@ def _specs() -> Iterator[TableSpec]:
     for subject in SUBJECTS:
         package = import_module(f"{__package__}.{subject}")
         for module in iter_modules(package.__path__, f"{package.__name__}."):
-            found = getattr(import_module(module.name), "SPEC", None)
-            if found is not None:
-                yield found
+            spec = getattr(import_module(module.name), "SPEC", None)
+            if spec is not None:
+                yield spec
 
 
 SPECS = MappingProxyType({spec.name: spec for spec in _specs()})
@@ -54,5 +55,5 @@ METRICS = {name: metric for spec in SPECS.values() for name, metric in spec.metr
 
 
 def metric_of(name: str) -> Metric:
-    """Return how a metric is written; one that no table has is called by its own name."""
+    """Return how a metric is written; an unknown one is called by its name."""
     return METRICS.get(name) or Metric("", name.replace("_", " "))

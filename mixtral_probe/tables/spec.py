@@ -1,4 +1,4 @@
-"""The declaration of a table: how it is made, its columns, its metrics and how they are written, its figures."""
+"""The declaration of a table: its function, its columns, its metrics and how they are written, its figures."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,13 +17,13 @@ class Column(NamedTuple):
 
 COLUMNS = {
     "layer": Column("layer, from 0, as the model numbers it; empty = all layers together", "Int64"),
-    "group": Column('value of the document label asked for with `by`, or "all" = every document', "str"),
+    "group": Column('value of the document label `by`, or "all" = every document', "str"),
     "other_group": Column("the other group", "str"),
     "other_layer": Column("the other layer, as the model numbers it", "Int64"),
     "expert": Column("expert, from 0; experts of different layers are different networks", "Int64"),
     "other_expert": Column("the other expert, from 0; in `transitions` one of `other_layer`", "Int64"),
     "lag": Column("how many tokens apart, from 1", "Int64"),
-    "step": Column("step of training the trace was made at", "Int64"),
+    "step": Column("step of training at which the trace was recorded", "Int64"),
     "path": Column("first choice in each layer that has experts, such as 3-0-7", "str"),
     "policy": Column("lru, lfu, belady (knows what comes) or static (the layer's most chosen experts)", "str"),
     "capacity": Column("experts of a layer that fit in the cache", "Int64"),
@@ -75,11 +75,21 @@ VALUES = ("metric", "value", "corrected", "low", "high", "null", "n", "scope")
 
 
 def estimates(table: pd.DataFrame) -> pd.Series:
-    """[rows] the numbers to show: `corrected`, which the interval is about, where there is one, else `value`.
+    """[rows] each row's `estimate`: `corrected`, which the interval is about, or else `value`.
 
     A table of an older version, without the column `corrected`, gives its values.
     """
     return table["corrected"].fillna(table["value"]) if "corrected" in table else table["value"]
+
+
+def estimate(row: Mapping[str, Any] | pd.Series) -> Any:
+    """Return the number of one row that is shown with its interval: `corrected`, or else `value`.
+
+    Args:
+        row: of a table, as a Series or a dictionary; missing numbers are NaN, NA or None.
+    """
+    corrected = row.get("corrected")
+    return row["value"] if pd.isna(corrected) else corrected
 
 
 @dataclass(frozen=True)
@@ -115,7 +125,7 @@ class Drawing:
     figure: str
     """Its name in `mixtral_probe.figures`."""
     options: Options | Callable[[pd.DataFrame], Iterable[Options]] = field(default_factory=dict)
-    """Arguments beside the table, or a function that returns those of each picture."""
+    """Arguments besides the table, or a function that returns those of each picture."""
     grouped: bool = False
     """Whether it is drawn only for several groups."""
 
@@ -131,7 +141,7 @@ Origin = Literal["trace", "stats", "traces", "result", "part"]
 
 @dataclass(frozen=True, kw_only=True)
 class TableSpec:
-    """A table: how to make it and what stands in it. Each module of `tables` that makes one ends in its SPEC."""
+    """A table: its function and its content. Each module of `tables` with a table ends in its SPEC."""
 
     function: Callable[..., pd.DataFrame]
     source: Origin
@@ -140,9 +150,9 @@ class TableSpec:
     description: str
     """One sentence."""
     keys: tuple[str, ...]
-    """The columns it is sorted by; together with `metric` they tell rows apart."""
+    """The columns it is sorted by; together with `metric` they identify a row."""
     metrics: Mapping[str, Metric]
-    """Every value of the column `metric`; empty when there is no such column."""
+    """Every value of the column `metric`; empty without that column."""
     figures: tuple[Drawing, ...]
     """What the report draws; () where no picture says more than the table."""
     narrows: bool
@@ -156,7 +166,7 @@ class TableSpec:
 
     @property
     def name(self) -> str:
-        """Of the function, the CSV and the dashboard's table alike."""
+        """The name of the function, of the CSV and of the dashboard's table."""
         return self.function.__name__
 
     @property

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mixtral_probe.cli import options
-from mixtral_probe.cli.outputs import estimate, records
+from mixtral_probe.cli.outputs import records
 from mixtral_probe.cli.shell import print_json
 from mixtral_probe.cli.words import counted
 
@@ -45,6 +45,7 @@ def comparison(first: Path, second: Path) -> dict[str, Any]:
         InputError: one is no trace, or they are of different texts or of models of different shape.
     """
     from mixtral_probe.tables import agreement
+    from mixtral_probe.tables.registry import estimate
     from mixtral_probe.trace import Trace
 
     a, b = Trace.load(first), Trace.load(second)
@@ -110,6 +111,8 @@ def _model(about: dict[str, Any]) -> str:
 
 def _percent(entry: dict[str, Any], *, null: bool = True) -> str:
     """Write a share with its interval, and what chance gives."""
+    from mixtral_probe.tables.registry import estimate
+
     if entry["value"] is None:
         return "not enough data (n = 0)"
     interval = "" if entry["low"] is None else f" ({entry['low']:.1%} to {entry['high']:.1%})"
@@ -130,6 +133,8 @@ def _by_layer(layers: list[dict[str, Any]]) -> list[str]:
 
 def _moved(experts: list[dict[str, Any]]) -> list[str]:
     """Write the experts whose share moved most, of those whose interval leaves out 0."""
+    from mixtral_probe.tables.registry import estimate
+
     moved = [row for row in experts if row["group"] == "all" and row["value"]]
     sure = [row for row in moved if row["low"] is not None and (row["low"] > 0 or row["high"] < 0)]
     if not sure:

@@ -8,7 +8,7 @@ import typer
 
 from mixtral_probe.cli import options, words
 from mixtral_probe.cli.inputs import chosen_source, opened_probe
-from mixtral_probe.cli.outputs import estimate, interval, number, records
+from mixtral_probe.cli.outputs import interval, number, records
 from mixtral_probe.cli.progress import run_or_stop
 from mixtral_probe.cli.shell import print_json
 from mixtral_probe.errors import InputError
@@ -97,6 +97,8 @@ def _facts(result: "WhatIf") -> dict[str, Any]:
 
 
 def _lines(result: "WhatIf") -> Iterator[str]:
+    from mixtral_probe.tables.registry import estimate
+
     tokens, documents = len(result.axis("token")), len(result.axis("document"))
     yield f"{words.counted(tokens, 'token')} of {words.counted(documents, 'document')}; what if"
     yield from (f"  {sentence}" for sentence in result.sentences)
