@@ -1,4 +1,4 @@
-"""The schema page docs/tables.md, made from the SPECs: `python -m mixtral_probe.tables.docs > docs/tables.md`."""
+"""The schema page docs/tables.md, generated from the SPECs: `python -m mixtral_probe.tables.docs > docs/tables.md`."""
 
 from mixtral_probe.tables.registry import COMPARISONS, EXPERIMENTS, PARTS, TABLES
 from mixtral_probe.tables.spec import TableSpec
@@ -6,18 +6,18 @@ from mixtral_probe.tables.spec import TableSpec
 _HEAD = """# Tables
 
 Each table is a function of `mixtral_probe.tables`, a file of `mixtral-probe report`, and a pandas DataFrame sorted by
-its keys. Those made from statistics (`RoutingStats`) are available for any number of merged traces; with `by="domain"`
+its keys. Tables from statistics (`RoutingStats`) are available for any number of merged traces; with `by="domain"`
 they have rows for each group and for "all". Layers, experts, heads and positions count from 0. Shares are in [0, 1].
 Letters: T tokens, L layers, E experts, K experts chosen per token; n_i how often expert i was chosen,
 f_i = n_i / (K T), P_i the mean over tokens of the softmax of the router logits over all experts.
 
-Special tokens are left out unless the statistics were made with `include_special=True`. `value` is the published
+Special tokens are left out unless the statistics include them (`include_special=True`). `value` is the published
 formula over all documents. An interval is the delete-one-block jackknife over documents (95 %); it is about
 `corrected`, the same formula less the bias that few documents give it, so `low <= corrected <= high` always, while
-`value` may lie outside. Pages, figures and sentences show `corrected` wherever they show an interval. Where there is no
-interval, or no value, `scope` says why. The interval takes documents as drawn at random, topics and all; only for what
-the label itself tells are the groups' shares of the tokens fixed.
-A selection (`where`) narrows every table but those that say so; its expression stands in `scope`.
+`value` may lie outside. Pages, figures and sentences show `corrected` wherever they show an interval. Where the
+interval or the value is missing, `scope` says why. The interval treats documents as a random sample, of topics too;
+only for metrics about the label itself are the groups' shares of the tokens fixed.
+A selection (`where`) narrows every table except those that say so; `scope` contains its expression.
 This page is generated from the SPEC at the end of each module of `mixtral_probe/tables/`.
 """
 
@@ -35,7 +35,7 @@ _SOURCES = {
     "result": "the result of an experiment",
     "part": "a part of a trace that the arguments name, or from published data",
 }
-"""What `TableSpec.source` is called."""
+"""`TableSpec.source` in words."""
 
 
 def _section(spec: TableSpec) -> str:

@@ -1,4 +1,4 @@
-"""Rows of a metric, and tables made of them: order of columns, dtypes, sorting."""
+"""Rows of a metric, and tables of such rows: order of columns, dtypes, sorting."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,7 +33,7 @@ def rows(
 
 
 def missing_rows(keys: Mapping[str, Any], metric: str, shape: Sequence[int], why: str) -> pd.DataFrame:
-    """Return rows of a metric that cannot be had: value, interval and n are missing, the scope says why."""
+    """Return rows of a metric without data: value, interval and n are missing, the scope says why."""
     return rows(keys, metric, np.full(tuple(shape), np.nan), null=np.nan, n=0, scope=f"not enough data: {why}")
 
 
@@ -42,7 +42,7 @@ def tidy(parts: Sequence[pd.DataFrame], spec: TableSpec) -> pd.DataFrame:
 
     Rows whose layer is empty (all layers pooled) come last.
     """
-    # Hundreds of small parts: one array per column is ten times faster than to give each part its dtypes.
+    # Hundreds of small parts: one array per column is ten times faster than dtypes for each part.
     arrays = {name: np.concatenate([_column(part, name, kind) for part in parts]) for name, kind in spec.dtypes.items()}
     frame = pd.DataFrame(arrays).astype(spec.dtypes)
     return frame.sort_values([*spec.keys, "metric"], kind="stable", ignore_index=True)

@@ -1,4 +1,4 @@
-"""Statistics as tables read them: sums by layer and group, with the group "all" beside the groups asked for."""
+"""The sums of statistics by layer and group, with the group "all" after the groups."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -39,19 +39,19 @@ class GroupedSums:
 
     @property
     def tokens_scope(self) -> str:
-        """Which tokens were counted, in words."""
+        """The tokens that were counted, in words."""
         special = "all tokens" if self.stats.include_special else "special tokens out"
         return special if self.stats.where is None else f"{special}; where {self.stats.where}"
 
     def keys(self, **more: ArrayLike) -> dict[str, Any]:
-        """The keys layer [L, 1, ...] and group [G, ...], shaped to broadcast with the axes of `more` after them."""
+        """Return the keys layer [L, 1, ...] and group [G, ...], which broadcast with the axes of `more` after them."""
         tail = (1,) * len(more)
         layer = np.array(self.stats.layers).reshape(-1, 1, *tail)
         group = np.array(self.groups, dtype=object).reshape(-1, *tail)
         values = [np.asarray(values) for values in more.values()]
         grids = {
-            name: value.reshape([-1 if axis == own else 1 for axis in range(len(values))])
-            for own, (name, value) in enumerate(zip(more, values, strict=True))
+            name: value.reshape([-1 if axis == place else 1 for axis in range(len(values))])
+            for place, (name, value) in enumerate(zip(more, values, strict=True))
         }
         return {"layer": layer, "group": group} | grids
 
@@ -60,7 +60,7 @@ class GroupedSums:
     ) -> Estimate:
         """Return a statistic with its interval: [L, G, tail] of sums [L, G, ...], [L, G, Bk, tail] of [L, G, Bk, ...].
 
-        A statistic that takes away the axis of layers or groups needs `sizes`, the tokens per block without that axis.
+        A statistic without the axis of layers or groups needs `sizes`, the tokens per block without that axis.
         """
         sizes = self.sizes if sizes is None else sizes
         return estimate(statistic(self.total), statistic(self.deleted), sizes, folded=self.stats.folded, bounds=bounds)

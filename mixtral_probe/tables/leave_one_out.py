@@ -2,7 +2,7 @@
 
 A block is a document, or several where there are more documents than blocks. Leaving out one block at a time shows how
 far the value depends on which documents were read (`metrics.jackknife`). `value` is the published formula of all
-blocks; `corrected` has the formula's bias with few documents taken off, and the interval is about it.
+blocks; `corrected` is the same less the bias that the formula has with few documents; the interval is about it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,12 +32,12 @@ class Estimate:
     value: Floats
     """[...] the published formula."""
     corrected: Floats
-    """[...] the same without the bias of few blocks, inside the interval; NaN where there is none."""
+    """[...] the same without the bias of few blocks, inside the interval; NaN without an interval."""
     low: Floats
-    """[...] NaN where there is no interval."""
+    """[...] NaN without an interval."""
     high: Floats
     blocks: Integers
-    """[...] blocks of documents the value rests on; below 2 there is no interval."""
+    """[...] blocks of documents the value depends on; fewer than 2 give no interval."""
     folded: bool
     """Whether a block may hold several documents."""
 
@@ -66,25 +66,25 @@ def estimate(
         folded: whether a block may hold several documents.
         bounds: the range of the metric.
         axis: of the blocks; by default the last of `sizes`.
-        strata: [Bk] as in `metrics.jackknife`; then blocks are counted in the stratum that has fewest.
+        strata: [Bk] as in `metrics.jackknife`; then blocks are counted in the stratum with the fewest.
         quantiles: as in `metrics.jackknife`.
     """
     axis = sizes.ndim - 1 if axis is None else axis
-    among = np.moveaxis(sizes.reshape(*sizes.shape, *(1,) * (deleted.ndim - sizes.ndim)), axis, -1)
-    found = jackknife(value, np.moveaxis(deleted, axis, -1), among, strata=strata, quantiles=quantiles)
-    corrected, low, high = (np.clip(end, *bounds) for end in found)
-    blocks = np.broadcast_to(_count_blocks(among, strata), value.shape)
+    sizes_by_block = np.moveaxis(sizes.reshape(*sizes.shape, *(1,) * (deleted.ndim - sizes.ndim)), axis, -1)
+    numbers = jackknife(value, np.moveaxis(deleted, axis, -1), sizes_by_block, strata=strata, quantiles=quantiles)
+    corrected, low, high = (np.clip(number, *bounds) for number in numbers)
+    blocks = np.broadcast_to(_count_blocks(sizes_by_block, strata), value.shape)
     # Where the formula has no value for the rest, leaving out a block gives no interval, however many there are.
     blocks = np.where(np.isnan(low), np.minimum(blocks, 1), blocks)
     return Estimate(value, corrected, low, high, blocks, folded)
 
 
 def _count_blocks(sizes: Integers, strata: Places | None) -> Integers:
-    """[...] blocks with tokens of sizes [..., Bk], or of the stratum that has fewest but some."""
+    """[...] blocks with tokens of sizes [..., Bk], or of the stratum with the fewest, empty strata left out."""
     if strata is None:
         return (sizes > 0).sum(-1)
-    each = np.stack([(sizes[..., strata == kind] > 0).sum(-1) for kind in {0, *strata.tolist()}])
-    return np.where(each > 0, each, each.max(0)).min(0)
+    by_stratum = np.stack([(sizes[..., strata == kind] > 0).sum(-1) for kind in {0, *strata.tolist()}])
+    return np.where(by_stratum > 0, by_stratum, by_stratum.max(0)).min(0)
 
 
 def leave_one_out(
@@ -99,7 +99,7 @@ def leave_one_out(
     """Return a formula of sums with its interval.
 
     Args:
-        formula: of sums over blocks, [..., tail] each; it has to take further axes in front of the tail.
+        formula: of sums over blocks, [..., tail] each; it must accept further axes before the tail.
         sums: [..., Bk, tail] each, by block.
         sizes, folded, bounds, axis: as in `estimate`.
     """
@@ -119,10 +119,10 @@ def recount(
     bounds: Bounds = ANY,
     strata: Places | None = None,
 ) -> Estimate:
-    """Return a formula of counts of tokens with its interval; the counts of each block are made on the way.
+    """Return a formula of counts of tokens with its interval; the tokens of each block are counted here.
 
     Args:
-        formula: of the counts of any tokens; it has to hold the shares of strata fixed.
+        formula: of the counts of any tokens; it must keep the shares of strata fixed.
         count: the counts of the tokens with these numbers; of several sets of tokens they add up.
         block: [n] the block of each token.
         number: of blocks.
@@ -137,7 +137,7 @@ def recount(
 
 
 def without_interval(value: ArrayLike) -> Estimate:
-    """Return a value whose interval would not hold; its scope has to say why."""
+    """Return a value without an interval, which would be wrong; its scope must say why."""
     value = np.asarray(value)
     none = np.full(value.shape, np.nan)
     return Estimate(value, none, none, none, np.full(value.shape, 2), folded=False)
@@ -146,32 +146,31 @@ def without_interval(value: ArrayLike) -> Estimate:
 def estimate_rows(
     keys: Mapping[str, Any],
     metric: str,
-    found: Estimate,
+    estimate: Estimate,
     null: ArrayLike,
     n: ArrayLike,
     scope: ArrayLike,
     empty: str = "no tokens",
 ) -> pd.DataFrame:
-    """Return rows of one metric with intervals; the scope says where there is none.
+    """Return rows of one metric with intervals; where there is none, the scope says why.
 
     Args:
         keys: of the rows, broadcast against the value.
         metric: its name.
-        found: value and interval.
+        estimate: value and interval.
         null: what chance gives.
         n: tokens; its axes are the first of the value's.
         scope: what the value is about.
-        empty: why n is 0 where it is.
+        empty: why n may be 0.
     """
-    shape = found.value.shape
-    tokens = np.where(np.isnan(found.value), 0, _with_trailing_axes(n, shape))
-    few = _add(scope, f"one {'block of documents' if found.folded else 'document'}: no interval")
+    shape = estimate.value.shape
+    tokens = np.where(np.isnan(estimate.value), 0, _with_trailing_axes(n, shape))
+    one_block = _add(scope, f"one {'block of documents' if estimate.folded else 'document'}: no interval")
     missing = _add(scope, f"not enough data: {empty}")
-    whole = np.where(np.isnan(found.low), scope, _add(scope, ABOUT_CORRECTED))
-    scopes = np.where(tokens == 0, missing, np.where(found.blocks < 2, few, whole))
-    return rows(
-        keys, metric, found.value, found.low, found.high, corrected=found.corrected, null=null, n=tokens, scope=scopes
-    )
+    with_interval = np.where(np.isnan(estimate.low), scope, _add(scope, ABOUT_CORRECTED))
+    scopes = np.where(tokens == 0, missing, np.where(estimate.blocks < 2, one_block, with_interval))
+    numbers = (estimate.value, estimate.low, estimate.high)
+    return rows(keys, metric, *numbers, corrected=estimate.corrected, null=null, n=tokens, scope=scopes)
 
 
 def _add(scope: ArrayLike, words: str) -> NDArray[np.object_]:
@@ -195,10 +194,10 @@ class BlockFormula(NamedTuple):
     """[L, G, tail]"""
     scope: str
     empty: str = "no tokens"
-    """Why n is 0 where it is."""
+    """Why n may be 0."""
     bounds: Bounds = (0.0, 1.0)
 
     def rows(self, keys: Mapping[str, Any], sizes: NDArray[Any], *, folded: bool) -> pd.DataFrame:
         """Return the metric's rows; sizes: [L, G, Bk, tail] tokens per block, the tail possibly of length 1."""
-        found = leave_one_out(self.formula, self.sums, sizes, folded=folded, bounds=self.bounds, axis=2)
-        return estimate_rows(keys, self.metric, found, self.null, self.n, self.scope, self.empty)
+        estimate = leave_one_out(self.formula, self.sums, sizes, folded=folded, bounds=self.bounds, axis=2)
+        return estimate_rows(keys, self.metric, estimate, self.null, self.n, self.scope, self.empty)

@@ -1,4 +1,4 @@
-"""Words that several tables say: what is missing and why, and what a reference line is called."""
+"""Words of several tables: what is missing and why, and the names of reference lines."""
 
 NO_LOGITS = "router logits were not recorded"
 NO_GATES = "neither expert weights nor router logits were recorded"

@@ -14,6 +14,6 @@ def tokens_scope(trace: Trace, include_special: bool) -> str:
 
 
 def selected_rows(trace: Trace, include_special: bool) -> NDArray[np.bool_]:
-    """[T] True for the tokens that are counted in some layer: in a selection, those that went to an expert there."""
+    """[T] True for the tokens that are counted in some layer: in a selection, those that went to an expert in it."""
     counted = counted_rows(trace, include_special)
     return counted if trace.where is None else counted & (trace.expert_ids[..., 0] >= 0).any(0)

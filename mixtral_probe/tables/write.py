@@ -15,7 +15,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def csv_form(table: pd.DataFrame) -> pd.DataFrame:
-    """A table as it stands in a CSV: token texts are JSON string literals, so no spreadsheet takes one for a formula.
+    """Return a table as in a CSV: token texts are JSON string literals, which no spreadsheet reads as formulas.
 
     Other texts are left as they are, except those that begin like a formula, which become JSON literals too. Missing
     stays missing.
@@ -24,13 +24,13 @@ def csv_form(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_csv(table: pd.DataFrame, path: str | PathLike[str]) -> Path:
-    """Write a table as CSV (UTF-8, see `csv_form`); returns the path."""
+    """Write a table as CSV (UTF-8, see `csv_form`) and return the path."""
     form = csv_form(table)
     return write_file(path, lambda part: form.to_csv(part, index=False, lineterminator="\n", errors="backslashreplace"))
 
 
 def write_parquet(table: pd.DataFrame, path: str | PathLike[str]) -> Path:
-    """Write a table as Parquet and return the path. Texts are as they are, but lone surrogates are spelled out.
+    """Write a table as Parquet and return the path. Texts stay as they are, except lone surrogates, which are escaped.
 
     Parquet holds valid UTF-8 only.
     """
@@ -43,10 +43,10 @@ def _storable(column: pd.Series) -> pd.Series:
     try:
         "".join(map(str, texts)).encode("utf-8")
     except UnicodeEncodeError:
-        spelled = column.astype(object).map(
+        escaped = column.astype(object).map(
             lambda text: str(text).encode("utf-8", "backslashreplace").decode(), "ignore"
         )
-        return spelled.astype("str")
+        return escaped.astype("str")
     return column
 
 

@@ -13,21 +13,21 @@ from mixtral_probe.trace import Trace
 def attended_experts(
     trace: Trace, *, layer: int, query: int, head: int | None = None, document: int = 0, chunk: int = 0
 ) -> pd.DataFrame:
-    """Return where the tokens that a query looks at were sent: the share of its attention on each expert's tokens.
+    """Return the share of a query's attention on the tokens of each expert.
 
     Columns: document, chunk, layer, head, query, expert, metric, value, corrected, low, high, null, n, scope. A token
     counts for its first choice; the null is attention spread evenly over the query and all before it; n counts those
     tokens.
 
     Raises:
-        InputError: there is no such layer, head, window or query.
+        InputError: the layer, head, window or query does not exist.
     """
     window = WindowMaps.of(trace, document, chunk)
     weights = window.weights(layer, head)
     check_positions(query, query + 1, len(weights))
     first = window.experts(layer)[: query + 1, 0]
-    seen = np.full(query + 1, 1 / (query + 1))
-    value, even = metrics.attended_share([weights[query, : query + 1], seen], first, trace.num_experts)
+    even_weights = np.full(query + 1, 1 / (query + 1))
+    value, even = metrics.attended_share([weights[query, : query + 1], even_weights], first, trace.num_experts)
     columns = window.keys(layer, head, np.full(len(value), query)) | {"expert": np.arange(len(value))}
     n = int((first >= 0).sum())
     scope = f"one query; first choices in the same layer of what it looks at; special tokens too; {ONE_TOKEN}"

@@ -21,9 +21,9 @@ from mixtral_probe.trace import Trace
 def attention_rollout(
     trace: Trace, *, query: int, layer: int | None = None, document: int = 0, chunk: int = 0
 ) -> pd.DataFrame:
-    """Return how much of each token reaches a query through all layers up to one, had attention alone carried it.
+    """Return how much of each token reaches a query through all layers up to one, if attention alone moves it.
 
-    Columns as in `attention_weights`, with an empty `head`; `layer` is the last layer and `experts` are those there.
+    Columns as in `attention_weights`, with an empty `head`; `layer` is the last layer and `experts` are those of it.
     The null is the rollout of attention spread evenly in every layer. See `metrics.attention_rollout` for the paper.
 
     Args:
@@ -33,7 +33,7 @@ def attention_rollout(
         document, chunk: the window.
 
     Raises:
-        InputError: maps of a layer are missing, or there is no such window or query.
+        InputError: maps of a layer are missing, or the window or query does not exist.
     """
     window = WindowMaps.of(trace, document, chunk)
     layers = _layers_up_to(window, layer)
@@ -65,7 +65,7 @@ def _layers_up_to(window: WindowMaps, layer: int | None) -> list[int]:
 SPEC = TableSpec(
     function=attention_rollout,
     source="part",
-    description="How much of each token reaches a query through all layers up to one, had attention alone carried it.",
+    description="How much of each token reaches a query through all layers up to one, if attention alone moves it.",
     keys=MAP_KEYS,
     metrics={
         "attention_rollout": Metric(

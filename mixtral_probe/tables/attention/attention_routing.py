@@ -1,4 +1,4 @@
-"""How what a token looks at goes with where it is sent: `attention_routing`."""
+"""How the attention of a token depends on the experts it is sent to: `attention_routing`."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ _SCOPE = "one layer; queries that chose the expert, any rank, less all queries, 
 
 
 def attention_routing(trace: Trace) -> pd.DataFrame:
-    """Return how differently the queries that chose an expert look, in each recorded head of the expert's own layer.
+    """Return how the attention of queries that chose an expert differs, in each recorded head of the expert's layer.
 
     Columns: layer, group ("all"), head, expert, metric, value, corrected, low, high, null, n, scope. Special tokens are
-    out as queries. The null 0 is a choice that has nothing to do with attention beyond where in the text the token
-    stands; n counts the queries that chose the expert. Without recorded maps the table is empty and `attrs["note"]`
+    out as queries. The null 0 is a choice that does not depend on attention beyond the position of the token in the
+    text; n counts the queries that chose the expert. Without recorded maps the table is empty and `attrs["note"]`
     says why.
     """
     record = trace.attention_record
@@ -56,7 +56,7 @@ class _Sums:
     """[Bk, P, E] queries that chose the expert."""
     tokens: Floats
     """[Bk, P]"""
-    own: Floats
+    of_expert: Floats
     """[Bk, Q, h, P, E] sums of a quantity over the queries that chose the expert."""
     total: Floats
     """[Bk, Q, h, P] over all queries."""
@@ -64,19 +64,19 @@ class _Sums:
     """[Bk, Q, h, P] of squares."""
 
     def of(self, quantity: int) -> tuple[Floats, ...]:
-        """Those of one quantity, as `_difference` and `_effect` take them."""
-        return self.chosen, self.tokens, self.own[:, quantity], self.total[:, quantity], self.square[:, quantity]
+        """Return the sums of one quantity, as `_difference` and `_effect` take them."""
+        return self.chosen, self.tokens, self.of_expert[:, quantity], self.total[:, quantity], self.square[:, quantity]
 
 
-def _difference(chosen: Floats, tokens: Floats, own: Floats, total: Floats, square: Floats) -> Floats:
+def _difference(chosen: Floats, tokens: Floats, of_expert: Floats, total: Floats, square: Floats) -> Floats:
     """[..., h, E] of sums [..., P, E], [..., P], [..., h, P, E] and twice [..., h, P]."""
-    return metrics.attention_difference(own, chosen[..., None, :, :], total, tokens[..., None, :])
+    return metrics.attention_difference(of_expert, chosen[..., None, :, :], total, tokens[..., None, :])
 
 
-def _effect(chosen: Floats, tokens: Floats, own: Floats, total: Floats, square: Floats) -> Floats:
+def _effect(chosen: Floats, tokens: Floats, of_expert: Floats, total: Floats, square: Floats) -> Floats:
     """[..., h, E] the difference in standard deviations within buckets."""
     spread = metrics.spread_within(total, square, tokens[..., None, :])
-    return metrics.ratio(_difference(chosen, tokens, own, total, square), spread[..., None])
+    return metrics.ratio(_difference(chosen, tokens, of_expert, total, square), spread[..., None])
 
 
 def _sums(trace: Trace, index: int, blocks: Blocks) -> _Sums:
@@ -85,7 +85,7 @@ def _sums(trace: Trace, index: int, blocks: Blocks) -> _Sums:
     sums = _Sums(
         chosen=np.zeros((number, POSITION_BUCKETS, experts)),
         tokens=np.zeros((number, POSITION_BUCKETS)),
-        own=np.zeros((number, *shape, experts)),
+        of_expert=np.zeros((number, *shape, experts)),
         total=np.zeros((number, *shape)),
         square=np.zeros((number, *shape)),
     )
@@ -105,7 +105,7 @@ def _sums(trace: Trace, index: int, blocks: Blocks) -> _Sums:
             weights = trace.attention(document, index, head, chunk)
             for quantity, formula in enumerate(_QUANTITIES.values()):
                 value = within * formula(weights)[kept]  # [P, n]
-                sums.own[at, quantity, place] += value @ chose
+                sums.of_expert[at, quantity, place] += value @ chose
                 sums.total[at, quantity, place] += value.sum(1)
                 sums.square[at, quantity, place] += (value * value).sum(1)
     return sums
@@ -113,15 +113,17 @@ def _sums(trace: Trace, index: int, blocks: Blocks) -> _Sums:
 
 def _layer_rows(sums: _Sums, keys: dict[str, Any], folded: bool) -> Iterator[pd.DataFrame]:
     tokens = sums.tokens.sum(1).astype(np.int64)  # [Bk]
-    n = np.broadcast_to(sums.chosen.sum((0, 1)).astype(np.int64), (sums.own.shape[2], sums.own.shape[-1]))  # [h, E]
+    n = np.broadcast_to(
+        sums.chosen.sum((0, 1)).astype(np.int64), (sums.of_expert.shape[2], sums.of_expert.shape[-1])
+    )  # [h, E]
     kinds = {
         "difference": (_difference, _SCOPE),
         "effect": (_effect, f"{_SCOPE}; in standard deviations within those"),
     }
     for kind, (formula, scope) in kinds.items():
         for number, quantity in enumerate(_QUANTITIES):
-            found = leave_one_out(formula, sums.of(number), tokens, folded=folded)
-            yield estimate_rows(keys, f"{quantity}_{kind}", found, 0.0, n, scope, "no query, or all look alike")
+            estimate = leave_one_out(formula, sums.of(number), tokens, folded=folded)
+            yield estimate_rows(keys, f"{quantity}_{kind}", estimate, 0.0, n, scope, "no query, or all look alike")
 
 
 SPEC = TableSpec(

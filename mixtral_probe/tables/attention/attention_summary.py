@@ -40,7 +40,7 @@ def attention_summary(trace: Trace) -> pd.DataFrame:
         for metric, name in _SUMS.items():
             mass = np.zeros((blocks.number, len(heads)))  # [Bk, heads]
             np.add.at(mass, blocks.of_document, sums[name][index][:, heads])
-            found = leave_one_out(
+            estimate = leave_one_out(
                 metrics.ratio,
                 (mass, tokens[:, None]),
                 tokens,
@@ -49,12 +49,12 @@ def attention_summary(trace: Trace) -> pd.DataFrame:
             )
             null = metrics.ratio(even[name] @ sums["tokens"][index], tokens.sum())
             scope = f"one layer; all tokens; {_SCOPES[metric]}"
-            parts.append(estimate_rows(keys, metric, found, null, tokens.sum(), scope))
+            parts.append(estimate_rows(keys, metric, estimate, null, tokens.sum(), scope))
     return tidy(parts, SPEC)
 
 
 def _even_attention(trace: Trace) -> dict[str, Floats]:
-    """[documents] mean over each document's query tokens, had the i-th of its window looked at 0...i alike."""
+    """[documents] mean over each document's query tokens, if the i-th of its window attended to 0...i evenly."""
     means = {name: np.zeros(trace.num_documents) for name in _SUMS.values()}
     tokens = np.zeros(trace.num_documents)
     for document, _, length in windows_of(trace.tokens):

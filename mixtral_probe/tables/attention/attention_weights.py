@@ -42,12 +42,12 @@ def attention_weights(
         layer: as the model numbers it.
         head: one of the recorded heads; None for their mean, an empty `head`.
         document, chunk: the window.
-        queries, keys: first position and the one behind the last; None for all.
+        queries, keys: first position, and last position + 1; None for all.
         step: above 1, only the strongest link of each square of step × step positions, so that long windows stay small;
             squares begin at multiples of step.
 
     Raises:
-        InputError: there is no such layer, head or window, or positions lie outside of it.
+        InputError: the layer, head or window does not exist, or positions lie outside of it.
     """
     window = WindowMaps.of(trace, document, chunk)
     weights = window.weights(layer, head)
@@ -66,17 +66,17 @@ def attention_weights(
 def _strongest(
     weights: NDArray[np.floating], queries: Positions, keys: Positions, step: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
-    """Query, key and weight of the strongest link of each square that has one, in order.
+    """Return query, key and weight of the strongest link of each square that has one, in order.
 
     Squares begin at multiples of `step`, wherever queries and keys begin.
     """
     (top, bottom), (left, right) = queries, keys
     first, before = top // step, left // step
     down, across = -(-bottom // step) - first, -(-right // step) - before
-    seen = np.arange(top, bottom)[:, None] >= np.arange(left, right)
+    visible = np.arange(top, bottom)[:, None] >= np.arange(left, right)
     padded = np.full((down * step, across * step), -1.0, np.float32)
     inside = (slice(top - first * step, bottom - first * step), slice(left - before * step, right - before * step))
-    padded[inside] = np.where(seen, weights[top:bottom, left:right], -1.0)
+    padded[inside] = np.where(visible, weights[top:bottom, left:right], -1.0)
     squares = padded.reshape(down, step, across, step).swapaxes(1, 2).reshape(down, across, step * step)
     best = squares.argmax(-1)
     value = np.take_along_axis(squares, best[..., None], -1)[..., 0]

@@ -21,13 +21,13 @@ MAP_MEANINGS = {
     "token": Column("text of the token looked at", "str"),
     "experts": Column("experts the token looked at went to in this layer, strongest first", "str"),
 }
-"""The columns that tables of single tokens' attention have."""
+"""The columns of tables about the attention of single tokens."""
 ONE_TOKEN = "one token: no interval"
 
 
 @dataclass(frozen=True)
 class WindowMaps:
-    """One window of one document, as its attention sees it."""
+    """The attention maps of one window of one document."""
 
     trace: Trace
     document: int
@@ -40,18 +40,23 @@ class WindowMaps:
         """Find a window of a trace.
 
         Raises:
-            InputError: there is no such document or window.
+            InputError: the document or window does not exist.
         """
-        own = trace.rows(document)
-        chunks = trace.tokens["chunk"].to_numpy()[own]
+        whole = trace.rows(document)
+        chunks = trace.tokens["chunk"].to_numpy()[whole]
         inside = np.flatnonzero(chunks == chunk)
         if not len(inside):
             windows = f"0–{chunks.max()}" if len(chunks) else "it has none"
             raise InputError(f"chunk must be a window of document {document} ({windows}), got {chunk}")
-        return cls(trace, document, chunk, slice(own.start + int(inside[0]), own.start + int(inside[-1]) + 1))
+        return cls(
+            trace,
+            document,
+            chunk,
+            slice(whole.start + int(inside[0]), whole.start + int(inside[-1]) + 1),
+        )
 
     def index(self, layer: int) -> int:
-        """Return where a layer stands in the trace's arrays.
+        """Return the row of a layer in the trace's arrays.
 
         Raises:
             InputError: the trace has no such layer.
@@ -94,10 +99,10 @@ class WindowMaps:
 
 
 def check_positions(start: int, stop: int, size: int) -> None:
-    """Check that positions from `start` to `stop` - 1 are some and lie in a window of `size` tokens.
+    """Check that positions from `start` to `stop` - 1 are not empty and lie in a window of `size` tokens.
 
     Raises:
-        InputError: they do not.
+        InputError: they are empty or lie outside.
     """
     if not 0 <= start < stop <= size:
         raise InputError(f"positions must be in 0–{size - 1} (the window has {size}), got {start} to {stop - 1}")

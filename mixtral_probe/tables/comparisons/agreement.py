@@ -32,7 +32,7 @@ def agreement(a: Trace, b: Trace, *, by: str | None = None, include_special: boo
         include_special: count special tokens too.
 
     Raises:
-        InputError: the traces are of different texts, or of models of different shape; or there is no such label.
+        InputError: the traces are of different texts, or of models of different shape; or the label is unknown.
     """
     paired = pair(a, b, by, include_special=include_special)
     scope = pair_scope(a, b, include_special)

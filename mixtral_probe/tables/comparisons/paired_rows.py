@@ -25,7 +25,7 @@ def pair_scope(a: Trace, b: Trace, include_special: bool) -> str:
 
 
 def group_names(paired: PairedStats) -> NDArray[np.object_]:
-    """[G] the groups, and "all" last."""
+    """[G] the groups, then "all"."""
     return np.array(paired.groups if paired.by is None else [*paired.groups, ALL], dtype=object)
 
 

@@ -25,7 +25,7 @@ def saturation(traces: Mapping[int, Trace], *, by: str | None = None, include_sp
         include_special: count special tokens too.
 
     Raises:
-        InputError: fewer than two traces, or traces of different texts or shapes; or there is no such label.
+        InputError: fewer than two traces, or traces of different texts or shapes; or the label is unknown.
     """
     if len(traces) < 2:
         raise InputError(f"saturation needs the traces of at least two steps, got {len(traces)}")

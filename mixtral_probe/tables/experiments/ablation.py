@@ -27,13 +27,13 @@ _WORDS = {
 
 
 def ablation(result: Result, *, by: str | None = "domain") -> pd.DataFrame:
-    """Return what is lost without each expert, beside a placebo; intervals are paired by document.
+    """Return what is lost without each expert, compared with a placebo; intervals are paired by document.
 
     Columns: layer, group, expert, metric, value, corrected, low, high, null, n, scope.
 
     Args:
         result: of the kind "ablation".
-        by: a label of the documents, with rows for each of its values beside those of "all"; None for none.
+        by: a label of the documents, with rows for each of its values besides those of "all"; None for none.
 
     Raises:
         InputError: the result is of another kind, or the documents lack the label.
@@ -52,7 +52,7 @@ def _use(result: AblationResult, documents: ByDocument, keys: dict[str, Any]) ->
 
 
 def _losses(result: AblationResult, documents: ByDocument, keys: dict[str, Any]) -> Iterator[pd.DataFrame]:
-    """Rows of what is lost without each expert, and of what the placebo loses where it was run."""
+    """Yield rows of what is lost without each expert, and of what the placebo loses where it was run."""
     base = _for_each_expert(result, result.nll)
     lost, n, uses = (
         documents.sums(values)
@@ -96,7 +96,7 @@ _MATCHED = "placebo: as many assignments of random tokens, rank by rank and docu
 SPEC = TableSpec(
     function=ablation,
     source="result",
-    description="What is lost without each expert, beside a placebo.",
+    description="What is lost without each expert, compared with a placebo.",
     keys=("layer", "group", "expert"),
     metrics={
         "loss_increase": Metric(

@@ -32,10 +32,10 @@ class ByDocument:
 
     @classmethod
     def of(cls, result: Result, by: str | None) -> "ByDocument":
-        """The documents by a label; without one, or without the label "domain", all together.
+        """Return the documents by a label; without one, or without the label "domain", all together.
 
         Raises:
-            InputError: another label is asked for that the documents lack.
+            InputError: the documents lack the label, which is not "domain".
         """
         ids, labels = result.axis("document"), result.meta.get("documents", {})
         if by is not None and by != "domain" and by not in labels:
@@ -48,9 +48,9 @@ class ByDocument:
 
     def sums(self, values: ArrayLike) -> Floats:
         """[L, G, Bk, ...] of the values [L, documents, ...]."""
-        held = np.asarray(values, np.float64)
-        out = np.zeros((self.blocks, len(self.groups), len(held), *held.shape[2:]))
-        for document, values_of in enumerate(np.moveaxis(held, 1, 0)):
+        by_document = np.asarray(values, np.float64)
+        out = np.zeros((self.blocks, len(self.groups), len(by_document), *by_document.shape[2:]))
+        for document, values_of in enumerate(np.moveaxis(by_document, 1, 0)):
             out[self.block[document], self.members[:, document]] += values_of
         return np.moveaxis(out, (2, 1, 0), (0, 1, 2))
 
@@ -73,10 +73,10 @@ class ByDocument:
 
 
 def grid(result: Result, groups: tuple[str, ...], *axes: str) -> dict[str, Any]:
-    """The keys layer, group and the named axes of a result, shaped to broadcast."""
+    """Return the keys layer, group and the named axes of a result, shaped to broadcast."""
     tail = (1,) * len(axes)
     layers = np.array(result.axis("layer")).reshape(-1, 1, *tail)
     keys = {"layer": layers, "group": np.array(groups, dtype=object).reshape(-1, *tail)}
     for place, axis in enumerate(axes):
-        keys[axis] = np.array(result.axis(axis)).reshape([-1 if own == place else 1 for own in range(len(axes))])
+        keys[axis] = np.array(result.axis(axis)).reshape([-1 if number == place else 1 for number in range(len(axes))])
     return keys

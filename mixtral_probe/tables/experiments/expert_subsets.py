@@ -1,4 +1,4 @@
-"""What a layer is without most of its experts: `expert_subsets`."""
+"""How far a layer's output is from itself without most of its experts: `expert_subsets`."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from mixtral_probe.trace import Result, SubsetsResult
 
 
 def expert_subsets(result: Result) -> pd.DataFrame:
-    """Return how far a layer's output is from that of all experts when some alone may be chosen.
+    """Return how far a layer's output is from that of all experts when only some may be chosen.
 
     Columns: layer, group ("all"), size, subset, metric, value, corrected, low, high, null, n, scope; subset is text
     such as "0,3,5".
@@ -26,7 +26,7 @@ def expert_subsets(result: Result) -> pd.DataFrame:
     result = SubsetsResult.require(result, "the table expert_subsets")
     kept, errors = result.kept, result.error[:, None]
     size = kept.sum(1)
-    mean = np.stack([errors[..., size == own].mean(-1) for own in size], axis=-1)
+    mean = np.stack([errors[..., size == number].mean(-1) for number in size], axis=-1)
     names = np.array([",".join(map(str, np.flatnonzero(mask))) for mask in kept], dtype=object)
     keys = grid(result, ("all",)) | {"size": size, "subset": names}
     keys = {name: np.expand_dims(array, -1) if name in ("layer", "group") else array for name, array in keys.items()}
@@ -38,7 +38,7 @@ def expert_subsets(result: Result) -> pd.DataFrame:
 SPEC = TableSpec(
     function=expert_subsets,
     source="result",
-    description="How far a layer's output is from that of all its experts when some alone may be chosen.",
+    description="How far a layer's output is from that of all its experts when only some may be chosen.",
     keys=("layer", "group", "size", "subset"),
     metrics={
         "subset_error": Metric(

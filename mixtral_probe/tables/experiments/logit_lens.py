@@ -1,4 +1,4 @@
-"""What each layer would predict, the mean over tokens: `logit_lens`."""
+"""What each layer would predict, as means over tokens: `logit_lens`."""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ _ARRAYS = {
 
 
 def logit_lens(result: Result) -> pd.DataFrame:
-    """Return how each layer's prediction compares with the model's own, the mean over tokens; special tokens are out.
+    """Return how each layer's prediction compares with that of the model, as means over tokens; special tokens are out.
 
     Columns: layer, group ("all"), metric, value, corrected, low, high, null, n, scope. The null is the last layer,
     which is the model; the interval leaves out documents.
@@ -29,7 +29,7 @@ def logit_lens(result: Result) -> pd.DataFrame:
         result: of `Probe.logit_lens`.
 
     Raises:
-        InputError: it is the result of something else.
+        InputError: the result is of another kind.
     """
     result = LogitLensResult.require(result, "the table logit_lens")
     blocks = Blocks.of(result.document_ids)
@@ -41,12 +41,12 @@ def logit_lens(result: Result) -> pd.DataFrame:
         counted = ~result.special & ~np.isnan(values[0])
         tokens = np.bincount(block[counted], minlength=blocks.number).astype(np.int64)  # [Bk]
         mass = np.stack([np.bincount(block[counted], layer[counted], blocks.number) for layer in values], axis=1)
-        found = leave_one_out(
+        estimate = leave_one_out(
             metrics.ratio, (mass, tokens[:, None]), tokens, folded=blocks.folded, bounds=SPEC.metrics[name].bounds
         )
         keys = {"layer": np.arange(len(values)), "group": ALL}
         n = np.full(len(values), tokens.sum())
-        parts.append(estimate_rows(keys, name, found, found.value[-1], n, scope))
+        parts.append(estimate_rows(keys, name, estimate, estimate.value[-1], n, scope))
     return tidy(parts, SPEC)
 
 

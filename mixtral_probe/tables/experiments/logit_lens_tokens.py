@@ -11,7 +11,7 @@ from mixtral_probe.trace import LogitLensResult, Result
 
 
 def logit_lens_tokens(result: Result) -> pd.DataFrame:
-    """Return the tokens each layer takes for the most probable next ones, after each token, special ones too.
+    """Return the most probable next tokens by the prediction of each layer, after each token, special ones too.
 
     Columns: document, chunk, position, token, layer, rank, predicted (text), metric, value, corrected, low, high, null,
     n, scope.
@@ -20,7 +20,7 @@ def logit_lens_tokens(result: Result) -> pd.DataFrame:
         result: of `Probe.logit_lens`.
 
     Raises:
-        InputError: it is the result of something else.
+        InputError: the result is of another kind.
     """
     result = LogitLensResult.require(result, "the table logit_lens_tokens")
     predicted = result.predicted_id.swapaxes(0, 1)  # [T, L, top]
@@ -52,7 +52,7 @@ def logit_lens_tokens(result: Result) -> pd.DataFrame:
 SPEC = TableSpec(
     function=logit_lens_tokens,
     source="result",
-    description="The tokens each layer holds for the most probable next ones, after every token.",
+    description="The most probable next tokens by the prediction of each layer, after every token.",
     keys=("document", "chunk", "position", "token", "layer", "rank"),
     metrics={
         "lens_probability": Metric(

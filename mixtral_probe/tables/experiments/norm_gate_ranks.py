@@ -13,16 +13,16 @@ from mixtral_probe.trace import Result, SimilarityResult
 
 
 def norm_gate_ranks(result: Result) -> pd.DataFrame:
-    """Return how the router's order of the experts goes with that of the lengths of their outputs.
+    """Return how the router's order of the experts agrees with the order of the lengths of their outputs.
 
     Columns: layer, group ("all"), gate_rank, norm_rank, metric, value, corrected, low, high, null, n, scope. For each
     layer and gate_rank the shares sum to 1.
 
     Args:
-        result: of the kind "expert_similarity", made with documents.
+        result: of the kind "expert_similarity", with outputs on documents.
 
     Raises:
-        InputError: the result is of another kind, or was made of weights alone.
+        InputError: the result is of another kind, or is about weights only.
     """
     result = SimilarityResult.require(result, "the table norm_gate_ranks")
     counts = result.rank_counts[:, None]

@@ -1,4 +1,4 @@
-"""Which tokens each expert speaks for: `promoted_tokens`."""
+"""Which tokens each expert promotes: `promoted_tokens`."""
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,8 @@ def promoted_tokens(result: Result) -> pd.DataFrame:
     """Return the tokens whose logits an expert raises most, compared with the layer's other experts (logit lens).
 
     Columns: layer, expert, place, token_id, token, logit, n. The logit is that of the expert's mean addition to the
-    residual stream, over the stream's root mean square there, less the mean addition of all the layer's experts, read
-    through the final norm's weights and the unembedding, less its mean over the vocabulary.
+    residual stream, over the root mean square of the stream in that layer, less the mean addition of all the layer's
+    experts, after the final norm's weights and the unembedding, less its mean over the vocabulary.
 
     Raises:
         InputError: the result is of another kind.

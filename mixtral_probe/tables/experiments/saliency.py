@@ -26,7 +26,7 @@ def saliency(result: Result, *, by: str | None = "domain") -> pd.DataFrame:
 
     Args:
         result: of the kind "saliency".
-        by: a label of the documents, with rows for each of its values beside those of "all"; None for none.
+        by: a label of the documents, with rows for each of its values besides those of "all"; None for none.
 
     Raises:
         InputError: the result is of another kind, or the documents lack the label.

@@ -31,7 +31,7 @@ PART = {
     "logits": "head",
     "forward": "other",
 }
-"""The part of the forward pass that each site's own work belongs to; the parts make up the whole."""
+"""The part of the forward pass that the work of each site belongs to; together the parts are the whole."""
 
 
 def timing(result: Result) -> pd.DataFrame:
@@ -49,14 +49,14 @@ def timing(result: Result) -> pd.DataFrame:
 
 
 class _Rows:
-    """The arrays of a result, and how rows are made of them."""
+    """The arrays of a result, and functions that turn them into rows."""
 
     def __init__(self, result: TimingResult) -> None:
         self.result, self.how = result, result.settings
         self.sites, self.places = result.axis("site"), result.axis("place")
         self.site, self.place = result.site_seconds, result.place_seconds  # [L, P, runs], [M, runs]
         self.experts = result.expert_seconds  # [L, E, runs]
-        # Sums of medians: they add up as the parts do, and a run that something else held up moves them little.
+        # Sums of medians: they add up as the parts do, and one run that was delayed changes them little.
         self.typical_site, self.typical_place = np.median(self.site, -1), np.median(self.place, -1)  # [L, P], [M]
         self.typical_expert = np.median(self.experts, -1)  # [L, E]
         self.typical_site[:, self.sites.index("expert_output")] = self.typical_expert.sum(1)
@@ -71,7 +71,7 @@ class _Rows:
     def time(
         self, keys: dict[str, Any], seconds: Floats, typical: Floats, n: ArrayLike | None = None, null: Any = np.nan
     ) -> Iterator[pd.DataFrame]:
-        """Milliseconds of seconds [..., runs], share of their typical seconds [...]; `null` is that of the share."""
+        """Yield milliseconds of seconds [..., runs], and time shares of typical seconds [...], whose null is `null`."""
         yield self.median(keys, "milliseconds", 1e3 * seconds, n)
         scope = f"{self.about}; of the sites' medians; no interval: made of medians"
         yield rows(keys, "time_share", metrics.ratio(typical, self.whole), null=null, n=self._n(n), scope=scope)
@@ -79,17 +79,17 @@ class _Rows:
     def median(
         self, keys: dict[str, Any], metric: str, values: Floats, n: ArrayLike | None = None, null: ArrayLike = np.nan
     ) -> pd.DataFrame:
-        """Rows of the median over runs of values [..., runs]."""
+        """Return rows of the median over runs of values [..., runs]."""
         low, high = metrics.median_interval(values)
         scope = f"{self.about}; median" + ("; fewer than 6 runs: no interval" if values.shape[-1] < 6 else "")
         value = np.median(values, -1)
-        inside = np.where(np.isnan(low), np.nan, value)
-        return rows(keys, metric, value, low, high, corrected=inside, null=null, n=self._n(n), scope=scope)
+        estimate = np.where(np.isnan(low), np.nan, value)
+        return rows(keys, metric, value, low, high, corrected=estimate, null=null, n=self._n(n), scope=scope)
 
     def bytes(
         self, keys: dict[str, Any], name: str, place: Any = ..., n: ArrayLike | None = None
     ) -> Iterator[pd.DataFrame]:
-        """The peaks of one of the arrays, where memory was measured."""
+        """Yield the peaks of one of the arrays, where memory was measured."""
         if name in self.result.arrays:
             scope = "one run; counted where torch makes tensors; counted, no interval"
             yield rows(keys, "peak_bytes", self.result[name][place], null=np.nan, n=self._n(n), scope=scope)
@@ -115,14 +115,14 @@ def _layers(of: _Rows) -> Iterator[pd.DataFrame]:
 
 
 def _parts(of: _Rows) -> Iterator[pd.DataFrame]:
-    """Each part in every layer, and over all layers with what belongs to none."""
+    """Yield rows of each part in every layer, and over all layers with what belongs to none."""
     for part in dict.fromkeys(PART.values()):
-        own = [number for number, site in enumerate(of.sites) if PART[site] == part]
+        inside = [number for number, site in enumerate(of.sites) if PART[site] == part]
         outside = [number for number, place in enumerate(of.places) if PART[place] == part]
-        in_layers, typical = of.site[:, own].sum(1), of.typical_site[:, own].sum(1)  # [L, runs], [L]
+        in_layers, typical = of.site[:, inside].sum(1), of.typical_site[:, inside].sum(1)  # [L, runs], [L]
         seconds = in_layers.sum(0) + of.place[outside].sum(0)
         yield from of.time({"part": part}, seconds, typical.sum() + of.typical_place[outside].sum())
-        if own:
+        if inside:
             yield from of.time({"layer": of.layers, "part": part}, in_layers, typical)
 
 
@@ -192,7 +192,7 @@ SPEC = TableSpec(
             POSITIVE,
         ),
         "rows": Metric(
-            "rows the expert was given in a run, padding included; null: as many for each of the layer",
+            "rows the expert was given in a run, padding included; null: as many for each expert of the layer",
             "rows in its batch",
             ",.0f",
             POSITIVE,

@@ -1,4 +1,4 @@
-"""What edits do to loss, predictions and routing, beside a placebo: `what_if`."""
+"""What edits do to loss, predictions and routing, compared with a placebo: `what_if`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -31,11 +31,11 @@ def what_if(result: Result) -> pd.DataFrame:
         InputError: the result is of another kind.
     """
     result = WhatIf.require(result, "the table what_if")
-    return tidy([part for run in range(1, len(result.axis("run"))) for part in _Side(result, run).parts()], SPEC)
+    return tidy([part for run in range(1, len(result.axis("run"))) for part in _ComparedRun(result, run).parts()], SPEC)
 
 
-class _Side:
-    """One run beside that without edits."""
+class _ComparedRun:
+    """One run compared with the run without edits."""
 
     def __init__(self, result: WhatIf, run: int) -> None:
         self.result, self.run = result, run
@@ -47,7 +47,7 @@ class _Side:
         self.about = f"{self.name}: {' + '.join(sentence.replace('; ', ', ') for sentence in self.sentences)}"
 
     def parts(self) -> Iterator[pd.DataFrame]:
-        """The rows of every metric."""
+        """Yield the rows of every metric."""
         yield from self._losses()
         for name, values in (("divergence_bits", self._bits), ("prediction_changed", self._predicted)):
             yield self._mean({}, name, values(self.run), self.counted, self._placebo(values), "tokens")
@@ -80,12 +80,14 @@ class _Side:
         null = self._placebo(self._change, scored)
         yield self._mean({}, "loss_change", self._change(self.run), scored, null, "tokens with something before")
         for document in range(len(self.result.axis("document"))):
-            own = scored & (self.result.token_document == document)
-            null = self._placebo(self._change, own)
-            yield self._mean({"document": document}, "loss_change", self._change(self.run), own, null, "one document")
+            inside = scored & (self.result.token_document == document)
+            null = self._placebo(self._change, inside)
+            yield self._mean(
+                {"document": document}, "loss_change", self._change(self.run), inside, null, "one document"
+            )
 
     def _placebo(self, values: Callable[[int], Floats], counted: NDArray[np.bool_] | None = None) -> float:
-        """The mean of the placebo, beside which the edits stand; the placebo itself has nothing beside it."""
+        """Return the mean of the placebo, the null of the edits; NaN for the placebo itself."""
         counted = self.counted if counted is None else counted
         if self.run == 2 or len(self.result.axis("run")) < 3 or not counted.any():
             return np.nan
@@ -94,15 +96,15 @@ class _Side:
     def _mean(
         self, keys: dict[str, Any], metric: str, values: Floats, counted: NDArray[np.bool_], null: float, tokens: str
     ) -> pd.DataFrame:
-        """The mean of values [T] over the counted tokens, with an interval over documents."""
+        """Return the mean of values [T] over the counted tokens, with an interval over documents."""
         sums, sizes = (
             np.bincount(self.block[counted], weights, minlength=self.blocks)[None]
             for weights in (values[counted], np.ones(int(counted.sum())))
         )  # [1, Bk]
         sizes, bounds = sizes.astype(np.int64), SPEC.metrics[metric].bounds
-        found = leave_one_out(metrics.ratio, (sums, sizes), sizes, folded=self.folded, bounds=bounds)
+        estimate = leave_one_out(metrics.ratio, (sums, sizes), sizes, folded=self.folded, bounds=bounds)
         scope = f"{tokens}; special tokens out; {self.about}"
-        return estimate_rows({"run": self.name, **keys}, metric, found, null, [int(sizes.sum())], scope)
+        return estimate_rows({"run": self.name, **keys}, metric, estimate, null, [int(sizes.sum())], scope)
 
     def _shares(self) -> pd.DataFrame:
         """[L, E] shares of assignments with the change, and without as null."""
@@ -113,14 +115,14 @@ class _Side:
 
     def _share(self, run: int) -> Floats:
         ids, experts = self.result.expert_ids[run][:, self.counted], self.result.num_experts
-        counts = np.array([np.bincount(own[own >= 0], minlength=experts) for own in ids.reshape(len(ids), -1)])
+        counts = np.array([np.bincount(layer[layer >= 0], minlength=experts) for layer in ids.reshape(len(ids), -1)])
         return metrics.ratio(counts, counts.sum(1, keepdims=True))
 
 
 SPEC = TableSpec(
     function=what_if,
     source="result",
-    description="What edits do to loss, predictions and routing, beside a placebo of the same size.",
+    description="What edits do to loss, predictions and routing, compared with a placebo of the same size.",
     keys=("run", "layer", "expert", "document"),
     metrics={
         "loss": Metric(

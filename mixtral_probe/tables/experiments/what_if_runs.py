@@ -9,7 +9,7 @@ from mixtral_probe.trace import WhatIf
 
 
 def three_runs(values: Any) -> NDArray[np.float64]:
-    """[3, …] values [runs, …] without edits, with them and of the placebo; missing where there is no placebo."""
+    """[3, …] values [runs, …] without edits, with them and of the placebo; missing without a placebo."""
     runs = np.asarray(values, np.float64)
     return runs if len(runs) == 3 else np.concatenate([runs, np.full_like(runs[:1], np.nan)])
 

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Balance:
-    """A metric of one layer's counts: its formula, range, and whether an interval may be claimed."""
+    """A metric of one layer's counts: its formula, range, and whether it is smooth, so that it has an interval."""
 
     formula: Callable[[ArrayLike], Floats]
     smooth: bool
@@ -46,7 +46,7 @@ def balance(stats: RoutingStats) -> pd.DataFrame:
     """Return how unevenly the experts are used, one number per layer, group and metric.
 
     Columns: layer, group, metric, value, corrected, low, high, null, n, scope.
-    Intervals are given for the smooth metrics only; the others say where 95 % of uniform routings lie.
+    Only the smooth metrics have intervals; the scope of the others has the 95 % point of uniform routing.
     """
     sums = GroupedSums.of(stats)
     formulas = balance_metrics(stats.num_experts, stats.num_experts_per_tok)
@@ -58,8 +58,8 @@ def _balance_rows(sums: GroupedSums, name: str, metric: Balance) -> pd.DataFrame
     scope = f"one layer; {sums.tokens_scope}; {metric.what}"
     null, most = _uniform(name, metric, tokens, counts)
     if metric.smooth:
-        found = sums.estimate(lambda sums: metric.formula(sums.counts), bounds=(0, metric.high))
-        return estimate_rows(sums.keys(), name, found, null, tokens, scope)
+        estimate = sums.estimate(lambda sums: metric.formula(sums.counts), bounds=(0, metric.high))
+        return estimate_rows(sums.keys(), name, estimate, null, tokens, scope)
     points = [f"{scope}; {NOT_SMOOTH}; 95 % of uniform routings <= {point:.4g}" for point in most.flat]
     scopes = np.where(
         tokens > 0, np.array(points, dtype=object).reshape(tokens.shape), f"{scope}; not enough data: no tokens"
@@ -71,7 +71,7 @@ def _uniform(name: str, metric: Balance, tokens: NDArray[np.int64], counts: NDAr
     """[L, G] mean and 95 % point of the metric under uniform top-K routing of the same number of tokens."""
     experts = counts.shape[-1]
     chosen = metrics.ratio(counts.sum(-1), tokens)
-    # Most layers see the same tokens: each size is drawn once.
+    # Most layers have the same tokens: each size is simulated once.
     sizes, place = np.unique(np.stack([tokens.ravel(), np.nan_to_num(chosen).ravel()]), axis=1, return_inverse=True)
     pairs = [metrics.simulated_null(metric.formula, int(t), experts, float(k)) for t, k in sizes.T]
     mean, most = np.array(pairs).reshape(-1, 2).T[:, place.ravel()].reshape(2, *tokens.shape)

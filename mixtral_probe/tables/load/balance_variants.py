@@ -74,9 +74,9 @@ def _gshard(parts: LossParts, sums: Sums) -> Floats:
 def _smooth(
     sums: GroupedSums, name: str, statistic: Callable[[Sums], Floats], null: Any, bounds: Bounds
 ) -> pd.DataFrame:
-    found = sums.estimate(statistic, bounds=bounds)
+    estimate = sums.estimate(statistic, bounds=bounds)
     scope = f"one layer; {sums.tokens_scope}; all documents together"
-    return estimate_rows(sums.keys(), name, found, null, sums.total.tokens, scope)
+    return estimate_rows(sums.keys(), name, estimate, null, sums.total.tokens, scope)
 
 
 def _chi_squared(sums: GroupedSums) -> pd.DataFrame:
@@ -85,7 +85,7 @@ def _chi_squared(sums: GroupedSums) -> pd.DataFrame:
     free = experts - 1 if sums.stats.num_experts_per_tok < experts else 0
     p = chdtrc(max(free, 1), value)
     about = f"one layer; {sums.tokens_scope}; {free} degrees of freedom; no interval: a test; p = "
-    scopes = np.array([f"{about}{own:.3g} if tokens were independent" for own in p.flat], object).reshape(n.shape)
+    scopes = np.array([f"{about}{tail:.3g} if tokens were independent" for tail in p.flat], object).reshape(n.shape)
     scope = np.where(n > 0, scopes, f"one layer; {sums.tokens_scope}; not enough data: no tokens")
     return rows(sums.keys(), "load_chi_squared", np.where(n > 0, value, np.nan), null=float(free), n=n, scope=scope)
 

@@ -25,12 +25,12 @@ assert list(CONFIDENCE_METRICS) == list(CONFIDENCE)
 
 
 def confidence_nulls(stats: RoutingStats) -> dict[str, float]:
-    """Return what a router that tells nothing apart (all logits alike) gives, by quantity."""
+    """Return the value of each quantity for a router whose logits are all alike."""
     experts, chosen = stats.num_experts, stats.num_experts_per_tok
     margins = {"selection_margin": 0.0, "order_margin": 0.0}
     return {"router_entropy": 1.0, "top1_probability": 1 / experts, "topk_mass": chosen / experts} | margins
 
 
 def why_no_tokens(quantity: str) -> str:
-    """Say why there may be no token that has a quantity."""
+    """Say why no token may have a quantity."""
     return "no tokens with an expert left to compare" if quantity.endswith("margin") else "no tokens"

@@ -37,7 +37,7 @@ def document_mean_rows(
     values = statistic(sums.stats.sums.map(lambda array: with_all(array, sums.stats.by)))
     present = sums.sizes > 0
     counted = present.reshape(*present.shape, *(1,) * (values.ndim - present.ndim))
-    found = leave_one_out(
+    estimate = leave_one_out(
         metrics.ratio,
         (np.where(counted, values, 0.0), np.broadcast_to(counted, values.shape).astype(np.int64)),
         present.astype(np.int64),
@@ -46,7 +46,7 @@ def document_mean_rows(
     )
     unit = "each of 64 blocks of documents" if sums.stats.folded else "each document"
     scope = f"one layer; {sums.tokens_scope}; mean over documents, {unit} alike"
-    return estimate_rows(sums.keys() if keys is None else keys, metric, found, null, sums.total.tokens, scope)
+    return estimate_rows(sums.keys() if keys is None else keys, metric, estimate, null, sums.total.tokens, scope)
 
 
 def uniform_mean(formula: Callable[..., Floats], tokens: Integers, experts: int, chosen: int) -> Floats:

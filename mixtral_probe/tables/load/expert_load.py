@@ -40,9 +40,9 @@ def expert_load(stats: RoutingStats) -> pd.DataFrame:
     else:
         parts.append(missing_rows(keys, "mean_probability", shape, NO_LOGITS))
     for metric, statistic, null, what in plan:
-        found = sums.estimate(statistic, bounds=SPEC.metrics[metric].bounds)
+        estimate = sums.estimate(statistic, bounds=SPEC.metrics[metric].bounds)
         scope = f"one layer; {sums.tokens_scope}; {what}"
-        parts.append(estimate_rows(keys, metric, found, null, sums.total.tokens, scope))
+        parts.append(estimate_rows(keys, metric, estimate, null, sums.total.tokens, scope))
     return tidy(parts, SPEC)
 
 

@@ -19,10 +19,10 @@ def load_by_rank(stats: RoutingStats) -> pd.DataFrame:
     """
     sums = GroupedSums.of(stats)
     # [..., K, E] as kept becomes [..., E, K], in the order of the keys.
-    found = sums.estimate(lambda sums: _by_rank(sums).swapaxes(-1, -2), bounds=SHARE)
+    estimate = sums.estimate(lambda sums: _by_rank(sums).swapaxes(-1, -2), bounds=SHARE)
     keys = sums.keys(expert=np.arange(stats.num_experts), rank=np.arange(stats.num_experts_per_tok))
     scope = f"one layer; {sums.tokens_scope}; share of tokens by this rank alone"
-    return tidy([estimate_rows(keys, "rank_share", found, 1 / stats.num_experts, sums.total.tokens, scope)], SPEC)
+    return tidy([estimate_rows(keys, "rank_share", estimate, 1 / stats.num_experts, sums.total.tokens, scope)], SPEC)
 
 
 def _by_rank(sums: Sums) -> Floats:

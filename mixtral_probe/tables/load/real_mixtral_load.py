@@ -1,4 +1,4 @@
-"""Published routing counts of the real Mixtral-8x7B as a table, to hold one's own beside."""
+"""Published routing counts of the real Mixtral-8x7B as a table, for comparison."""
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ def real_mixtral_load() -> pd.DataFrame:
 
     Columns: layer, group, expert, metric, value, corrected, low, high, null, n, scope. Group "all" is the sum of the 5
     domains; "mmlu" is a mean of shares over 14,042 items whose tokens were not published (n is missing). Only totals
-    were published, so there are no intervals. Origin and licence: data/real_mixtral/README.md.
+    were published, so no interval can be computed. Origin and licence: data/real_mixtral/README.md.
     """
     counts = pd.read_csv(data_path("real_mixtral") / "mixtral_8x7b_domain_counts.csv")
     pooled = counts.groupby(["layer", "expert"], as_index=False)[["n_tokens", "top2_count"]].sum().assign(domain=ALL)
@@ -31,7 +31,7 @@ def _from_counts(counts: pd.DataFrame) -> list[pd.DataFrame]:
     ordered = counts.sort_values(["domain", "layer", "expert"])
     wide = ordered["top2_count"].to_numpy().reshape(-1, ordered["expert"].nunique())  # [domain and layer, E]
     tokens = ordered["n_tokens"].to_numpy().reshape(wide.shape)
-    keys = {name: ordered[own].to_numpy().reshape(wide.shape) for name, own in _KEYS.items()}
+    keys = {name: ordered[column].to_numpy().reshape(wide.shape) for name, column in _KEYS.items()}
     scope = "one layer; Mixtral-8x7B-v0.1, published counts of the first 2 choices; {}; no documents: no interval"
     forms = {
         "share": (metrics.share(wide), 1, "share of assignments"),
@@ -60,7 +60,7 @@ def _from_shares(mmlu: pd.DataFrame) -> list[pd.DataFrame]:
 SPEC = TableSpec(
     function=real_mixtral_load,
     source="part",
-    description="Published load of the experts of the real Mixtral-8x7B, to hold one's own beside.",
+    description="Published load of the experts of the real Mixtral-8x7B, for comparison.",
     keys=("layer", "group", "expert"),
     metrics={name: expert_load.SPEC.metrics[name] for name in ("share", "selection_frequency")},
     figures=(),

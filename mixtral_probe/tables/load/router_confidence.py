@@ -33,9 +33,9 @@ def _quantity(sums: GroupedSums, index: int, name: str) -> list[pd.DataFrame]:
     if tokens is None:
         missing = missing_rows(keys, name, sums.total.tokens.shape, NO_LOGITS)
         return [missing.assign(statistic=statistic) for statistic in ("mean", *QUANTILES)]
-    found = sums.estimate(lambda sums: _mean(sums, index), bounds=CONFIDENCE_METRICS[name].bounds)
+    estimate = sums.estimate(lambda sums: _mean(sums, index), bounds=CONFIDENCE_METRICS[name].bounds)
     n = tokens[..., index]
-    mean = estimate_rows(keys | {"statistic": "mean"}, name, found, null, n, scope, why_no_tokens(name))
+    mean = estimate_rows(keys | {"statistic": "mean"}, name, estimate, null, n, scope, why_no_tokens(name))
     return [mean, *_quantiles(sums, index, name, null, n, scope)]
 
 

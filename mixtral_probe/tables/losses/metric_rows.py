@@ -43,5 +43,5 @@ def loss_rows(
         keys, tokens, sizes = keys | {"group": ALL}, tokens[:, -1:], sizes[:, -1:]
     if sums.total.probability is None:
         return missing_rows(keys, metric.name, (*tokens.shape, *map(len, axes.values())), NO_LOGITS)
-    found = sums.estimate(metric.statistic, bounds=declared.bounds, sizes=sizes)
-    return estimate_rows(keys, metric.name, found, metric.null, tokens, f"{metric.scope}; {sums.tokens_scope}")
+    estimate = sums.estimate(metric.statistic, bounds=declared.bounds, sizes=sizes)
+    return estimate_rows(keys, metric.name, estimate, metric.null, tokens, f"{metric.scope}; {sums.tokens_scope}")

@@ -40,11 +40,11 @@ def context_information(trace: Trace, *, by: str | None = None, include_special:
     Columns: layer, group, variable, min_count, metric, value, corrected, low, high, null, n, scope. Each of a token's K
     experts counts 1/K. What the token before tells, alone and beyond the token itself, and the token are about tokens
     with a counted token before them. The null is what chance alone shows: the mean of three shuffles of the experts.
-    Where there is much to tell, fewer cells are met and chance adds less, so the corrected value is too low rather than
-    too high; the bias of `mutual_information`, which comes from the cells met, errs to the other side.
+    Where the variable tells much, fewer cells occur and chance adds less, so the corrected value is too low rather than
+    too high; the bias of `mutual_information`, which comes from the cells that occur, makes it too high.
 
-    Most types are so rare that no interval over documents would hold. The rows with a `min_count` above 1 are about
-    types with five choices for each expert (`metrics.enough_tokens`); theirs does, and it is corrected for bias.
+    Most types are so rare that an interval over documents would be wrong. The rows with a `min_count` above 1 are about
+    types with five choices for each expert (`metrics.enough_tokens`); they have one, corrected for bias.
 
     Of a selection only the selected tokens count, for `min_count` too; the tokens next to them are those of the text,
     selected or not.
@@ -83,7 +83,7 @@ class _Variable(NamedTuple):
 
     @classmethod
     def of(cls, name: str, rows: Places, value: NDArray[np.int64], within: NDArray[np.int64]) -> "_Variable":
-        """Return a variable with its values numbered, apart for each stratum [n], such as the type of the token."""
+        """Return a variable with its values numbered separately for each stratum [n], such as the type of the token."""
         value, stratum = (np.unique(ids, return_inverse=True)[1] for ids in (value, within))
         kinds = int(value.max(initial=0)) + 1
         pairs, pair = np.unique(stratum * kinds + value, return_inverse=True)
@@ -113,7 +113,7 @@ class _Variable(NamedTuple):
         return float(metrics.mutual_information_bits(joint) - metrics.mutual_information_bits(within))
 
     def shuffles(self) -> list[Places]:
-        """Three times [n] which token's experts each one receives, shuffled within each stratum; always the same."""
+        """Return three orders [n], the token whose experts each one gets: shuffled within strata, with a fixed seed."""
         strata = self.stratum[self.value]
         generator, order = np.random.default_rng(0), np.argsort(strata, kind="stable")
         orders = []
@@ -145,7 +145,7 @@ def _variables(trace: Trace, counted: NDArray[np.bool_]) -> list[_Variable]:
 def _variable_rows(
     trace: Trace, layers: tuple[int, ...], variable: _Variable, keys: dict[str, Any], scope: str
 ) -> list[pd.DataFrame]:
-    """The rows of a variable in these layers, with intervals for the values with enough tokens."""
+    """Return the rows of a variable in these layers, with intervals for the values with enough tokens."""
     least = metrics.enough_tokens(trace.num_experts, trace.num_experts_per_tok)
     frequent, keys = variable.of_frequent(least), keys | {"variable": variable.name}
     parts = _rows(trace, layers, variable, keys | {"min_count": 1}, f"{scope}; {RARE_TYPES}")
@@ -194,7 +194,7 @@ def _each_min_count(table: pd.DataFrame) -> Iterator[Options]:
 SPEC = TableSpec(
     function=context_information,
     source="trace",
-    description="What a token and those beside it tell about its expert, against shuffled experts.",
+    description="What a token and its neighbours tell about its expert, compared with shuffled experts.",
     keys=("layer", "group", "variable", "min_count"),
     metrics={
         BITS: replace(

@@ -37,13 +37,13 @@ def domain_information(
     Columns: layer, group, variable, min_count, metric, value, corrected, low, high, null, n, scope. Each of a token's K
     experts counts 1/K. Documents differ from one another whatever their topic, and tokens of one document resemble each
     other, so chance is what the same documents give when their labels are shuffled: the permutation test of
-    exchangeable documents, whose p-values are uniform when the label says nothing. Shuffling tokens, or the bias of
+    exchangeable documents, whose p-values are uniform when the label does not matter. Shuffling tokens, or the bias of
     `mutual_information`, takes every difference between documents for one between topics.
 
     Among tokens of one type, most types are too rare for an interval. The rows with a `min_count` above 1 are about
     types with five choices for each expert in each group (`metrics.enough_tokens`); theirs is corrected for bias.
     Intervals take the groups' shares of the tokens as fixed, and need two documents of each group. What is above the
-    shuffles is a low estimate where the label does tell something: groups of mixed documents still differ.
+    shuffles is a low estimate where the label does matter: groups of mixed documents still differ.
 
     Of a selection only the selected tokens count, for `min_count` too, and only the documents that have some.
 
@@ -70,7 +70,7 @@ def domain_information(
 
 
 class _GroupBlocks(NamedTuple):
-    """The blocks of documents of some tokens, apart for each group."""
+    """The blocks of documents of some tokens, separate for each group."""
 
     of_token: Places
     """[n]"""
@@ -89,7 +89,7 @@ class _GroupBlocks(NamedTuple):
 
 
 class _Tokens(NamedTuple):
-    """Tokens of a trace, counted apart for each pair of a document and a kind of token."""
+    """Tokens of a trace, counted separately for each pair of a document and a kind of token."""
 
     rows: Places
     """[n] the tokens, as rows of the trace."""
@@ -107,7 +107,7 @@ class _Tokens(NamedTuple):
         """Return these rows of a trace, each of a kind [n] such as its type."""
         document = trace.tokens["document"].to_numpy()[tokens].astype(np.int64)
         pair, owner, kind = _pairs(document, np.unique(kind, return_inverse=True)[1])
-        # Kinds that stand in one document alone tell nothing of groups: all of a document may be one, which is faster.
+        # Kinds that occur in one document only do not depend on groups: those of a document become one, for speed.
         alone = np.bincount(kind, minlength=1)[kind] == 1
         kind = np.where(alone, kind.max(initial=0) + 1 + owner, kind)
         merged, owner, kind = _pairs(owner, np.unique(kind, return_inverse=True)[1])
@@ -130,7 +130,7 @@ class _Tokens(NamedTuple):
         return float(metrics.conditional_mutual_information_bits(joint))
 
     def shuffled_bits(self, counts: Counts, shuffles: int) -> Floats:
-        """[shuffles] the bits when the documents that have tokens exchange their groups; always the same."""
+        """[shuffles] the bits when the documents that have tokens exchange their groups, with a fixed seed."""
         generator, documents, group = np.random.default_rng(0), np.unique(self.document), self.group.copy()
         bits = []
         for _ in range(shuffles):
@@ -140,21 +140,21 @@ class _Tokens(NamedTuple):
 
 
 def _pairs(document: NDArray[np.int64], kind: Places) -> tuple[Places, Places, Places]:
-    """[n] which of the pairs that occur each one is, and [P] the document and the kind of each pair."""
+    """[n] the number of each one's pair, of those that occur, and [P] the document and the kind of each pair."""
     kinds = int(kind.max(initial=0)) + 1
     pairs, pair = np.unique(document * kinds + kind, return_inverse=True)
     return pair, pairs // kinds, pairs % kinds
 
 
 class _Variable(NamedTuple):
-    """What the label is asked about: all tokens alike, or tokens of one type."""
+    """The tokens that the label is compared on: all alike, or those of one type."""
 
     name: str
     min_count: Any
     """An integer, or NA."""
     tokens: _Tokens
     blocks: _GroupBlocks | None
-    """None where no interval would hold."""
+    """None where an interval would be wrong."""
     scope: str
 
 
@@ -190,7 +190,7 @@ def _layer_rows(trace: Trace, layer: int, variable: _Variable, shuffles: int) ->
 
 
 def _missing(variable: _Variable, n: int) -> str:
-    """Say why there is no value; empty where there is one."""
+    """Say why a value is missing; empty where it is not."""
     tokens, least = variable.tokens, variable.min_count
     if not n:
         return "no tokens" if least is pd.NA else f"no type has {least} tokens, or token ids were not recorded"
@@ -201,7 +201,7 @@ def _missing(variable: _Variable, n: int) -> str:
 
 
 def _estimate(variable: _Variable, ids: Places, experts: int, shuffles: int) -> tuple[Estimate, Floats]:
-    """The bits of the choices [n, K], and [shuffles] those of shuffled labels."""
+    """Return the bits of the choices [n, K], and [shuffles] those of shuffled labels."""
     tokens, blocks = variable.tokens, variable.blocks
 
     def count(places: Places) -> Counts:
@@ -221,7 +221,7 @@ def _estimate(variable: _Variable, ids: Places, experts: int, shuffles: int) -> 
 SPEC = TableSpec(
     function=domain_information,
     source="trace",
-    description="What a document's domain tells about the expert, held against documents with shuffled labels.",
+    description="What a document's domain tells about the expert, compared with shuffled labels.",
     keys=("layer", "group", "variable", "min_count"),
     metrics={
         BITS: replace(

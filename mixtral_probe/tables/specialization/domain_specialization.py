@@ -21,7 +21,7 @@ def domain_specialization(stats: RoutingStats) -> pd.DataFrame:
     """Return how much more or less each group uses an expert than all documents together do.
 
     Columns: layer, group, expert, metric, value, corrected, low, high, null, n, scope. The interval leaves out the
-    group's own documents. Without groups the table is empty and `attrs["note"]` says why.
+    group's documents. Without groups the table is empty and `attrs["note"]` says why.
     """
     if stats.by is None:
         return empty(SPEC, NO_GROUPS)

@@ -102,7 +102,7 @@ def _smooth_rows(stats: RoutingStats, pairs: _Pairs, smooth: _Smooth, keys: dict
 
 
 def _estimate(pairs: _Pairs, smooth: _Smooth, folded: bool) -> Estimate:
-    """[L, pairs] the metric; each block of documents is left out of its own group alone."""
+    """[L, pairs] the metric; each block of documents is left out of its group only."""
     one, other = pairs.loads
     less_one, less_other = (load[:, :, None] - counts for load, counts in zip((one, other), pairs.counts, strict=True))
     deleted = smooth.formula(less_one, other[:, :, None]), smooth.formula(one[:, :, None], less_other)

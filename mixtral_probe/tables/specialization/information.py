@@ -24,6 +24,6 @@ INFORMATION = {
 
 
 def share_of_entropy(bits: Floats, load: NDArray[np.int64]) -> Floats:
-    """[...] bits / H(E) of loads [..., E]; 0 where only one expert was ever chosen and so nothing can be told."""
+    """[...] bits / H(E) of loads [..., E]; 0 where only one expert was ever chosen: the entropy is 0 too."""
     entropy = np.log2(metrics.effective_experts(load))
     return np.where(entropy == 0, 0.0, metrics.ratio(bits, entropy))

@@ -35,8 +35,8 @@ def mutual_information(stats: RoutingStats) -> pd.DataFrame:
     """Return what topic, position and token tell about the chosen expert, plug-in and less what chance adds.
 
     Columns: layer, group, variable, metric, value, corrected, low, high, null, n, scope. Each of a token's K experts
-    counts 1/K. Topics are told apart in group "all" alone; their interval takes their shares of the tokens as fixed,
-    as a corpus that was put together by topic has them, and needs two documents of each.
+    counts 1/K. Topics are compared in group "all" only; their interval takes their shares of the tokens as fixed,
+    as in a corpus that was composed by topic, and needs two documents of each.
     """
     sums = GroupedSums.of(stats)
     parts = [*_of_position(sums), *(part for target in TARGETS for part in _of_token(sums, target))]
@@ -52,7 +52,7 @@ def _of_position(sums: GroupedSums) -> list[pd.DataFrame]:
 
 
 def _of_domain(sums: GroupedSums) -> list[pd.DataFrame]:
-    """Rows of the groups, whose shares of the tokens stay as they are while a group's documents are left out."""
+    """Return rows of the groups, whose shares of the tokens stay fixed while a group's documents are left out."""
     counts = sums.stats.sums.counts  # [L, G, Bk, E]
     joint, (layers, groups, blocks, _) = counts.sum(2), counts.shape
     deleted = joint[:, :, None] - counts
@@ -75,7 +75,7 @@ def _with_intervals(
     sizes: Counts,
     strata: NDArray[np.intp] | None = None,
 ) -> list[pd.DataFrame]:
-    """Rows of counts [L, G, R, E], and [L, G, Bk, R, E] with one block left out."""
+    """Return rows of counts [L, G, R, E], and [L, G, Bk, R, E] with one block left out."""
     chosen, bits = sums.stats.num_experts_per_tok, float(np.log2(sums.stats.num_experts))
     tokens = np.broadcast_to(sizes.sum(-1), joint.shape[:2])
     parts = []
@@ -144,7 +144,7 @@ def _without_intervals(
     load: NDArray[Any],
     missing: str,
 ) -> list[pd.DataFrame]:
-    """Rows of what is counted per half of the documents only; bits and bias [L, G], load [L, G, E]."""
+    """Return rows of what is counted per half of the documents only; bits and bias [L, G], load [L, G, E]."""
     n, scope = load.sum(-1) // sums.stats.num_experts_per_tok, _scope(sums, variable)
     scopes = np.where(n > 0, f"{scope}; {RARE_TYPES}", f"{scope}; not enough data: {missing}")
     less = bits - bias
@@ -159,7 +159,7 @@ SPEC = TableSpec(
     function=mutual_information,
     source="stats",
     description=(
-        "What topic, position and token tell about the expert, bits; topics are told apart in group `all` alone."
+        "What topic, position and token tell about the expert, bits; topics are compared in group `all` only."
     ),
     keys=("layer", "group", "variable"),
     metrics=INFORMATION

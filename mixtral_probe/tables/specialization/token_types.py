@@ -1,4 +1,4 @@
-"""What the tables about token types say of the three kinds of token: the one routed, the predicted and the next."""
+"""Words of the tables about token types for the three kinds of token: the one routed, the predicted and the next."""
 
 TARGET_WORDS = {
     "input": "type of the token routed",
@@ -10,5 +10,5 @@ NO_IDS = {
     "predicted": "predictions were not recorded",
     "next": "token ids were not recorded, or no token follows another",
 }
-"""Why there may be no types, by target."""
+"""Why no type may be known, by target."""
 BY_HALVES = "no interval: not kept by document"

@@ -22,7 +22,7 @@ _PLUG_IN, _CROSSVAL = "vocabulary_specialization", "vocabulary_specialization_cr
 
 
 def vocabulary_specialization(stats: RoutingStats) -> pd.DataFrame:
-    """Return how far token types keep to one expert, plug-in and cross-validated, with chance on the same counts.
+    """Return how far token types go to one expert, plug-in and cross-validated, with chance on the same counts.
 
     Columns: layer, group, target, min_count, weighting, expert, metric, value, corrected, low, high, null, n, scope.
     Rows without an expert are about all types, the others about those types whose tokens chose that expert most often.
@@ -43,7 +43,7 @@ class _Types(NamedTuple):
     sums: GroupedSums
     target: str
     shares: tuple[Floats, Floats, Floats]
-    """[L, 2, V] each, of either half tried: see `metrics.crossval_shares`."""
+    """[L, 2, V] each, of either half tested: see `metrics.crossval_shares`."""
     n: Floats
     """[L, V] tokens of each type."""
     share: Floats
@@ -69,7 +69,7 @@ class _Types(NamedTuple):
         return cls(sums, target, shares, n, share, counts.argmax(-1), np.array(null), even)
 
     def why_missing(self, words: str) -> str:
-        """Say why there is no value."""
+        """Say why a value is missing."""
         return f"not enough data: {words if self.n.shape[1] else NO_IDS[self.target]}"
 
 
@@ -140,7 +140,7 @@ _NULL = "routed by load alone"
 SPEC = TableSpec(
     function=vocabulary_specialization,
     source="stats",
-    description=("How far token types keep to one expert; rows with an expert are about the types that chose it most."),
+    description=("How far token types go to one expert; rows with an expert are about the types that chose it most."),
     keys=("layer", "group", "target", "min_count", "weighting", "expert"),
     metrics={
         _PLUG_IN: Metric(
@@ -152,7 +152,7 @@ SPEC = TableSpec(
             _NULL,
         ),
         _CROSSVAL: Metric(
-            "the same with each type's expert found in the other half of the documents; "
+            "the same with each type's expert taken from the other half of the documents; "
             "null: the usual share of those experts",
             "cross-validated",
             ".1%",

@@ -37,14 +37,14 @@ def coactivation(stats: RoutingStats) -> pd.DataFrame:
 
 def _formulas(pairs: Counts, counts: Counts, tokens: Counts, about: str) -> list[BlockFormula]:
     both, n, total = pairs.sum(2), counts.sum(2), tokens.sum(2)
-    expected, own = metrics.expected_pairs(both), n[..., :, None]
+    expected, of_expert = metrics.expected_pairs(both), n[..., :, None]
     conditional, jaccard, lift = (
         metrics.coactivation_conditional, metrics.coactivation_jaccard, metrics.coactivation_lift
     )  # fmt: skip
     plan: list[tuple[Any, ...]] = [
-        ("conditional", conditional, conditional(expected, n), own, "of the tokens of `expert`"),
-        ("buddy_share", _buddy_share, metrics.buddy_share(expected), own, "share of the pairs of `expert`"),
-        ("jaccard", jaccard, jaccard(expected, n), own + n[..., None, :] - both, "of the tokens of either"),
+        ("conditional", conditional, conditional(expected, n), of_expert, "of the tokens of `expert`"),
+        ("buddy_share", _buddy_share, metrics.buddy_share(expected), of_expert, "share of the pairs of `expert`"),
+        ("jaccard", jaccard, jaccard(expected, n), of_expert + n[..., None, :] - both, "of the tokens of either"),
     ]
     never = "the expert was never chosen"
     formulas = [

@@ -20,17 +20,17 @@ def expert_choices(
     """Return the tokens that were sent to an expert, special tokens too, in the order of the text.
 
     Columns: document, chunk, position, row (of the token in its document), before, token, after, layer, rank, weight,
-    probability (softmax over all experts), n (how often the expert was chosen in all that was searched). Weight and
+    probability (softmax over all experts), n (how often the expert was chosen in all layers searched). Weight and
     probability are missing where weights or logits were not recorded; the context ends with the window.
 
     Args:
         trace: the trace.
         expert: from 0.
         layer: as the model numbers it; None for any, though experts of different layers are different networks.
-        strongest: keep only so many, those with the largest weight; None for all.
+        strongest: keep at most this number, those with the largest weight; None for all.
 
     Raises:
-        InputError: there is no such expert or layer, or not at least one is to be kept.
+        InputError: the expert or layer does not exist, or `strongest` is below 1.
     """
     layers = trace.layers
     if not 0 <= expert < trace.num_experts:
@@ -66,7 +66,10 @@ def _table(
     table = pd.DataFrame(
         keys
         | {"row": token - np.searchsorted(document, document[token])}
-        | {name: pd.Series(own, dtype=object) for name, own in zip(("before", "token", "after"), texts, strict=True)}
+        | {
+            name: pd.Series(column, dtype=object)
+            for name, column in zip(("before", "token", "after"), texts, strict=True)
+        }
         | {"layer": np.array(trace.layers)[at], "rank": rank, "weight": weight}
         | {"probability": _probabilities(trace, expert, at, token), "n": n}
     )
@@ -88,14 +91,14 @@ def _probabilities(trace: Trace, expert: int, at: NDArray[np.intp], token: NDArr
 
 
 def _contexts(trace: Trace, token: NDArray[np.intp]) -> tuple[list[str], list[str], list[str]]:
-    """Text before, of and after each token; a token without a text is its number in brackets."""
+    """Return the text before, of and after each token; a token without a text is its number in brackets."""
     window = trace.tokens["document"].to_numpy(np.int64) * 2**32 + trace.tokens["chunk"].to_numpy(np.int64)
     first, last = (np.searchsorted(window, window[token], side=side).tolist() for side in ("left", "right"))
-    codes, known = trace.tokens["piece"].cat.codes.to_numpy(), trace.tokens["piece"].cat.categories.tolist()
+    codes, pieces = trace.tokens["piece"].cat.codes.to_numpy(), trace.tokens["piece"].cat.categories.tolist()
     ids = trace.tokens["token_id"].to_numpy()
 
     def text(start: int, stop: int) -> str:
-        return "".join(known[codes[at]] if codes[at] >= 0 else f"⟨{ids[at]}⟩" for at in range(start, stop))
+        return "".join(pieces[codes[at]] if codes[at] >= 0 else f"⟨{ids[at]}⟩" for at in range(start, stop))
 
     places = list(zip(token.tolist(), first, last, strict=True))
     return (

@@ -57,11 +57,11 @@ def _shuffled(sums: GroupedSums, sizes: Counts) -> list[BlockFormula]:
 
 
 def _nulls(sums: GroupedSums) -> dict[str, tuple[Floats | float, str]]:
-    """The null of each metric, and the beginning of its scope."""
+    """Return the null of each metric, and the beginning of its scope."""
     stats, sets = sums.stats, _sets(sums.stats)
     pairs = with_all(stats.structure.pairs, stats.by).sum(2)
-    whole = None if sets is None else with_all(sets, stats.by).sum(2)
-    fitted = metrics.independent_repetition(sums.total.load, pairs, sums.total.tokens, shuffled=False, sets=whole)
+    all_sets = None if sets is None else with_all(sets, stats.by).sum(2)
+    fitted = metrics.independent_repetition(sums.total.load, pairs, sums.total.tokens, shuffled=False, sets=all_sets)
     nulls: dict[str, tuple[Floats | float, str]] = {}
     for name, even in metrics.uniform_repetition(stats.num_experts, stats.num_experts_per_tok).items():
         fit = "two tokens with these loads" if name in fitted else "uniform routing"
@@ -71,17 +71,17 @@ def _nulls(sums: GroupedSums) -> dict[str, tuple[Floats | float, str]]:
 
 
 def _sets(stats: RoutingStats) -> Counts | None:
-    """[L, G, Bk, S] tokens by the set they chose, None where sets are not told apart."""
+    """[L, G, Bk, S] tokens by the set they chose, None where sets are not counted."""
     sets = stats.structure.sets
     return sets if sets.shape[-1] else None
 
 
 def _expected_when_shuffled(stats: RoutingStats) -> dict[str, Floats]:
-    """[L, G, Bk, lag] repeats to expect among as many pairs of each block, were its tokens in any order."""
+    """[L, G, Bk, lag] repeats expected among as many pairs of each block, with its tokens in random order."""
     sums, structure = stats.sums, stats.structure
     chance = metrics.independent_repetition(sums.load, structure.pairs, sums.tokens, shuffled=True, sets=_sets(stats))
-    own = structure.repeats.sum((-1, -2))
-    return {name: with_all(own * np.nan_to_num(rate)[..., None], stats.by) for name, rate in chance.items()}
+    pairs = structure.repeats.sum((-1, -2))
+    return {name: with_all(pairs * np.nan_to_num(rate)[..., None], stats.by) for name, rate in chance.items()}
 
 
 def _middle_layer(table: pd.DataFrame) -> list[Options]:

@@ -12,56 +12,59 @@ from mixtral_probe.tables.spec import Metric, TableSpec
 from mixtral_probe.trace import Trace
 
 Floats = NDArray[np.float64]
-_ONE = "one pair of tokens: no interval; one layer"
+_ONE_PAIR = "one pair of tokens: no interval; one layer"
 
 
 def route_overlap(trace: Trace, a: int, b: int) -> pd.DataFrame:
     """Return the experts that two tokens have in common, in every layer and over all layers together.
 
     Columns: layer (empty: all layers in which both went to experts), metric, value, corrected, low, high, null, n,
-    scope. The null is what two tokens share on average that choose as many experts each uniformly and apart from each
-    other. A layer in which one of them went to no expert has no value.
+    scope. The null is what two tokens share on average that choose as many experts, uniformly and independently. A
+    layer in which one of them went to no expert has no value.
 
     Args:
         trace: the trace.
         a: row of one token in `trace.tokens`.
-        b: row of the other.
+        b: row of the second.
 
     Raises:
-        InputError: there is no such row.
+        InputError: a row does not exist.
     """
     for row in (a, b):
         if not 0 <= row < trace.num_tokens:
             raise InputError(
                 f"row must be in 0–{trace.num_tokens - 1} (there are {trace.num_tokens} tokens), got {row}"
             )
-    sets = [(set(own[own >= 0].tolist()), set(other[other >= 0].tolist())) for own, other in _choices(trace, a, b)]
-    pairs = np.array([_layer(own, other, trace.num_experts) for own, other in sets])  # [L, shared, null, Jaccard, null]
-    whole = ~np.isnan(pairs[:, 0])
+    sets = [[set(ids[ids >= 0].tolist()) for ids in both] for both in _choices(trace, a, b)]
+    numbers = [_layer(first, second, trace.num_experts) for first, second in sets]
+    pairs = np.array(numbers)  # [L, shared, null, Jaccard, null]
+    routed = ~np.isnan(pairs[:, 0])
     layer = np.array(trace.layers, dtype=object)
     parts = []
     for name, (value, null), how in zip(SPEC.metrics, (pairs.T[:2], pairs.T[2:]), ("sum", "mean"), strict=True):
-        n, scope = np.where(whole, 2, 0), np.where(whole, _ONE, _ONE + "; not enough data: one went to no expert")
+        n = np.where(routed, 2, 0)
+        scope = np.where(routed, _ONE_PAIR, f"{_ONE_PAIR}; not enough data: one went to no expert")
         parts.append(rows({"layer": layer}, name, value, null=null, n=n, scope=scope))
-        parts.append(_all_layers(name, value[whole], null[whole], how))
+        parts.append(_all_layers(name, value[routed], null[routed], how))
     return tidy(parts, SPEC)
 
 
 def _choices(trace: Trace, a: int, b: int) -> NDArray[np.int64]:
-    """[L, 2, K] experts of both tokens, below 0 where there is none."""
+    """[L, 2, K] experts of both tokens, below 0 where a token has fewer."""
     return np.stack([np.asarray(trace.expert_ids[:, row], np.int64) for row in (a, b)], axis=1)
 
 
-def _layer(own: set[int], other: set[int], experts: int) -> tuple[float, float, float, float]:
-    """Shared experts and their null, Jaccard and its null; NaN where one set is empty."""
-    if not own or not other:
+def _layer(first: set[int], second: set[int], experts: int) -> tuple[float, float, float, float]:
+    """Return shared experts and their null, Jaccard and its null; NaN where one set is empty."""
+    if not first or not second:
         return (np.nan,) * 4
-    shared, jaccard = len(own & other), len(own & other) / len(own | other)
-    return shared, len(own) * len(other) / experts, jaccard, metrics.uniform_jaccard(experts, len(own), len(other))
+    shared, jaccard = len(first & second), len(first & second) / len(first | second)
+    sizes = len(first), len(second)
+    return shared, sizes[0] * sizes[1] / experts, jaccard, metrics.uniform_jaccard(experts, *sizes)
 
 
 def _all_layers(name: str, value: Floats, null: Floats, how: str) -> pd.DataFrame:
-    """The row of all layers in which both tokens went to experts."""
+    """Return the row of all layers in which both tokens went to experts."""
     if not len(value):
         scope = "one pair of tokens: no interval; not enough data: no layer in which both went to experts"
         return rows({"layer": pd.NA}, name, np.nan, null=np.nan, n=0, scope=scope)

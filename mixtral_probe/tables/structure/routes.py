@@ -43,18 +43,18 @@ def _weights(trace: Trace) -> NDArray[np.float64]:
 
 
 def _margins(trace: Trace) -> NDArray[np.float64]:
-    """[T, L] selection margins, NaN where there is none."""
+    """[T, L] selection margins, NaN where a token has none."""
     margin = np.full((len(trace), trace.num_layers), np.nan)
     for part in counted_chunks(trace, counted_rows(trace, include_special=True)):
         if part.logits is not None:
             chosen = chosen_mask(part.ids, trace.num_experts).any(-2)
-            found = selection_margin(part.logits, chosen).T
-            margin[part.rows] = np.where(np.isfinite(found), found, np.nan)
+            margins = selection_margin(part.logits, chosen).T
+            margin[part.rows] = np.where(np.isfinite(margins), margins, np.nan)
     return margin
 
 
 def _last_token(table: pd.DataFrame) -> Iterator[Options]:
-    """The last token of the first window."""
+    """Yield the last token of the first window."""
     keys = first_window(table)
     window = table[(table["document"] == keys["document"]) & (table["chunk"] == keys["chunk"])]
     yield {"position": int(window["position"].max()), **keys}

@@ -10,7 +10,7 @@ from mixtral_probe.trace import Trace
 
 
 def token_logits(trace: Trace, *, document: int = 0, chunk: int = 0, position: int) -> pd.DataFrame:
-    """Return what the router of every layer gave every expert for one token: a row per layer and expert.
+    """Return the router logit of every expert in every layer for one token: a row per layer and expert.
 
     Columns: document, chunk, position, layer, expert, logit. Empty without router logits.
 
@@ -19,13 +19,13 @@ def token_logits(trace: Trace, *, document: int = 0, chunk: int = 0, position: i
         document, chunk, position: the token.
 
     Raises:
-        InputError: there is no such token.
+        InputError: the trace has no such token.
     """
     here = {"document": document, "chunk": chunk, "position": position}
     matches = np.logical_and.reduce([(trace.tokens[name] == at).to_numpy(dtype=bool) for name, at in here.items()])
     if not matches.any():
-        asked = ", ".join(f"{name} {at}" for name, at in here.items())
-        raise InputError(f"document, chunk and position must name a token, got {asked}: there is none")
+        names = ", ".join(f"{name} {at}" for name, at in here.items())
+        raise InputError(f"document, chunk and position must name a token, got {names}: there is none")
     row = int(matches.argmax())
     logits = np.zeros((0, 0)) if trace.router_logits is None else np.asarray(trace.router_logits[:, row], np.float64)
     layer, expert = (axis.ravel() for axis in np.indices(logits.shape))
@@ -38,7 +38,7 @@ def token_logits(trace: Trace, *, document: int = 0, chunk: int = 0, position: i
 SPEC = TableSpec(
     function=token_logits,
     source="part",
-    description="What the router of every layer gave every expert for one token.",
+    description="The router logit of every expert in every layer for one token.",
     keys=("document", "chunk", "position", "layer", "expert"),
     metrics={},
     figures=(),

@@ -1,4 +1,4 @@
-"""From layer to layer: `transitions`."""
+"""Choices of one layer and those of another: `transitions`."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,11 +21,11 @@ _ALL = "_all_choices"
 
 
 def transitions(stats: RoutingStats) -> pd.DataFrame:
-    """Return how a token's choices in one layer go with those in another: the next, and those asked for.
+    """Return how a token's choices in one layer depend on those in another: the next, and the requested pairs.
 
     Columns: layer, other_layer, group, expert, other_expert, metric, value, corrected, low, high, null, n, scope. Rows
     without experts are about the two layers as wholes. Metrics are about first choices; those that end in
-    `_all_choices` take each of a token's K experts with each of its K there, and are left out where K is 1.
+    `_all_choices` pair each of a token's K experts with each of its K in the other layer; with K = 1 they are left out.
     """
     sums, chosen = GroupedSums.of(stats), stats.num_experts_per_tok
     first = with_all(stats.structure.transitions, stats.by)  # [pairs, G, Bk, E, E]
@@ -39,14 +39,14 @@ def transitions(stats: RoutingStats) -> pd.DataFrame:
 
 
 def _pair_keys(stats: RoutingStats, keys: dict[str, Any], tail: int = 0) -> dict[str, Any]:
-    """The keys with the two layers of each pair, [pairs, 1] and as many axes of length 1 behind as `tail`."""
-    here, following = np.array(stats.layer_pairs, int).reshape(-1, 2).T
+    """Return the keys with the two layers of each pair, [pairs, 1] and `tail` further axes of length 1."""
+    layer, following = np.array(stats.layer_pairs, int).reshape(-1, 2).T
     shape = (-1, 1, *(1,) * tail)
-    return keys | {"layer": here.reshape(shape), "other_layer": following.reshape(shape)}
+    return keys | {"layer": layer.reshape(shape), "other_layer": following.reshape(shape)}
 
 
 def _rows(sums: GroupedSums, joint: Counts, tokens: Counts, ranks: int) -> list[pd.DataFrame]:
-    """Rows of first choices (ranks 1), or of all K."""
+    """Return rows of first choices (ranks 1), or of all K."""
     stats, experts = sums.stats, np.arange(sums.stats.num_experts)
     keys = _pair_keys(stats, sums.keys())
     cells = _pair_keys(stats, sums.keys(expert=experts, other_expert=experts), 2)
@@ -56,8 +56,8 @@ def _rows(sums: GroupedSums, joint: Counts, tokens: Counts, ranks: int) -> list[
     plan += [(formula, keys, tokens) for formula in _of_layers(joint, n, ranks, about)]
     return [
         *(
-            formula._replace(metric=formula.metric + suffix).rows(own, sizes, folded=stats.folded)
-            for formula, own, sizes in plan
+            formula._replace(metric=formula.metric + suffix).rows(axes, sizes, folded=stats.folded)
+            for formula, axes, sizes in plan
         ),
         _association(joint.sum(2), n, ranks, about, keys, f"cramers_v{suffix}"),
     ]
@@ -65,17 +65,17 @@ def _rows(sums: GroupedSums, joint: Counts, tokens: Counts, ranks: int) -> list[
 
 def _of_experts(joint: Counts, tokens: Counts, ranks: int, about: str) -> list[BlockFormula]:
     total = joint.sum(2)
-    whole, here = total.sum((-1, -2), keepdims=True), total.sum(-1, keepdims=True)
-    there = metrics.ratio(total.sum(-2, keepdims=True), whole)
-    product = metrics.ratio(here, whole) * there
+    whole, of_expert = total.sum((-1, -2), keepdims=True), total.sum(-1, keepdims=True)
+    other_share = metrics.ratio(total.sum(-2, keepdims=True), whole)
+    product = metrics.ratio(of_expert, whole) * other_share
     # A token that chose an expert is in its row once for each choice in the other layer.
-    own, n = here // ranks, tokens[..., None, None]
+    uses, n = of_expert // ranks, tokens[..., None, None]
     never = "the expert was never the first choice" if ranks == 1 else "the expert was never chosen"
     lift = about + "joint share / product of the shares"
     return [
         BlockFormula("joint_share", _joint_share, (joint,), product, n, about + "share of tokens", "no tokens"),
         BlockFormula(
-            "transition_probability", _probability, (joint,), there, own, about + "of those of `expert`", never
+            "transition_probability", _probability, (joint,), other_share, uses, about + "of those of `expert`", never
         ),
         BlockFormula("transition_lift", _lift, (joint,), 1.0, n, lift, never, POSITIVE),
     ]
@@ -97,7 +97,7 @@ def _of_layers(joint: Counts, n: Counts, ranks: int, about: str) -> list[BlockFo
 
 
 def _association(total: Counts, n: Counts, ranks: int, about: str, keys: dict[str, Any], name: str) -> pd.DataFrame:
-    """Cramér's V, which is not smooth and has no interval."""
+    """Return Cramér's V, which is not smooth and has no interval."""
     v = metrics.cramers_v(total)
     why = np.where(np.isnan(v), "not enough data: fewer than two experts", "no interval: not smooth")
     null = metrics.independent_cramers_v(total, chosen=ranks, chosen_rows=ranks)
@@ -127,14 +127,14 @@ def _lift(joint: Counts) -> Floats:
 
 _FIRST = {
     "joint_share": Metric(
-        "share of tokens with first choice `expert` here and `other_expert` there; null: product of shares",
+        "share of tokens with first choice `expert`, and `other_expert` in the other layer; null: product of shares",
         "share of tokens",
         ".2%",
         SHARE,
         INDEPENDENT_LAYERS,
     ),
     "transition_probability": Metric(
-        "of the tokens with first choice `expert` here, those with `other_expert` there",
+        "of the tokens with first choice `expert`, those with `other_expert` in the other layer",
         "share of the expert's tokens",
         ".1%",
         SHARE,
@@ -156,7 +156,7 @@ _FIRST = {
         "the same less what chance alone shows", "information less chance, bits", null=NOTHING_TO_TELL
     ),
     "lookup_accuracy": Metric(
-        "share of tokens whose first choice there follows that here most often in other documents",
+        "share of tokens whose first choice in the other layer is the one that follows most often in other documents",
         "predicted from the layer before",
         ".1%",
         SHARE,
@@ -177,7 +177,7 @@ SPEC = TableSpec(
     metrics=_FIRST
     | {
         f"{name}{_ALL}": replace(
-            metric, meaning=f"{name} of every choice here with every choice there, each with weight 1/K^2"
+            metric, meaning=f"{name} of every choice with every choice in the other layer, each with weight 1/K^2"
         )
         for name, metric in _FIRST.items()
         if name != "lookup_accuracy"

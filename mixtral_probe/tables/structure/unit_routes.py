@@ -18,14 +18,14 @@ def unit_routes(trace: Trace, *, unit: str) -> pd.DataFrame:
     Columns: document, chunk, position (of the unit's first token), place (of the unit in the trace), token (text of the
     whole unit), layer, expert, metric, value, corrected, low, high, null, n (the unit's tokens that went to experts),
     scope. The value is the expert's share of these tokens' gate weights; where no weights were recorded every choice
-    weighs the same. Special tokens are units of their own.
+    has the same weight. Each special token is a unit.
 
     Args:
-        trace: with the tokens' texts; a token without one stands alone.
+        trace: with the tokens' texts; a token without one is a unit.
         unit: one of `mixtral_probe.trace.UNITS`.
 
     Raises:
-        InputError: there is no such unit.
+        InputError: the unit is unknown.
     """
     number, texts = _units(trace, unit)
     total, counted = _sums(trace, number)
@@ -51,7 +51,7 @@ def unit_routes(trace: Trace, *, unit: str) -> pd.DataFrame:
 
 
 def _units(trace: Trace, unit: str) -> tuple[NDArray[np.int64], list[str]]:
-    """[T] the number of each token's unit, and the units' texts."""
+    """[T] the number of each token's unit, and the texts of the units."""
     tokens = trace.tokens
     pieces = [piece if isinstance(piece, str) else "" for piece in tokens["piece"]]
     special = tokens["special"].to_numpy(dtype=bool)

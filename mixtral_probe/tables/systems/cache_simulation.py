@@ -37,18 +37,18 @@ def cache_simulation(
     Args:
         trace: the trace.
         by: a label of the documents such as "domain"; adds rows for each of its values.
-        capacities: experts of a layer that fit, from K to E; None for all of these but E.
+        capacities: experts of a layer that fit, from K to E; None for K to E - 1.
         include_special: count special tokens too.
-        most_tokens: from the beginning of the trace.
+        most_tokens: read at most so many, from the beginning of the trace.
 
     Raises:
-        InputError: a capacity that cannot be, or no such label.
+        InputError: a capacity outside K to E, or an unknown label.
     """
     sizes = _sizes(trace, capacities)
     windows = Windows.of(trace, by, include_special=include_special, most_tokens=most_tokens)
     ids = [np.asarray(trace.expert_ids[:, rows]) for rows in windows.rows]
-    choices = windows.summed(_counts(trace, [(own >= 0).sum((-1, -2)) for own in ids]))
-    tokens = windows.summed(_counts(trace, [(own[..., 0] >= 0).sum(-1) for own in ids]))
+    choices = windows.summed(_counts(trace, [(window >= 0).sum((-1, -2)) for window in ids]))
+    tokens = windows.summed(_counts(trace, [(window[..., 0] >= 0).sum(-1) for window in ids]))
     axes = {"policy": np.array(metrics.POLICIES, dtype=object), "capacity": np.array(sizes)}
     scope = "null: uniform routing of windows as long (belady, static: of simulated ones)"
     parts = []
@@ -79,7 +79,7 @@ def _counts(trace: Trace, by_window: list[Integers]) -> Integers:
 def _hits(ids: list[NDArray[np.int16]], trace: Trace, sizes: tuple[int, ...]) -> Integers:
     """[2, L, W, policy, C] hits, before and after; windows of like length are run together."""
     layers, experts = trace.num_layers, trace.num_experts
-    lengths = np.array([own.shape[1] for own in ids], np.int64)
+    lengths = np.array([window.shape[1] for window in ids], np.int64)
     hits = np.zeros((2, layers, len(ids), len(metrics.POLICIES), len(sizes)), np.int64)
     scale = np.frexp(lengths.astype(float))[1]
     for power in np.unique(scale):
@@ -91,15 +91,15 @@ def _hits(ids: list[NDArray[np.int16]], trace: Trace, sizes: tuple[int, ...]) ->
             both = metrics.cache_hits(padded.reshape(-1, *padded.shape[2:]), experts, sizes, policy)
             hits[:, :, alike, rule] = np.reshape(both, (2, layers, len(alike), len(sizes)))
     counts = np.zeros((layers, len(ids), experts), np.int64)
-    for window, own in enumerate(ids):
-        counts[:, window] = metrics.chosen_mask(own, experts).sum((1, 2))
+    for at, window in enumerate(ids):
+        counts[:, at] = metrics.chosen_mask(window, experts).sum((1, 2))
     for layer, count in enumerate(counts):
         hits[:, layer, :, 3] = metrics.static_cache_hits(count, sizes)
     return hits
 
 
 def _nulls(windows: Windows, trace: Trace, sizes: tuple[int, ...]) -> Floats:
-    """[2, 1 or L, G, policy, C] hit rates of uniform routing, before and after; NaN where there are no tokens."""
+    """[2, 1 or L, G, policy, C] hit rates of uniform routing, before and after; NaN without tokens."""
     cells = [
         (layer, group, lengths[lengths > 0])
         for group in range(len(windows.groups))
@@ -117,7 +117,7 @@ def _nulls(windows: Windows, trace: Trace, sizes: tuple[int, ...]) -> Floats:
 
 
 def _null(lengths: Integers, trace: Trace, capacity: int, policy: str) -> tuple[float, float]:
-    """Hit rates of uniform routing of windows of these lengths, before and after."""
+    """Return hit rates of uniform routing of windows of these lengths, before and after."""
     shape = (trace.num_experts, trace.num_experts_per_tok, capacity)
     if policy not in _FORESIGHT:
         return metrics.uniform_cache_hit_rate(lengths.tolist(), *shape)

@@ -85,9 +85,9 @@ def _uniform(
     """[1 or L] capacity of an expert, and [1 or L, S] how likely uniform routing drops a choice of each token."""
     about = (trace.num_experts, trace.num_experts_per_tok, factor)
     limit = np.array([metrics.expert_capacity(int(length), *about) for length in lengths])
-    # Behind the last token stands 0, for tokens before the first of a layer (place -1).
+    # A 0 after the last token, for tokens before the first of a layer (place -1).
     chance = [np.append(metrics.expected_drops(int(length), *about), 0.0) for length in lengths]
-    return limit, np.stack([own[at] for own, at in zip(chance, place, strict=True)])
+    return limit, np.stack([drops[at] for drops, at in zip(chance, place, strict=True)])
 
 
 def _by_bucket(values: NDArray[Any], bucket: NDArray[np.intp]) -> NDArray[Any]:
@@ -106,7 +106,7 @@ def _nulls(windows: Windows, expected: Floats, choices: Integers) -> tuple[Float
 
 
 def _with_edges(table: pd.DataFrame) -> pd.DataFrame:
-    """Bins with their edges; bins without a token are left out, and the sum of all becomes rows without a bin."""
+    """Add the edges of bins; bins without a token are left out, and the sum of all becomes rows without a bin."""
     bin_ = table["bin"].to_numpy()
     whole = bin_ == POSITION_BUCKETS
     left = np.where(bin_ == 0, 0, 2.0 ** (bin_ - 1))

@@ -28,7 +28,7 @@ _DRAWS = 40
 def placement_simulation(
     stats: RoutingStats, *, ranks: Sequence[int] | None = None, spare: Sequence[int] = (0, 1)
 ) -> pd.DataFrame:
-    """Return the load of the busiest rank against the mean, were the experts of each layer spread over some ranks.
+    """Return the load of the busiest rank / the mean, for the experts of each layer distributed over some ranks.
 
     Columns: layer, group, ranks, replicas, metric, value, corrected, low, high, null, n, scope. Rows without a layer
     are about all layers: the sum of the busiest ranks' loads / the sum of the means, as vLLM has it (SGLang: mean of
@@ -62,12 +62,12 @@ def _device_loss(sums: GroupedSums, ranks: int) -> pd.DataFrame:
     keys = sums.keys() | {"ranks": ranks, "replicas": sums.stats.num_experts}
     if sums.total.probability is None:
         return missing_rows(keys, name, sums.total.tokens.shape, NO_LOGITS)
-    found = sums.estimate(
+    estimate = sums.estimate(
         lambda sums: metrics.device_balance_loss(losses.share(sums), losses.probability(sums), ranks),
         bounds=(0, ranks),
     )
     scope = f"one layer; {sums.tokens_scope}; the experts placed in their order"
-    return estimate_rows(keys, name, found, 1.0, sums.total.tokens, scope)
+    return estimate_rows(keys, name, estimate, 1.0, sums.total.tokens, scope)
 
 
 def _ranks(experts: int, ranks: Sequence[int] | None) -> list[int]:
@@ -85,14 +85,14 @@ def _whole(spare: int) -> int:
 
 
 def _halves(stats: RoutingStats) -> Integers:
-    """[2, L, G, E] the load of every other block; the group "all" last where there are others."""
+    """[2, L, G, E] the load of every other block; the group "all" last if grouped."""
     counts = stats.sums.counts  # [L, G, Bk, E]
     both = np.stack([counts[:, :, half::2].sum(2) for half in (0, 1)])
     return with_all(both, stats.by, axis=2)
 
 
 def _crossed(halves: Integers, replicas: int, ranks: int) -> Floats:
-    """[L, G, ranks] loads, each half's under the placement that suits the other; NaN where one half has no load."""
+    """[L, G, ranks] loads, each half's under the placement by the load of the other; NaN where one half has no load."""
     fits = [eplb_placement(half[:, -1], replicas=replicas, ranks=ranks)[:, None] for half in halves]
     # The busiest rank of the one placement is not that of the other, so ranks are put in the order of their load.
     parts = [np.sort(rank_load(half, fit, ranks), axis=-1) for half, fit in zip(halves, reversed(fits), strict=True)]
@@ -101,7 +101,7 @@ def _crossed(halves: Integers, replicas: int, ranks: int) -> Floats:
 
 
 def _rows(sums: GroupedSums, metric: str, ranks: int, replicas: int, loads: Floats) -> pd.DataFrame:
-    """Rows of the imbalance of loads [L, G, ranks], by layer and over all layers."""
+    """Return rows of the imbalance of loads [L, G, ranks], by layer and over all layers."""
     stats, value = sums.stats, rank_imbalance(loads)
     keys, about = {"ranks": ranks, "replicas": replicas}, f"{sums.tokens_scope}; null: simulated uniform routing"
     shape = (stats.num_experts, stats.num_experts_per_tok, ranks, replicas)
@@ -118,7 +118,7 @@ def _rows(sums: GroupedSums, metric: str, ranks: int, replicas: int, loads: Floa
 def _with_scope(
     keys: dict[str, Any], metric: str, value: Floats, null: Floats, tokens: Integers, about: str
 ) -> pd.DataFrame:
-    """Rows that say why there is no interval, or no value."""
+    """Return rows whose scope says why the interval, or the value, is missing."""
     missing = np.isnan(value)
     why = "no tokens in one half" if metric.endswith("crossval") else "no tokens"
     scope = np.where(missing, f"{about}; not enough data: {why}", f"{about}; {NOT_SMOOTH}")
@@ -128,7 +128,7 @@ def _with_scope(
 
 @lru_cache(maxsize=4096)
 def _null(metric: str, tokens: int, experts: int, chosen: int, ranks: int, replicas: int) -> float:
-    """Mean of the same for loads of uniform routing; placed by the loads themselves, or, crossed, by other ones."""
+    """Return the metric's mean for loads of uniform routing, placed by these loads or, cross-validated, by others."""
     if not tokens:
         return float("nan")
     counts = metrics.uniform_counts(tokens, experts, chosen)[:_DRAWS]

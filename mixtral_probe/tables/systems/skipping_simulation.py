@@ -60,7 +60,7 @@ def _rows(
     tokens: NDArray[np.int64],
     thresholds: NDArray[np.float64],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows of both metrics from sums [L, G, Bk], of skipped tokens [L, G, Bk, thresholds]."""
+    """Return rows of both metrics from sums [L, G, Bk], of skipped tokens [L, G, Bk, thresholds]."""
     scope, none, one = "last choice against the first; null: all logits alike", np.zeros(()), np.ones(())
     below = np.broadcast_to(tokens[..., None], skipped.shape)
     share = WindowRatio("skipped_share", skipped, below, tokens[..., None], none, none, scope)

@@ -25,9 +25,9 @@ class Windows:
     """Windows of counted tokens, and the cells (group, block) their sums go to."""
 
     layers: tuple[int, ...]
-    """[L] the model's own number of each layer."""
+    """[L] the number of each layer in the model."""
     groups: tuple[str, ...]
-    """[G] the groups asked for, then "all" where there are any."""
+    """[G] the groups of `by`, then "all"; without `by`, "all" only."""
     by: str | None
     """The label the groups come from."""
     rows: tuple[Places, ...]
@@ -73,7 +73,7 @@ class Windows:
         )
 
     def places(self, ids: NDArray[np.int16]) -> Places:
-        """[1 or L, S] how many tokens of the window come before each in a layer; -1 before the first selected there.
+        """[1 or L, S] how many tokens of the window come before each in a layer; -1 before the first selected one.
 
         Args:
             ids: [L, S, K] experts of the window's tokens.
@@ -109,15 +109,15 @@ class WindowRatio(NamedTuple):
 
     name: str
     top: NDArray[Any]
-    """[L, G, Bk, tail] above the line."""
+    """[L, G, Bk, tail] the numerator."""
     bottom: Integers
-    """[L, G, Bk, tail] below the line."""
+    """[L, G, Bk, tail] the denominator."""
     tokens: Integers
     """[L, G, Bk, ...] what n counts, as broad as the tail or with axes of length 1."""
     null: Floats
-    """What broadcasts against [L, G, tail]."""
+    """Broadcast against [L, G, tail]."""
     null_of_all: Floats
-    """What broadcasts against [G, tail], for the rows of all layers together."""
+    """Broadcast against [G, tail], for the rows of all layers together."""
     scope: str
     """Words about the value."""
 
@@ -135,21 +135,21 @@ def ratio_rows(windows: Windows, ratio: WindowRatio, axes: Mapping[str, NDArray[
     layer_keys = dict(zip(("layer", "group", *axes), np.ix_(layers, groups, *axes.values()), strict=True))
     all_keys = dict(zip(("group", *axes), np.ix_(groups, *axes.values()), strict=True))
     parts = []
-    for keys, top, bottom, n, null, which in (
+    for keys, top, bottom, n, null, layers_scope in (
         (layer_keys, tops, bottoms, tokens, ratio.null, "one layer"),
         # A token counts once, although every layer routes it.
         (all_keys, tops.sum(0), bottoms.sum(0), tokens.max(0), ratio.null_of_all, "all layers"),
     ):
         axis = top.ndim - len(axes) - 1
         sizes = n.reshape(*n.shape[: axis + 1], -1).max(-1)
-        found = leave_one_out(metrics.ratio, (top, bottom), sizes, folded=windows.folded, bounds=SHARE)
-        scope = f"{which}; {windows.tokens_scope}; {ratio.scope}"
-        parts.append(estimate_rows(keys, ratio.name, found, null, n.sum(axis), scope))
+        estimate = leave_one_out(metrics.ratio, (top, bottom), sizes, folded=windows.folded, bounds=SHARE)
+        scope = f"{layers_scope}; {windows.tokens_scope}; {ratio.scope}"
+        parts.append(estimate_rows(keys, ratio.name, estimate, null, n.sum(axis), scope))
     return pd.concat(parts, ignore_index=True)
 
 
 def mean_over_layers(null: Floats, choices: Integers) -> Floats:
-    """[...] the null of all layers together: the layers' own, weighted by choices where they differ.
+    """[...] the null of all layers together: the mean of the layers' nulls, weighted by choices where they differ.
 
     Args:
         null: [1 or L, ...] of each layer, NaN where it has no tokens.

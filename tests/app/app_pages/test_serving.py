@@ -46,7 +46,7 @@ def test_paths_are_counted(monkeypatch, tmp_path):
     trace = routed_trace()
     test = page(monkeypatch, trace.save(tmp_path / "a.trace"), "paths")
     ways, counts = np.unique(np.asarray(trace.expert_ids)[:, :, 0].T, axis=0, return_counts=True)
-    assert int(card_values(test)["different ways"]) == len(ways)
+    assert int(card_values(test)["different paths"]) == len(ways)
     largest = np.sort(counts / counts.sum())[::-1]
     found = tabled(test, "paths")
     np.testing.assert_allclose(found, largest[: len(found)])
