@@ -17,7 +17,7 @@ def pack_attention(weights: Tensor) -> Tensor:
 
 
 def attention_sums(packed: Tensor, queries: int, keys: int) -> dict[str, Tensor]:
-    """Sums over the queries, the last S of M positions, of packed weights [h, P], each [h] float64.
+    """Return sums over the queries, the last S of M positions, of packed weights [h, P], each [h] float64.
 
     ``entropy_bits``: −Σ_j a_ij log2 a_ij; ``distance``: Σ_j a_ij (i − j), in tokens; ``sink``: a_i0.
     """
@@ -32,6 +32,6 @@ def attention_sums(packed: Tensor, queries: int, keys: int) -> dict[str, Tensor]
 
 @lru_cache(maxsize=2)
 def _visible(queries: int, keys: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Each packed entry's place in the flat [S, M] and its i − j, each [P]; and which entries are key 0, [S]."""
+    """Return each packed entry's place in the flat [S, M] and its i − j, each [P]; and the entries of key 0, [S]."""
     row, key = torch.tril_indices(queries, keys, offset=keys - queries, dtype=torch.int32)
     return row * keys + key, (row + (keys - queries) - key).float(), (key == 0).nonzero().squeeze(1)

@@ -14,7 +14,7 @@ class Clock(Protocol):
     name: str
 
     def mark(self) -> Any:
-        """The current moment."""
+        """Return the current moment."""
         ...
 
     def seconds(self, marks: Sequence[Any]) -> np.ndarray:
@@ -23,12 +23,12 @@ class Clock(Protocol):
 
 
 class HostClock:
-    """For a CPU, whose work is complete when a function returns."""
+    """The clock of a CPU, whose work is complete when a function returns."""
 
     name = "host clock"
 
     def mark(self) -> int:
-        """Nanoseconds on the host's monotonic clock."""
+        """Return nanoseconds on the host's monotonic clock."""
         return time.perf_counter_ns()
 
     def seconds(self, marks: Sequence[Any]) -> np.ndarray:
@@ -37,7 +37,7 @@ class HostClock:
 
 
 class DeviceClock:
-    """For an accelerator of any kind: events in its current stream, so that the host does not wait."""
+    """The clock of any accelerator: events in its current stream, so that the host does not wait."""
 
     name = "device events"
 
@@ -45,7 +45,7 @@ class DeviceClock:
         self._device = device
 
     def mark(self) -> torch.Event:
-        """An event after all work queued so far."""
+        """Return an event after all work queued so far."""
         event = torch.Event(self._device, enable_timing=True)
         event.record(torch.accelerator.current_stream(self._device))
         return event
@@ -57,5 +57,5 @@ class DeviceClock:
 
 
 def clock_for(device: torch.device) -> Clock:
-    """The clock of a device."""
+    """Return the clock of a device."""
     return HostClock() if device.type == "cpu" else DeviceClock(device)

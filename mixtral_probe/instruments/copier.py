@@ -22,7 +22,7 @@ class Copier(Protocol):
 
 
 class HostCopier:
-    """For values on the host, which are written at once."""
+    """The copier of values on the host, which are written at once."""
 
     def copy(self, value: Tensor, write: Write) -> None:
         """Write the value itself."""
@@ -33,10 +33,10 @@ class HostCopier:
 
 
 class StreamCopier:
-    """For accelerators: on each, a second stream copies into pinned memory, and the host writes completed copies.
+    """The copier for accelerators: a second stream of each copies to pinned memory, and the host writes completed copies.
 
-    A tensor is kept until its copy is complete. The model does not write to it: values of sites are never the reused
-    buffers of the call.
+    Each tensor is referenced until its copy is complete. The model does not write to it: values of sites are never the
+    reused buffers of the call.
     """
 
     def __init__(self) -> None:
@@ -73,5 +73,5 @@ class StreamCopier:
 
 
 def copier_for(device: torch.device) -> Copier:
-    """The copier of values on this device; where there are accelerators, of values on any device."""
+    """Return the copier of values on this device; if accelerators are available, of values on any device."""
     return StreamCopier() if torch.accelerator.is_available() or device.type != "cpu" else HostCopier()

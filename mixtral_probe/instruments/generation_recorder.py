@@ -1,4 +1,4 @@
-"""The recorder of a generation, whose length is unknown before it ends: it keeps the values of every call."""
+"""The recorder of a generation, whose length is unknown before it ends: it stores the values of every call."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class RecordedCall:
 
 
 class GenerationRecorder(Instrument):
-    """Keeps router logits, routing and planned attention of each call; ``finish`` comes after the last.
+    """Records router logits, routing and planned attention of each call; call ``finish`` after the last.
 
     Args:
         plan: the layers and heads whose attention to keep.
@@ -55,17 +55,17 @@ class GenerationRecorder(Instrument):
         self._padding = padding
 
     def wants(self, site: Site, layer: int) -> bool:
-        """Router logits and routing of every layer, attention of the planned layers."""
+        """Return True for router logits and routing of every layer, and attention of the planned layers."""
         if site is Site.ATTENTION_WEIGHTS:
             return self.plan is not None and layer in self.plan.layers
         return site is Site.ROUTING or (site is Site.ROUTER_LOGITS and self.router_logits)
 
     def heads(self, layer: int) -> Sequence[int]:
-        """The planned heads of a layer."""
+        """Return the planned heads of a layer."""
         return self.plan.layers.get(layer, ()) if self.plan else ()
 
     def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
-        """Keep the value and return it unchanged."""
+        """Store the value and return it unchanged."""
         while len(self.calls) <= context.step:
             self.calls.append(RecordedCall())
         recorded, positions = self.calls[context.step], context.positions.shape[-1]
@@ -78,7 +78,7 @@ class GenerationRecorder(Instrument):
         return value
 
     def finish(self) -> list[RecordedCall]:
-        """Wait for all copies; returns the calls in order."""
+        """Wait for all copies and return the calls in order."""
         self.copier.finish()
         return self.calls
 
@@ -87,7 +87,7 @@ class GenerationRecorder(Instrument):
         self._keep(recorded.expert_weights, layer, routing.weights, positions)
 
     def _keep(self, target: dict[int, np.ndarray], layer: int, value: Tensor, positions: int) -> None:
-        """Rows [N · n, …] of a call as [N, n, …]."""
+        """Copy rows [N · n, …] of a call as [N, n, …]."""
         self.copier.copy(value.unflatten(0, (-1, positions)), partial(_set, target, layer))
 
     def _keep_attention(self, recorded: RecordedCall, layer: int, attention: AttentionSlice) -> None:

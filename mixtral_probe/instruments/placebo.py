@@ -27,11 +27,11 @@ class DamageAssignments(Instrument):
     """[E, C] the replacement of outputs, for the semantics "mean"."""
 
     def wants(self, site: Site, layer: int) -> bool:
-        """One site of the layer."""
+        """Return True for one site of the layer."""
         return layer == self.layer and site is _SITES[self.semantics]
 
     def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
-        """The value without the damaged assignments."""
+        """Return the value without the damaged assignments."""
         if site is Site.ROUTER_LOGITS:
             return value.masked_fill(self.damaged, -torch.inf)
         if site is Site.EXPERT_OUTPUT:
@@ -53,18 +53,18 @@ class DamageAssignments(Instrument):
 
 @dataclass(frozen=True)
 class ExchangeWeights(Instrument):
-    """Weights of other tokens instead of their own, in one layer; experts stay the same."""
+    """Exchanges weights between tokens, in one layer; experts stay the same."""
 
     layer: int
     source: Tensor
     """[T] int64, the row of the call whose weights each row takes."""
 
     def wants(self, site: Site, layer: int) -> bool:
-        """The choice of the layer."""
+        """Return True for the choice of the layer."""
         return layer == self.layer and site is Site.ROUTING
 
     def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
-        """The choice with the weights exchanged."""
+        """Return the choice with the weights exchanged."""
         return replace(value, weights=value.weights[self.source])
 
 

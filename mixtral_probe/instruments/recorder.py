@@ -50,13 +50,13 @@ class Recorder(Instrument):
         self._flat = None if len(flat) == len(windows) * positions else torch.from_numpy(flat)
 
     def wants(self, site: Site, layer: int) -> bool:
-        """Router logits and routing of every layer, attention of the planned layers."""
+        """Return True for router logits and routing of every layer, and attention of the planned layers."""
         if site is Site.ATTENTION_WEIGHTS:
             return self.plan is not None and layer in self.plan.layers
         return site is Site.ROUTING or (site is Site.ROUTER_LOGITS and self.builder.router_logits is not None)
 
     def heads(self, layer: int) -> Sequence[int]:
-        """The planned heads of a layer."""
+        """Return the planned heads of a layer."""
         return self.plan.layers.get(layer, ()) if self.plan else ()
 
     def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
@@ -78,7 +78,7 @@ class Recorder(Instrument):
         self._write(self.builder.expert_weights, layer, routing.weights)
 
     def _write(self, target: np.ndarray | None, layer: int, value: Tensor) -> None:
-        """Put the valid rows of ``value`` [B·S, n] into ``target[layer]`` [T, n]."""
+        """Write the valid rows of ``value`` [B·S, n] into ``target[layer]`` [T, n]."""
         assert target is not None
         if self._flat is not None:
             value = value[self._flat.to(value.device)]

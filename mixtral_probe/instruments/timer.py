@@ -15,7 +15,7 @@ from mixtral_probe.model import ForwardContext, Instrument, Routing, Site
 from mixtral_probe.model.sites import MODEL
 
 FORWARD = "forward"
-"""The place of a whole pass, beside those named by sites."""
+"""The place of a whole pass; other places are named by sites."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ class Spans(Instrument):
         self._open = [-1]
 
     def span(self, site: Site | str, layer: int = MODEL, expert: int | None = None) -> AbstractContextManager[Any]:
-        """A context to be open during the work."""
+        """Return a context to be open during the work."""
         return _Open(self, Span(str(site), layer, -1 if expert is None else expert, self._open[-1]))
 
     def open(self, span: Span) -> int:
-        """Begin a span; its number."""
+        """Begin a span and return its number."""
         number = len(self.spans)
         self.spans.append(span)
         self._open.append(number)
@@ -131,5 +131,5 @@ class NvtxRanges(Spans):
         return -1
 
     def close(self, number: int) -> None:
-        """Pop it."""
+        """Pop the range."""
         self._pop()

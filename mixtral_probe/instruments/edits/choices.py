@@ -24,7 +24,7 @@ class ChoiceEdit(Edit):
     sites: ClassVar[tuple[Site, ...]] = (Site.ROUTING,)
 
     def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
-        """The choice, changed where the conditions hold; a token with fewer experts than another is padded with −1."""
+        """Change the choice where the conditions hold; a token with fewer experts than another is padded with −1."""
         new, where = self.choice(layer, value, rows), self.where(rows)
         if where is None:
             return new
@@ -34,7 +34,7 @@ class ChoiceEdit(Edit):
         return replace(value, expert_ids=ids, weights=weights)
 
     def choice(self, layer: int, value: Routing, rows: Rows) -> Routing:
-        """The choice of all tokens."""
+        """Return the choice of all tokens."""
         raise NotImplementedError
 
 
@@ -46,10 +46,10 @@ class TopK(ChoiceEdit):
     )
     edit: Literal["top_k"] = "top_k"
     experts: int = Field(ge=1)
-    """K from here on."""
+    """K after the edit."""
 
     def check(self, config: MixtralConfig) -> None:
-        """As in every edit; a layer must have as many experts."""
+        """Check as in every edit, and that a layer has as many experts."""
         super().check(config)
         if self.experts > config.num_local_experts:
             raise InputError(
@@ -57,11 +57,11 @@ class TopK(ChoiceEdit):
             )
 
     def most_experts(self, top_k: int) -> int:
-        """The larger of both numbers."""
+        """Return the larger of both numbers."""
         return max(top_k, self.experts)
 
     def choice(self, layer: int, value: Routing, rows: Rows) -> Routing:
-        """Chosen again from the logits, as in the model."""
+        """Choose again from the logits, as in the model."""
         routing = choose_experts(value.logits, self.experts, value.weights.dtype)
         refuse_masked(routing)
         return routing
@@ -71,18 +71,18 @@ class ForceExperts(ChoiceEdit):
     """Send tokens to experts of your choice, as many as the router would choose."""
 
     semantics: ClassVar[str] = (
-        "every token goes to exactly {expert}, whatever the router prefers, with the softmax of their own "
+        "every token goes to exactly {expert}, whatever the router prefers, with the softmax of their candidates "
         "router logits as weights, which sum to 1"
     )
     edit: Literal["force_experts"] = "force_experts"
     expert: Ordered
 
     def check(self, config: MixtralConfig) -> None:
-        """As in every edit; the experts must exist."""
+        """Check as in every edit, and that the experts exist."""
         ExpertEdit(edit="expert", layer=self.layer, expert=self.expert).check(config)
 
     def choice(self, layer: int, value: Routing, rows: Rows) -> Routing:
-        """The experts, strongest first."""
+        """Return the experts, strongest first."""
         if len(self.expert) != value.expert_ids.shape[1]:
             raise InputError(
                 f"ForceExperts must name as many experts as a token has, {value.expert_ids.shape[1]}, got "
@@ -111,11 +111,11 @@ class SwapExperts(ChoiceEdit):
         return self
 
     def check(self, config: MixtralConfig) -> None:
-        """As in every edit; the experts must exist."""
+        """Check as in every edit, and that the experts exist."""
         ExpertEdit(edit="expert", layer=self.layer, expert=self.expert).check(config)
 
     def choice(self, layer: int, value: Routing, rows: Rows) -> Routing:
-        """The same with the two ids exchanged."""
+        """Return the choice with the two ids exchanged."""
         first, second = self.expert
         ids = value.expert_ids
         swapped = torch.where(ids == first, second, torch.where(ids == second, first, ids))
@@ -139,27 +139,27 @@ class RandomRouting(ChoiceEdit):
     seed: int = 0
 
     def choice(self, layer: int, value: Routing, rows: Rows) -> Routing:
-        """The choices of other tokens of the same window; only tokens that meet the conditions exchange."""
+        """Return the choices of other tokens of the same window; only tokens that meet the conditions exchange."""
         size, where = rows.shape[1], self.where(rows)
         source = torch.arange(len(value.expert_ids))
         for row, (batch_row, places) in enumerate(rows.token_positions()):
-            own = places if where is None else places[where[row, places]]
-            own = own.cpu() + row * size
+            candidates = places if where is None else places[where[row, places]]
+            candidates = candidates.cpu() + row * size
             draw = generator(self.seed, layer, batch_row, rows.context)
-            part = own[torch.randperm(len(own), generator=draw)[: round(self.share * len(own))]]
+            part = candidates[torch.randperm(len(candidates), generator=draw)[: round(self.share * len(candidates))]]
             source[part] = part.roll(1)  # `part` is in random order, so a neighbour is a random token
         source = source.to(value.expert_ids.device)
         return replace(value, expert_ids=value.expert_ids[source], weights=value.weights[source])
 
 
 def padded(routing: Routing, size: int) -> Routing:
-    """The choice with ``size`` places for experts, the new ones empty: id −1, weight 0."""
+    """Return the choice with ``size`` places for experts, the new ones empty: id −1, weight 0."""
     missing = size - routing.expert_ids.shape[1]
     ids, weights = F.pad(routing.expert_ids, (0, missing), value=-1), F.pad(routing.weights, (0, missing))
     return replace(routing, expert_ids=ids, weights=weights) if missing else routing
 
 
 def strongest_first(ids: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Ids and weights [T, K], each row by weight; equal weights keep their order."""
+    """Return ids and weights [T, K], each row sorted by weight; equal weights keep their order."""
     ordered, order = weights.sort(dim=-1, descending=True, stable=True)
     return ids.gather(1, order), ordered

@@ -15,7 +15,7 @@ from mixtral_probe.model import ForwardContext, Instrument, Site
 
 
 def _as_tuple(value: Any) -> Any:
-    """One number or text as a tuple of one; lists and ranges as tuples."""
+    """Return one number or text as a tuple of one; lists and ranges as tuples."""
     if isinstance(value, (list, range)):
         return tuple(value)
     return (value,) if isinstance(value, (int, str)) else value
@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # stored as tuples, accepted as numbers, lists and ranges too
 else:
     _Number = Annotated[int, Field(ge=0, strict=True)]
     Ordered = Annotated[tuple[_Number, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
-    """One number or several, in the order given."""
+    """One number or several, in their order."""
     Numbers = Annotated[Ordered, AfterValidator(_sorted_once)]
     """One number or several from 0, ascending."""
     Texts = Annotated[tuple[str, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
@@ -44,7 +44,7 @@ class Edit(Instrument, BaseModel):
     """A change of the forward pass: frozen plain data, and an instrument that can be attached to any call.
 
     Every edit has a sentence that describes it (``semantics``); ``print`` writes it with layers and conditions. Edits
-    are applied in the order given. All conditions must hold; one that is None holds everywhere.
+    are applied in their order. All conditions must hold; one that is None holds everywhere.
 
     Args:
         layer: a layer, several, or "all".
@@ -83,7 +83,7 @@ class Edit(Instrument, BaseModel):
         return hash(self.model_dump_json())
 
     def wants(self, site: Site, layer: int) -> bool:
-        """Its sites in its layers."""
+        """Return True for its sites in its layers."""
         return site in self.sites and (layer >= 0 if self.layer == "all" else layer in self.layer)
 
     def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
@@ -91,7 +91,7 @@ class Edit(Instrument, BaseModel):
         return self.change(site, layer, value, Rows(context)) if self._in_phase(context) else value
 
     def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
-        """The value of a site, changed."""
+        """Return the changed value of a site."""
         raise NotImplementedError
 
     def check(self, config: MixtralConfig) -> None:
@@ -103,18 +103,18 @@ class Edit(Instrument, BaseModel):
         _refuse_missing("layer", self.layers_named, config.num_hidden_layers)
 
     def among(self, rows: Sequence[BatchRow]) -> "PlacedEdit":
-        """The edit for one batch with these rows."""
+        """Return the edit for one batch with these rows."""
         return PlacedEdit(self, tuple(rows))
 
     def most_experts(self, top_k: int) -> int:
-        """The largest number of experts of a token after the edit, ``top_k`` before it."""
+        """Return the largest number of experts of a token after the edit, ``top_k`` before it."""
         return top_k
 
     def require_savable(self) -> None:
         """Raise InputError where a file cannot hold the edit."""
 
     def settings(self) -> dict[str, Any]:
-        """The edit in the record of a run: its name, and the fields that were given."""
+        """Return the edit as in the record of a run: its name, and the fields that were set."""
         fields = self.model_dump(mode="json", include=self.model_fields_set - {"function"})
         return {"name": type(self).__name__, **fields}
 
@@ -125,7 +125,7 @@ class Edit(Instrument, BaseModel):
 
     @property
     def layers_named(self) -> tuple[int, ...]:
-        """Layers by number; none for all layers."""
+        """The layers by number; empty for all layers."""
         return () if self.layer == "all" else self.layer
 
     def __str__(self) -> str:
@@ -135,28 +135,28 @@ class Edit(Instrument, BaseModel):
         return ", ".join([where, *self._conditions()]) + ": " + self.semantics.format(**fields)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        """The fields that were given."""
+        """Return the fields that were set."""
         return ((name, value) for name, value in super().__repr_args__() if name in self.model_fields_set)
 
     def _conditions(self) -> list[str]:
-        found = [] if self.position is None else [f"at {_several('position', self.position)}"]
-        found += [] if self.token_id is None else [f"for {_several('token id', self.token_id)}"]
-        found += [f"where {name} is {words(values)}" for name, values in (self.document or {}).items()]
+        conditions = [] if self.position is None else [f"at {_several('position', self.position)}"]
+        conditions += [] if self.token_id is None else [f"for {_several('token id', self.token_id)}"]
+        conditions += [f"where {name} is {words(values)}" for name, values in (self.document or {}).items()]
         phases = {"prefill": "while the prompt is read", "decode": "while tokens are generated"}
-        return found if self.phase is None else [*found, phases[self.phase]]
+        return conditions if self.phase is None else [*conditions, phases[self.phase]]
 
     def _in_phase(self, context: ForwardContext) -> bool:
         return self.phase is None or self.phase == context.phase
 
     def where(self, rows: Rows) -> Tensor | None:
         """[B, S] bool, whether the conditions hold; None where they hold everywhere."""
-        found: list[Tensor] = []
+        conditions: list[Tensor] = []
         if self.position is not None:
-            found.append(_is_in(rows.positions(), self.position))
+            conditions.append(_is_in(rows.positions(), self.position))
         if self.token_id is not None:
-            found.append(_is_in(rows.token_ids(), self.token_id))
-        found += [rows.labelled(name, values).expand(rows.shape) for name, values in (self.document or {}).items()]
-        return torch.stack(found).all(0) if found else None
+            conditions.append(_is_in(rows.token_ids(), self.token_id))
+        conditions += [rows.labelled(name, values).expand(rows.shape) for name, values in (self.document or {}).items()]
+        return torch.stack(conditions).all(0) if conditions else None
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class PlacedEdit(Instrument):
     rows: tuple[BatchRow, ...]
 
     def wants(self, site: Site, layer: int) -> bool:
-        """As the edit."""
+        """Return what the edit wants."""
         return self.edit.wants(site, layer)
 
     def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
@@ -182,11 +182,11 @@ class PlacedEdit(Instrument):
 
     @property
     def edits_attention(self) -> bool:
-        """As the edit."""
+        """Whether the edit changes attention weights."""
         return self.edit.edits_attention
 
     def check(self, config: MixtralConfig) -> None:
-        """As the edit."""
+        """Check the edit."""
         self.edit.check(config)
 
 
@@ -196,7 +196,7 @@ class ExpertEdit(Edit):
     expert: Numbers
 
     def check(self, config: MixtralConfig) -> None:
-        """As in every edit; the experts must exist."""
+        """Check as in every edit, and that the experts exist."""
         super().check(config)
         _refuse_missing("expert", self.expert, config.num_local_experts)
 
@@ -208,15 +208,15 @@ class HeadEdit(Edit):
     head: Numbers
 
     def check(self, config: MixtralConfig) -> None:
-        """As in every edit; the heads must exist."""
+        """Check as in every edit, and that the heads exist."""
         super().check(config)
         _refuse_missing("head", self.head, config.num_attention_heads)
 
 
 def blend(where: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
-    """``new`` for the selected tokens [B, S], ``old`` elsewhere; both begin with the tokens, as [B, S, …] or [T, …].
+    """Return ``new`` for the selected tokens [B, S], ``old`` elsewhere; both begin with tokens, [B, S, …] or [T, …].
 
-    Where None selects all, ``new`` itself, so that an edit without effect changes no bit.
+    If ``where`` is None, that is ``new`` itself, so that an edit without effect changes no bit.
     """
     if where is None:
         return new
@@ -225,7 +225,7 @@ def blend(where: Tensor | None, new: Tensor, old: Tensor) -> Tensor:
 
 
 def words(value: Any) -> str:
-    """A field in words: (3, 4, 5, 8) → "3–5, 8", 2.0 → "2", a function → its name."""
+    """Write a field in words: (3, 4, 5, 8) → "3–5, 8", 2.0 → "2", a function → its name."""
     if isinstance(value, float):
         return f"{value:g}"
     if callable(value):
@@ -245,8 +245,8 @@ def _several(noun: str, value: Any) -> str:
     return f"{noun}s {words(value)}" if isinstance(value, tuple) and len(value) > 1 else f"{noun} {words(value)}"
 
 
-def _is_in(values: Tensor, wanted: tuple[int, ...]) -> Tensor:
-    return torch.isin(values, torch.tensor(wanted, device=values.device))
+def _is_in(values: Tensor, options: tuple[int, ...]) -> Tensor:
+    return torch.isin(values, torch.tensor(options, device=values.device))
 
 
 def _refuse_missing(noun: str, named: tuple[int, ...], number: int) -> None:

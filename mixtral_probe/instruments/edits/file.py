@@ -38,7 +38,7 @@ class _EditsFile(BaseModel):
 
 
 def to_json(edits: Sequence[Edit]) -> str:
-    """Edits as text; defaults are left out.
+    """Write edits as text; defaults are left out.
 
     Raises:
         InputError: one of them cannot be saved.
@@ -47,14 +47,14 @@ def to_json(edits: Sequence[Edit]) -> str:
 
 
 def from_json(text: str, *, replay: bool = True) -> tuple[Edit, ...]:
-    """Edits of a text of ``to_json``.
+    """Read edits from a text of ``to_json``.
 
     Args:
         text: JSON.
         replay: whether it may name a trace, which is then opened; False for text from an unknown source.
 
     Raises:
-        InputError: the text is not one, has a newer version, or an edit breaks a rule.
+        InputError: the text is of another format, has a newer version, or an edit breaks a rule.
     """
     try:
         content = _EditsFile.model_validate_json(text)
@@ -73,7 +73,7 @@ def from_json(text: str, *, replay: bool = True) -> tuple[Edit, ...]:
 
 
 def save(edits: Sequence[Edit], path: str | PathLike[str]) -> Path:
-    """Write edits to a small JSON file, whole or not at all; returns its path."""
+    """Write edits to a small JSON file, whole or not at all, and return its path."""
     return write_bytes(path, to_json(edits).encode())
 
 
@@ -81,7 +81,7 @@ def load(path: str | PathLike[str]) -> tuple[Edit, ...]:
     """Read a file of ``save``.
 
     Raises:
-        InputError: there is no such file, or it has another content.
+        InputError: the file does not exist, or is not one of ``save``.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -96,7 +96,7 @@ def load(path: str | PathLike[str]) -> tuple[Edit, ...]:
 
 
 def fields_of(edit: Edit) -> dict[str, Any]:
-    """An edit's name and fields as in a file.
+    """Return an edit's name and fields as in a file.
 
     Raises:
         InputError: it cannot be saved.
@@ -110,10 +110,10 @@ def _layer(edit: Edit) -> Any:
 
 
 def edit_of(fields: Mapping[str, Any], *, replay: bool = True) -> Edit:
-    """The edit of an object of a file; ``replay`` as in ``from_json``.
+    """Return the edit of an object of a file; ``replay`` as in ``from_json``.
 
     Raises:
-        InputError: there is no such edit, or a field breaks a rule.
+        InputError: the edit is unknown, or a field breaks a rule.
     """
     kind = KINDS.get(str(fields.get("edit")))
     if kind is None:

@@ -39,13 +39,13 @@ class Function(Edit):
         return (self.site,)
 
     def wants(self, site: Site, layer: int) -> bool:
-        """Its site in its layers, or where it belongs to no layer."""
+        """Return True for its site in its layers, or where it belongs to no layer."""
         if site is not self.site:
             return False
         return self.layer == "all" or layer in self.layers_named or layer < 0
 
     def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
-        """The function's value, where the conditions hold; only tensors with the tokens first can have conditions."""
+        """Apply the function where the conditions hold; only tensors with the tokens first can have conditions."""
         new, where = self.function(value, rows.context), self.where(rows)
         if where is None:
             return new
@@ -56,5 +56,5 @@ class Function(Edit):
         return blend(where, new, value)
 
     def require_savable(self) -> None:
-        """Raise: a file contains no code."""
+        """Raise InputError: a file contains no code."""
         raise InputError("a Python function cannot be saved; keep it in a script")

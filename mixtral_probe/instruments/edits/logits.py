@@ -20,7 +20,7 @@ class LogitEdit(Edit):
     sites: ClassVar[tuple[Site, ...]] = (Site.ROUTER_LOGITS,)
 
     def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
-        """The logits, changed where the conditions hold."""
+        """Change the logits where the conditions hold."""
         return blend(self.where(rows), self.logits(layer, value, rows), value)
 
     def logits(self, layer: int, value: Tensor, rows: Rows) -> Tensor:
@@ -42,7 +42,7 @@ class MaskExpert(LogitEdit, ExpertEdit):
     edit: Literal["mask_expert"] = "mask_expert"
 
     def check(self, config: MixtralConfig) -> None:
-        """As in every edit of experts; K must remain."""
+        """Check as in every edit of experts, and that K remain."""
         super().check(config)
         refuse_too_few(config.num_local_experts - len(self.expert), config.num_experts_per_tok)
 
@@ -54,7 +54,7 @@ class MaskExpert(LogitEdit, ExpertEdit):
         return value
 
     def logits(self, layer: int, value: Tensor, rows: Rows) -> Tensor:
-        """−∞ for the experts."""
+        """Return −∞ for the experts, the other logits unchanged."""
         return value.index_fill(1, torch.tensor(self.expert, device=value.device), -torch.inf)
 
 
@@ -70,7 +70,7 @@ class BiasRouter(LogitEdit, ExpertEdit):
     """Added to the logits, in nats."""
 
     def logits(self, layer: int, value: Tensor, rows: Rows) -> Tensor:
-        """The bias added for the experts."""
+        """Add the bias for the experts."""
         added = torch.zeros(value.shape[1], dtype=value.dtype, device=value.device)
         return value + added.index_fill(0, torch.tensor(self.expert, device=value.device), self.bias)
 
@@ -86,7 +86,7 @@ class Temperature(LogitEdit):
     temperature: float = Field(gt=0)
 
     def logits(self, layer: int, value: Tensor, rows: Rows) -> Tensor:
-        """The logits divided."""
+        """Divide the logits."""
         return value / self.temperature
 
 
@@ -102,7 +102,7 @@ class NoiseRouter(LogitEdit):
     seed: int = 0
 
     def logits(self, layer: int, value: Tensor, rows: Rows) -> Tensor:
-        """The noise added."""
+        """Add the noise."""
         noise = torch.zeros(*rows.shape, value.shape[1])
         for row, (batch_row, places) in enumerate(rows.token_positions()):
             draw = generator(self.seed, layer, batch_row, rows.context)

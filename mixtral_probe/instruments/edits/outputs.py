@@ -24,18 +24,18 @@ class ZeroExpert(ExpertEdit):
 
     @property
     def semantics(self) -> str:  # type: ignore[override]
-        """With or without renormalised weights."""
+        """The effect, with or without renormalised weights."""
         rest = "and the weights of the token's other experts are renormalised to sum to 1"
         return "the output of {expert} is 0, the choice is kept, " + (
             rest if self.renormalise else "and so are all weights, without renormalising"
         )
 
     def wants(self, site: Site, layer: int) -> bool:
-        """The expert's output, or with ``renormalise`` the choice, where changed weights are enough."""
+        """Return True for the expert's output, or with ``renormalise`` the choice, where changed weights are enough."""
         return super().wants(site, layer) and (site is Site.ROUTING) is self.renormalise
 
     def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
-        """Zeros instead of the output, or of the weight."""
+        """Return zeros instead of the output, or of the weight."""
         if site is Site.ROUTING:
             return self._without_weight(value, self.where(rows))
         if value.expert not in self.expert:
@@ -43,7 +43,7 @@ class ZeroExpert(ExpertEdit):
         return replace(value, values=blend(_of_rows(self.where(rows), value.rows), value.values * 0, value.values))
 
     def _without_weight(self, routing: Routing, where: Tensor | None) -> Routing:
-        """The expert's weight distributed; rows without the expert stay equal to the bit."""
+        """Distribute the expert's weight; rows without the expert stay equal to the bit."""
         assigned = torch.isin(routing.expert_ids, torch.tensor(self.expert, device=routing.expert_ids.device))
         affected = assigned.any(1) if where is None else assigned.any(1) & where.reshape(-1)
         kept = routing.weights.masked_fill(assigned, 0)
@@ -70,13 +70,13 @@ class MeanExpert(ExpertEdit):
     """[C] measured before, such as the mean of the values at ``expert_output``."""
 
     def check(self, config: MixtralConfig) -> None:
-        """As in every edit of experts; the mean must have the model's width."""
+        """Check as in every edit of experts, and that the mean has the model's width."""
         super().check(config)
         if len(self.mean) != config.hidden_size:
             raise InputError(f"the mean of MeanExpert must have {config.hidden_size} numbers, got {len(self.mean)}")
 
     def change(self, site: Site, layer: int, value: Any, rows: Rows) -> Any:
-        """The mean instead of the output."""
+        """Return the mean instead of the output."""
         if value.expert not in self.expert:
             return value
         constant = torch.tensor(self.mean, dtype=value.values.dtype, device=value.values.device)

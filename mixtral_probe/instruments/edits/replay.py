@@ -49,13 +49,13 @@ class ReplayRouting(ChoiceEdit):
             )
 
     def settings(self) -> dict[str, Any]:
-        """As in every edit; the trace by its path, if it has one."""
+        """Return the settings as in every edit; the trace by its path, if it has one."""
         unsaved = self.trace.path is None
         fields = self.model_dump(mode="json", include=self.model_fields_set - {"trace"} if unsaved else None)
         return {"name": type(self).__name__, **fields}
 
     def check(self, config: MixtralConfig) -> None:
-        """As in every edit; the trace must be of a model with as many layers and experts."""
+        """Check as in every edit, and that the trace is of a model with as many layers and experts."""
         super().check(config)
         if self.trace.expert_weights is None:
             raise InputError("a replayed trace must have expert weights, got none")
@@ -67,14 +67,14 @@ class ReplayRouting(ChoiceEdit):
             )
 
     def most_experts(self, top_k: int) -> int:
-        """At least those of the trace."""
+        """Return at least those of the trace."""
         return max(top_k, self.trace.num_experts_per_tok)
 
     def choice(self, layer: int, value: Routing, rows: Rows) -> Routing:
-        """The recorded choice; the model's own on padding."""
+        """Return the recorded choice; that of the model on padding."""
         size, top_k = rows.shape[1], self.trace.num_experts_per_tok
-        own = padded(value, max(top_k, value.expert_ids.shape[1]))
-        ids, weights = own.expert_ids[:, :top_k].cpu().clone(), own.weights[:, :top_k].float().cpu().clone()
+        choice = padded(value, max(top_k, value.expert_ids.shape[1]))
+        ids, weights = choice.expert_ids[:, :top_k].cpu().clone(), choice.weights[:, :top_k].float().cpu().clone()
         for row, (batch_row, places) in enumerate(rows.token_positions()):
             target = places.cpu() + row * size
             source = self._source(batch_row, rows, row, places)
@@ -84,17 +84,17 @@ class ReplayRouting(ChoiceEdit):
         return Routing(ids.to(value.expert_ids.device), weights.to(value.weights), value.logits)
 
     def _source(self, batch_row: BatchRow, rows: Rows, row: int, places: Tensor) -> np.ndarray:
-        """The trace's rows of some positions of a batch row."""
+        """Return the trace's rows of some positions of a batch row."""
         tokens = self.trace.tokens
-        own = np.flatnonzero((tokens["document"] == batch_row.document) & (tokens["chunk"] == batch_row.chunk))
+        window = np.flatnonzero((tokens["document"] == batch_row.document) & (tokens["chunk"] == batch_row.chunk))
         positions = rows.positions()[row, places].cpu().numpy()
-        same = len(positions) == 0 or int(positions.max()) < len(own)
+        same = len(positions) == 0 or int(positions.max()) < len(window)
         if same and rows.context.input_ids is not None:
-            ids = tokens["token_id"].to_numpy()[own[positions]]
+            ids = tokens["token_id"].to_numpy()[window[positions]]
             same = bool((rows.context.input_ids[row, places].cpu().numpy() == ids).all())
         if not same:
             raise InputError(
                 f"a replayed run must be of the tokens of the trace, got others in document {batch_row.document}, "
                 f"window {batch_row.chunk}; run the same documents in the same order"
             )
-        return own[positions]
+        return window[positions]

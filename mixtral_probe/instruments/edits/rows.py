@@ -32,14 +32,14 @@ class Rows:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """B, S."""
+        """Batch rows B and positions S."""
         if self.context.input_ids is not None:
             return tuple(self.context.input_ids.shape)  # type: ignore[return-value]
         rows, length = self.context.positions.shape
         return (max(rows, len(self.batch or ())), length)
 
     def of(self, row: int, rows: int) -> BatchRow:
-        """Batch row ``row`` of ``rows``; by default document ``row``, first window."""
+        """Return batch row ``row`` of ``rows``; by default document ``row``, first window."""
         if self.batch is None:
             return BatchRow(row)
         return self.batch[row * len(self.batch) // rows]
@@ -68,7 +68,7 @@ class Rows:
         return torch.tensor(matches, device=self.context.positions.device)[:, None]
 
     def token_positions(self) -> list[tuple[BatchRow, Tensor]]:
-        """Each batch row, with the positions [n] of its tokens in it, padding left out."""
+        """Return each batch row, with the positions [n] of its tokens in it, padding left out."""
         rows, length = self.shape
         everywhere = torch.arange(length, device=self.context.positions.device)
         positions = []

@@ -9,7 +9,7 @@ from mixtral_probe.model import ForwardContext
 
 
 def generator(seed: int, layer: int, row: BatchRow, context: ForwardContext) -> torch.Generator:
-    """The random generator of one layer, window and call; on the CPU, so that all devices agree."""
+    """Return the random generator of one layer, window and call; on the CPU, so that all devices agree."""
     name = f"{seed} {layer} {row.document} {row.chunk} {context.step if context.phase == 'decode' else 0}"
     digest = hashlib.sha256(name.encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

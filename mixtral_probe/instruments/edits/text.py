@@ -48,7 +48,7 @@ def parse(text: str, *, replay: bool = True) -> Edit:
 
 
 def spell(edit: Edit) -> str:
-    """The text of an edit, which `parse` reads.
+    """Write an edit as text, which `parse` reads.
 
     >>> spell(parse("mask_expert layer=2..3 expert=3"))
     'mask_expert layer=2,3 expert=3'
@@ -73,14 +73,14 @@ def _listed(field: str, values: list[Any]) -> str:
 
 
 def _value(field: str, value: str) -> Any:
-    """The value of a field; the edit itself reads fractions and booleans."""
+    """Return the value of a field; the edit itself reads fractions and booleans."""
     if field == "mean":
         return tuple(value.split(","))
     return value if field not in NUMBERS or value == "all" else _numbers(field, value)
 
 
 def _numbers(field: str, value: str) -> tuple[int, ...]:
-    """In the order given, on which some edits depend."""
+    """Return the numbers in their order, on which some edits depend."""
     numbers: list[int] = []
     for part in value.split(","):
         match = _RANGE.fullmatch(part)
