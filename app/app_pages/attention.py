@@ -10,7 +10,7 @@ from mixtral_probe import tables
 view = controls.view()
 texts.title(
     "Attention",
-    "What the attention heads do, who looks at whom in one of them, and how that goes with the routing.",
+    "What the attention heads do, which tokens attend to which in one of them, and how this relates to the routing.",
 )
 summary = view.table("attention_summary")
 if len(summary):

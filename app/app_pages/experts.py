@@ -11,7 +11,7 @@ from mixtral_probe import InputError, figures
 from mixtral_probe.tables import TABLES
 from mixtral_probe.tables.registry import estimates, metric_of
 
-_PARTNERS = 8  # shown as numbers; the table below them has all
+_PARTNERS = 8  # drawn as numbers; the table below them has all
 _ALIKE = ("linear_cka", "output_cosine", "aligned_cosine")
 
 view = controls.view()
@@ -23,20 +23,20 @@ expert = st.selectbox("Expert", experts, key="expert", width=160)
 
 
 def _load() -> None:
-    own = frames.rows(view.table("expert_load"), layer=layer, group=group, expert=expert)
-    values.cards(own, [metric for metric in TABLES["expert_load"].metrics if metric in set(own["metric"])])
+    load = frames.rows(view.table("expert_load"), layer=layer, group=group, expert=expert)
+    values.cards(load, [metric for metric in TABLES["expert_load"].metrics if metric in set(load["metric"])])
 
 
 def _partners() -> None:
     st.subheader("Chosen together with", anchor=False)
     metric = choices.table_metric("coactivation", key="pair_metric")
-    own = frames.rows(view.table("coactivation"), layer=layer, group=group, expert=expert, metric=metric)
-    own = own.assign(estimate=estimates(own)).sort_values("estimate", ascending=False)
+    partners = frames.rows(view.table("coactivation"), layer=layer, group=group, expert=expert, metric=metric)
+    partners = partners.assign(estimate=estimates(partners)).sort_values("estimate", ascending=False)
     st.caption(f"{metric_of(metric).label[:1].upper()}{metric_of(metric).label[1:]}, the largest first")
     with st.container(horizontal=True, gap="small"):
-        for _, row in own.head(_PARTNERS).iterrows():
+        for _, row in partners.head(_PARTNERS).iterrows():
             values.card(row, metric, f"expert {row['other_expert']}")
-    charts.table_and_csv(own, "partners", f"coactivation_layer_{layer}_expert_{expert}")
+    charts.table_and_csv(partners, "partners", f"coactivation_layer_{layer}_expert_{expert}")
 
 
 def _measure() -> None:
@@ -54,21 +54,21 @@ def _measure() -> None:
 
 
 def _done(job: Job) -> None:
-    st.caption(":material/check_circle: Finished; shown below")
+    st.caption(":material/check_circle: Finished; see below")
 
 
-def _show_measurement(found: expert_measurements.Measurement) -> None:
-    own = frames.rows(found.saliency, layer=layer, group="all", expert=expert)
-    values.cards(own, ("activation_norm", "reap", "largest_output"))
+def _show_measurement(measurement: expert_measurements.Measurement) -> None:
+    saliency = frames.rows(measurement.saliency, layer=layer, group="all", expert=expert)
+    values.cards(saliency, ("activation_norm", "reap", "largest_output"))
     st.subheader("Tokens it promotes", anchor=False)
-    promoted = frames.rows(found.promoted, layer=layer, expert=expert)
+    promoted = frames.rows(measurement.promoted, layer=layer, expert=expert)
     charts.table_and_csv(promoted, "promoted", f"promoted_tokens_layer_{layer}_expert_{expert}", opened=True)
     st.subheader("Where it adds most", anchor=False)
-    contexts = frames.rows(found.contexts, layer=layer, expert=expert)
+    contexts = frames.rows(measurement.contexts, layer=layer, expert=expert)
     charts.table_and_csv(contexts, "contexts", f"expert_contexts_layer_{layer}_expert_{expert}", opened=True)
     metric = choices.metric("Likeness", _ALIKE, "alike")
-    alike = frames.rows(found.similarity, layer=layer, expert=expert, metric=metric)
-    figure = figures.expert_similarity(found.similarity, metric=metric, layer=layer)
+    alike = frames.rows(measurement.similarity, layer=layer, expert=expert, metric=metric)
+    figure = figures.expert_similarity(measurement.similarity, metric=metric, layer=layer)
     charts.show(figure, alike, "alike_map", f"expert_similarity_layer_{layer}_expert_{expert}")
 
 

@@ -35,12 +35,12 @@ def _domain_choice() -> list[Document]:
     domains = sorted({str(document.labels["domain"]) for document in corpus})
     chosen = st.multiselect("Domains", domains, default=domains[:4], key="run_domains")
     each = st.slider("Documents of each", 1, 24, 3, key="run_each")
-    found = []
+    documents: list[Document] = []
     for domain in chosen:
-        found += [document for document in corpus if document.labels["domain"] == domain][:each]
-    if not found:
+        documents += [document for document in corpus if document.labels["domain"] == domain][:each]
+    if not documents:
         raise InputError("a capture needs at least one domain, got none; choose one")
-    return found
+    return documents
 
 
 @st.cache_resource(max_entries=1, show_spinner="Reading the bundled texts …")
@@ -62,11 +62,11 @@ def _upload_field() -> list[Document]:
 
 
 def _model() -> str:
-    offered = [models.EMBEDDED, *map(str, roots.model_folders())]
-    if len(offered) == 1:
+    names = [models.EMBEDDED, *map(str, roots.model_folders())]
+    if len(names) == 1:
         return models.EMBEDDED
-    controls.keep_valid("run_model", offered)
-    return st.selectbox("Model", offered, format_func=_model_name, key="run_model")
+    controls.keep_valid("run_model", names)
+    return st.selectbox("Model", names, format_func=_model_name, key="run_model")
 
 
 def _model_name(model: str) -> str:
@@ -76,10 +76,10 @@ def _model_name(model: str) -> str:
 def _request() -> captures.Request | None:
     kind = st.segmented_control("What to run", list(FROM), default="A text", required=True, key="run_kind")
     try:
-        found = captures.check(FROM[kind]())
+        documents = captures.check(FROM[kind]())
     except InputError as error:
         st.error(str(error))
-        found = ()
+        documents = ()
     model = _model()
     with st.expander("Options"):
         attention = st.text_input(
@@ -94,25 +94,25 @@ def _request() -> captures.Request | None:
             placeholder="as many as the model has positions",
             key="run_window",
         )
-    return captures.Request(found, attention.strip(), window, model) if found else None
+    return captures.Request(documents, attention.strip(), window, model) if documents else None
 
 
-def _offer(request: captures.Request) -> None:
+def _buttons(request: captures.Request) -> None:
     """Draw the buttons that estimate and start a capture."""
     count = len(request.documents)
     size = sum(len(document.text) for document in request.documents)
     st.caption(f"{count:,} document{'s' * (count > 1)} · {size:,} characters")
-    ask, go, _ = st.columns([1, 1, 2])
-    estimating = ask.button("Estimate", key="run_estimate", icon=":material/calculate:", width="stretch")
-    starting = go.button("Capture", key="run_start", type="primary", icon=":material/play_arrow:", width="stretch")
+    first, second, _ = st.columns([1, 1, 2])
+    estimating = first.button("Estimate", key="run_estimate", icon=":material/calculate:", width="stretch")
+    starting = second.button("Capture", key="run_start", type="primary", icon=":material/play_arrow:", width="stretch")
     if not estimating and not starting:
         return
     try:
         with st.spinner("Estimating; the first time the model is loaded …"):
-            planned, found = captures.estimate(request)
+            planned, needed = captures.estimate(request)
         st.info(
-            f"{found.tokens:,} tokens · {job_list.seconds(found.seconds)} · "
-            f"{job_list.size(found.memory_bytes)} of memory · {job_list.size(found.disk_bytes)} of disk"
+            f"{needed.tokens:,} tokens · {job_list.seconds(needed.seconds)} · "
+            f"{job_list.size(needed.memory_bytes)} of memory · {job_list.size(needed.disk_bytes)} of disk"
         )
         if starting:
             captures.start(request, planned)
@@ -148,7 +148,7 @@ left, right = st.columns([3, 2], gap="large")
 with left:
     request = _request()
     if request is not None:
-        _offer(request)
+        _buttons(request)
 with right:
     st.subheader("Your captures", anchor=False)
     job_list.watch(

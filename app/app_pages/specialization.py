@@ -8,7 +8,7 @@ from app.widgets import choices, texts
 view = controls.view()
 texts.title(
     "Specialization",
-    "Whether experts keep to topics, words or places, and whether one choice tells of the next, against chance.",
+    "Whether experts specialize in topics, words or positions, and whether one choice predicts the next.",
 )
 SECTIONS = {
     "domains": ("Domains", sections.domains),

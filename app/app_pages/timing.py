@@ -17,7 +17,7 @@ STACKED = ("time_share", "milliseconds")
 OF_EXPERTS = ("microseconds_per_row", "milliseconds", "rows", "peak_bytes")
 
 
-def _ask() -> None:
+def _form() -> None:
     text = st.text_area(
         "Text to run",
         value="def add(a, b):\n    return a + b\n" * 8,
@@ -34,12 +34,12 @@ def _ask() -> None:
 
 
 def _done(job: Job) -> None:
-    st.caption(":material/check_circle: Finished; shown below")
+    st.caption(":material/check_circle: Finished; see below")
 
 
 left, right = st.columns([3, 2], gap="large")
 with left:
-    _ask()
+    _form()
 with right:
     st.subheader("Your measurements", anchor=False)
     job_list.watch(timings.KIND, "None yet. Press Measure; the embedded model is timed on this machine.", _done)
@@ -48,7 +48,7 @@ results = timings.results()
 if not results:
     st.stop()
 controls.keep_valid("timing_shown", list(results))
-shown = results[
+job = results[
     st.selectbox(
         "Measurement",
         list(results),
@@ -56,7 +56,7 @@ shown = results[
         key="timing_shown",
     )
 ]
-table = timings.table(shown)
+table = timings.table(job)
 whole = table[(table["layer"].isna() & table["site"].isna() & (table["part"] == "whole")).to_numpy(dtype=bool)]
 values.cards(whole, ("milliseconds", "tokens_per_second", "instrument_cost", "peak_bytes"))
 
@@ -65,7 +65,7 @@ charts.show(figures.timing(table, metric=metric), table, "timing", "timing")
 with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
     st.download_button(
         "Chrome trace of the last run",
-        data=lambda: timings.chrome(shown),
+        data=lambda: timings.chrome(job),
         file_name="forward.json",
         mime="application/json",
         key="timing_chrome",

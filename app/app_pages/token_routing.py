@@ -50,7 +50,7 @@ def _coloured(layer: int, key: str) -> None:
     with st.container(border=True):
         label = f"Text of document {excerpt.number} coloured by expert at layer {layer}"
         token_strip.show(tokens, key, label, mark=picked, on_pick=documents.pick)
-    dimmed = "" if view.where is None else "What **Where** leaves out is dimmed. "
+    dimmed = "" if view.where is None else "Tokens that **Where** leaves out are dimmed. "
     st.caption(f"{excerpt.scope} · layer {layer} · {coloured} · n = {len(tokens):,} {unit}s. {dimmed}")
 
 

@@ -19,8 +19,8 @@ _PINNED = "pinned_edit"  # in the address: the edits as they are typed
 METRICS = ("loss_change", "divergence_bits", "prediction_changed", "rerouted")
 
 
-def _ask() -> tuple[str, list[str]]:
-    """Draw the fields; returns the text and the edits as they are typed."""
+def _form() -> tuple[str, list[str]]:
+    """Draw the fields; return the text and the edits as they are typed."""
     left, right = st.columns([3, 2], gap="large")
     address.keep_text("text", what_ifs.TEXT)
     with left:
@@ -72,7 +72,7 @@ def _valid(typed: list[str]) -> bool:
 
 
 def _pin(typed: list[str]) -> list[str]:
-    """Draw the buttons; returns the pinned edits."""
+    """Draw the buttons; return the pinned edits."""
     pinned = address.get_all(_PINNED)
     with st.container(horizontal=True):
         if st.button("Pin, to compare with another change", key="pin", icon=":material/keep:"):
@@ -87,21 +87,21 @@ def _pin(typed: list[str]) -> list[str]:
 def _show(text: str, typed: list[str], key: str) -> None:
     """Draw one change: its sentences, its effects, and its charts."""
     try:
-        found = what_ifs.run(text, tuple(typed))
+        result = what_ifs.run(text, tuple(typed))
     except InputError as error:
         st.error(str(error))
         return
-    for sentence in found.meta["sentences"]:
+    for sentence in result.meta["sentences"]:
         st.text(sentence[:1].upper() + sentence[1:])
-    table = found.table()
-    values.cards(frames.rows(found.overall(), run="edited"), METRICS)
-    by_token = tables.what_if_tokens(found)
+    table = result.table()
+    values.cards(frames.rows(result.overall(), run="edited"), METRICS)
+    by_token = tables.what_if_tokens(result)
     charts.show(figures.what_if_tokens(by_token), by_token, f"{key}_tokens", "what_if_tokens")
-    following = tables.what_if_next_tokens(found)
+    following = tables.what_if_next_tokens(result)
     charts.show(figures.what_if_next_tokens(following), following, f"{key}_next", "what_if_next_tokens")
     charts.show(figures.what_if(table), table, f"{key}_layers", "what_if")
     layers = sorted({int(layer) for layer in table["layer"].dropna()})
-    touched = found.meta["edits"][0].get("layer", "all")
+    touched = result.meta["edits"][0].get("layer", "all")
     first: int = layers[0] if touched == "all" else touched[0]
     layer = int(st.select_slider("Use of the experts of layer", layers, value=first, key=f"{key}_layer"))
     charts.show(
@@ -116,15 +116,15 @@ def _show(text: str, typed: list[str], key: str) -> None:
 def _continuation(text: str, typed: list[str], key: str) -> None:
     if not st.button(f"Continue the text by {what_ifs.CONTINUED} tokens", key=f"{key}_continue"):
         return
-    found: WhatIf = what_ifs.run(text, tuple(typed), what_ifs.CONTINUED)
-    for name, column, said in zip(
-        ("Without", "With the change"), st.columns(2), found.meta["generated"].values(), strict=True
+    result: WhatIf = what_ifs.run(text, tuple(typed), what_ifs.CONTINUED)
+    for name, column, continuation in zip(
+        ("Without", "With the change"), st.columns(2), result.meta["generated"].values(), strict=True
     ):
         column.caption(name)
-        column.code(said[0], language=None, wrap_lines=True)
+        column.code(continuation[0], language=None, wrap_lines=True)
 
 
-text, typed = _ask()
+text, typed = _form()
 if not typed or not text.strip():
     st.info("Write a text and choose a change to see its effect.")
     st.stop()

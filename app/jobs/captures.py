@@ -1,4 +1,4 @@
-"""Captures from the page: which ones are accepted, what they take, and the job that runs one."""
+"""Captures from the page: which ones are accepted, the resources they need, and the job that runs one."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -71,7 +71,7 @@ def read_upload(name: str, content: bytes) -> list[Document]:
 
 
 def estimate(request: Request) -> tuple["Plan", "ResourceEstimate"]:
-    """Tokenise the texts of a capture, once for its run too, and estimate what the capture takes.
+    """Tokenise the texts of a capture, for its run too, and estimate the resources it needs.
 
     Raises:
         InputError: the request breaks a rule, would take too much disk, or a job uses its model.
@@ -79,17 +79,17 @@ def estimate(request: Request) -> tuple["Plan", "ResourceEstimate"]:
     with models.use(request.model, wait=False) as probe:
         window = request.window or probe.model.config.max_position_embeddings
         planned = probe.plan(request.documents, window=window)
-        found = probe.estimate(planned, attention=request.attention)
-    if found.disk_bytes > limits.CAPTURE_BYTES:
+        needed = probe.estimate(planned, attention=request.attention)
+    if needed.disk_bytes > limits.CAPTURE_BYTES:
         raise InputError(
             f"a capture from the page may take {limits.CAPTURE_BYTES / 1e9:.1f} GB of disk, got one of "
-            f"{found.disk_bytes / 1e9:.1f} GB; record the attention of fewer layers, or choose fewer texts"
+            f"{needed.disk_bytes / 1e9:.1f} GB; record the attention of fewer layers, or choose fewer texts"
         )
-    return planned, found
+    return planned, needed
 
 
 def start(request: Request, planned: "Plan") -> str:
-    """Put the capture of a plan in the queue; returns its job's id."""
+    """Put the capture of a plan in the queue and return its job's id."""
 
     def work(path: Path, report: Callable[[Any], None], should_stop: Callable[[], bool]) -> None:
         with models.use_in_job(request.model) as probe:

@@ -40,7 +40,7 @@ def documents() -> list[Any]:
 
 
 def measure() -> str:
-    """Put saliency and similarity of the embedded model's experts in the queue; returns the job's id.
+    """Put saliency and similarity of the embedded model's experts in the queue and return the job's id.
 
     Raises:
         InputError: the queue is full.

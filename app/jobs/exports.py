@@ -31,7 +31,7 @@ def missing_package(form: str) -> str:
 
 
 def start(name: str, trace: Path, form: str) -> str:
-    """Put the export of a trace in the queue; returns its job's id.
+    """Put the export of a trace in the queue and return its job's id.
 
     Args:
         name: of the trace, on the page and in the file.

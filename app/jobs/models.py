@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = "mini"
 _loading, _other = threading.Lock(), threading.Lock()
-_kept: dict[str, "Probe"] = {}
+_cached: dict[str, "Probe"] = {}
 """The one model besides the embedded one, by its folder; `_other` is locked while it is used or replaced."""
 
 
@@ -26,7 +26,7 @@ def _embedded() -> "Probe":
 
 
 def embedded() -> "Probe":
-    """Return the embedded model, loaded at the first call by a page or a job; no instrument stays attached to it.
+    """Return the embedded model, loaded at the first call; no instrument stays attached to it.
 
     Not through Streamlit's cache, which belongs to pages: the worker thread has none.
     """
@@ -36,7 +36,7 @@ def embedded() -> "Probe":
 
 @contextmanager
 def use(model: str, *, wait: bool) -> Iterator["Probe"]:
-    """Lend a model to a `with` block.
+    """Yield a model for a `with` block.
 
     Args:
         model: "mini", or a folder.
@@ -61,7 +61,7 @@ def use(model: str, *, wait: bool) -> Iterator["Probe"]:
 
 @contextmanager
 def use_in_job(model: str) -> Iterator["Probe"]:
-    """Lend a model to a job: wait for it, and end the job as stopped when its run is stopped."""
+    """Yield a model for a job: wait for it, and end the job as stopped when its run is stopped."""
     from mixtral_probe.run import RunStoppedError
 
     with use(model, wait=True) as probe:
@@ -72,9 +72,9 @@ def use_in_job(model: str) -> Iterator["Probe"]:
 
 
 def _loaded(model: str) -> "Probe":
-    if model not in _kept:
+    if model not in _cached:
         from mixtral_probe import Probe
 
-        _kept.clear()
-        _kept[model] = Probe.from_pretrained(model)
-    return _kept[model]
+        _cached.clear()
+        _cached[model] = Probe.from_pretrained(model)
+    return _cached[model]

@@ -47,8 +47,8 @@ class Job:
     """Why it failed, in one sentence."""
 
     @property
-    def over(self) -> bool:
-        """Whether it has ended, in whatever way."""
+    def ended(self) -> bool:
+        """Whether it is done, failed or stopped."""
         return self.state in (State.DONE, State.FAILED, State.STOPPED)
 
 
@@ -83,7 +83,7 @@ class JobRegistry:
         threading.Thread(target=self._serve, name="jobs", daemon=True).start()
 
     def submit(self, session: str, name: str, about: str, work: Work, *, kind: str = "capture") -> str:
-        """Put work in the queue; returns the job's id.
+        """Put work in the queue and return the job's id.
 
         Raises:
             InputError: the queue, or this session's part of it, is full.
@@ -138,10 +138,10 @@ class JobRegistry:
                 self._finish(entry, State.STOPPED)
 
     def wait(self, job_id: str, seconds: float) -> Job:
-        """Wait until a job has ended, at most so many seconds; returns it as it is then."""
+        """Wait until a job has ended, at most so many seconds, and return it."""
         end = time.monotonic() + seconds
         with self._changed:
-            while not self._entries[job_id].job.over and (left := end - time.monotonic()) > 0:
+            while not self._entries[job_id].job.ended and (left := end - time.monotonic()) > 0:
                 self._changed.wait(left)
             return self._entries[job_id].job
 
@@ -164,7 +164,7 @@ class JobRegistry:
             outcome = {"state": State.STOPPED}
         except InputError as error:
             outcome = {"state": State.FAILED, "error": str(error)}
-        except Exception as error:  # whatever one job does, the next one in the queue must run
+        except Exception as error:  # a failed job must not stop the queue
             outcome = {"state": State.FAILED, "error": f"the {entry.job.kind} failed: {type(error).__name__}: {error}"}
         with self._changed:
             self._finish(entry, **outcome)
@@ -178,8 +178,8 @@ class JobRegistry:
         entry.job, entry.work = replace(entry.job, state=state, **more), None
         if state is not State.DONE:
             self._remove(entry.job.id)
-        over = [job_id for job_id, entry in self._entries.items() if entry.job.over]
-        for job_id in over[: max(0, len(over) - self._keep)]:
+        ended = [job_id for job_id, entry in self._entries.items() if entry.job.ended]
+        for job_id in ended[: max(0, len(ended) - self._keep)]:
             del self._entries[job_id]
             self._remove(job_id)
         self._changed.notify_all()

@@ -35,7 +35,7 @@ def results(kind: str) -> list[Job]:
 
 
 def submit(name: str, about: str, work: Work, kind: str) -> str:
-    """Put work of this session in the queue, under a name with the next number; returns its job's id.
+    """Put work of this session in the queue, under a name with the next number, and return its job's id.
 
     Raises:
         InputError: the queue is full.

@@ -17,7 +17,7 @@ KIND = "timing"
 
 
 def start(text: str, repeats: int) -> str:
-    """Put a timing of the embedded model in the queue; returns its job's id.
+    """Put a timing of the embedded model in the queue and return its job's id.
 
     Raises:
         InputError: the queue is full.

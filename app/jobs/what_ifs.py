@@ -40,9 +40,9 @@ def lines(content: str) -> str:
     Raises:
         InputError: it is not such a file.
     """
-    return "\n".join(edits.spell(one) for one in edits.from_json(content, replay=False))
+    return "\n".join(edits.spell(edit) for edit in edits.from_json(content, replay=False))
 
 
 def _parsed(typed: Sequence[str]) -> list[edits.Edit]:
-    """Edits of an address or a file may not open a path on this machine, since anyone may have written them."""
-    return [edits.parse(one, replay=False) for one in typed]
+    """Return the edits; they may not open a path on this machine, since anyone may have written their text."""
+    return [edits.parse(line, replay=False) for line in typed]

@@ -41,10 +41,10 @@ def overview(view: controls.PageView, summary: pd.DataFrame) -> None:
         for metric, largest, name in _FINDINGS:
             _finding(frames.rows(summary, metric=metric), metric, largest, name)
     head = str(st.session_state.get("head", address.get("head")))
-    own = frames.rows(summary, layer=view.layer, head=int(head)) if head.isdecimal() else summary.head(0)
-    if len(own):
+    of_head = frames.rows(summary, layer=view.layer, head=int(head)) if head.isdecimal() else summary.head(0)
+    if len(of_head):
         st.caption(f"Layer {view.layer}, head {head}")
-        values.cards(own, _MEASURES)
+        values.cards(of_head, _MEASURES)
 
 
 def _finding(rows: pd.DataFrame, metric: str, largest: bool, name: str) -> None:
@@ -67,7 +67,7 @@ def _go(layer: int, head: int) -> None:
 
 
 def head_choice(maps: Maps) -> int | None:
-    """Draw the choice of a recorded head; returns it, or None for the mean."""
+    """Draw the choice of a recorded head and return it, or None for the mean."""
     texts.where_note("every token of one window of text")
     options: list[Any] = [MEAN, *maps.heads]
     address.keep("head", options)
@@ -77,12 +77,12 @@ def head_choice(maps: Maps) -> int | None:
 
 def query_and_key(maps: Maps, excerpt: documents.Excerpt) -> tuple[int, int | None]:
     """Return the positions of the query and, after a click in the map, of the key; the last click counts."""
-    here = (*maps.key, maps.chunk)
+    window = (*maps.key, maps.chunk)
     state = st.session_state
     clicked, strip_state = charts.new_click("attention_map"), state.get("attention_strip")
     row = strip_state.get("selected") if strip_state else None
     before, state["attention_strip_row"] = state.get("attention_strip_row"), row
-    query, key = state.get("attention_marked", {}).get(here, (None, None))
+    query, key = state.get("attention_marked", {}).get(window, (None, None))
     if row is not None and row != before:
         query, key = row - maps.place, None
     if clicked is not None:
@@ -90,7 +90,7 @@ def query_and_key(maps: Maps, excerpt: documents.Excerpt) -> tuple[int, int | No
     last = min(excerpt.window.stop - maps.place, maps.size) - 1
     if query is None or not 0 <= query < maps.size:
         query, key = last, None
-    state["attention_marked"] = {here: (query, key)}
+    state["attention_marked"] = {window: (query, key)}
     return query, key
 
 
@@ -132,19 +132,21 @@ def _part(
         )
 
 
-SEEN, SEEING, ROLLOUT = "sees", "seen", "rollout"
-_WAYS = {SEEN: "looks at", SEEING: "is looked at by", ROLLOUT: "is reached by (rollout)"}
+ATTENDS, ATTENDED, ROLLOUT = "sees", "seen", "rollout"
+_LINKS = {ATTENDS: "looks at", ATTENDED: "is looked at by", ROLLOUT: "is reached by (rollout)"}
 
 
 def text(maps: Maps, excerpt: documents.Excerpt, head: int | None, query: int) -> None:
     """Draw the text coloured by the attention of one token, and its weights as bars."""
     left, right = st.columns([3, 2], vertical_alignment="center")
     with left:
-        way = choices.one_of("What this token", list(_WAYS), "attention_way", named=_WAYS.__getitem__, labelled=True)
+        direction = choices.one_of(
+            "What this token", list(_LINKS), "attention_way", named=_LINKS.__getitem__, labelled=True
+        )
     with right:
         by_expert = choices.switch("In the colours of the experts of what is looked at", "attention_by_expert")
     try:
-        links = _links(maps, head, query, way)
+        links = _links(maps, head, query, direction)
     except InputError as error:
         st.info(str(error))
         return
@@ -158,13 +160,13 @@ def text(maps: Maps, excerpt: documents.Excerpt, head: int | None, query: int) -
             f"Text of document {excerpt.number} coloured by attention",
             mark=maps.place + query,
         )
-    whose = "all layers to " + str(maps.layer) if way == ROLLOUT else f"layer {maps.layer}"
+    layers = "all layers to " + str(maps.layer) if direction == ROLLOUT else f"layer {maps.layer}"
     st.caption(
-        f"{excerpt.scope} · {whose} · coloured where it is more than even attention; opacity: root of the weight. "
+        f"{excerpt.scope} · {layers} · coloured where it is more than even attention; opacity: root of the weight. "
         "Click a token to choose it."
     )
     name = f"attention_document_{excerpt.number}_query_{query}"
-    if way == SEEING:
+    if direction == ATTENDED:
         charts.table_and_csv(excerpt.with_number(links), "attention_row", name)
         return
     bars, experts = st.columns([3, 2], gap="large")
@@ -177,10 +179,10 @@ def text(maps: Maps, excerpt: documents.Excerpt, head: int | None, query: int) -
         )
 
 
-def _links(maps: Maps, head: int | None, query: int, way: str) -> pd.DataFrame:
-    if way == ROLLOUT:
+def _links(maps: Maps, head: int | None, query: int, direction: str) -> pd.DataFrame:
+    if direction == ROLLOUT:
         return maps.rollout(query)
-    if way == SEEING:
+    if direction == ATTENDED:
         return maps.links(head, queries=(query, maps.size), keys=(query, query + 1))
     return maps.links(head, queries=(query, query + 1))
 

@@ -90,17 +90,17 @@ def _retrace(_source: sources.TraceSource, path: str, stamp: str, number: int, c
 
 
 def _confirm(view: controls.PageView, size: int) -> bool:
-    """Tell whether to compute the attention; before that, draw why there is none and a button."""
+    """Return whether to compute the attention; if not yet, draw why it is missing and a button."""
     if st.session_state.get("attention_again"):
         return True
     recorded = [view.stats.layers[row] for row in view.trace.attention_layers]
     record = view.trace.attention_record
     if record is None:
-        why = "This trace holds no attention."
+        why = "This trace has no attention."
     elif not record.plan.maps:
-        why = "This trace keeps summaries of its attention heads, above, but no maps: who looked at whom."
+        why = "This trace keeps summaries of its attention heads, above, but no maps: which token attended to which."
     else:
-        why = f"This trace holds the attention of layers {', '.join(map(str, recorded))}, not of layer {view.layer}."
+        why = f"This trace has the attention of layers {', '.join(map(str, recorded))}, not of layer {view.layer}."
     with st.container(border=True):
         st.markdown(f":material/visibility_off: **{why}**")
         layers = "every layer" if size <= settings.RETRACED_TOKENS else f"layer {view.layer}"

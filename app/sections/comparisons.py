@@ -9,20 +9,20 @@ from mixtral_probe.tables import agreement
 
 
 def choose(other: sources.TraceSource) -> sources.TraceSource | None:
-    """Draw the choice of the trace A that another one, B, is compared with; None where there is no other."""
-    offered = {source.key: source for source in sources.available() if source.key != other.key}
-    if not offered:
+    """Draw the choice of trace A, with which trace B is compared, and return it; None without another trace."""
+    by_key = {source.key: source for source in sources.available() if source.key != other.key}
+    if not by_key:
         return None
-    names = sources.names(list(offered.values()))
-    address.keep("pinned", list(offered), named=names.__getitem__)
+    names = sources.names(list(by_key.values()))
+    address.keep("pinned", list(by_key), named=names.__getitem__)
     key = st.selectbox(
         "Compare with (A)",
-        list(offered),
+        list(by_key),
         format_func=names.__getitem__,
         key="pinned",
         width=360,
     )
-    return offered[key]
+    return by_key[key]
 
 
 def agreement_of(first: sources.TraceSource, second: sources.TraceSource) -> pd.DataFrame:
@@ -44,7 +44,7 @@ def _agreement(first: sources.TraceSource, second: sources.TraceSource, *stamps:
 
 @st.cache_resource(max_entries=1, show_spinner="Reading the traces of training …")
 def saturation() -> pd.DataFrame | None:
-    """`tables.saturation` of the embedded model's training; None where its traces did not come along."""
+    """Compute `tables.saturation` of the embedded model's training; None if its traces are not installed."""
     try:
         return tables.saturation(training_traces())
     except InputError:

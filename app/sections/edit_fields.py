@@ -36,7 +36,7 @@ _AMOUNTS: dict[str, tuple[str, str, Sequence[float], float]] = {
 
 
 def draw(layers: int, experts: int, heads: int) -> list[str]:
-    """Draw the fields; returns the edit as `mp.edits.parse` reads it, or nothing."""
+    """Draw the fields; return the edit as `mp.edits.parse` reads it, or nothing."""
     address.keep("edit", list(KINDS))
     kind = st.selectbox("Change", list(KINDS), format_func=KINDS.__getitem__, key="edit")
     if kind == NOTHING:
@@ -65,19 +65,19 @@ def _layers(layers: int) -> tuple[int, int]:
 def _expert(kind: str, experts: int) -> str:
     chosen = [_number("Expert", "edit_expert", range(experts))]
     if kind in _OF_TWO:
-        chosen.append(_number("And expert", "edit_other", [one for one in range(experts) if one != chosen[0]]))
+        chosen.append(_number("And expert", "edit_other", [expert for expert in range(experts) if expert != chosen[0]]))
     return f"expert={','.join(map(str, chosen))}"
 
 
 def _number(label: str, key: str, options: Sequence[int]) -> int:
-    offered = list(options)
-    address.keep(key, offered)
-    chosen: int = st.select_slider(label, offered, key=key)
+    numbers = list(options)
+    address.keep(key, numbers)
+    chosen: int = st.select_slider(label, numbers, key=key)
     return chosen
 
 
 def _amount(kind: str) -> str:
-    field, label, offered, first = _AMOUNTS[kind]
-    address.keep(f"edit_{field}", offered, default=first)
-    chosen: Any = st.select_slider(label, offered, key=f"edit_{field}")
+    field, label, amounts, first = _AMOUNTS[kind]
+    address.keep(f"edit_{field}", amounts, default=first)
+    chosen: Any = st.select_slider(label, amounts, key=f"edit_{field}")
     return f"{field}={chosen}"

@@ -32,7 +32,7 @@ def section(view: controls.PageView, excerpt: documents.Excerpt, row: int | None
         st.caption("Choose an expert to see where in the text it was chosen.")
         return
     number = excerpt.number if scope == _HERE else None
-    found = sources.expert_choices(
+    rows = sources.expert_choices(
         view.source,
         number,
         view.where,
@@ -40,25 +40,25 @@ def section(view: controls.PageView, excerpt: documents.Excerpt, row: int | None
         layer=view.layer if layers == _AT else None,
         strongest=settings.ROWS_SHOWN,
     )
-    if found.empty:
+    if rows.empty:
         st.info(f"No token of {scope} went to expert {expert} in {layers}.")
         return
-    found = found if number is None else excerpt.with_number(found)
-    _steps(view, found, (excerpt.number, -1 if row is None else row))
-    ordered = found if order == "in the text" else found.sort_values(["weight", "rank"], ascending=[False, True])
+    rows = rows if number is None else excerpt.with_number(rows)
+    _steps(view, rows, (excerpt.number, -1 if row is None else row))
+    ordered = rows if order == "in the text" else rows.sort_values(["weight", "rank"], ascending=[False, True])
     _table(view, ordered, f"expert_{expert}_tokens")
 
 
-def _steps(view: controls.PageView, found: pd.DataFrame, here: tuple[int, int]) -> None:
+def _steps(view: controls.PageView, rows: pd.DataFrame, current: tuple[int, int]) -> None:
     """Draw buttons from the current token to the previous and the next of the tokens of the search."""
-    places = sorted({(int(number), int(row)) for number, row in zip(found["document"], found["row"], strict=True)})
-    ways = {
-        "Previous": max((place for place in places if place < here), default=None),
-        "Next": min((place for place in places if place > here), default=None),
+    places = sorted({(int(number), int(row)) for number, row in zip(rows["document"], rows["row"], strict=True)})
+    targets = {
+        "Previous": max((place for place in places if place < current), default=None),
+        "Next": min((place for place in places if place > current), default=None),
     }
-    n, shown = int(found["n"].iloc[0]), len(found)
+    n, listed = int(rows["n"].iloc[0]), len(rows)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        for name, place in ways.items():
+        for name, place in targets.items():
             icon = f":material/{'arrow_back' if name == 'Previous' else 'arrow_forward'}:"
             st.button(
                 name,
@@ -66,26 +66,26 @@ def _steps(view: controls.PageView, found: pd.DataFrame, here: tuple[int, int]) 
                 icon=icon,
                 disabled=place is None,
                 on_click=documents.go_to,
-                args=(*(place or here), view),
+                args=(*(place or current), view),
             )
-        few = f", of which the {shown:,} with the largest weight" if n > shown else ""
+        few = f", of which the {listed:,} with the largest weight" if n > listed else ""
         st.caption(f"n = {n:,} choices of this expert{few}. Click a row to see its token in the text.")
 
 
-def _table(view: controls.PageView, found: pd.DataFrame, name: str) -> None:
+def _table(view: controls.PageView, rows: pd.DataFrame, name: str) -> None:
     st.dataframe(
-        charts.visible(found[_COLUMNS]),
+        charts.visible(rows[_COLUMNS]),
         hide_index=True,
         height=280,
         key="found_table",
-        on_select=partial(_clicked, view, found),
+        on_select=partial(_clicked, view, rows),
         selection_mode="single-row",
     )
-    charts.csv_button(found, "found", name)
+    charts.csv_button(rows, "found", name)
 
 
-def _clicked(view: controls.PageView, found: pd.DataFrame) -> None:
+def _clicked(view: controls.PageView, rows: pd.DataFrame) -> None:
     event: Any = st.session_state["found_table"]
     for place in event["selection"]["rows"]:
-        own = found[["document", "row"]].iloc[place]
-        documents.go_to(int(own["document"]), int(own["row"]), view)
+        row = rows[["document", "row"]].iloc[place]
+        documents.go_to(int(row["document"]), int(row["row"]), view)

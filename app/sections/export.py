@@ -36,15 +36,15 @@ def open_by_path() -> None:
 def export() -> None:
     """Draw the formats to export the open trace in, and the finished exports."""
     st.subheader("Export", anchor=False)
-    shown = controls.current()
-    if shown is None:
+    view = controls.current()
+    if view is None:
         st.caption("There is no trace to export yet.")
     else:
-        _ask(shown.source)
+        _form(view.source)
     job_list.watch(exports.KIND, "", _download)
 
 
-def _ask(source: sources.TraceSource) -> None:
+def _form(source: sources.TraceSource) -> None:
     forms: list[str] = list(exports.FORMS)
     label = f"Of the trace shown: {source.name}"
     form = st.selectbox(label, forms, format_func=exports.FORMS.__getitem__, key="export_form")

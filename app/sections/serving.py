@@ -51,34 +51,34 @@ def show(view: controls.PageView, name: str) -> None:
     """Draw the numbers of all layers together and those of the chosen layer, or why there are none."""
     table = view.table(name)
     group = frames.group_of(table, view)
-    shown = frames.rows(table, group=group)
-    if frames.explain_missing(shown):
+    rows = frames.rows(table, group=group)
+    if frames.explain_missing(rows):
         return
     if name == "paths":
-        _paths(view, shown, group)
+        _paths(view, rows, group)
     else:
-        _by_layer(view, name, shown, group)
+        _by_layer(view, name, rows, group)
     if name == "skipping_simulation":
-        _ratio(view, shown, group)
+        _ratio(view, rows, group)
 
 
-def _paths(view: controls.PageView, shown: pd.DataFrame, group: str) -> None:
-    values.cards(shown[shown["path"].isna().to_numpy(dtype=bool)], ("distinct_paths", "path_entropy_bits"))
-    charts.show(view.figure("paths", group=group), frames.rows(shown, metric="path_share"), "paths", "paths")
+def _paths(view: controls.PageView, rows: pd.DataFrame, group: str) -> None:
+    values.cards(rows[rows["path"].isna().to_numpy(dtype=bool)], ("distinct_paths", "path_entropy_bits"))
+    charts.show(view.figure("paths", group=group), frames.rows(rows, metric="path_share"), "paths", "paths")
 
 
-def _ratio(view: controls.PageView, shown: pd.DataFrame, group: str) -> None:
-    shown = frames.rows(shown[shown["layer"].notna().to_numpy(dtype=bool)], metric="weight_ratio")
+def _ratio(view: controls.PageView, rows: pd.DataFrame, group: str) -> None:
+    rows = frames.rows(rows[rows["layer"].notna().to_numpy(dtype=bool)], metric="weight_ratio")
     figure = view.figure("weight_ratio", "skipping_simulation", group=group)
-    charts.show(figure, shown, "weight_ratio", "weight_ratio")
+    charts.show(figure, rows, "weight_ratio", "weight_ratio")
 
 
-def _by_layer(view: controls.PageView, name: str, shown: pd.DataFrame, group: str) -> None:
+def _by_layer(view: controls.PageView, name: str, rows: pd.DataFrame, group: str) -> None:
     left, right = st.columns([1, 1], gap="large")
     with left:
-        together = shown[shown["layer"].isna().to_numpy(dtype=bool)]
+        together = rows[rows["layer"].isna().to_numpy(dtype=bool)]
         charts.show(view.figure(name, group=group), together, name, name)
     with right:
-        own = frames.rows(shown, layer=view.layer)
+        at_layer = frames.rows(rows, layer=view.layer)
         figure = view.figure(name, layer=view.layer, group=group)
-        charts.show(figure, own, f"{name}_layer", f"{name}_layer_{view.layer}")
+        charts.show(figure, at_layer, f"{name}_layer", f"{name}_layer_{view.layer}")

@@ -39,35 +39,35 @@ def domains(view: controls.PageView) -> None:
     left, right = st.columns([1, 1], gap="large")
     with left:
         metric = choices.table_metric("domain_specialization", key="domain_metric")
-        shown = frames.rows(special, layer=view.layer, metric=metric)
+        part = frames.rows(special, layer=view.layer, metric=metric)
         figure = figures.domain_specialization(special, layer=view.layer, metric=metric)
-        charts.show(figure, shown, "domain_map", f"domain_specialization_layer_{view.layer}")
+        charts.show(figure, part, "domain_map", f"domain_specialization_layer_{view.layer}")
     with right:
         if apart.empty:
             st.info(apart.attrs["note"])
             return
         metric = choices.table_metric("group_divergence", key="divergence_metric")
-        shown = frames.rows(apart, layer=view.layer, metric=metric)
+        part = frames.rows(apart, layer=view.layer, metric=metric)
         figure = figures.group_divergence(apart, layer=view.layer, metric=metric)
-        charts.show(figure, shown, "divergence", f"group_divergence_layer_{view.layer}")
+        charts.show(figure, part, "divergence", f"group_divergence_layer_{view.layer}")
 
 
 def relevance(view: controls.PageView) -> None:
     """Draw how much of a document goes to each expert, in every layer and in every domain."""
     table = view.table("expert_relevance")
-    own = frames.rows(table, group=view.group)
-    if frames.explain_missing(own):
+    of_group = frames.rows(table, group=view.group)
+    if frames.explain_missing(of_group):
         return
-    measured = [name for name in _RELEVANCE if frames.rows(own, metric=name)["value"].notna().any()]
+    measured = [name for name in _RELEVANCE if frames.rows(of_group, metric=name)["value"].notna().any()]
     metric = choices.metric("Measure", measured, "relevance_metric")
     left, right = st.columns([1, 1], gap="large")
     with left:
         figure = view.figure("expert_relevance_map", "expert_relevance", metric=metric, group=view.group)
-        charts.show(figure, frames.rows(own, metric=metric), "relevance_map", f"expert_relevance_{metric}")
+        charts.show(figure, frames.rows(of_group, metric=metric), "relevance_map", f"expert_relevance_{metric}")
     with right:
         figure = view.figure("expert_relevance", layer=view.layer, group=view.group)
-        shown = frames.rows(own, layer=view.layer)
-        charts.show(figure, shown, "relevance", f"expert_relevance_layer_{view.layer}")
+        part = frames.rows(of_group, layer=view.layer)
+        charts.show(figure, part, "relevance", f"expert_relevance_layer_{view.layer}")
     st.markdown(
         "What fine-tuning of single experts (ESFT) chooses them by: the mean weight an expert has in a document, the "
         "average gate score, and its share of a document's choices, the token selection ratio. Every document counts "
@@ -88,14 +88,14 @@ def vocabulary(view: controls.PageView) -> None:
         weighting = _choice("Mean", _WEIGHTS, "weighting")
     table = view.table("vocabulary_specialization")
     keys = {"target": target, "min_count": min_count, "weighting": weighting}
-    shown = frames.rows(table, **keys)
-    shown = shown[shown["expert"].isna().to_numpy(dtype=bool)]
-    if frames.explain_missing(frames.rows(shown, group=view.group)):
+    part = frames.rows(table, **keys)
+    part = part[part["expert"].isna().to_numpy(dtype=bool)]
+    if frames.explain_missing(frames.rows(part, group=view.group)):
         return
-    at_layer = frames.rows(shown, layer=view.layer, group=view.group)
+    at_layer = frames.rows(part, layer=view.layer, group=view.group)
     _numbers(at_layer, ("vocabulary_specialization", "vocabulary_specialization_crossval"))
     figure = figures.vocabulary_specialization(table, group=view.group, **keys)
-    charts.show(figure, shown, "vocabulary", f"vocabulary_specialization_{target}")
+    charts.show(figure, part, "vocabulary", f"vocabulary_specialization_{target}")
     st.markdown(
         "A type met once scores 100 % in the plug-in value whatever the router does, so rare types lift it; the dotted "
         "line is what routing by load alone scores on the same counts. The cross-validated value finds each type's "
@@ -114,11 +114,11 @@ def _tokens(view: controls.PageView) -> None:
 def tokens_of(view: controls.PageView, expert: int) -> None:
     """Draw the tokens most typical of an expert of the chosen layer, or why there are none."""
     table = view.table("expert_tokens")
-    shown = frames.rows(table, layer=view.layer, group=view.group, expert=expert)
-    if frames.explain_missing(shown):
+    part = frames.rows(table, layer=view.layer, group=view.group, expert=expert)
+    if frames.explain_missing(part):
         return
     figure = figures.expert_tokens(table, layer=view.layer, expert=expert, group=view.group)
-    charts.show(figure, shown, "expert_tokens", f"expert_tokens_layer_{view.layer}_expert_{expert}")
+    charts.show(figure, part, "expert_tokens", f"expert_tokens_layer_{view.layer}_expert_{expert}")
 
 
 def information(view: controls.PageView) -> None:
@@ -172,13 +172,13 @@ def together(view: controls.PageView) -> None:
     """Draw which experts are chosen together for a token."""
     table = view.table("coactivation")
     metric = choices.table_metric("coactivation", key="pair_metric")
-    shown = frames.rows(table, layer=view.layer, group=view.group, metric=metric)
-    if frames.explain_missing(shown):
+    part = frames.rows(table, layer=view.layer, group=view.group, metric=metric)
+    if frames.explain_missing(part):
         return
     left, right = st.columns([1, 1], gap="large")
     with left:
         figure = figures.coactivation(table, layer=view.layer, group=view.group, metric=metric)
-        charts.show(figure, shown, "coactivation", f"coactivation_layer_{view.layer}")
+        charts.show(figure, part, "coactivation", f"coactivation_layer_{view.layer}")
     with right:
         st.markdown(
             "The null is a router with the same loads that chooses a token's experts independently. A token's experts "
@@ -190,10 +190,10 @@ _CHOICES = {"first": "first choices", "all": "every choice with every choice"}
 
 
 def layers(view: controls.PageView) -> None:
-    """Draw how a token's choices in one layer go with those in the next."""
+    """Draw how a token's choices in one layer depend on those in the layer before."""
     known = view.stats.layers
     if len(known) < 2:
-        st.info("This model has one layer with experts, so there is no next layer to go to.")
+        st.info("This model has one layer with experts, so it has no transitions between layers.")
         return
     table = view.table("transitions")
     start = view.layer if view.layer != known[-1] else known[-2]
@@ -205,26 +205,26 @@ def layers(view: controls.PageView) -> None:
     several = view.stats.num_experts_per_tok > 1
     every = "_all_choices" if several and _choice("Choices", _CHOICES, "choices") == "all" else ""
     names = ("mutual_information_bits_corrected", "mutual_information_bits", "cramers_v")
-    own = tuple(f"{name}{every}" for name in names)
-    _numbers(frames.rows(whole, other_layer=following), own, f", layer {start} to {following}")
+    metrics = tuple(f"{name}{every}" for name in names)
+    _numbers(frames.rows(whole, other_layer=following), metrics, f", layer {start} to {following}")
     address.keep("steps", range(1, 7), default=3)
     steps = st.slider("Layers further", 1, 6, key="steps", width=260)
     metric = f"joint_share{every}"
     figure = figures.transitions(table, layer=start, steps=steps, group=view.group, metric=metric)
-    shown = frames.rows(table, group=view.group, metric=metric)
-    charts.show(figure, shown, "transitions", "transitions")
+    part = frames.rows(table, group=view.group, metric=metric)
+    charts.show(figure, part, "transitions", "transitions")
 
 
 def repetition(view: controls.PageView) -> None:
     """Draw whether tokens near each other go to the same experts."""
     table = view.table("repetition")
-    own = frames.rows(table, layer=view.layer, group=view.group)
-    if frames.explain_missing(own):
+    at_layer = frames.rows(table, layer=view.layer, group=view.group)
+    if frames.explain_missing(at_layer):
         return
-    _numbers(frames.rows(own, lag=1), ("repetition_first", "repetition_any", "overlap"), ", next token")
-    charts.show(figures.repetition_lags(table, layer=view.layer, group=view.group), own, "lags", "repetition_lags")
-    shown = frames.rows(table, lag=1)
-    charts.show(figures.repetition(table, group=view.group), shown, "repetition", "repetition")
+    _numbers(frames.rows(at_layer, lag=1), ("repetition_first", "repetition_any", "overlap"), ", next token")
+    charts.show(figures.repetition_lags(table, layer=view.layer, group=view.group), at_layer, "lags", "repetition_lags")
+    part = frames.rows(table, lag=1)
+    charts.show(figures.repetition(table, group=view.group), part, "repetition", "repetition")
 
 
 def _numbers(table: pd.DataFrame, metrics: tuple[str, ...], suffix: str = "") -> None:

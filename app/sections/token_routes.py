@@ -19,10 +19,10 @@ def section(view: controls.PageView, excerpt: documents.Excerpt, row: int) -> No
         row: of the token, in the document.
     """
     texts.where_note("every choice of the token")
-    here, pinned = (excerpt.number, row), pinned_token(view)
-    _buttons(here, pinned)
-    if pinned is None or pinned == here:
-        _route(view, here, "route")
+    current, pinned = (excerpt.number, row), pinned_token(view)
+    _buttons(current, pinned)
+    if pinned is None or pinned == current:
+        _route(view, current, "route")
         return
     left, right = st.columns(2, gap="large")
     with left:
@@ -30,8 +30,8 @@ def section(view: controls.PageView, excerpt: documents.Excerpt, row: int) -> No
         _route(view, pinned, "pinned_route")
     with right:
         st.subheader("Now", anchor=False)
-        _route(view, here, "route")
-    _overlap(view, pinned, here)
+        _route(view, current, "route")
+    _overlap(view, pinned, current)
 
 
 def pinned_token(view: controls.PageView) -> tuple[int, int] | None:
@@ -49,13 +49,13 @@ def pinned_token(view: controls.PageView) -> tuple[int, int] | None:
     return None
 
 
-def _buttons(here: tuple[int, int], pinned: tuple[int, int] | None) -> None:
+def _buttons(current: tuple[int, int], pinned: tuple[int, int] | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        if pinned != here:
-            st.button("Pin this token", key="pin_token", icon=":material/keep:", on_click=_pin, args=here)
+        if pinned != current:
+            st.button("Pin this token", key="pin_token", icon=":material/keep:", on_click=_pin, args=current)
         if pinned is not None:
             st.button("Unpin", key="unpin_token", icon=":material/keep_off:", on_click=_unpin)
-        if pinned == here:
+        if pinned == current:
             st.caption("This token is pinned; pick another one to see both side by side.")
 
 
@@ -73,20 +73,20 @@ def _route(view: controls.PageView, place: tuple[int, int], key: str) -> None:
     trace, routes = sources.document(view.source, number), sources.document_table(view.source, "routes", number)
     # Column by column: a row of all of them would need one dtype, which texts with lone surrogates have not.
     chunk, position = (int(trace.tokens[name].iloc[row]) for name in ("chunk", "position"))
-    own = routes[((routes["chunk"] == chunk) & (routes["position"] == position)).to_numpy(dtype=bool)]
-    if own.empty:
+    route = routes[((routes["chunk"] == chunk) & (routes["position"] == position)).to_numpy(dtype=bool)]
+    if route.empty:
         st.caption(f"The token at position {position} of document {number} went to no expert.")
         return
-    own = own.assign(document=number)
+    route = route.assign(document=number)
     logits = tables.token_logits(trace, chunk=chunk, position=position)
     where = {"document": number, "chunk": chunk, "position": position}
-    figure = figures.token_route(own, **where, num_experts=view.stats.num_experts, logits=logits)
-    charts.show(figure, own, key, f"route_document_{number}_token_{row}")
+    figure = figures.token_route(route, **where, num_experts=view.stats.num_experts, logits=logits)
+    charts.show(figure, route, key, f"route_document_{number}_token_{row}")
 
 
-def _overlap(view: controls.PageView, pinned: tuple[int, int], here: tuple[int, int]) -> None:
-    a, b = (view.trace.rows(number).start + row for number, row in (pinned, here))
+def _overlap(view: controls.PageView, pinned: tuple[int, int], current: tuple[int, int]) -> None:
+    a, b = (view.trace.rows(number).start + row for number, row in (pinned, current))
     table = tables.route_overlap(view.trace, a, b)
     values.cards(table[table["layer"].isna()], ("shared_experts", "set_jaccard"), scope=True)
-    name = "_and_".join(f"document_{number}_token_{row}" for number, row in (pinned, here))
+    name = "_and_".join(f"document_{number}_token_{row}" for number, row in (pinned, current))
     charts.show(figures.route_overlap(table), table, "route_overlap", f"route_overlap_{name}")

@@ -40,11 +40,11 @@ def read(page: str) -> None:
 def keep(
     key: str, options: Sequence[Any], *, default: Any = None, always: bool = False, named: Callable[[Any], str] = str
 ) -> None:
-    """Set a widget to what the address says, before it is drawn; for a value not offered, warn and take the default.
+    """Set a widget to its value in the address, before it is drawn; for an unknown value, warn and use the default.
 
     Args:
         key: of the widget, and of its part of the address.
-        options: what the widget offers.
+        options: of the widget.
         default: the choice at first, otherwise the first option; the address leaves it out.
         always: whether the address has the default too.
         named: gives the name of an option in the address, never a text of the page, which may change; empty: left out.
@@ -53,9 +53,9 @@ def keep(
     state = st.session_state
     if key not in state or state[key] not in options:
         text = get(key)
-        found = {named(option): option for option in options}
-        state[key] = found.get(text, fallback)
-        if text and text not in found:
+        by_name = {named(option): option for option in options}
+        state[key] = by_name.get(text, fallback)
+        if text and text not in by_name:
             warn_unknown(key, text, named(fallback))
     elif key not in state["address_drawn"]:
         # On another page it is another widget, which keeps only a value that is set anew.
@@ -64,18 +64,18 @@ def keep(
 
 
 def keep_text(key: str, default: str = "") -> None:
-    """Set a field of free text to what the address says, before it is drawn."""
+    """Set a field of free text to its value in the address, before it is drawn."""
     st.session_state.setdefault(key, get(key) or default)
     st.session_state["address_drawn"][key] = (str, default)
 
 
 def get(key: str) -> str:
-    """Return what the address says under a key; empty if nothing."""
+    """Return the value of a key in the address; empty if it has none."""
     return next(reversed(get_all(key)), "")
 
 
 def get_all(key: str) -> list[str]:
-    """Return all that the address says under a key."""
+    """Return all values of a key in the address."""
     return query().get(key, [])
 
 
@@ -86,8 +86,8 @@ def put(key: str, texts: list[str]) -> None:
 
 def query() -> dict[str, list[str]]:
     """Return the whole address, as `st.switch_page` takes it."""
-    found: dict[str, list[str]] = st.session_state["address"]
-    return found
+    texts: dict[str, list[str]] = st.session_state["address"]
+    return texts
 
 
 def write() -> None:
@@ -104,13 +104,13 @@ def write() -> None:
         st.query_params.from_dict(query())
 
 
-def warn_unknown(key: str, text: str, shown: str) -> None:
+def warn_unknown(key: str, text: str, fallback: str) -> None:
     """Warn in one sentence that a value in the address is not available.
 
     The value may come from anyone, so it is drawn as code, which is never markup.
     """
     code = " ".join(text.replace("`", "'").split())[:60]
-    instead = f"; `{shown}` is shown" if shown else ""
+    instead = f"; `{fallback}` is shown" if fallback else ""
     st.warning(f"The address names the {key.replace('_', ' ')} `{code}`, which is not here{instead}.")
 
 
@@ -120,7 +120,7 @@ def _narrowed(query: dict[str, list[str]]) -> dict[str, list[str]]:
     The widget gets the first of them, and the field *Where* an expression of all.
     """
     numbers = {key: _numbers(query.get(key, [])) for key in _SEVERAL}
-    many = {key: found for key, found in numbers.items() if len(list(islice(found, 2))) > 1}
+    many = {key: several for key, several in numbers.items() if len(list(islice(several, 2))) > 1}
     rows = [key for key in ("token", *many) if key in query]
     try:
         where = Selection.from_query({key: query[key] for key in (*rows, "where", "slice") if key in query}).expression
@@ -129,7 +129,7 @@ def _narrowed(query: dict[str, list[str]]) -> dict[str, list[str]]:
     if not rows:
         return query
     rest = {key: texts for key, texts in query.items() if key != "token"}
-    return rest | {key: [str(next(iter(found)))] for key, found in many.items()} | {"where": [where]}
+    return rest | {key: [str(next(iter(several)))] for key, several in many.items()} | {"where": [where]}
 
 
 def _numbers(texts: list[str]) -> Numbers:

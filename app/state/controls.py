@@ -55,14 +55,14 @@ def current() -> PageView | None:
 
 def view() -> PageView:
     """Return the choices of this run; without a trace or a selected token, draw why in place of the page."""
-    found = current()
-    if found is None:
+    view = current()
+    if view is None:
         _nothing_to_show()
         st.stop()
-    if found.where is not None and not found.stats.sums.tokens[found.row].any():
-        _nothing_selected(found)
+    if view.where is not None and not view.stats.sums.tokens[view.row].any():
+        _nothing_selected(view)
         st.stop()
-    return found
+    return view
 
 
 def set_on_next_run(**values: Any) -> None:
@@ -77,27 +77,27 @@ def _apply() -> None:
 
 
 def keep_valid(key: str, options: Sequence[Any]) -> None:
-    """Drop a choice that is no longer offered, as when another trace has fewer layers."""
+    """Drop a choice that is no longer an option, as when another trace has fewer layers."""
     if key in st.session_state and st.session_state[key] not in options:
         del st.session_state[key]
 
 
 def _choose() -> PageView | None:
-    offered = {source.key: source for source in sources.available()}
-    if not offered:
+    by_key = {source.key: source for source in sources.available()}
+    if not by_key:
         return None
-    names = sources.names(list(offered.values()))
-    address.keep("trace", list(offered), always=True, named=names.__getitem__)
-    key = st.selectbox("Trace", list(offered), format_func=names.__getitem__, key="trace")
+    names = sources.names(list(by_key.values()))
+    address.keep("trace", list(by_key), always=True, named=names.__getitem__)
+    key = st.selectbox("Trace", list(by_key), format_func=names.__getitem__, key="trace")
     try:
-        trace, whole = sources.open_trace(offered[key]), sources.stats(offered[key])
+        trace, whole = sources.open_trace(by_key[key]), sources.stats(by_key[key])
     except InputError as error:
         st.error(str(error))
         return None
     layer, group = _layer(whole.layers), _group(whole.groups)
-    where, stats = where_field.choose(offered[key], whole)
-    _describe(offered[key], trace)
-    return PageView(offered[key], trace, stats, layer, group, where)
+    where, stats = where_field.choose(by_key[key], whole)
+    _describe(by_key[key], trace)
+    return PageView(by_key[key], trace, stats, layer, group, where)
 
 
 def _layer(layers: tuple[int, ...]) -> int:

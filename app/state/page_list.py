@@ -25,8 +25,8 @@ _KNOWN = {
 def files() -> list[Path]:
     """List the pages' files in the order of the menu."""
     order = list(_KNOWN)
-    found = [path for path in settings.PAGES.glob("*.py") if not path.name.startswith("_")]
-    return sorted(found, key=lambda path: (order.index(path.stem) if path.stem in order else len(order), path.stem))
+    paths = [path for path in settings.PAGES.glob("*.py") if not path.name.startswith("_")]
+    return sorted(paths, key=lambda path: (order.index(path.stem) if path.stem in order else len(order), path.stem))
 
 
 def pages() -> list[st.Page]:

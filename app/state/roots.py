@@ -11,7 +11,7 @@ OPTION = "--allow="
 
 
 def arguments() -> list[str]:
-    """Return the arguments after `--`; none under another program than `streamlit run`, whose arguments are its own."""
+    """Return the arguments after `--`; none in another program than `streamlit run`."""
     return sys.argv[1:] if Path(sys.argv[0]).resolve() == settings.ENTRY.resolve() else []
 
 
@@ -34,18 +34,18 @@ def resolve(text: str) -> Path:
             "start the dashboard with `mixtral-probe dashboard --allow DIR`"
         )
     typed = Path(text.strip()).expanduser()
-    found = [path for root in roots if (path := (root / typed).resolve()).is_relative_to(root)]
-    there = next((path for path in found if path.exists()), None)
-    if there is None:
+    candidates = [path for root in roots if (path := (root / typed).resolve()).is_relative_to(root)]
+    existing = next((path for path in candidates if path.exists()), None)
+    if existing is None:
         names = ", ".join(map(str, roots))
         raise InputError(f"a path must lie below {names}, got {text.strip()!r}; name one that exists there")
-    return there
+    return existing
 
 
 def model_folders() -> list[Path]:
     """List folders with a model below the allowed ones, not deeper than three levels, at most `MODELS_LISTED`."""
-    found = (folder for root in folders() for folder in _folders(root, depth=3) if _is_model(folder))
-    return [folder for folder, _ in zip(found, range(settings.MODELS_LISTED), strict=False)]
+    models = (folder for root in folders() for folder in _folders(root, depth=3) if _is_model(folder))
+    return [folder for folder, _ in zip(models, range(settings.MODELS_LISTED), strict=False)]
 
 
 def _folders(folder: Path, depth: int) -> Iterator[Path]:

@@ -43,13 +43,13 @@ def available() -> list[TraceSource]:
     return [*_from_command_line(), *_example(), *session_captures(), *_by_path(), *_published_captures()]
 
 
-def names(offered: list[TraceSource]) -> dict[str, str]:
+def names(sources: list[TraceSource]) -> dict[str, str]:
     """Name each by its key, with a number where two have one name: the address bar must distinguish them."""
-    found: dict[str, str] = {}
-    for source in offered:
-        alike = sum(source.name == other.name for other in offered if other.key in found)
-        found[source.key] = f"{source.name} ({alike + 1})" if alike else source.name
-    return found
+    names_by_key: dict[str, str] = {}
+    for source in sources:
+        alike = sum(source.name == other.name for other in sources if other.key in names_by_key)
+        names_by_key[source.key] = f"{source.name} ({alike + 1})" if alike else source.name
+    return names_by_key
 
 
 def add_capture(key: str, name: str, path: Path, about: str) -> None:
@@ -88,8 +88,8 @@ def _published_captures() -> list[TraceSource]:
     """List the published captures of other sessions, without the names of the sessions."""
     jobs = registry.registry().published(captures.KIND)
     others = [job for job in jobs if job.session != registry.session()]
-    found = [TraceSource(job.id, f"{job.name}, published", job.result, job.about) for job in others if job.result]
-    return [source for source in found if _is_trace(source.path)]
+    published = [TraceSource(job.id, f"{job.name}, published", job.result, job.about) for job in others if job.result]
+    return [source for source in published if _is_trace(source.path)]
 
 
 def _from_command_line() -> list[TraceSource]:
@@ -114,7 +114,7 @@ def open_trace(source: TraceSource) -> Trace:
     """Open a trace, memory-mapped.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: the folder has no trace, or it is damaged.
     """
     if not _is_trace(source.path):
         raise InputError(f"a trace is a folder with a trace.json, got {source.path}; name a folder that capture wrote")
@@ -161,7 +161,7 @@ def table(source: TraceSource, name: str, where: str | None = None) -> pd.DataFr
 
 
 def narrows(name: str) -> bool:
-    """Tell whether a selection narrows a table; attention was summed over all tokens while the model ran."""
+    """Return whether a selection narrows a table; attention was summed over all tokens while the model ran."""
     return tables.TABLES[name].narrows
 
 
@@ -194,7 +194,7 @@ def _part(path: str, stamp: str, number: int | None, where: str | None) -> Trace
     """Return the trace or one document of it, or what is selected there."""
     if where is None:
         return _open(path, stamp) if number is None else _document(path, stamp, number)
-    # An expression may name documents by number, so it is read before one of them is taken out.
+    # An expression may name documents by number, so it is applied before one of them is selected.
     whole = _selection(path, stamp, where)
     return whole if number is None else whole.select([number])
 

@@ -18,7 +18,7 @@ _HELP = (
 
 
 def choose(source: sources.TraceSource, whole: RoutingStats) -> tuple[str | None, RoutingStats]:
-    """Draw the field; returns the expression in force, or None, and the statistics of what it selects."""
+    """Draw the field; return the applied expression, or None, and the statistics of what it selects."""
     slices = _slices()
     address.keep_text("where")
     text = st.text_input(
@@ -50,7 +50,7 @@ def with_box(layers: Iterable[int], experts: Iterable[int]) -> str:
 
 
 def draw_box_removal() -> bool:
-    """Draw a button that removes the box at the beginning of the field; returns whether there is one."""
+    """Draw a button that removes the box at the beginning of the field; return whether there is one."""
     try:
         rest = unboxed(st.session_state["where"], slices=_slices())
     except SelectionError:
@@ -75,7 +75,7 @@ def _read(text: str, slices: dict[str, str]) -> Selection:
 
 def _show_error(error: SelectionError) -> None:
     """Draw the error and its place in the expression; both contain typed text, so neither may become markup."""
-    st.error("This is not in force:", icon=":material/error:")
+    st.error("Not applied:", icon=":material/error:")
     st.text(error.sentence)
     st.code(error.pointer, language=None, wrap_lines=False)
 
@@ -84,7 +84,7 @@ def _describe_share(stats: RoutingStats, whole: RoutingStats) -> None:
     """Say how much of the trace is selected, over all layers."""
     kept, of = int(stats.sums.tokens.sum()), int(whole.sums.tokens.sum())
     share = f"{kept / of:.1%}" if of else "none"
-    st.caption(f"In force: {kept:,} of {of:,} tokens × layers ({share}).")
+    st.caption(f"Applied: {kept:,} of {of:,} tokens × layers ({share}).")
 
 
 def _slices() -> dict[str, str]:
@@ -118,7 +118,7 @@ def _slice_choices(selection: Selection, slices: dict[str, str]) -> None:
             on_change=_take,
             placeholder="Choose",
         )
-        name = st.text_input("Name for what is written", key="slice_name", placeholder="late_digits", max_chars=40)
+        name = st.text_input("Name of the expression above", key="slice_name", placeholder="late_digits", max_chars=40)
         usable = bool(selection.where) and name.isidentifier() and name not in known
         st.button("Keep it", disabled=not usable, key="slice_keep", on_click=_keep, args=(name, selection.where))
         if name and not name.isidentifier():

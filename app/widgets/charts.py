@@ -23,12 +23,12 @@ _CONFIG: dict[str, Any] = {"displaylogo": False, "modeBarButtonsToRemove": ["las
 
 
 def dark() -> bool:
-    """Tell whether the reader's page is dark."""
+    """Return whether the reader's page is dark."""
     return st.context.theme.type == "dark"
 
 
 def fetch_early() -> None:
-    """Let the browser load the script that draws charts, 4.7 MB, while the first tables are computed."""
+    """Load the script that draws charts, 4.7 MB, in the browser while the first tables are computed."""
     if script := drawing_script():
         st.html(f"<script>import('./static/js/{script}')</script>", unsafe_allow_javascript=True)
 
@@ -61,7 +61,7 @@ def _panels_side_by_side(figure: go.Figure) -> int:
 
 
 def navigator(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> tuple[Any, ...] | None:
-    """Draw a chart whose cells can be clicked, else as `show`; returns the `customdata` of a new click, or None."""
+    """Draw a chart whose cells can be clicked, else as `show`; return the `customdata` of a new click, or None."""
     event: Any = st.plotly_chart(
         _with_heading(figure),
         theme=None,
@@ -82,12 +82,12 @@ def navigator(figure: go.Figure, table: pd.DataFrame, key: str, name: str) -> tu
 class _Brushed(go.Figure):
     """A figure in which a drag selects and clicks are still sent.
 
-    Streamlit takes the clicks away where a figure's own `dragmode` is "select". It does not look at the template's, to
-    which plotly uses where the figure's own is unknown to it.
+    Streamlit ignores clicks where the `dragmode` of a figure is "select". It does not read that of the template, which
+    plotly uses where it does not know the figure's.
     """
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what is sent to the browser."""
+        """Return the figure as sent to the browser."""
         sent: dict[str, Any] = super().to_dict()
         return sent | {"layout": sent["layout"] | {"dragmode": "of the template"}}
 
@@ -137,7 +137,7 @@ def area(key: str) -> tuple[tuple[float, float], tuple[float, float]] | None:
 
 
 def _with_heading(figure: go.Figure) -> go.Figure:
-    """Write a figure's title, scope and n as text of the page, where they wrap; returns the figure without them.
+    """Write a figure's title, scope and n as text of the page, where they wrap; return the figure without them.
 
     Both are escaped by `figures`, and `st.html` cleans them once more.
     """

@@ -25,26 +25,26 @@ def one_of(
     label: str, options: Sequence[Any], key: str, *, default: Any = None, named: Callable[[Any], str] = str,
     labelled: bool = False,
 ) -> Any:  # fmt: skip
-    """Draw a few options side by side; returns the choice, which is itself in the address."""
+    """Draw a few options side by side and return the choice, which is in the address."""
     address.keep(key, options, default=default)
     seen: Any = "visible" if labelled else "collapsed"
     return st.segmented_control(label, options, required=True, format_func=named, key=key, label_visibility=seen)
 
 
 def switch(label: str, key: str, *, on: bool = False) -> bool:
-    """Draw a switch that is in the address; returns whether it is on.
+    """Draw a switch that is in the address and return whether it is on.
 
     Args:
         label: of the switch.
         key: of the widget, and of its part of the address.
         on: whether it is on at first.
     """
-    address.keep(key, [on, not on], named=lambda shown: "shown" if shown else "hidden")
+    address.keep(key, [on, not on], named=lambda on: "shown" if on else "hidden")
     return st.toggle(label, key=key)
 
 
 def expert(experts: int) -> int | None:
-    """Draw the choice of the expert that all pages share; returns it, or None."""
+    """Draw the choice of the expert that all pages share and return it, or None."""
     options = ["–", *range(experts)]
     address.keep("expert", options, named=lambda expert: "" if expert == "–" else str(expert))
     expert = st.selectbox("Expert", options, key="expert", width=160)

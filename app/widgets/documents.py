@@ -59,7 +59,7 @@ def current_row(excerpt: Excerpt) -> int | None:
 
 
 def second_layer(view: controls.PageView) -> int | None:
-    """Draw the choice of a second layer for the same text; returns it, or None."""
+    """Draw the choice of a second layer for the same text and return it, or None."""
     layers = [layer for layer in view.stats.layers if layer != view.layer]
     if not layers:
         return None
@@ -101,10 +101,10 @@ def _start_anew() -> None:
 def _numbers(view: controls.PageView) -> list[int]:
     documents = view.trace.documents
     by = view.stats.by
-    mine = documents
+    of_group = documents
     if by is not None and view.group != controls.ALL:
-        mine = documents[(documents[by].astype(str) == view.group).to_numpy(dtype=bool)]
-    return [int(number) for number in (mine if len(mine) else documents)["document"]]
+        of_group = documents[(documents[by].astype(str) == view.group).to_numpy(dtype=bool)]
+    return [int(number) for number in (of_group if len(of_group) else documents)["document"]]
 
 
 def _labels(trace: Trace, number: int) -> None:

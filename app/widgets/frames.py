@@ -14,11 +14,11 @@ def rows(table: pd.DataFrame, **keys: object) -> pd.DataFrame:
     return table
 
 
-def explain_missing(shown: pd.DataFrame) -> bool:
-    """Draw why no row has a value; returns whether that is so."""
-    if shown["value"].notna().any():
+def explain_missing(table: pd.DataFrame) -> bool:
+    """Draw why no row has a value, and return whether that is so."""
+    if table["value"].notna().any():
         return False
-    scope = str(shown["scope"].iloc[0]) if len(shown) else "not enough data"
+    scope = str(table["scope"].iloc[0]) if len(table) else "not enough data"
     st.info(scope.split("; ")[-1].capitalize() + ".")
     return True
 

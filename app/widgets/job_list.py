@@ -21,7 +21,7 @@ def watch(kind: str, empty: str, on_done: OnDone, on_new: OnDone | None = None) 
         on_done: draws the buttons of a finished one.
         on_new: called once for each finished job.
     """
-    active = any(not job.over for job in registry.session_jobs(kind))
+    active = any(not job.ended for job in registry.session_jobs(kind))
     every = settings.POLL_SECONDS if active else None
     st.fragment(_jobs, run_every=every)(kind, empty, on_done, on_new)
 
@@ -39,7 +39,7 @@ def _jobs(kind: str, empty: str, on_done: OnDone, on_new: OnDone | None) -> None
     for job in reversed(jobs):
         with st.container(border=True):
             _job(job, on_done)
-    under_way = any(not job.over for job in jobs)
+    under_way = any(not job.ended for job in jobs)
     before, st.session_state[f"{kind}_under_way"] = st.session_state.get(f"{kind}_under_way"), under_way
     if new or (before and not under_way):
         st.rerun()
@@ -58,7 +58,7 @@ def _job(job: Job, on_done: OnDone) -> None:
         st.caption(":material/cancel: Cancelled")
     else:
         on_done(job)
-    if not job.over:
+    if not job.ended:
         st.button("Cancel", key=f"cancel_{job.id}", on_click=_cancel, args=(job.id,))
 
 

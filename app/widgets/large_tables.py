@@ -7,7 +7,7 @@ from mixtral_probe import tables
 
 
 def confirm(view: controls.PageView, name: str) -> bool:
-    """Tell whether to compute a table; for one that reads every token of a large trace, draw a button first."""
+    """Return whether to compute a table; for one that reads every token of a large trace, draw a button first."""
     tokens = view.trace.num_tokens
     if tables.TABLES[name].source == "stats" or tokens <= settings.WHOLE_TRACE_TOKENS:
         return True

@@ -19,9 +19,9 @@ def experts(in_document: pd.DataFrame, in_group: pd.DataFrame, group: str) -> No
     """
     colors, text = figures.expert_colors(len(in_document)), metric_of("rank_share").text
     items = "".join(
-        f'<li><span style="background:{color}"></span><b>{int(own["expert"])}</b> {text(own["value"])}'
+        f'<li><span style="background:{color}"></span><b>{int(row["expert"])}</b> {text(row["value"])}'
         f"<small>{text(all_['value'])}</small></li>"
-        for color, (_, own), (_, all_) in zip(colors, in_document.iterrows(), in_group.iterrows(), strict=True)
+        for color, (_, row), (_, all_) in zip(colors, in_document.iterrows(), in_group.iterrows(), strict=True)
     )
     st.html(f'<ul class="swatches" aria-label="Experts, their colours and shares">{items}</ul>')
     n, of = _count(in_document), _count(in_group)

@@ -30,10 +30,10 @@ def _close_welcome() -> None:
 
 
 def where_note(about: str) -> None:
-    """Say in one sentence that the field *Where* does not narrow a section, while it holds an expression.
+    """Say in one sentence that the field *Where* does not narrow a section, while it has an expression.
 
     Args:
-        about: what the section is about instead.
+        about: the subject of the section.
     """
     view = controls.current()
     if view is not None and view.where is not None:

@@ -8,9 +8,9 @@ from mixtral_probe.strip import Token, payload, script, style
 
 _PICK = """
 // An unchanged state is not sent, so that the same token picked again needs an event.
-export default (given) => drawStrip({ ...given, setStateValue: (name, row) => {
-  given.setStateValue(name, row);
-  given.setTriggerValue("picked", row);
+export default (component) => drawStrip({ ...component, setStateValue: (name, row) => {
+  component.setStateValue(name, row);
+  component.setTriggerValue("picked", row);
 } });
 """
 _component = st.components.v2.component(
@@ -29,12 +29,12 @@ def show(
     mark: int | None = None,
     on_pick: Callable[[int], None] | None = None,
 ) -> int | None:
-    """Draw the tokens; returns the row of the last click, or None.
+    """Draw the tokens and return the row of the last click, or None.
 
     Args:
         tokens: of one window.
         key: of the component.
-        label: what the whole is, for a screen reader.
+        label: of the whole text, for a screen reader.
         mark: the row that is drawn as selected, by default that of the last click.
         on_pick: called with the row of a token just clicked, before the page is drawn anew.
     """

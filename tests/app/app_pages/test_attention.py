@@ -153,11 +153,11 @@ def test_attention_computed_now_is_that_of_the_run(monkeypatch, summaries):
 
 def test_a_trace_without_any_attention_says_so(monkeypatch, tmp_path):
     test = page(monkeypatch, routed_trace(length=12).save(tmp_path / "plain.trace"))
-    assert "This trace holds no attention" in texts(test)
+    assert "This trace has no attention" in texts(test)
     assert test.button(key="attention_compute").label == "Compute the attention of this document"
 
 
 def test_layers_that_were_not_recorded_are_named(monkeypatch, tmp_path):
     path = attentive_trace(layers=3, recorded=(0, 2)).save(tmp_path / "some.trace")
     test = page(monkeypatch, path, layer="1")
-    assert "holds the attention of layers 0, 2, not of layer 1" in texts(test)
+    assert "has the attention of layers 0, 2, not of layer 1" in texts(test)

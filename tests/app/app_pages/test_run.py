@@ -199,4 +199,4 @@ def test_a_waiting_job_says_its_place_and_can_be_cancelled(monkeypatch, folder):
     clean(test.button(key=f"cancel_{job.id}").click().run())
     assert "Cancelled" in texts(test)
     jobs.cancel("somebody", first)
-    assert jobs.wait(first, SOON).over
+    assert jobs.wait(first, SOON).ended

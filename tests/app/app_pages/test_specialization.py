@@ -83,7 +83,7 @@ def test_without_domains_or_ids_the_page_says_so(monkeypatch, tmp_path):
     path = bare_trace().save(tmp_path / "bare.trace")
     assert "RoutingStats.from_trace(trace, by=…)" in page(monkeypatch, path, "domains").info[0].value
     assert "oken ids were not recorded" in page(monkeypatch, path, "vocabulary").info[0].value
-    assert "no next layer" in page(monkeypatch, path, "layers").info[0].value
+    assert "no transitions between layers" in page(monkeypatch, path, "layers").info[0].value
 
 
 def test_relevance_shows_the_table_of_a_domain_and_of_all(monkeypatch, path, trace):

@@ -108,7 +108,7 @@ def test_see_which_expert_takes_digits(person, trace):
     person.click(where)
     where.fill("token.is_digit")
     where.press("Enter")
-    person.sees("In force:")
+    person.sees("Applied:")
     sentence = person.page.locator(".finding", has_text=f"n = {int(load['n'].iloc[0])}").first
     found = re.match(r"The most used expert is expert (\d+) of layer (\d+): ([\d.]+)%", sentence.inner_text())
     own = rows(load, expert=int(found[1]), layer=int(found[2])).iloc[0]

@@ -18,7 +18,7 @@ def test_a_page_shows_what_the_expression_says(monkeypatch, trace_path):
     assert float(card_values(test)["CV²"]) == pytest.approx(estimate(expected), rel=5e-3)
     assert expected["n"] == 4 * 36
     assert "n = 144 tokens" in texts(test)
-    assert "In force: 288 of 720 tokens × layers (40.0%)." in texts(test)
+    assert "Applied: 288 of 720 tokens × layers (40.0%)." in texts(test)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -43,7 +43,7 @@ def test_where_nothing_is_selected_the_page_says_so_and_leads_back(monkeypatch, 
 def test_a_mistake_is_shown_at_its_place_and_nothing_is_in_force(monkeypatch, trace_path, where):
     test = opened(monkeypatch, trace_path, page="expert_load", query={"where": where})
     assert not test.exception
-    assert test.error[0].value == "This is not in force:"
+    assert test.error[0].value == "Not applied:"
     assert "^" in test.code[0].value.splitlines()[-1]
     assert "n = 240 tokens" in texts(test)
 
@@ -54,11 +54,11 @@ def test_a_slice_is_kept_used_and_in_the_address(monkeypatch, trace_path):
     clean(test.button(key="slice_keep").click().run())
     assert test.text_input(key="where").value == "@middle"
     assert test.query_params["slice"] in (f"middle:{WHERE}", [f"middle:{WHERE}"])
-    assert "In force: 288 of 720" in texts(test)
+    assert "Applied: 288 of 720" in texts(test)
     again = clean(
         opened(monkeypatch, trace_path, page="expert_load", query={"where": "@middle", "slice": f"middle:{WHERE}"})
     )
-    assert "In force: 288 of 720" in texts(again)
+    assert "Applied: 288 of 720" in texts(again)
     clean(again.selectbox(key="slice_taken").set_value("first_tokens").run())
     assert again.text_input(key="where").value == "(@middle) and @first_tokens"
 
