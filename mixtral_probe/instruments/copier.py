@@ -33,7 +33,7 @@ class HostCopier:
 
 
 class StreamCopier:
-    """The copier for accelerators: a second stream of each copies to pinned memory, and the host writes completed copies.
+    """The copier for accelerators: a second stream of each copies to pinned memory; the host writes completed copies.
 
     Each tensor is referenced until its copy is complete. The model does not write to it: values of sites are never the
     reused buffers of the call.
