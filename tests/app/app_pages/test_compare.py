@@ -35,7 +35,7 @@ def test_traces_of_different_texts(monkeypatch, tmp_path):
     paths = routed_trace().save(tmp_path / "a.trace"), routed_trace(length=50).save(tmp_path / "b.trace")
     test = opened(monkeypatch, *paths, page="compare")
     clean(test.selectbox(key="pinned").set_value("given-1").run())
-    assert any("they are of the same texts, but document" in info.value for info in test.info)
+    assert any("they are of the same texts, got document" in info.value for info in test.info)
     assert "Two traces of the same texts" in texts(test)
 
 
