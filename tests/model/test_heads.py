@@ -254,7 +254,7 @@ def test_another_number_of_labels_than_stored(tmp_path):
     [
         ({"hidden_size": 5}, r"hidden_size must be that of the weights in the folder, 24; leave it out"),
         ({"dytpe": "float16"}, r"arguments of from_pretrained must be its own or fields of a config, got 'dytpe'"),
-        ({"attention_dropout": 1.5}, r"attention_dropout must be in \[0, 1\), but it is 1\.5"),
+        ({"attention_dropout": 1.5}, r"attention_dropout must be in \[0, 1\), got 1\.5"),
     ],
 )
 def test_config_changes_that_cannot_be(tmp_path, changes, message):

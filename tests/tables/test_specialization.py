@@ -90,3 +90,58 @@ def test_domains_need_groups():
     table = tables.domain_specialization(RoutingStats.from_trace(random_trace()))
     assert len(table) == 0
     assert "RoutingStats.from_trace(trace, by=…)" in table.attrs["note"]
+
+
+def grouped_documents(experts_of, documents=12, tokens=10):
+    """Documents in turn of two groups; `experts_of(group, document)` gives each token's one expert of 4."""
+    ids = np.concatenate([experts_of(number % 2, number) for number in range(documents)]).reshape(1, -1, 1)
+    return Trace.from_arrays(
+        expert_ids=ids,
+        num_experts=4,
+        document=np.repeat(np.arange(documents), tokens),
+        documents=[{"id": str(number), "domain": "ab"[number % 2]} for number in range(documents)],
+    )
+
+
+def test_documents_alike_within_their_group_leave_no_doubt():
+    trace = grouped_documents(lambda group, _: np.full(10, group))
+    table = tables.domain_specialization(RoutingStats.from_trace(trace, by="domain"))
+    [row] = pick(table, group="a", expert=0, metric="frequency_difference").to_dict("records")
+    assert [row[name] for name in ("value", "corrected", "low", "high")] == pytest.approx([0.5] * 4)
+
+
+def test_an_expert_that_no_token_chose_is_special_to_no_group():
+    trace = grouped_documents(lambda group, _: np.full(10, group))
+    table = tables.domain_specialization(RoutingStats.from_trace(trace, by="domain"))
+    unused = pick(table, expert=3, metric="frequency_log2_ratio")
+    assert unused["value"].tolist() == [0, 0]
+    # expert 0 in group a: 60 tokens of 60, where 30 of 60 are expected of all
+    [ratio] = pick(table, group="a", expert=0, metric="frequency_log2_ratio")["value"]
+    assert ratio == pytest.approx(np.log2(60.5 / 30.5))
+
+
+@pytest.mark.parametrize("sizes", [(8, 8), (30, 30)])
+def test_intervals_of_groups_against_all_cover_what_they_claim(sizes):
+    rng, hits = np.random.default_rng(sum(sizes)), []
+    laws = np.array([[0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.3, 0.4]])
+    truth = laws[0] - laws.mean(0)
+    for repeat in range(60):
+        groups = np.repeat([0, 1], sizes)
+        ids = [rng.choice(4, 60, p=rng.dirichlet(15 * laws[group])) for group in groups]
+        trace = Trace.from_arrays(
+            expert_ids=np.concatenate(ids)[None, :, None],
+            num_experts=4,
+            document=np.repeat(np.arange(len(groups)), 60),
+            documents=[{"id": f"{repeat}-{i}", "domain": "ab"[group]} for i, group in enumerate(groups)],
+        )
+        table = tables.domain_specialization(RoutingStats.from_trace(trace, by="domain"))
+        own = pick(table, group="a", metric="frequency_difference")
+        hits.append((own["low"] <= truth) & (truth <= own["high"]))
+    assert np.mean(hits) >= 0.92 - 2 * np.sqrt(0.05 * 0.95 / 60)  # experts of one trace are one simulation
+
+
+def test_a_group_of_one_document_has_no_interval_and_says_so():
+    trace = grouped_documents(lambda group, _: np.full(10, group), documents=2)
+    table = tables.domain_specialization(RoutingStats.from_trace(trace, by="domain"))
+    assert table["low"].isna().all()
+    assert table["scope"].str.contains("a group of one document: no interval").all()
