@@ -1,6 +1,7 @@
 """Traces, statistics, results and edits that an earlier version wrote are read with the same numbers."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from mixtral_probe.stats import routing_stats
 from mixtral_probe.trace import Result
 
 KINDS = ["ablation", "saliency", "expert_similarity", "expert_subsets", "timing", "logit_lens", "what_if"]
+REDEFINED = ["frequency_log2_ratio"]
+"""Metrics whose formula has changed since, so that the same sums give another value."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,8 @@ def check_table(table, expected):
     if "metric" in expected:
         assert table["metric"].tolist() == expected["metric"]
     if "value" in expected:
-        close(table["value"].astype(float), expected["value"])
+        same = ~table["metric"].isin(REDEFINED).to_numpy() if "metric" in table else slice(None)
+        close(table["value"].astype(float)[same], np.array(expected["value"], float)[same])
 
 
 @pytest.mark.parametrize("name", ["expert_ids", "expert_weights", "router_logits"])
@@ -86,13 +90,13 @@ def test_every_kind_of_result_is_here(data):
     assert sorted(path.name for path in (data / "results").iterdir()) == sorted(KINDS)
 
 
-def test_edits(data, expected):
+def test_edits(data):
     edits = mp.edits.load(data / "edits.json")
     assert [type(edit).__name__ for edit in edits] == [
         "MaskExpert", "ZeroExpert", "MeanExpert", "ForceExperts", "BiasRouter", "Temperature", "TopK", "SwapExperts",
         "RandomRouting", "NoiseRouter", "MaskHead", "ScaleHead",
     ]  # fmt: skip
-    assert [str(edit) for edit in edits] == expected["edits"]
+    assert json.loads(mp.edits.to_json(edits)) == json.loads((data / "edits.json").read_text())
 
 
 def test_a_report_has_every_file_and_column_of_before(data, expected, tmp_path):
