@@ -117,7 +117,7 @@ def _domain_specialization(table: pd.DataFrame) -> str:
         return ""
     top = _extreme(rows)
     return (
-        f"The expert most given to one domain is expert {top['expert']} of layer {top['layer']}: of the tokens of "
+        f"The expert most specific to one domain is expert {top['expert']} of layer {top['layer']}: of the tokens of "
         f"{top['group']} it takes a share larger by {_numbers(top)} than of all tokens."
     )
 

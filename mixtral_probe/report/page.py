@@ -17,7 +17,7 @@ from mixtral_probe.figures import CONFIG, scales, template
 from mixtral_probe.figures.words import shared_scope
 from mixtral_probe.report.drawings import draw
 from mixtral_probe.report.headlines import headline
-from mixtral_probe.report.sources import Source
+from mixtral_probe.report.sources import ReportTrace
 from mixtral_probe.tables import TableSpec
 
 FIRST_ROWS = 8
@@ -55,7 +55,7 @@ class Section:
     parts: tuple[_Part, ...]
 
     @classmethod
-    def of(cls, spec: TableSpec, file: str, tables: Sequence[tuple[Source, pd.DataFrame]]) -> "Section":
+    def of(cls, spec: TableSpec, file: str, tables: Sequence[tuple[ReportTrace, pd.DataFrame]]) -> "Section":
         """Return the section of a table, from the rows of each trace; keeps none of the tables."""
         parts = tuple(
             _Part(
@@ -70,7 +70,7 @@ class Section:
         return cls(spec, file, sum(len(table) for _, table in tables), parts)
 
 
-def _scope(source: Source, table: pd.DataFrame) -> str:
+def _scope(source: ReportTrace, table: pd.DataFrame) -> str:
     """Say which tokens a table is about, and how many."""
     if "n" in table and table["n"].notna().any():
         low, high = int(table["n"].min()), int(table["n"].max())
@@ -84,7 +84,7 @@ def _scope(source: Source, table: pd.DataFrame) -> str:
 class Page:
     """The page, to which sections are added one by one."""
 
-    sources: Sequence[Source]
+    sources: Sequence[ReportTrace]
     sections: list[Section] = field(default_factory=list)
 
     def add(self, section: Section) -> None:
@@ -115,7 +115,7 @@ class Page:
         )
 
 
-def _sizes(sources: Sequence[Source]) -> str:
+def _sizes(sources: Sequence[ReportTrace]) -> str:
     traces = [source.trace for source in sources]
     documents, tokens = sum(trace.num_documents for trace in traces), sum(len(trace) for trace in traces)
     first = traces[0].meta
@@ -210,7 +210,7 @@ def _left_out(left_out: Mapping[str, str]) -> str:
     return f"<section><h2>Left out</h2><ul>{items}</ul></section>"
 
 
-def _origin(sources: Sequence[Source]) -> str:
+def _origin(sources: Sequence[ReportTrace]) -> str:
     parts = ['<section id="origin">', "<h2>Origin</h2>"]
     for source in sources:
         facts = "".join(

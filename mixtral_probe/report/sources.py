@@ -17,7 +17,7 @@ from mixtral_probe.trace import Trace
 
 
 @dataclass(frozen=True)
-class Source:
+class ReportTrace:
     """A trace under the name it has in the report."""
 
     name: str
@@ -55,7 +55,7 @@ class Source:
         )
 
 
-def sources_of(traces: Sequence[Trace | str | PathLike[str]], where: str | None = None) -> list[Source]:
+def sources_of(traces: Sequence[Trace | str | PathLike[str]], where: str | None = None) -> list[ReportTrace]:
     """Open the traces that are paths, and name each differently.
 
     Args:
@@ -77,7 +77,7 @@ def sources_of(traces: Sequence[Trace | str | PathLike[str]], where: str | None 
         while name in names:
             name, again = f"{base} ({again})", again + 1
         names.append(name)
-    return [Source(name, trace, where) for name, trace in zip(names, opened, strict=True)]
+    return [ReportTrace(name, trace, where) for name, trace in zip(names, opened, strict=True)]
 
 
 def _name(path: Path | None, number: int) -> str:

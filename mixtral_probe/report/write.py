@@ -13,7 +13,7 @@ import pandas as pd
 from mixtral_probe.errors import InputError
 from mixtral_probe.files import write_folder
 from mixtral_probe.report.page import Page, Section
-from mixtral_probe.report.sources import Source, sources_of
+from mixtral_probe.report.sources import ReportTrace, sources_of
 from mixtral_probe.tables import TABLES, TableSpec, write_csv, write_parquet
 from mixtral_probe.trace import Trace
 from mixtral_probe.trace.meta import utc_now
@@ -108,7 +108,7 @@ def _check_report(folder: Path) -> None:
 
 def _fill(
     folder: Path,
-    sources: Sequence[Source],
+    sources: Sequence[ReportTrace],
     specs: Sequence[TableSpec],
     format: str,
     named: bool,
@@ -138,13 +138,13 @@ def _fill(
     (folder / MARKER).write_text(json.dumps(_about(sources, contents), indent=1) + "\n", encoding="utf-8")
 
 
-def _joined(tables: Sequence[tuple[Source, pd.DataFrame]]) -> pd.DataFrame:
+def _joined(tables: Sequence[tuple[ReportTrace, pd.DataFrame]]) -> pd.DataFrame:
     if len(tables) == 1:
         return tables[0][1]
     return pd.concat(_named(tables), ignore_index=True)
 
 
-def _named(tables: Sequence[tuple[Source, pd.DataFrame]]) -> Iterator[pd.DataFrame]:
+def _named(tables: Sequence[tuple[ReportTrace, pd.DataFrame]]) -> Iterator[pd.DataFrame]:
     for source, table in tables:
         # Categories of two traces cannot be joined where a token's text holds a lone surrogate; plain texts can.
         plain = {"token": table["token"].astype(object)} if "token" in table else {}
@@ -152,7 +152,7 @@ def _named(tables: Sequence[tuple[Source, pd.DataFrame]]) -> Iterator[pd.DataFra
         yield table.assign(trace=names, **plain)[["trace", *table.columns]]
 
 
-def _about(sources: Sequence[Source], contents: _Contents) -> dict[str, Any]:
+def _about(sources: Sequence[ReportTrace], contents: _Contents) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "created": utc_now(),
