@@ -34,15 +34,16 @@ def _jobs(kind: str, empty: str, on_done: OnDone, on_new: OnDone | None) -> None
         announced.add(job.id)
         if on_new is not None:
             on_new(job)
+    under_way = any(not job.ended for job in jobs)
+    before, st.session_state[f"{kind}_under_way"] = st.session_state.get(f"{kind}_under_way"), under_way
+    if new or (before and not under_way):
+        # Before anything is drawn: what is drawn twice could lose a click in between.
+        st.rerun()
     if empty and not jobs:
         st.caption(empty)
     for job in reversed(jobs):
         with st.container(border=True):
             _job(job, on_done)
-    under_way = any(not job.ended for job in jobs)
-    before, st.session_state[f"{kind}_under_way"] = st.session_state.get(f"{kind}_under_way"), under_way
-    if new or (before and not under_way):
-        st.rerun()
 
 
 def _job(job: Job, on_done: OnDone) -> None:

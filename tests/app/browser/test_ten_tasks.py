@@ -47,6 +47,7 @@ class Person:
     def click(self, place, **options) -> None:
         self.clicks += 1
         assert self.clicks <= CLICKS, f"more than {CLICKS} clicks"
+        place.wait_for()
         self.settle()
         place.click(**options)
 
