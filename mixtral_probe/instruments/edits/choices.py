@@ -71,7 +71,7 @@ class ForceExperts(ChoiceEdit):
     """Send tokens to experts of your choice, as many as the router would choose."""
 
     semantics: ClassVar[str] = (
-        "every token goes to exactly {expert}, whatever the router prefers, with the softmax of their candidates "
+        "every token goes to exactly {expert}, whatever the router prefers, with the softmax of their own "
         "router logits as weights, which sum to 1"
     )
     edit: Literal["force_experts"] = "force_experts"
