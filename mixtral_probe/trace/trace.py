@@ -113,7 +113,7 @@ class Trace(NotebookRepr):
         InputError.
         """
         arrays = {name: getattr(self, name) for name in storage.ARRAYS}
-        parts = (self.documents, self.tokens, arrays, self.attention_record, self.meta)
+        parts = (self.documents, self.tokens, arrays, self.attention_record, self.meta, self.where)
         write_folder(Path(path), storage.MARKER, lambda folder: storage.write_parts(folder, *parts))
         return Path(path)
 

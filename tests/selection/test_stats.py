@@ -119,3 +119,12 @@ def test_the_command_line_takes_an_expression_and_points_at_mistakes(tmp_path):
     assert wrong.stderr.splitlines()[0] == 'mixtral-probe: the language has no "="; write == to compare'
     assert wrong.stderr.splitlines()[1:] == ["  layer = 1", "        ^"]
     assert not (tmp_path / "no").exists()
+
+
+def test_a_saved_selection_keeps_its_expression(tmp_path):
+    selected = mp.select(routed_trace(), "position in 0..9")
+    again = mp.Trace.load(selected.save(tmp_path / "a.trace"))
+    assert again.where == "position in 0..9"
+    np.testing.assert_array_equal(again.expert_ids, selected.expert_ids)
+    assert mp.select(again, "expert == 1").where == "(position in 0..9) and (expert == 1)"
+    assert mp.Trace.load(routed_trace().save(tmp_path / "b.trace")).where is None

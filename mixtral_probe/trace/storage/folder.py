@@ -31,15 +31,16 @@ def write_parts(
     arrays: Mapping[str, np.ndarray | None],
     attention: AttentionRecord | None,
     meta: TraceMeta,
+    where: str | None = None,
 ) -> None:
-    """Write a whole trace into an empty folder; the arrays by the names of `ARRAYS`."""
+    """Write a whole trace into an empty folder; the arrays by the names of `ARRAYS`; `where` of a selected trace."""
     write_tables(folder, documents, tokens)
     for name, array in arrays.items():
         if array is not None:
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
     if attention is not None:
         write_attention(folder / ATTENTION, attention)
-    write_description(folder, meta, len(tokens), len(documents))
+    write_description(folder, meta, len(tokens), len(documents), where)
 
 
 def read_parts(folder: Path) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def read_parts(folder: Path) -> dict[str, Any]:
     Raises InputError naming what is missing, damaged or too new.
     """
     meta, description = read_description(folder)
-    parts: dict[str, Any] = {"meta": meta}
+    parts: dict[str, Any] = {"meta": meta, "where": description.get("where")}
     parts["documents"] = parquet.read_documents(folder / "documents.parquet")
     parts["tokens"] = parquet.read_tokens(folder / "tokens.parquet")
     for name in ARRAYS:
@@ -65,7 +66,9 @@ def write_tables(folder: Path, documents: pd.DataFrame, tokens: pd.DataFrame) ->
     parquet.write_frame(tokens, folder / "tokens.parquet")
 
 
-def write_description(folder: Path, meta: TraceMeta, num_tokens: int, num_documents: int) -> None:
+def write_description(
+    folder: Path, meta: TraceMeta, num_tokens: int, num_documents: int, where: str | None = None
+) -> None:
     """Write `trace.json`, last of all: it lists the other files with their sizes in bytes."""
     files = {
         entry.name: entry.stat().st_size
@@ -80,6 +83,8 @@ def write_description(folder: Path, meta: TraceMeta, num_tokens: int, num_docume
         "meta": meta.model_dump(),
         "files": files,
     }
+    if where is not None:
+        description["where"] = where
     (folder / MARKER).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
 
 
