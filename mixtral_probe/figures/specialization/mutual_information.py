@@ -19,7 +19,7 @@ def mutual_information(
     Args:
         table: `tables.mutual_information`.
         metric: one of its metrics.
-        group: the group drawn in full; topics are told apart in group "all" alone.
+        group: the group drawn in full; topics are compared in group "all" alone.
 
     Raises:
         InputError: the table lacks the metric, or the group says nothing about any variable.

@@ -191,12 +191,12 @@ def test_a_waiting_job_says_its_place_and_can_be_cancelled(monkeypatch, folder):
             time.sleep(0.01)
         raise StoppedError
 
-    first = jobs.submit("somebody", "x", "y", slow)
+    first = jobs.submit("another session", "x", "y", slow)
     clean(test.button(key="run_start").click().run())
     clean(test.run())
     assert "Waiting, 1 before it" in texts(test)
     (job,) = jobs.of(test.session_state["session"])
     clean(test.button(key=f"cancel_{job.id}").click().run())
     assert "Cancelled" in texts(test)
-    jobs.cancel("somebody", first)
+    jobs.cancel("another session", first)
     assert jobs.wait(first, SOON).ended

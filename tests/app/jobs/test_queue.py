@@ -68,7 +68,7 @@ def test_jobs_run_one_after_the_other_in_the_order_they_came(registry):
         return noted
 
     gate = Gate()
-    submit(registry, gate, "somebody")
+    submit(registry, gate, "another session")
     ids = [submit(registry, work(number), f"session {number}") for number in range(6)]
     assert gate.started.wait(SOON)
     assert [registry.place(job_id) for job_id in ids] == [1, 2, 3, 4, 5, 6]
