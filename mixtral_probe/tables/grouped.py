@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixtral_probe.stats import ALL, RoutingStats, Sums, with_all
 from mixtral_probe.tables.leave_one_out import ANY, Bounds, Estimate, estimate
+from mixtral_probe.tables.scope import tokens_scope
 
 Floats = NDArray[np.float64]
 Statistic = Callable[[Sums], Floats]
@@ -40,8 +41,7 @@ class GroupedSums:
     @property
     def tokens_scope(self) -> str:
         """The tokens that were counted, in words."""
-        special = "all tokens" if self.stats.include_special else "special tokens out"
-        return special if self.stats.where is None else f"{special}; where {self.stats.where}"
+        return tokens_scope(self.stats, self.stats.include_special)
 
     def keys(self, **more: ArrayLike) -> dict[str, Any]:
         """Return the keys layer [L, 1, ...] and group [G, ...], which broadcast with the axes of `more` after them."""

@@ -1,16 +1,16 @@
-"""Which tokens of a trace a table is about, in words and as rows."""
+"""Which tokens a table is about, in words and as rows."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixtral_probe.stats import counted_rows
+from mixtral_probe.stats import RoutingStats, counted_rows
 from mixtral_probe.trace import Trace
 
 
-def tokens_scope(trace: Trace, include_special: bool) -> str:
-    """Say which tokens are counted: special ones or not, and the selection's expression."""
+def tokens_scope(source: Trace | RoutingStats, include_special: bool) -> str:
+    """Say which tokens of a trace or of statistics are counted: special ones or not, and the selection's expression."""
     special = "all tokens" if include_special else "special tokens out"
-    return special if trace.where is None else f"{special}; where {trace.where}"
+    return special if source.where is None else f"{special}; where {source.where}"
 
 
 def selected_rows(trace: Trace, include_special: bool) -> NDArray[np.bool_]:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats
 from mixtral_probe.tables.frame import empty, tidy
-from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.leave_one_out import Bounds, Estimate, estimate, estimate_rows
 from mixtral_probe.tables.phrases import NO_GROUPS
+from mixtral_probe.tables.scope import tokens_scope
 from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
 
 Floats = NDArray[np.float64]
@@ -29,66 +29,72 @@ def domain_specialization(stats: RoutingStats) -> pd.DataFrame:
     """
     if stats.by is None:
         return empty(SPEC, NO_GROUPS)
-    return tidy([part for group in range(len(stats.groups)) for part in _group_rows(stats, group)], SPEC)
+    frequencies = _Frequencies.of(stats)
+    return tidy([part for group in range(len(stats.groups)) for part in _group_rows(stats, frequencies, group)], SPEC)
 
 
 @dataclass(frozen=True)
 class _Frequencies:
-    """Shares of tokens that chose each expert: of one group, and of all with the groups' shares of tokens fixed."""
+    """Shares of tokens that chose each expert, by group and of all, with the groups' shares of the tokens fixed."""
 
-    group: Floats
-    """[L, E], or [L, Bk of all groups, E] with one block left out."""
+    groups: Floats
+    """[L, G, E]"""
+    groups_without: Floats
+    """[L, G, Bk, E] of a group without one of its blocks."""
     whole: Floats
-    """As `group`."""
+    """[L, E]"""
+    whole_without: Floats
+    """[L, G, Bk, E] of all without one block of a group."""
+
+    @classmethod
+    def of(cls, stats: RoutingStats) -> "_Frequencies":
+        """Return the frequencies of statistics."""
+        counts, tokens = stats.sums.counts, stats.sums.tokens  # [L, G, Bk, E], [L, G, Bk]
+        total, size = counts.sum(2), tokens.sum(2)
+        groups = np.nan_to_num(metrics.selection_frequency(total, size))
+        without = metrics.selection_frequency(total[:, :, None] - counts, size[:, :, None] - tokens)
+        share = metrics.ratio(size, size.sum(1, keepdims=True))[..., None]  # [L, G, 1]
+        whole = (share * groups).sum(1)
+        whole_without = whole[:, None, None] + share[:, :, None] * (without - groups[:, :, None])
+        return cls(groups, without, whole, whole_without)
+
+    def group_without(self, group: int) -> Floats:
+        """[L, G, Bk, E] of one group without one block of any group: only its blocks change it."""
+        without = np.broadcast_to(self.groups[:, group, None, None], self.groups_without.shape).copy()
+        without[:, group] = self.groups_without[:, group]
+        return without
 
 
-def _frequencies(stats: RoutingStats, group: int) -> tuple[_Frequencies, _Frequencies]:
-    """Return the frequencies of a group and of all, whole and with each block of each group left out."""
-    counts, tokens = stats.sums.counts, stats.sums.tokens  # [L, G, Bk, E], [L, G, Bk]
-    total, size = counts.sum(2), tokens.sum(2)
-    frequency = np.nan_to_num(metrics.selection_frequency(total, size))  # [L, G, E]
-    without = metrics.selection_frequency(total[:, :, None] - counts, size[:, :, None] - tokens)  # [L, G, Bk, E]
-    share = metrics.ratio(size, size.sum(1, keepdims=True))[..., None]  # [L, G, 1]
-    whole = (share * frequency).sum(1)
-    deleted_whole = whole[:, None, None] + share[:, :, None] * (without - frequency[:, :, None])
-    deleted = np.broadcast_to(frequency[:, group, None, None], without.shape).copy()
-    deleted[:, group] = without[:, group]
-    flat = (len(counts), -1, counts.shape[-1])
-    return _Frequencies(frequency[:, group], whole), _Frequencies(deleted.reshape(flat), deleted_whole.reshape(flat))
-
-
-def _group_rows(stats: RoutingStats, group: int) -> Iterator[pd.DataFrame]:
+def _group_rows(stats: RoutingStats, frequencies: _Frequencies, group: int) -> Iterator[pd.DataFrame]:
     n = stats.sums.tokens[:, group].sum(-1)  # [L]
     keys = {
         "layer": np.array(stats.layers)[:, None],
         "group": stats.groups[group],
         "expert": np.arange(stats.num_experts),
     }
-    scope = f"one layer; {GroupedSums.of(stats).tokens_scope}; group against all, the groups' shares of tokens fixed"
-    whole, deleted = _frequencies(stats, group)
+    words = tokens_scope(stats, stats.include_special)
+    scope = f"one layer; {words}; group against all, the groups' shares of tokens fixed"
     for name, formula in _FORMULAS.items():
-        found = _estimate(stats, formula, whole, deleted, n, SPEC.metrics[name].bounds)
+        found = _estimate(stats, frequencies, group, formula, SPEC.metrics[name].bounds)
         table = estimate_rows(keys, name, found, 0.0, n, scope)
         yield table.assign(scope=table["scope"].str.replace("; one ", "; a group of one ", regex=False))
 
 
-def _estimate(
-    stats: RoutingStats,
-    formula: Formula,
-    whole: _Frequencies,
-    deleted: _Frequencies,
-    n: NDArray[np.int64],
-    bounds: Bounds,
-) -> Estimate:
+def _estimate(stats: RoutingStats, frequencies: _Frequencies, group: int, formula: Formula, bounds: Bounds) -> Estimate:
     tokens = stats.sums.tokens  # [L, G, Bk]
-    size = np.where(n > 0, n, np.nan)[:, None]
+    layers, groups, blocks = tokens.shape
+    size = tokens[:, group].sum(-1)
+    size = np.where(size > 0, size, np.nan)
+    deleted = formula(
+        frequencies.group_without(group), frequencies.whole_without, size[:, None, None, None]
+    )  # [L, G, Bk, E]
     return estimate(
-        formula(whole.group, whole.whole, size),
-        formula(deleted.group, deleted.whole, size[:, None]),
-        tokens.reshape(len(tokens), -1),
+        formula(frequencies.groups[:, group], frequencies.whole, size[:, None]),
+        deleted.reshape(layers, groups * blocks, stats.num_experts),
+        tokens.reshape(layers, groups * blocks),
         folded=stats.folded,
         bounds=bounds,
-        strata=np.repeat(np.arange(tokens.shape[1]), tokens.shape[2]),
+        strata=np.repeat(np.arange(groups), blocks),
     )
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats
 from mixtral_probe.tables.frame import empty, rows, tidy
-from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.leave_one_out import Estimate, estimate, estimate_rows
 from mixtral_probe.tables.phrases import NOT_SMOOTH, SHARE
+from mixtral_probe.tables.scope import tokens_scope
 from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
 
 Floats = NDArray[np.float64]
@@ -67,7 +67,7 @@ def group_divergence(stats: RoutingStats) -> pd.DataFrame:
         return empty(SPEC, _ONE_GROUP)
     pairs, names = _Pairs.of(stats), np.array(stats.groups, dtype=object)
     keys = {"layer": np.array(stats.layers)[:, None], "group": names[pairs.one], "other_group": names[pairs.other]}
-    scope = f"one layer; {GroupedSums.of(stats).tokens_scope}; loads of two groups, each divided by its sum; "
+    scope = f"one layer; {tokens_scope(stats, stats.include_special)}; loads of two groups, each divided by its sum; "
     parts = [_smooth_rows(stats, pairs, smooth, keys, scope) for smooth in _SMOOTH]
     return tidy([*parts, _jaccard_rows(pairs, keys, scope)], SPEC)
 
