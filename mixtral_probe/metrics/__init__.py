@@ -69,6 +69,12 @@ from mixtral_probe.metrics.losses.balance_loss import (
 )
 from mixtral_probe.metrics.losses.histograms import histogram_quantile
 from mixtral_probe.metrics.losses.router import chosen_mask, order_margin, router_entropy, selection_margin, softmax
+from mixtral_probe.metrics.permutation import (
+    MIN_ARRANGEMENTS,
+    distinct_arrangements,
+    shuffled_labels,
+    studentised_p_values,
+)
 from mixtral_probe.metrics.ratios import ratio, share
 from mixtral_probe.metrics.resampling import Jackknife, jackknife, jackknife_interval
 from mixtral_probe.metrics.specialization.divergence import (
@@ -140,6 +146,7 @@ from mixtral_probe.metrics.systems.capacity import choice_places, expected_drops
 from mixtral_probe.metrics.systems.placement import eplb_placement, rank_imbalance, rank_load
 
 __all__ = [
+    "MIN_ARRANGEMENTS",
     "POLICIES",
     "Jackknife",
     "Weighting",
@@ -169,6 +176,7 @@ __all__ = [
     "dead_experts",
     "device_balance_loss",
     "disjoint_sets",
+    "distinct_arrangements",
     "effective_experts",
     "enough_tokens",
     "entropy_bits",
@@ -240,12 +248,14 @@ __all__ = [
     "set_jaccard",
     "share",
     "shuffled_cosine",
+    "shuffled_labels",
     "shuffled_linear_cka",
     "simulated_cache_hit_rate",
     "simulated_null",
     "softmax",
     "spread_within",
     "static_cache_hits",
+    "studentised_p_values",
     "subset_error",
     "super_expert_threshold",
     "super_experts",
