@@ -19,6 +19,8 @@ class Jackknife(NamedTuple):
     """The statistic minus its bias of first order; the interval is centred on it."""
     low: Floats
     high: Floats
+    quantile: Floats
+    """The t quantile: half the interval / the standard error."""
 
 
 def jackknife(
@@ -55,7 +57,7 @@ def jackknife(
         level: the nominal coverage, in (0, 1).
 
     Returns:
-        corrected, low and high: NaN where fewer than two blocks have tokens, or only one of a stratum.
+        corrected, low, high and quantile: NaN where fewer than two blocks have tokens, or only one of a stratum.
     """
     theta = np.asarray(value, np.float64)
     without, m = np.broadcast_arrays(np.asarray(deleted, np.float64), np.asarray(sizes, np.float64))
@@ -64,26 +66,27 @@ def jackknife(
     parts = [_moments(theta, without[..., blocks], m[..., blocks]) for blocks in members]
     blocks, bias, variance, freedom = (np.stack(each) for each in zip(*parts, strict=True))
     enough = (blocks != 1).all(0) & (blocks > 0).any(0)
-    half = np.where(enough, _half_width(variance, freedom, (1 + level) / 2, quantiles), np.nan)
+    quantile = np.where(enough, _quantile(variance, freedom, (1 + level) / 2, quantiles), np.nan)
+    half = quantile * np.sqrt(variance.sum(0))
     centre = theta - bias.sum(0)
-    return Jackknife(np.where(np.isnan(half), np.nan, centre), centre - half, centre + half)
+    return Jackknife(np.where(np.isnan(half), np.nan, centre), centre - half, centre + half, quantile)
 
 
-def _half_width(variance: Floats, freedom: Floats, point: float, quantiles: Literal["joint", "own"]) -> Floats:
-    """[...] half of an interval about a sum with variances and degrees of freedom [strata, ...] of its parts."""
-    if quantiles == "own":
-        return np.sqrt((np.square(stdtrit(freedom, point)) * variance).sum(0))
+def _quantile(variance: Floats, freedom: Floats, point: float, quantiles: Literal["joint", "own"]) -> Floats:
+    """[...] the t quantile of a sum with variances and degrees of freedom [strata, ...] of its parts."""
     total = variance.sum(0)
     share = np.divide(variance, total, out=np.full(variance.shape, 1 / len(variance)), where=total > 0)
-    return stdtrit(1 / (np.square(share) / freedom).sum(0), point) * np.sqrt(total)
+    if quantiles == "own":
+        return np.sqrt((np.square(stdtrit(freedom, point)) * share).sum(0))
+    return stdtrit(1 / (np.square(share) / freedom).sum(0), point)
 
 
 def jackknife_interval(
     value: ArrayLike, deleted: ArrayLike, sizes: ArrayLike, *, strata: ArrayLike | None = None, level: float = 0.95
 ) -> tuple[Floats, Floats]:
     """Return low and high of `jackknife`."""
-    _, low, high = jackknife(value, deleted, sizes, strata=strata, level=level)
-    return low, high
+    interval = jackknife(value, deleted, sizes, strata=strata, level=level)
+    return interval.low, interval.high
 
 
 def _moments(theta: Floats, without: Floats, m: Floats) -> tuple[Floats, Floats, Floats, Floats]:

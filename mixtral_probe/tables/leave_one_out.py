@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from mixtral_probe.metrics import jackknife
+from mixtral_probe.metrics import Jackknife, jackknife
 from mixtral_probe.tables.frame import rows
 
 Floats = NDArray[np.float64]
@@ -21,6 +21,10 @@ Integers = NDArray[np.int64]
 Places = NDArray[np.intp]
 Bounds = tuple[float, float]
 ANY: Bounds = (-np.inf, np.inf)
+MIN_DOCUMENTS = 5
+"""The fewest documents, or blocks of documents, of an interval; of each stratum where there are several."""
+WIDE_QUANTILE = 4.0
+"""The scope gives the t quantile of an interval where it is above this: a few documents have most of the tokens."""
 ABOUT_CORRECTED = "95 % interval of `corrected`, the value without the bias of few documents"
 """What the scope of a row with an interval says about it."""
 
@@ -36,10 +40,8 @@ class Estimate:
     low: Floats
     """[...] NaN without an interval."""
     high: Floats
-    blocks: Integers
-    """[...] blocks of documents the value depends on; fewer than 2 give no interval."""
-    folded: bool
-    """Whether a block may hold several documents."""
+    words: NDArray[np.object_]
+    """[...] what scope says about the interval, or why there is none."""
 
     def less(self, null: ArrayLike) -> "Estimate":
         """Return the same interval for the value less what chance alone gives."""
@@ -49,15 +51,16 @@ class Estimate:
 def estimate(
     value: Floats,
     deleted: Floats,
-    sizes: Integers,
+    sizes: ArrayLike,
     *,
     folded: bool,
     bounds: Bounds = ANY,
     axis: int | None = None,
     strata: Places | None = None,
+    essential: Sequence[int] = (),
     quantiles: Literal["joint", "own"] = "joint",
 ) -> Estimate:
-    """Return a value with its jackknife interval, cut to the metric's range.
+    """Return a value with its jackknife interval, cut to the metric's range; none below `MIN_DOCUMENTS` blocks.
 
     Args:
         value: [..., tail] the formula of all blocks.
@@ -66,25 +69,59 @@ def estimate(
         folded: whether a block may hold several documents.
         bounds: the range of the metric.
         axis: of the blocks; by default the last of `sizes`.
-        strata: [Bk] as in `metrics.jackknife`; then blocks are counted in the stratum with the fewest.
+        strata: [Bk] as in `metrics.jackknife`; none with tokens may have one block alone.
+        essential: the strata that the value is about, each of which must have `MIN_DOCUMENTS` blocks; by default all
+            blocks together must.
         quantiles: as in `metrics.jackknife`.
     """
+    sizes = np.asarray(sizes)
     axis = sizes.ndim - 1 if axis is None else axis
-    sizes_by_block = np.moveaxis(sizes.reshape(*sizes.shape, *(1,) * (deleted.ndim - sizes.ndim)), axis, -1)
-    numbers = jackknife(value, np.moveaxis(deleted, axis, -1), sizes_by_block, strata=strata, quantiles=quantiles)
-    corrected, low, high = (np.clip(number, *bounds) for number in numbers)
-    blocks = np.broadcast_to(_count_blocks(sizes_by_block, strata), value.shape)
-    # Where the formula has no value for the rest, leaving out a block gives no interval, however many there are.
-    blocks = np.where(np.isnan(low), np.minimum(blocks, 1), blocks)
-    return Estimate(value, corrected, low, high, blocks, folded)
+    by_block = np.moveaxis(sizes.reshape(*sizes.shape, *(1,) * (deleted.ndim - sizes.ndim)), axis, -1)
+    found = jackknife(value, np.moveaxis(deleted, axis, -1), by_block, strata=strata, quantiles=quantiles)
+    blocks, lone = _count_blocks(by_block, strata, essential, value.shape)
+    enough = (blocks >= MIN_DOCUMENTS) & ~lone
+    corrected, low, high = (
+        np.where(enough, np.clip(part, *bounds), np.nan) for part in (found.corrected, found.low, found.high)
+    )
+    few = _words_of_few(blocks, lone, "a group of " if essential else "", folded)
+    return Estimate(value, corrected, low, high, np.where(enough, _words_of_interval(found), few))
 
 
-def _count_blocks(sizes: Integers, strata: Places | None) -> Integers:
-    """[...] blocks with tokens of sizes [..., Bk], or of the stratum with the fewest, empty strata left out."""
+def _count_blocks(
+    sizes: NDArray[Any], strata: Places | None, essential: Sequence[int], shape: tuple[int, ...]
+) -> tuple[Integers, NDArray[np.bool_]]:
+    """[...] how many blocks of sizes [..., Bk] have tokens, or the fewest of an essential stratum, and if one is alone.
+
+    A stratum of one block says nothing about how much its blocks vary.
+    """
+    every = (sizes > 0).sum(-1)
     if strata is None:
-        return (sizes > 0).sum(-1)
-    by_stratum = np.stack([(sizes[..., strata == kind] > 0).sum(-1) for kind in {0, *strata.tolist()}])
-    return np.where(by_stratum > 0, by_stratum, by_stratum.max(0)).min(0)
+        return np.broadcast_to(every, shape), np.zeros(shape, bool)
+    kinds = sorted({0, *strata.tolist()})
+    by_stratum = np.stack([(sizes[..., strata == kind] > 0).sum(-1) for kind in kinds])
+    needed = by_stratum[[kinds.index(kind) for kind in essential]].min(0) if essential else every
+    return np.broadcast_to(needed, shape), np.broadcast_to((by_stratum == 1).any(0), shape)
+
+
+def _words_of_few(blocks: Integers, lone: NDArray[np.bool_], prefix: str, folded: bool) -> NDArray[np.object_]:
+    """[...] why there is no interval."""
+    unit = " block{} of documents" if folded else " document{}"
+    numbers, place = np.unique(blocks, return_inverse=True)
+    units = [unit.format("" if number == 1 else "s") for number in numbers]
+    words = [f"{prefix}{k}{of}: no interval below {MIN_DOCUMENTS}" for k, of in zip(numbers, units, strict=True)]
+    alone = lone & (blocks >= MIN_DOCUMENTS)
+    return np.where(
+        alone, f"a group of 1{unit.format('')}: no interval", np.array(words, object)[place.reshape(blocks.shape)]
+    )
+
+
+def _words_of_interval(found: Jackknife) -> NDArray[np.object_]:
+    """[...] what scope says about each interval."""
+    wide = [f"{ABOUT_CORRECTED}; t {quantile:.3g}: few documents have most tokens" for quantile in found.quantile.flat]
+    words = np.where(
+        found.quantile > WIDE_QUANTILE, np.array(wide, object).reshape(found.quantile.shape), ABOUT_CORRECTED
+    )
+    return np.where(np.isnan(found.low), "no value without one of the documents: no interval", words)
 
 
 def leave_one_out(
@@ -137,10 +174,10 @@ def recount(
 
 
 def without_interval(value: ArrayLike) -> Estimate:
-    """Return a value without an interval, which would be wrong; its scope must say why."""
+    """Return a value without an interval, which would be wrong; the scope given to `estimate_rows` must say why."""
     value = np.asarray(value)
     none = np.full(value.shape, np.nan)
-    return Estimate(value, none, none, none, np.full(value.shape, 2), folded=False)
+    return Estimate(value, none, none, none, np.full(value.shape, "", object))
 
 
 def estimate_rows(
@@ -165,16 +202,17 @@ def estimate_rows(
     """
     shape = estimate.value.shape
     tokens = np.where(np.isnan(estimate.value), 0, _with_trailing_axes(n, shape))
-    one_block = _add(scope, f"one {'block of documents' if estimate.folded else 'document'}: no interval")
-    missing = _add(scope, f"not enough data: {empty}")
-    with_interval = np.where(np.isnan(estimate.low), scope, _add(scope, ABOUT_CORRECTED))
-    scopes = np.where(tokens == 0, missing, np.where(estimate.blocks < 2, one_block, with_interval))
+    scopes = _joined(scope, np.where(tokens == 0, f"not enough data: {empty}", estimate.words))
     numbers = (estimate.value, estimate.low, estimate.high)
     return rows(keys, metric, *numbers, corrected=estimate.corrected, null=null, n=tokens, scope=scopes)
 
 
-def _add(scope: ArrayLike, words: str) -> NDArray[np.object_]:
-    return np.asarray([f"{text}; {words}" for text in np.ravel(scope)], object).reshape(np.shape(scope))
+def _joined(scope: ArrayLike, words: NDArray[np.object_]) -> NDArray[np.object_]:
+    """[...] scope and words, each pair once."""
+    pairs = np.broadcast_arrays(np.asarray(scope, object), words)
+    texts = {pair: "; ".join(filter(None, pair)) for pair in {*zip(*(part.flat for part in pairs), strict=True)}}
+    joined = [texts[pair] for pair in zip(*(part.flat for part in pairs), strict=True)]
+    return np.array(joined, object).reshape(pairs[0].shape)
 
 
 def _with_trailing_axes(array: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -198,6 +236,12 @@ class BlockFormula(NamedTuple):
     bounds: Bounds = (0.0, 1.0)
 
     def rows(self, keys: Mapping[str, Any], sizes: NDArray[Any], *, folded: bool) -> pd.DataFrame:
-        """Return the metric's rows; sizes: [L, G, Bk, tail] tokens per block, the tail possibly of length 1."""
+        """Return the metric's rows.
+
+        Args:
+            keys: of the rows.
+            sizes: [L, G, Bk, tail] tokens per block that the value of a row rests on, the tail possibly of length 1.
+            folded: whether a block may hold several documents.
+        """
         estimate = leave_one_out(self.formula, self.sums, sizes, folded=folded, bounds=self.bounds, axis=2)
         return estimate_rows(keys, self.metric, estimate, self.null, self.n, self.scope, self.empty)

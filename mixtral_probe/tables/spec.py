@@ -62,7 +62,7 @@ COLUMNS = {
         "float64",
     ),
     "low": Column(
-        "lower end of the 95 % jackknife interval over blocks of documents; empty when `scope` says why", "float64"
+        "lower end of the 95 % jackknife interval over at least 5 documents; empty when `scope` says why", "float64"
     ),
     "high": Column("upper end of it", "float64"),
     "null": Column("what chance gives: uniform top-K routing of as many tokens, or what `scope` says", "float64"),

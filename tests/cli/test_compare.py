@@ -80,10 +80,18 @@ def test_a_trace_against_itself(folder):
     assert "no expert gained or lost more than documents differ by chance" in result.stdout
 
 
+def test_four_documents_do_not_tell_a_change_from_their_differences(folder, tmp_path):
+    for name in ("a", "b"):
+        Trace.load(folder / f"{name}.trace").select(range(4)).save(tmp_path / f"{name}.trace")
+    result = run("compare", tmp_path / "a.trace", tmp_path / "b.trace")
+    assert "changes of single experts have no interval: fewer than 5 documents" in result.stdout
+    assert "documents differ by chance" not in result.stdout
+
+
 def test_the_numbers_are_those_of_the_table(folder):
     table = tables.agreement(Trace.load(folder / "a.trace"), Trace.load(folder / "b.trace"), by="domain")
-    own = table[(table["metric"] == "share_change") & (table["group"] == "prose")]
-    said = [row for row in facts(folder)["experts"] if row["group"] == "prose"]
+    own = table[(table["metric"] == "share_change") & (table["group"] == "all")]
+    said = [row for row in facts(folder)["experts"] if row["group"] == "all"]
     assert {(row["layer"], row["expert"]): row["high"] for row in said} == dict(
         zip(zip(own["layer"], own["expert"], strict=True), own["high"], strict=True)
     )

@@ -204,6 +204,7 @@ def test_damage_to_all_assignments_of_an_expert_is_its_ablation(both, semantics)
     assert (ours - plain).abs().max() > 1e-3
 
 
+@pytest.mark.usefixtures("two_documents_are_enough")
 def test_the_table_pairs_documents(both):
     _, probe = both
     result = probe.ablation(DOCUMENTS, layers=[1], experts=[2, 5])

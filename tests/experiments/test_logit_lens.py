@@ -70,6 +70,7 @@ def test_the_last_layer_is_the_model_itself(probe, lens):
     assert np.isnan(coming[starts]).all()
 
 
+@pytest.mark.usefixtures("two_documents_are_enough")
 def test_the_table_is_the_mean_over_tokens_that_are_not_special(lens):
     table = tables.logit_lens(lens)
     counted = ~lens["special"]

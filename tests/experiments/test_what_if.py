@@ -62,6 +62,7 @@ def test_divergence_and_candidates_are_those_of_the_logits(probe, result):
             assert [order.index(token) for token in ids] == result["rank"][run, document, : len(ids)].tolist()
 
 
+@pytest.mark.usefixtures("two_documents_are_enough")
 def test_the_table_adds_up_and_its_interval_is_the_paired_jackknife(result):
     table = mp.tables.what_if(result)
     change = table[(table["metric"] == "loss_change") & (table["run"] == "edited")]

@@ -74,7 +74,7 @@ def test_whiskers_reach_from_what_is_drawn_to_the_ends_of_an_interval(trace, nam
 def test_a_sentence_names_a_number_inside_its_interval(trace):
     sentences = [headline(name, table) for name, table in tables(trace).items()]
     shares = [text for text in sentences if "95 % interval" in text]
-    assert shares
+    assert bool(shares) == (trace != "few")  # two documents give no interval
     for estimate, low, high in (match for text in shares for match in INTERVAL.findall(text)):
         assert number(low) <= number(estimate) <= number(high)
     for name, table in tables(trace).items():
@@ -83,7 +83,7 @@ def test_a_sentence_names_a_number_inside_its_interval(trace):
 
 
 def test_the_picture_of_statistics_names_numbers_inside_their_intervals():
-    text = summary(RoutingStats.from_trace(random_trace(1, tokens=300, documents=4, weights=True)))
+    text = summary(RoutingStats.from_trace(random_trace(1, tokens=300, documents=7, weights=True)))
     cells = re.findall(r": ([\d.]+)% \(95 % interval ([\d.]+)%? to ([\d.]+)%", text)
     assert len(cells) >= 24
     assert all(float(low) <= float(estimate) <= float(high) for estimate, low, high in cells)

@@ -13,7 +13,7 @@ from tests.support.routing import pick, random_trace
 
 @pytest.fixture(scope="module")
 def trace():
-    return attentive_trace()
+    return attentive_trace(documents=6)
 
 
 def half(weights):

@@ -5,6 +5,7 @@ import pytest
 
 from mixtral_probe import metrics, tables
 from mixtral_probe.stats import RoutingStats
+from mixtral_probe.trace import Trace
 from tests.support.routing import collapsed, fixed_trace, pick, random_trace
 
 
@@ -45,10 +46,37 @@ def test_an_interval_is_the_jackknife_over_documents():
     assert (row["low"].item(), row["high"].item()) == pytest.approx((low, high), abs=1e-12)
 
 
+@pytest.mark.parametrize("documents", [5, 6])
+def test_five_documents_are_enough_for_an_interval(documents):
+    table = tables.expert_load(RoutingStats.from_trace(random_trace(documents=documents)))
+    assert table["low"].notna().all()
+
+
+def test_four_documents_are_not_and_more_documents_of_one_group_do_not_help():
+    few = tables.expert_load(RoutingStats.from_trace(random_trace(documents=4)))
+    assert few["low"].isna().all()
+    assert few["corrected"].isna().all()
+    assert few["scope"].str.contains("4 documents: no interval below 5").all()
+    grouped = tables.expert_load(RoutingStats.from_trace(random_trace(documents=13), by="domain"))  # 5, 4 and 4
+    assert set(grouped.loc[grouped["low"].notna(), "group"]) == {"all", "code"}
+
+
+def test_one_long_document_among_short_ones_is_named():
+    document = np.repeat(np.arange(6), [1000, 10, 10, 10, 10, 10])
+    ids = np.random.default_rng(0).random((1, 1050, 8)).argsort(-1)[..., :2]
+    table = tables.expert_load(
+        RoutingStats.from_trace(Trace.from_arrays(expert_ids=ids, document=document, num_experts=8))
+    )
+    # (sum m)^2 / sum m^2 - 1 = 0.10, and never less than one degree of freedom, whose quantile is 12.7.
+    assert table.loc[table["low"].notna(), "scope"].str.contains("t 12.7: few documents have most tokens").all()
+    even = tables.expert_load(RoutingStats.from_trace(random_trace(documents=6)))
+    assert not even["scope"].str.contains("few documents have most").any()
+
+
 def test_one_document_has_no_interval_and_says_so():
     table = tables.expert_load(RoutingStats.from_trace(random_trace(documents=1)))
     assert table["low"].isna().all()
-    assert table["scope"].str.contains("one document: no interval").all()
+    assert table["scope"].str.contains("1 document: no interval below 5").all()
 
 
 def test_load_by_rank():

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from mixtral_probe import tables
+from mixtral_probe import metrics, tables
 from mixtral_probe.stats import RoutingStats
 from mixtral_probe.trace import Trace
 from tests.support.routing import pick, random_trace
@@ -200,3 +200,37 @@ def test_intervals_of_repetition_cover_documents_that_differ():
         row = pick(table, metric="repetition_first", lag=1).iloc[0]
         covered.append(row["low"] < 1 / 8 + 7 / 8 * 0.3 < row["high"])
     assert 0.83 <= np.mean(covered) <= 1
+
+
+@pytest.mark.parametrize("documents", [2, 5])
+def test_rows_of_a_seldom_chosen_expert_rest_on_the_documents_that_chose_it(documents):
+    """Expert 7 is chosen in 2 or in 5 of 20 documents: five are enough, whatever the other fifteen did."""
+    ids = uniform(2000, layers=2) % 7
+    ids[..., 1] = (ids[..., 0] + 1 + ids[..., 1] % 6) % 7
+    document = np.repeat(range(20), 100)
+    ids[:, (document < documents) & (np.arange(2000) % 4 == 0), 0] = 7
+    stats, enough = stats_of(ids, document=document), documents == 5
+    for table, metric in (
+        (tables.coactivation(stats), ["coactivation_conditional", "coactivation_buddy_share", "coactivation_lift"]),
+        (tables.transitions(stats), ["transition_probability", "transition_lift"]),
+    ):
+        cells = table[table["metric"].isin(metric) & table["other_expert"].eq(0)]
+        rare, common = cells[cells["expert"].eq(7)], cells[cells["expert"].eq(1)]
+        assert rare["low"].notna().all() if enough else rare["low"].isna().all()
+        assert enough or rare["scope"].str.endswith("2 documents: no interval below 5").all()
+        assert common["low"].notna().all()
+
+
+def test_the_interval_of_a_conditional_share_has_the_freedom_of_its_own_documents():
+    """Expert 7 is chosen in 5 of 20 documents, by 30, 10, 10, 10 and 10 tokens: 4900 / 1300 - 1 = 2.77 freedom."""
+    sizes, document = [30, 10, 10, 10, 10], np.repeat(range(20), 100)
+    ids = np.tile([0, 1], (1, 2000, 1))
+    for number, size in enumerate(sizes):
+        ids[0, number * 100 : number * 100 + size] = np.where(np.arange(size) % 5 < number, [[7], [2]], [[7], [3]]).T
+    row = pick(
+        tables.coactivation(stats_of(ids, document=document)),
+        expert=7, other_expert=2, metric="coactivation_conditional",
+    ).iloc[0]  # fmt: skip
+    hits = np.array([(np.arange(size) % 5 < number).sum() for number, size in enumerate(sizes)])
+    low, high = metrics.jackknife_interval(hits.sum() / 70, (hits.sum() - hits) / (70 - np.array(sizes)), sizes)
+    assert (row["value"], row["low"], row["high"]) == pytest.approx((hits.sum() / 70, max(low, 0), min(high, 1)))

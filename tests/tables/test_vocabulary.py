@@ -78,7 +78,7 @@ def test_few_tokens_and_no_ids_are_said(routed):
 
 def test_distance_of_groups_is_that_of_scipy():
     x, y = [0, 0, 1, 2], [0, 3, 3, 3]
-    stats = stats_of(np.array([x, y, x, y]).reshape(1, 16, 1), np.zeros(16, int), documents=4)
+    stats = stats_of(np.array([x, y] * 5).reshape(1, 40, 1), np.zeros(40, int), documents=10)
     table = tables.group_divergence(stats).set_index("metric")
     expected = jensenshannon([2, 1, 1, 0], [1, 0, 0, 3], base=2) ** 2
     assert table.loc["js_divergence_bits", "value"] == pytest.approx(expected)
@@ -86,14 +86,14 @@ def test_distance_of_groups_is_that_of_scipy():
     assert table.loc["js_divergence_bits", "low"] == pytest.approx(expected)
     assert table.loc["js_divergence_bits", "high"] == pytest.approx(expected)
     assert table.loc["load_cosine", "value"] == pytest.approx(2 / np.sqrt(6 * 10))
-    assert table["n"].tolist() == [16] * 4
+    assert table["n"].tolist() == [40] * 4
     assert set(zip(table["group"], table["other_group"], strict=True)) == {("x", "y")}
 
 
 def test_a_group_of_one_document_has_no_interval_and_one_group_no_distance():
     stats = stats_of(np.array([[0, 1], [2, 1]]).reshape(1, 4, 1), np.zeros(4, int), documents=2)
     table = tables.group_divergence(stats)
-    assert pick(table, metric="load_cosine")["scope"].item().endswith("a group of one document: no interval")
+    assert pick(table, metric="load_cosine")["scope"].item().endswith("a group of 1 document: no interval below 5")
     assert "two groups are needed" in tables.group_divergence(stats.pooled()).attrs["note"]
 
 

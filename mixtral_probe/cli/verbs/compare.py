@@ -137,6 +137,8 @@ def _moved(experts: list[dict[str, Any]]) -> list[str]:
 
     moved = [row for row in experts if row["group"] == "all" and row["value"]]
     sure = [row for row in moved if row["low"] is not None and (row["low"] > 0 or row["high"] < 0)]
+    if moved and all(row["low"] is None for row in moved):
+        return ["changes of single experts have no interval: fewer than 5 documents"]
     if not sure:
         return ["no expert gained or lost more than documents differ by chance (95 %)"]
     lines = [f"change of an expert's share of its layer's assignments, points ({len(sure)} with an interval without 0)"]

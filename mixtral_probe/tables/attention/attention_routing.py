@@ -112,17 +112,15 @@ def _sums(trace: Trace, index: int, blocks: Blocks) -> _Sums:
 
 
 def _layer_rows(sums: _Sums, keys: dict[str, Any], folded: bool) -> Iterator[pd.DataFrame]:
-    tokens = sums.tokens.sum(1).astype(np.int64)  # [Bk]
-    n = np.broadcast_to(
-        sums.chosen.sum((0, 1)).astype(np.int64), (sums.of_expert.shape[2], sums.of_expert.shape[-1])
-    )  # [h, E]
+    chosen = sums.chosen.sum(1).astype(np.int64)[:, None]  # [Bk, 1, E]
+    n = np.broadcast_to(chosen.sum(0), (sums.of_expert.shape[2], sums.of_expert.shape[-1]))  # [h, E]
     kinds = {
         "difference": (_difference, _SCOPE),
         "effect": (_effect, f"{_SCOPE}; in standard deviations within those"),
     }
     for kind, (formula, scope) in kinds.items():
         for number, quantity in enumerate(_QUANTITIES):
-            estimate = leave_one_out(formula, sums.of(number), tokens, folded=folded)
+            estimate = leave_one_out(formula, sums.of(number), chosen, folded=folded, axis=0)
             yield estimate_rows(keys, f"{quantity}_{kind}", estimate, 0.0, n, scope, "no query, or all look alike")
 
 

@@ -24,8 +24,8 @@ def domain_specialization(stats: RoutingStats) -> pd.DataFrame:
 
     Columns: layer, group, expert, metric, value, corrected, low, high, null, n, scope. The groups' shares of the tokens
     are held fixed, as a corpus that was put together by topic has them: the documents of each group are one stratum of
-    the jackknife, and those of the other groups add their variance through "all". An interval needs two documents of
-    each group. Without groups the table is empty and `attrs["note"]` says why.
+    the jackknife, and those of the other groups add their variance through "all". An interval needs five documents of
+    the group and two of each other. Without groups the table is empty and `attrs["note"]` says why.
     """
     if stats.by is None:
         return empty(SPEC, NO_GROUPS)
@@ -76,8 +76,7 @@ def _group_rows(stats: RoutingStats, frequencies: _Frequencies, group: int) -> I
     scope = f"one layer; {words}; group against all, the groups' shares of tokens fixed"
     for name, formula in _FORMULAS.items():
         found = _estimate(stats, frequencies, group, formula, SPEC.metrics[name].bounds)
-        table = estimate_rows(keys, name, found, 0.0, n, scope)
-        yield table.assign(scope=table["scope"].str.replace("; one ", "; a group of one ", regex=False))
+        yield estimate_rows(keys, name, found, 0.0, n, scope)
 
 
 def _estimate(stats: RoutingStats, frequencies: _Frequencies, group: int, formula: Formula, bounds: Bounds) -> Estimate:
@@ -95,6 +94,8 @@ def _estimate(stats: RoutingStats, frequencies: _Frequencies, group: int, formul
         folded=stats.folded,
         bounds=bounds,
         strata=np.repeat(np.arange(groups), blocks),
+        essential=(group,),
+        quantiles="own",
     )
 
 

@@ -97,8 +97,7 @@ def _smooth_rows(stats: RoutingStats, pairs: _Pairs, smooth: _Smooth, keys: dict
     null = smooth.null(*pairs.loads, chosen=stats.num_experts_per_tok)
     why = "a group without tokens, or both quite even"
     estimated = _estimate(pairs, smooth, stats.folded)
-    table = estimate_rows(keys, smooth.name, estimated, null, pairs.tokens, scope + smooth.unit, why)
-    return table.assign(scope=table["scope"].str.replace("; one ", "; a group of one ", regex=False))
+    return estimate_rows(keys, smooth.name, estimated, null, pairs.tokens, scope + smooth.unit, why)
 
 
 def _estimate(pairs: _Pairs, smooth: _Smooth, folded: bool) -> Estimate:
@@ -113,6 +112,7 @@ def _estimate(pairs: _Pairs, smooth: _Smooth, folded: bool) -> Estimate:
         folded=folded,
         bounds=SPEC.metrics[smooth.name].bounds,
         strata=np.repeat([0, 1], pairs.sizes[0].shape[-1]),
+        essential=(0, 1),
         quantiles="own",
     )
 

@@ -29,31 +29,41 @@ def coactivation(stats: RoutingStats) -> pd.DataFrame:
         with_all(array, stats.by) for array in (stats.structure.pairs, stats.sums.counts, stats.sums.tokens)
     )
     about = f"one layer; {sums.tokens_scope}; null: same loads, no preference among pairs; "
-    keys, sizes = sums.keys(expert=experts, other_expert=experts), tokens[..., None, None]
-    parts = [formula.rows(keys, sizes, folded=stats.folded) for formula in _formulas(pairs, counts, tokens, about)]
+    keys = sums.keys(expert=experts, other_expert=experts)
+    plan = _formulas(pairs, counts, tokens, about)
+    parts = [formula.rows(keys, sizes, folded=stats.folded) for formula, sizes in plan]
     table = pd.concat([*parts, _preference(keys, pairs.sum(2), counts.sum(2), about)], ignore_index=True)
     return tidy([table[table["expert"] != table["other_expert"]]], SPEC)
 
 
-def _formulas(pairs: Counts, counts: Counts, tokens: Counts, about: str) -> list[BlockFormula]:
+def _formulas(pairs: Counts, counts: Counts, tokens: Counts, about: str) -> list[tuple[BlockFormula, Counts]]:
+    """Return each metric with the tokens per block [L, G, Bk, E, E or 1] that its rows rest on."""
     both, n, total = pairs.sum(2), counts.sum(2), tokens.sum(2)
-    expected, of_expert = metrics.expected_pairs(both), n[..., :, None]
+    expected, of_expert = metrics.expected_pairs(both), counts[..., :, None]
+    of_either = of_expert + counts[..., None, :] - pairs
     conditional, jaccard, lift = (
         metrics.coactivation_conditional, metrics.coactivation_jaccard, metrics.coactivation_lift
     )  # fmt: skip
     plan: list[tuple[Any, ...]] = [
         ("conditional", conditional, conditional(expected, n), of_expert, "of the tokens of `expert`"),
         ("buddy_share", _buddy_share, metrics.buddy_share(expected), of_expert, "share of the pairs of `expert`"),
-        ("jaccard", jaccard, jaccard(expected, n), of_expert + n[..., None, :] - both, "of the tokens of either"),
+        ("jaccard", jaccard, jaccard(expected, n), of_either, "of the tokens of either"),
     ]
     never = "the expert was never chosen"
     formulas = [
-        BlockFormula(f"coactivation_{name}", formula, (pairs, counts), null, size, about + words, never)
+        (BlockFormula(f"coactivation_{name}", formula, (pairs, counts), null, size.sum(2), about + words, never), size)
         for name, formula, null, size, words in plan
     ]
     words, null = about + "share of both / product of the shares", lift(expected, n, total)
     of_lift = (pairs, counts, tokens), null, total[..., None, None], words, never, POSITIVE
-    return [*formulas, BlockFormula("coactivation_lift", lift, *of_lift)]
+    return [*formulas, (BlockFormula("coactivation_lift", lift, *of_lift), _of_rarer(counts))]
+
+
+def _of_rarer(counts: Counts) -> Counts:
+    """[L, G, Bk, E, E] tokens of the expert of each pair that was chosen less often."""
+    total = counts.sum(2)[:, :, None]
+    one, other = counts[..., :, None], counts[..., None, :]
+    return np.where(total[..., :, None] <= total[..., None, :], one, other)
 
 
 def _buddy_share(pairs: Counts, _counts: Counts) -> Floats:

@@ -52,7 +52,8 @@ def _rows(sums: GroupedSums, joint: Counts, tokens: Counts, ranks: int) -> list[
     cells = _pair_keys(stats, sums.keys(expert=experts, other_expert=experts), 2)
     choices, suffix = ("first choices", "") if ranks == 1 else ("all choices, weight 1/K^2,", _ALL)
     about, n = f"{choices} of two layers; {sums.tokens_scope}; ", tokens.sum(2)
-    plan = [(formula, cells, tokens[..., None, None]) for formula in _of_experts(joint, n, ranks, about)]
+    uses = joint.sum(-1, keepdims=True) // ranks
+    plan = [(formula, cells, uses) for formula in _of_experts(joint, n, ranks, about)]
     plan += [(formula, keys, tokens) for formula in _of_layers(joint, n, ranks, about)]
     return [
         *(
