@@ -10,10 +10,12 @@ from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, confidence_edges
 from mixtral_probe.stats.routing import RoutingStats
 from mixtral_probe.stats.structure import POSITION_BUCKETS, Structure, position_buckets
 from mixtral_probe.stats.sums import Sums
+from mixtral_probe.stats.type_counts import FOLDS, TypeCounts
 
 __all__ = [
     "ALL",
     "CONFIDENCE",
+    "FOLDS",
     "LABEL",
     "MAX_BLOCKS",
     "MAX_LAG",
@@ -28,6 +30,7 @@ __all__ = [
     "RoutingStats",
     "Structure",
     "Sums",
+    "TypeCounts",
     "cache_stats",
     "confidence_edges",
     "counted_chunks",

@@ -1,12 +1,13 @@
-"""Which experts each token type went to: sparse counts per group, in two halves of the documents, for three targets.
+"""Which experts each token type went to: sparse counts per group, in 16 folds of the documents, for three targets.
 
-A half is a bit of the hash of a document's id, so that findings in one half can be tested in the other and merging
-in any order keeps every document in its half. Memory grows with the token types in each group, not with tokens:
-at most 3 targets x G groups x 2 halves x vocabulary x L x E counts of one byte, and more for those above 255.
+A fold is four bits of the hash of a document's id, so that what is found in some folds can be tested in others and
+merging in any order keeps every document in its fold. Memory grows with the token types in each group, not with
+tokens: a type has a row in the folds where it occurs, so at most 3 targets x G groups x 16 folds x vocabulary x L x E
+counts of one byte, and more for those above 255. Files of version 4 know only the first of the bits; what is merged
+with one of them knows only that bit too, so that no document is in two folds.
 """
 
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,42 +16,47 @@ from numpy.typing import NDArray
 
 from mixtral_probe.stats.byte_counts import ByteCounts, sum_rows
 from mixtral_probe.stats.chunks import Chunk
+from mixtral_probe.stats.storage import narrow
+from mixtral_probe.stats.type_counts import FOLDS, TypeCounts
 from mixtral_probe.trace import Trace
 
 Integers = NDArray[np.int64]
 TARGETS = ("input", "predicted", "next")
 """The token routed, the most likely next token by the model, and the next token in the text."""
-_TOKEN_BITS, _GROUP_BITS = 32, 24
+HALF = FOLDS // 2
+"""The bit of a fold's number that is the half of the documents."""
+_STORED = "affinity."
+_TOKEN_BITS, _FOLD_BITS, _GROUP_BITS = 32, 4, 24
 
 
 @dataclass(frozen=True)
 class Affinity:
-    """Token x expert counts; R rows, one for each target, group, half and token type that occurs."""
+    """Token x expert counts; R rows, one for each target, group, fold and token type that occurs."""
 
     keys: Integers
-    """[R] ascending: target, group, half and token id packed into one number; see `pack`."""
+    """[R] ascending: target, group, fold and token id packed into one number; see `pack`."""
     byte_counts: ByteCounts
     """[R, L, E] how often each expert was chosen at any rank."""
     pieces: dict[int, str]
     """The text of each token type, where the trace had it; characters that UTF-8 cannot encode are escaped."""
+    halved: bool = False
+    """Whether documents are known by half only, as in files of version 4: the halves are folds 0 and 8."""
 
-    def select(self, target: str, group: int | None = None) -> tuple[Integers, Integers]:
-        """Return token ids [V] ascending, and counts [L, 2, V, E] in each half; of one group, or of all together.
+    def select(self, target: str, group: int | None = None) -> TypeCounts:
+        """Return the counts of one target, of one group or of all together.
 
         Args:
             target: one of `TARGETS`.
             group: number of the group, or None.
         """
-        targets, groups, half, token = unpack(self.keys)
-        selected = (targets == TARGETS.index(target)) & ((group is None) | (groups == group))
-        types = np.unique(token[selected])
-        layers, experts = self.byte_counts.low.shape[1:]
-        counts = np.zeros((2, len(types), layers, experts), np.int64)
-        for side, number in product(range(2), np.unique(groups[selected])):
-            rows = np.flatnonzero(selected & (half == side) & (groups == number))  # each type occurs once
-            counts[side, np.searchsorted(types, token[rows])] += self.byte_counts.take(rows).unpacked()
-        # Experts first in memory, since sums over few of them are fast that way.
-        return types, np.moveaxis(np.ascontiguousarray(counts.transpose(3, 2, 0, 1)), 0, -1)
+        targets, groups, fold, token = unpack(self.keys)
+        rows = np.flatnonzero((targets == TARGETS.index(target)) & ((group is None) | (groups == group)))
+        ids, place = np.unique(token[rows], return_inverse=True)
+        cell, at = np.unique(pack(0, 0, fold[rows], place), return_inverse=True)
+        number = groups[rows]
+        parts = [(at[number == name], self.byte_counts.take(rows[number == name])) for name in np.unique(number)]
+        counts = sum_rows(len(cell), parts) if parts else self.byte_counts.take(rows)
+        return TypeCounts(ids, *unpack(cell)[2:], counts, self.halved)
 
     @property
     def counts(self) -> Integers:
@@ -61,18 +67,54 @@ class Affinity:
         """Rename group g to group[g]; groups with one new name are added up."""
         if np.array_equal(group, np.arange(len(group))):
             return self
-        target, old, half, token = unpack(self.keys)
-        renamed = pack(target, group[old], half, token)
-        keys = np.unique(renamed)
-        parts = [np.flatnonzero(old == number) for number in np.unique(old)]
+        target, old, fold, token = unpack(self.keys)
+        return self._renamed(pack(target, group[old], fold, token), old)
+
+    def in_halves(self) -> "Affinity":
+        """Return the same counts with documents known by half only."""
+        if self.halved:
+            return self
+        target, group, fold, token = unpack(self.keys)
+        return replace(self._renamed(pack(target, group, fold & HALF, token), fold), halved=True)
+
+    def _renamed(self, renamed: Integers, part: Integers) -> "Affinity":
+        """Return the counts with other keys [R], which are all different within each part [R]; equal ones are added."""
+        keys = _distinct(renamed)
+        parts = [np.flatnonzero(part == number) for number in np.unique(part)]
         placed = [(np.searchsorted(keys, renamed[rows]), self.byte_counts.take(rows)) for rows in parts]
-        return Affinity(keys, sum_rows(len(keys), placed) if placed else self.byte_counts, self.pieces)
+        return replace(self, keys=keys, byte_counts=sum_rows(len(keys), placed) if placed else self.byte_counts)
 
     def merge(self, other: "Affinity") -> "Affinity":
-        """Add both counts. Where a token id has two texts the first in order is kept."""
-        keys = np.union1d(self.keys, other.keys)
-        parts = [(np.searchsorted(keys, part.keys), part.byte_counts) for part in (self, other)]
-        return Affinity(keys, sum_rows(len(keys), parts), _merged_texts(self.pieces, other.pieces))
+        """Add both counts, in halves where one has these. Of two texts of a token id the first in order is kept."""
+        halved = self.halved or other.halved
+        both = [part.in_halves() if halved else part for part in (self, other)]
+        keys = _distinct(*(part.keys for part in both))
+        parts = [(np.searchsorted(keys, part.keys), part.byte_counts) for part in both]
+        return Affinity(keys, sum_rows(len(keys), parts), _merged_texts(self.pieces, other.pieces), halved)
+
+    def stored(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return names and arrays [R, ...] for a file."""
+        low, rows, high = self.byte_counts.low, self.byte_counts.rows, self.byte_counts.high
+        integers = {"keys": self.keys, "rows_above_255": rows, "high": high}
+        arrays = {"low": low} | {name: narrow(array) for name, array in integers.items()}
+        return {"pieces": self.pieces, "halved": self.halved}, {f"{_STORED}{name}": x for name, x in arrays.items()}
+
+    @classmethod
+    def restored(cls, names: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> "Affinity":
+        """Take what `stored` returned out of the names and arrays of a file, of version 4 too."""
+        keys = arrays.pop(f"{_STORED}keys").astype(np.int64)
+        pieces = {int(token): text for token, text in names.pop("pieces").items()}
+        if (halved := names.pop("halved", None)) is None:
+            counts = ByteCounts.of(np.moveaxis(arrays.pop(f"{_STORED}counts"), 1, 0))
+            return cls(keys_of_halves(keys), counts, pieces, halved=True)
+        low, rows, high = (arrays.pop(f"{_STORED}{name}") for name in ("low", "rows_above_255", "high"))
+        return cls(keys, ByteCounts(low, rows.astype(np.intp), high.astype(np.int64)), pieces, halved)
+
+
+def _distinct(*parts: Integers) -> Integers:
+    """[R] the keys of all parts, ascending. Sorted runs are merged fast, where numpy.unique hashes into few buckets."""
+    keys = np.sort(np.concatenate(parts), kind="stable")
+    return keys[np.diff(keys, prepend=-1) != 0]
 
 
 def _merged_texts(mine: dict[int, str], theirs: dict[int, str]) -> dict[int, str]:
@@ -80,17 +122,23 @@ def _merged_texts(mine: dict[int, str], theirs: dict[int, str]) -> dict[int, str
     return dict(sorted((mine | theirs | common).items()))
 
 
-def pack(target: Any, group: Any, half: Any, token: Any) -> Integers:
-    """[...] one number that sorts by target, group, half, token id."""
-    whole = [np.asarray(part, np.int64) for part in (target, group, half, token)]
-    return (((whole[0] << _GROUP_BITS | whole[1]) << 1 | whole[2]) << _TOKEN_BITS) | whole[3]
+def pack(target: Any, group: Any, fold: Any, token: Any) -> Integers:
+    """[...] one number that sorts by target, group, fold, token id."""
+    whole = [np.asarray(part, np.int64) for part in (target, group, fold, token)]
+    return (((whole[0] << _GROUP_BITS | whole[1]) << _FOLD_BITS | whole[2]) << _TOKEN_BITS) | whole[3]
 
 
 def unpack(keys: Integers) -> tuple[Integers, Integers, Integers, Integers]:
-    """[...] target, group, half and token id of each key."""
+    """[...] target, group, fold and token id of each key."""
     upper = keys >> _TOKEN_BITS
-    target, group = upper >> (_GROUP_BITS + 1), (upper >> 1) & ((1 << _GROUP_BITS) - 1)
-    return target, group, upper & 1, keys & ((1 << _TOKEN_BITS) - 1)
+    target, group = upper >> (_GROUP_BITS + _FOLD_BITS), (upper >> _FOLD_BITS) & ((1 << _GROUP_BITS) - 1)
+    return target, group, upper & (FOLDS - 1), keys & ((1 << _TOKEN_BITS) - 1)
+
+
+def keys_of_halves(keys: Integers) -> Integers:
+    """[R] keys of a file of version 4, where one bit was the half of the documents, as `pack` makes them."""
+    upper = keys >> _TOKEN_BITS
+    return pack(0, upper >> 1, (upper & 1) * HALF, keys & ((1 << _TOKEN_BITS) - 1))
 
 
 class AffinityAccumulator:
@@ -106,7 +154,7 @@ class AffinityAccumulator:
     def __init__(
         self, trace: Trace, group: NDArray[np.intp], keys: NDArray[np.uint64], counted: NDArray[np.bool_]
     ) -> None:
-        self._cell = pack(0, group, (keys >> np.uint64(63)).astype(np.int64), 0)  # [documents]
+        self._cell = pack(0, group, (keys >> np.uint64(64 - _FOLD_BITS)).astype(np.int64), 0)  # [documents]
         self._counted = counted
         none = ByteCounts.of(np.zeros((0, trace.num_layers, trace.num_experts), np.int64))
         self.affinity = Affinity(np.zeros(0, np.int64), none, {})

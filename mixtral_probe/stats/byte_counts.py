@@ -42,17 +42,14 @@ class ByteCounts:
         kept = np.isin(self.rows, rows)
         return ByteCounts(self.low[rows], np.searchsorted(rows, self.rows[kept]), self.high[kept])
 
+    def of_layer(self, layer: int) -> "ByteCounts":
+        """[R, 1, E] the counts of one layer, by its place."""
+        return ByteCounts(self.low[:, layer : layer + 1], self.rows, self.high[:, layer : layer + 1])
+
     def unpacked(self) -> Integers:
         """[R, L, E] the counts as they are."""
-        return self._as(np.dtype(np.int64))
-
-    def narrow(self) -> NDArray[Any]:
-        """[R, L, E] the counts as they are, in the smallest unsigned type that fits them all."""
-        return self._as(np.min_scalar_type((int(self.high.max(initial=0)) << 8) + 255))
-
-    def _as(self, kind: np.dtype[Any]) -> NDArray[Any]:
-        counts = self.low.astype(kind)
-        counts[self.rows] += (self.high << 8).astype(kind)
+        counts = self.low.astype(np.int64)
+        counts[self.rows] += self.high << 8
         return counts
 
 

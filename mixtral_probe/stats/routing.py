@@ -15,7 +15,6 @@ from mixtral_probe.stats import storage
 from mixtral_probe.stats.accumulate import SumsAccumulator
 from mixtral_probe.stats.affinity import Affinity, AffinityAccumulator
 from mixtral_probe.stats.blocks import Blocks, block_positions, document_keys, union_blocks
-from mixtral_probe.stats.byte_counts import ByteCounts
 from mixtral_probe.stats.chunks import Accumulator, chunks, counted_rows
 from mixtral_probe.stats.groups import ALL, groups_of
 from mixtral_probe.stats.structure import Structure, StructureAccumulator
@@ -214,10 +213,9 @@ class RoutingStats(NotebookRepr):
         if self.histogram is not None:
             arrays["histogram"] = self.histogram
         counts = {f"{_STRUCTURE}{name}": array for name, array in self.structure.arrays().items()}
-        counts |= {"affinity.keys": self.affinity.keys}
         arrays |= {name: storage.narrow(array) for name, array in counts.items()}
-        arrays["affinity.counts"] = np.moveaxis(self.affinity.byte_counts.narrow(), 1, 0)
-        storage.write(path, {name: getattr(self, name) for name in _NAMES} | {"pieces": self.affinity.pieces}, arrays)
+        names, affinity = self.affinity.stored()
+        storage.write(path, {name: getattr(self, name) for name in _NAMES} | names, arrays | affinity)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "RoutingStats":
@@ -229,12 +227,11 @@ class RoutingStats(NotebookRepr):
         names, arrays = storage.read(path)
         names |= {"layers": tuple(names["layers"]), "groups": tuple(names["groups"])}
         names["layer_pairs"] = tuple((first, second) for first, second in names["layer_pairs"])
-        pieces = {int(token): text for token, text in names.pop("pieces").items()}
-        affinity = ByteCounts.of(np.moveaxis(arrays.pop("affinity.counts"), 1, 0))
+        affinity = Affinity.restored(names, arrays)
         counts = {name: arrays.pop(name).astype(np.int64) for name in list(arrays) if "." in name}
         return cls(
             **names,
-            affinity=Affinity(counts.pop("affinity.keys"), affinity, pieces),
+            affinity=affinity,
             structure=Structure(**{name.removeprefix(_STRUCTURE): array for name, array in counts.items()}),
             block_keys=arrays.pop("block_keys"),
             histogram=arrays.pop("histogram", None),

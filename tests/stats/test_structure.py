@@ -93,21 +93,24 @@ def test_affinity_by_brute_force():
     trace = trace_with_gaps()
     stats = RoutingStats.from_trace(trace, by="domain")
     tokens, owner = trace.tokens, trace.tokens["document"].to_numpy()
-    half = document_keys(["a", "b", "c", "d"]) >= 2**63
-    expected = np.zeros((3, 3, 2, 2, 6, 5), int)  # target, layer, group, half, token, expert
+    fold = [int(key) // 2**60 for key in document_keys(["a", "b", "c", "d"])]
+    expected = np.zeros((3, 3, 2, 16, 6, 5), int)  # target, layer, group, fold, token, expert
     for t in np.flatnonzero(~tokens["special"].to_numpy()):
         following = tokens["token_id"].iloc[t + 1] if follows(trace, t, 1) else -1
         for target, token in enumerate((tokens["token_id"].iloc[t], tokens["predicted_id"].iloc[t], following)):
             for layer in range(3):
                 for expert in trace.expert_ids[layer, t]:
                     if token >= 0 and expert >= 0:
-                        expected[target, layer, owner[t] % 2, int(half[owner[t]]), token, expert] += 1
+                        expected[target, layer, owner[t] % 2, fold[owner[t]], token, expert] += 1
     for number, target in enumerate(TARGETS):
         for group in (0, 1, None):
-            types, counts = stats.affinity.select(target, group)
+            types = stats.affinity.select(target, group)
             own = expected[number].sum(1) if group is None else expected[number][:, group]
-            np.testing.assert_array_equal(counts, own[:, :, types])
-            assert counts.sum() == own.sum() > 0
+            np.testing.assert_array_equal(types.ids, np.flatnonzero(own.any((0, 1, 3))))
+            for layer in range(3):
+                np.testing.assert_array_equal(types.by_fold(layer), own[layer][:, types.ids])
+            np.testing.assert_array_equal(types.total(), own.sum(1)[:, types.ids])
+            assert len(types.fold) == own.any((0, 3)).sum() > 0
     assert stats.affinity.pieces == {}
 
 
@@ -124,7 +127,8 @@ def test_one_layer_has_no_transition():
 
 def test_files_keep_small_integers_small(tmp_path):
     RoutingStats.from_trace(random_trace(token_ids=np.arange(200) % 50)).save(tmp_path / "s")
-    assert load_file(tmp_path / "s")["affinity.counts"].dtype == np.uint8
+    arrays = load_file(tmp_path / "s")
+    assert {arrays[name].dtype for name in ("structure.pairs", "affinity.low", "affinity.high")} == {np.dtype(np.uint8)}
 
 
 def test_files_of_an_earlier_version_say_what_to_do(tmp_path):

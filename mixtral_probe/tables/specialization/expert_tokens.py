@@ -33,11 +33,12 @@ def expert_tokens(stats: RoutingStats, *, top: int = TOP, min_count: int = MIN_C
     """
     sums, parts = GroupedSums.of(stats), []
     for place, group in enumerate(sums.groups):
-        ids, halves = stats.affinity.select("input", None if group == ALL else place)
+        kinds = stats.affinity.select("input", None if group == ALL else place)
+        ids, counts = kinds.ids, kinds.total()
         none = f"no token type was met {min_count} times" if len(ids) else NO_IDS["input"]
         for row, layer in enumerate(stats.layers):
             load, tokens = sums.total.counts[row, place], sums.total.tokens[row, place]
-            types = _Types.of(stats, ids, halves[row].sum(0), load, tokens, min_count)
+            types = _Types.of(stats, ids, counts[row], load, tokens, min_count)
             scope = f"one layer; {sums.tokens_scope}; token types met {min_count} times or more; {len(types.ids):,} "
             parts.append(
                 _layer_rows(stats, types, top, {"layer": layer, "group": group}, f"{scope}of them tried; ", none)

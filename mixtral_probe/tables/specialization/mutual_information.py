@@ -111,7 +111,7 @@ def _scope(sums: GroupedSums, variable: str) -> str:
 
 def _of_token(sums: GroupedSums, target: str) -> list[pd.DataFrame]:
     numbers = [None if name == ALL else number for number, name in enumerate(sums.groups)]
-    joint = [sums.stats.affinity.select(target, number)[1].sum(1) for number in numbers]  # each [L, V, E]
+    joint = [sums.stats.affinity.select(target, number).total() for number in numbers]  # each [L, V, E]
     bits = np.stack([metrics.mutual_information_bits(counts) for counts in joint], axis=1)
     chosen = sums.stats.num_experts_per_tok
     bias = np.stack([metrics.mutual_information_bias(counts, chosen=chosen) for counts in joint], axis=1)
@@ -120,14 +120,15 @@ def _of_token(sums: GroupedSums, target: str) -> list[pd.DataFrame]:
 
 
 def _of_domain_in_token(sums: GroupedSums) -> list[pd.DataFrame]:
-    groups = [sums.stats.affinity.select("input", number) for number in range(len(sums.stats.groups))]
+    kinds = [sums.stats.affinity.select("input", number) for number in range(len(sums.stats.groups))]
+    groups = [(group.ids, group.total()) for group in kinds]
     types = np.unique(np.concatenate([ids for ids, _ in groups]))
     layers, chosen = len(sums.stats.layers), sums.stats.num_experts_per_tok
     bits, bias, load = np.zeros((layers, 1)), np.zeros((layers, 1)), np.zeros((layers, 1, sums.stats.num_experts))
     for layer in range(layers):  # one at a time: tokens x groups x experts may be many
         joint = np.zeros((len(types), len(groups), sums.stats.num_experts), np.int64)
         for number, (ids, counts) in enumerate(groups):
-            joint[np.searchsorted(types, ids), number] = counts[layer].sum(0)
+            joint[np.searchsorted(types, ids), number] = counts[layer]
         bits[layer] = metrics.conditional_mutual_information_bits(joint)
         bias[layer] = metrics.conditional_mutual_information_bias(joint, chosen=chosen)
         load[layer] = joint.sum((0, 1))

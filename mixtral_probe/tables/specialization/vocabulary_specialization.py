@@ -58,7 +58,9 @@ class _Types(NamedTuple):
     @classmethod
     def of(cls, sums: GroupedSums, place: int, target: str) -> "_Types":
         group = None if sums.groups[place] == ALL else place
-        halves = sums.stats.affinity.select(target, group)[1]
+        kinds = sums.stats.affinity.select(target, group)
+        by_fold = np.stack([kinds.by_fold(layer) for layer in range(len(sums.stats.layers))])  # [L, F, V, E]
+        halves = np.stack([half.sum(1) for half in np.split(by_fold, 2, axis=1)], 1)  # [L, 2, V, E]
         counts, chosen, experts = halves.sum(1), sums.stats.num_experts_per_tok, sums.stats.num_experts
         n = metrics.occurrences(counts, chosen=chosen)
         loads = np.nan_to_num(metrics.selection_frequency(sums.total.counts[:, place], sums.total.tokens[:, place]))
