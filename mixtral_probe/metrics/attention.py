@@ -15,15 +15,15 @@ Floats = NDArray[np.float64]
 
 def attention_entropy_bits(weights: ArrayLike) -> Floats:
     """[..., S] entropy -sum_j a_ij log2 a_ij of each query's attention, bits, in [0, log2(i + 1)]."""
-    a = np.asarray(weights)
-    return -(a * np.log2(np.where(a > 0, a, 1))).sum(-1, dtype=np.float64)
+    a = np.asarray(weights, np.float64)
+    return -(a * np.log2(np.where(a > 0, a, 1))).sum(-1)
 
 
 def attention_distance(weights: ArrayLike) -> Floats:
     """[..., S] mean distance of the attended keys from each query, sum_j a_ij (i - j), tokens, in [0, i]."""
-    a = np.asarray(weights)
+    a = np.asarray(weights, np.float64)
     place = np.arange(a.shape[-1])
-    return (a * np.maximum(place[:, None] - place, 0)).sum(-1, dtype=np.float64)
+    return (a * np.maximum(place[:, None] - place, 0)).sum(-1)
 
 
 def attention_sink_share(weights: ArrayLike) -> Floats:

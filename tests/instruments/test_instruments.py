@@ -1,5 +1,6 @@
 """Sites, plans, the recorder and its copier."""
 
+import math
 import threading
 from typing import Any
 
@@ -197,6 +198,22 @@ def test_attention_sums_of_the_last_query_alone():
     assert sums["entropy_bits"].item() == pytest.approx(1.5)
     assert sums["distance"].item() == pytest.approx(0.75)
     assert sums["sink"].item() == pytest.approx(0.25)
+
+
+def test_attention_sums_of_a_long_window_are_those_of_exact_arithmetic():
+    size, unit = 2048, 2**24
+    parts = torch.randint(1, 2**14, (2, size, size), generator=torch.Generator().manual_seed(0))
+    sums = attention_sums(pack_attention(parts / unit), size, size)
+    parts, place = parts.numpy(), np.arange(size)
+    behind = place[:, None] - place
+    for head in range(2):
+        seen = parts[head][np.tri(size, dtype=bool)]
+        # Weights are whole numbers / 2^24, so that integers give the sums without rounding.
+        exact = int((parts[head] * np.maximum(behind, 0)).sum())
+        assert sums["distance"][head].item() * unit == pytest.approx(exact, rel=1e-13)
+        assert sums["sink"][head].item() * unit == int(parts[head, :, 0].sum())
+        entropy = -math.fsum(seen / unit * np.log2(seen / unit))
+        assert sums["entropy_bits"][head].item() == pytest.approx(entropy, rel=1e-7)
 
 
 def test_packed_triangle_is_the_layout_of_the_trace():

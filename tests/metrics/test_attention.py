@@ -32,6 +32,18 @@ def test_even_attention_has_the_closed_forms():
     np.testing.assert_allclose(metrics.attention_sink_share(even), 1 / seen)
 
 
+def test_maps_of_half_precision_are_summed_in_float64():
+    size = 1024
+    parts = np.random.default_rng(0).integers(1, 2048, (size, size)) * np.tri(size, dtype=int)
+    maps = (parts / 2**14).astype(np.float16)  # exact: 11 bits
+    place = np.arange(size)
+    behind = (parts * np.maximum(place[:, None] - place, 0)).sum(-1) / 2**14
+    np.testing.assert_allclose(metrics.attention_distance(maps), behind, rtol=1e-13)
+    seen = np.where(parts > 0, parts, 1) / 2**14
+    plain = -np.where(parts > 0, seen * np.log2(seen), 0).sum(-1)
+    np.testing.assert_allclose(metrics.attention_entropy_bits(maps), plain, rtol=1e-13)
+
+
 def test_rollout_of_two_layers_by_hand():
     first = np.array([[1.0, 0], [0.4, 0.6]])
     second = np.array([[1.0, 0], [0.2, 0.8]])
