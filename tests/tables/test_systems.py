@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats as distributions
 
 from mixtral_probe import metrics, tables
 from mixtral_probe.errors import InputError
@@ -68,6 +69,48 @@ def test_drops_by_hand():
     assert by_place["left"].tolist() == [0, 1, 2]
     assert by_place["right"].tolist() == [1, 2, 4]
     assert by_place["n"].tolist() == [1, 1, 2]
+
+
+def tasteful(rng, lengths, experts=8):
+    """A layer of documents that each choose two experts by their own taste."""
+    taste = np.repeat(rng.normal(size=(len(lengths), experts)), lengths, axis=0)
+    ids = np.argsort(-(taste + rng.gumbel(size=taste.shape)), axis=-1)[None, :, :2]
+    return trace_of(ids, np.repeat(np.arange(len(lengths)), lengths))
+
+
+def test_the_interval_of_a_bin_is_that_of_the_documents_that_reach_it():
+    lengths = [30] * 20 + [100] * 6
+    trace = tasteful(np.random.default_rng(0), lengths)
+    row = pick(tables.capacity_simulation(trace, factors=[1.0]), layer=0, bin=7).iloc[0]
+    dropped = []
+    for document in range(20, 26):
+        ids = trace.expert_ids[0, trace.rows(document)]
+        earlier = [[(ids[:place] == expert).sum() for expert in ids[place]] for place in range(64, 100)]
+        dropped.append((np.array(earlier) >= 25).mean())  # 25 = 2 * 100 / 8
+    low, high = distributions.t.interval(0.95, 5, np.mean(dropped), np.std(dropped, ddof=1) / np.sqrt(6))
+    assert (row["value"], row["low"], row["high"]) == pytest.approx((np.mean(dropped), low, high))
+    assert row["n"] == 6 * 36
+
+
+def bin_coverage(documents, repeats):
+    """How often the interval of the last bin, which these documents of 40 reach, holds the share of all documents."""
+    rng, hits = np.random.default_rng(documents), []
+    lengths = [30] * (40 - documents) + [100] * documents
+    far = pick(tables.capacity_simulation(tasteful(rng, [100] * 1000), factors=[1.0]), layer=0, bin=7)["value"].item()
+    for _ in range(repeats):
+        row = pick(tables.capacity_simulation(tasteful(rng, lengths), factors=[1.0]), layer=0, bin=7).iloc[0]
+        hits.append(row["low"] <= far <= row["high"])
+    return np.mean(hits)
+
+
+def test_the_last_bin_is_covered():
+    assert bin_coverage(6, 60) >= 0.87  # 0.92 less two standard errors of 60 simulations
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("documents", [5, 8, 20])
+def test_the_last_bin_is_covered_92_times_of_100(documents):
+    assert bin_coverage(documents, 1000) >= 0.92 - 2 * np.sqrt(0.92 * 0.08 / 1000)
 
 
 def test_drops_of_uniform_routing_are_those_of_a_binomial_load(even):

@@ -113,7 +113,8 @@ class WindowRatio(NamedTuple):
     bottom: Integers
     """[L, G, Bk, tail] the denominator."""
     tokens: Integers
-    """[L, G, Bk, ...] what n counts, as broad as the tail or with axes of length 1."""
+    """[L, G, Bk, ...] what n counts, as broad as the tail or with axes of length 1. A document counts in the rows that
+    have tokens of it: few reach the last bins of places."""
     null: Floats
     """Broadcast against [L, G, tail]."""
     null_of_all: Floats
@@ -141,8 +142,7 @@ def ratio_rows(windows: Windows, ratio: WindowRatio, axes: Mapping[str, NDArray[
         (all_keys, tops.sum(0), bottoms.sum(0), tokens.max(0), ratio.null_of_all, "all layers"),
     ):
         axis = top.ndim - len(axes) - 1
-        sizes = n.reshape(*n.shape[: axis + 1], -1).max(-1)
-        estimate = leave_one_out(metrics.ratio, (top, bottom), sizes, folded=windows.folded, bounds=SHARE)
+        estimate = leave_one_out(metrics.ratio, (top, bottom), n, folded=windows.folded, bounds=SHARE, axis=axis)
         scope = f"{layers_scope}; {windows.tokens_scope}; {ratio.scope}"
         parts.append(estimate_rows(keys, ratio.name, estimate, null, n.sum(axis), scope))
     return pd.concat(parts, ignore_index=True)
