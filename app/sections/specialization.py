@@ -8,6 +8,7 @@ import streamlit as st
 from app.state import address, controls
 from app.widgets import charts, choices, frames, large_tables, values
 from mixtral_probe import figures
+from mixtral_probe.figures.specialization.context_information import frequent_types
 from mixtral_probe.tables.registry import metric_of
 
 _INFORMATION = ("mutual_information_bits_corrected", "mutual_information_share", "mutual_information_bits")
@@ -150,7 +151,7 @@ def context(view: controls.PageView) -> None:
     with st.container(horizontal=True, gap="medium"):
         metric = _choice("Measure", {name: metric_of(name).label for name in _CONTEXT}, "context_metric")
         kinds = {count: "every type" if count == 1 else f"types met {count} times or more" for count in least}
-        min_count = _choice("Types", kinds, "context_types")
+        min_count = _choice("Types", kinds, "context_types", frequent_types(table, group))
     rows = frames.rows(table, group=group, metric=metric, min_count=min_count)
     if frames.explain_missing(rows):
         return
@@ -163,8 +164,9 @@ def context(view: controls.PageView) -> None:
     st.markdown(
         "A router reads what attention brought it, so the expert may depend on more than the token itself. What the "
         "token before tells beyond the token itself is what context adds. Even where it tells nothing, counting finds "
-        "some information by chance; the experts shuffled among the tokens show how much. Types met often enough have "
-        "intervals; those of rare types would be wrong."
+        "some information by chance, and more where a document has words and experts of its own; experts exchanged "
+        "among the tokens of each document show how much. Types met often enough have intervals; those of rare types "
+        "would be wrong, and much of what every type tells is chance."
     )
 
 
@@ -231,5 +233,5 @@ def _numbers(table: pd.DataFrame, metrics: tuple[str, ...], suffix: str = "") ->
     values.cards(table, metrics, suffix)
 
 
-def _choice(label: str, names: dict[Any, str], key: str) -> Any:
-    return choices.one_of(label, list(names), key, named=names.__getitem__, labelled=True)
+def _choice(label: str, names: dict[Any, str], key: str, default: Any = None) -> Any:
+    return choices.one_of(label, list(names), key, default=default, named=names.__getitem__, labelled=True)

@@ -19,7 +19,7 @@ from mixtral_probe.tables.frame import rows
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Places = NDArray[np.intp]
-Bounds = tuple[float, float]
+Bounds = tuple[ArrayLike, ArrayLike]
 ANY: Bounds = (-np.inf, np.inf)
 MIN_DOCUMENTS = 5
 """The fewest documents, or blocks of documents, of an interval; of each stratum where there are several."""
@@ -147,7 +147,7 @@ def leave_one_out(
 
 
 def recount(
-    formula: Callable[[Integers], float],
+    formula: Callable[[Integers], ArrayLike],
     count: Callable[[Places], Integers],
     block: Places,
     number: int,
@@ -159,7 +159,7 @@ def recount(
     """Return a formula of counts of tokens with its interval; the tokens of each block are counted here.
 
     Args:
-        formula: of the counts of any tokens; it must keep the shares of strata fixed.
+        formula: a value, or values [...], of the counts of any tokens; it must keep the shares of strata fixed.
         count: the counts of the tokens with these numbers; of several sets of tokens they add up.
         block: [n] the block of each token.
         number: of blocks.
@@ -182,7 +182,7 @@ def without_interval(value: ArrayLike) -> Estimate:
 
 def estimate_rows(
     keys: Mapping[str, Any],
-    metric: str,
+    metric: str | Sequence[str],
     estimate: Estimate,
     null: ArrayLike,
     n: ArrayLike,
@@ -193,7 +193,7 @@ def estimate_rows(
 
     Args:
         keys: of the rows, broadcast against the value.
-        metric: its name.
+        metric: its name, or names along the last axis of the value.
         estimate: value and interval.
         null: what chance gives.
         n: tokens; its axes are the first of the value's.

@@ -120,7 +120,7 @@ def test_the_weight_of_the_last_choice_by_layer(made):
 @pytest.mark.parametrize("metric", ["mutual_information_bits", "mutual_information_bits_corrected"])
 def test_what_the_token_before_tells_is_beside_what_chance_shows(made, metric):
     table = made["context_information"]
-    figure = figures.context_information(table, metric=metric)
+    figure = figures.context_information(table, metric=metric, min_count=1)
     null = {"mutual_information_bits": "chance alone", "mutual_information_bits_corrected": "nothing to tell"}[metric]
     panels = zip(parts(figure, "all"), parts(figure, null), figure.layout.annotations, strict=True)
     titles = {
@@ -149,6 +149,15 @@ def test_frequent_types_have_intervals(made):
         same_interval(line, own)
     with pytest.raises(InputError, match=r"min_count must be one the table has \(1, 20\), got 2"):
         figures.context_information(table, min_count=2)
+
+
+def test_frequent_types_are_drawn_first_where_there_are_some(made):
+    table = made["context_information"]
+    assert figures.context_information(table) == figures.context_information(table, min_count=20)
+    rare = table[(table["min_count"] == 1) | table["value"].isna()]
+    assert figures.context_information(rare) == figures.context_information(rare, min_count=1)
+    [drawn_once] = draw(TABLES["context_information"], table)
+    assert drawn_once == figures.themed(figures.context_information(table, min_count=20))
 
 
 @pytest.mark.parametrize("name", NAMES)

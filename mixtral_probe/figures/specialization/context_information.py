@@ -17,21 +17,32 @@ _CONTEXT = {
 _ORDER = {name: number for number, name in enumerate(_CONTEXT)}
 
 
+def frequent_types(table: pd.DataFrame, group: str) -> int:
+    """Return the largest `min_count` with values of a group, which has intervals; 1 where all types are rare."""
+    rows = table[((table["group"] == group) & table["value"].notna()).to_numpy(bool)]
+    return int(rows["min_count"].max()) if len(rows) else 1
+
+
 def context_information(
-    table: pd.DataFrame, *, metric: str = "mutual_information_bits_corrected", min_count: int = 1, group: str = "all"
+    table: pd.DataFrame,
+    *,
+    metric: str = "mutual_information_bits_corrected",
+    min_count: int | None = None,
+    group: str = "all",
 ) -> go.Figure:
     """Draw the information of a token and the one before it about the expert, layer by layer on one scale, and chance.
 
     Args:
         table: `tables.context_information`.
         metric: one of its metrics.
-        min_count: least number of tokens of a type, of those the table has; above 1 there are intervals.
+        min_count: least number of tokens of a type, of those the table has; above 1 there are intervals. None for
+            `frequent_types`: of the information that every type tells, much is chance.
         group: the group drawn in full; the others are thin lines behind.
 
     Raises:
         InputError: the table lacks one of them.
     """
-    rows = rows_of(table, metric, min_count=min_count)
+    rows = rows_of(table, metric, min_count=frequent_types(table, group) if min_count is None else min_count)
     present = rows[rows["value"].notna()]
     names = (present if len(present) else rows)["variable"].unique()
     names = sorted(names, key=lambda name: _ORDER.get(name, len(_ORDER)))

@@ -1,7 +1,7 @@
 """What a token and its neighbours tell about the expert, compared with shuffles: `context_information`."""
 
-from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from mixtral_probe.tables.frame import missing_rows, tidy
 from mixtral_probe.tables.leave_one_out import Estimate, estimate_rows, recount, without_interval
 from mixtral_probe.tables.phrases import RARE_TYPES
 from mixtral_probe.tables.scope import tokens_scope
-from mixtral_probe.tables.spec import Drawing, Options, TableSpec
+from mixtral_probe.tables.spec import Drawing, TableSpec
 from mixtral_probe.tables.specialization.information import BITS, CORRECTED, INFORMATION
 from mixtral_probe.tables.specialization.layer_tokens import layer_tokens
 from mixtral_probe.trace import Trace
@@ -22,14 +22,18 @@ from mixtral_probe.trace import Trace
 Places = NDArray[np.intp]
 Counts = NDArray[np.int64]
 Ids = NDArray[np.int16]
-_SHUFFLES = 3
-_AMONG_ALL = "null: chance alone, experts shuffled among all tokens"
+Floats = NDArray[np.float64]
+_SHUFFLES = 10
+_IN_DOCUMENTS = f"null: experts exchanged among the tokens of each document, mean of {_SHUFFLES} shuffles"
 _WORDS = {
-    "token": f"token routed; {_AMONG_ALL}",
-    "previous token": f"token before; {_AMONG_ALL}",
-    "previous token|token": "token before, among tokens of one type; null: chance alone, experts shuffled in each type",
-    "next token": f"token that follows; {_AMONG_ALL}",
-    "predicted token": f"token the model expects next; {_AMONG_ALL}",
+    "token": f"token routed; {_IN_DOCUMENTS}",
+    "previous token": f"token before; {_IN_DOCUMENTS}",
+    "previous token|token": (
+        "token before, among tokens of one type; null: experts exchanged among the tokens of one type in each "
+        f"document, mean of {_SHUFFLES} shuffles"
+    ),
+    "next token": f"token that follows; {_IN_DOCUMENTS}",
+    "predicted token": f"token the model expects next; {_IN_DOCUMENTS}",
 }
 _NONE = "no such tokens, or their ids were not recorded"
 
@@ -39,12 +43,19 @@ def context_information(trace: Trace, *, by: str | None = None, include_special:
 
     Columns: layer, group, variable, min_count, metric, value, corrected, low, high, null, n, scope. Each of a token's K
     experts counts 1/K. What the token before tells, alone and beyond the token itself, and the token are about tokens
-    with a counted token before them. The null is what chance alone shows: the mean of three shuffles of the experts.
-    Where the variable tells much, fewer cells occur and chance adds less, so the corrected value is too low rather than
-    too high; the bias of `mutual_information`, which comes from the cells that occur, makes it too high.
+    with a counted token before them.
+
+    The null is what remains when the tokens of each document exchange their experts (for `previous token|token`, the
+    tokens of one type in each document). Every document keeps its words and its experts, so the null has the bias of
+    counting and what a type tells only by the documents it occurs in: documents have experts of their own, and a type
+    that one document alone uses seems to tell about them. Exchanged among all documents, as if tokens were independent,
+    that would pass for information of the token. What is above the null is too low rather than too high: fewer cells
+    occur where the variable tells much, documents have their experts in part because of their words, and a token with
+    no other to exchange with keeps its experts.
 
     Most types are so rare that an interval over documents would be wrong. The rows with a `min_count` above 1 are about
-    types with five choices for each expert (`metrics.enough_tokens`); they have one, corrected for bias.
+    types with five choices for each expert (`metrics.enough_tokens`); they have one, corrected for bias. Without a
+    document its shuffles are left out too, so the interval of what is above the null is about that difference.
 
     Of a selection only the selected tokens count, for `min_count` too; the tokens next to them are those of the text,
     selected or not.
@@ -106,21 +117,23 @@ class _Variable(NamedTuple):
         cell = (self.value[:, None] * experts + ids)[ids >= 0]
         return np.bincount(cell, minlength=len(self.stratum) * experts).reshape(-1, experts)
 
-    def bits(self, joint: Counts) -> float:
-        """Return the bits the values tell about the expert beyond their strata, of counts [V, E]."""
-        within = np.zeros((int(self.stratum.max(initial=0)) + 1, joint.shape[1]), np.int64)
-        np.add.at(within, self.stratum, joint)
-        return float(metrics.mutual_information_bits(joint) - metrics.mutual_information_bits(within))
+    def bits(self, joint: Counts) -> Floats:
+        """[...] bits the values tell about the expert beyond their strata, of counts [..., V, E]."""
+        # Values are numbered stratum by stratum.
+        starts = np.flatnonzero(np.diff(self.stratum, prepend=-1))
+        within = np.add.reduceat(joint, starts, axis=-2)
+        return metrics.mutual_information_bits(joint) - metrics.mutual_information_bits(within)
 
-    def shuffles(self) -> list[Places]:
-        """Return three orders [n], the token whose experts each one gets: shuffled within strata, with a fixed seed."""
-        strata = self.stratum[self.value]
-        generator, order = np.random.default_rng(0), np.argsort(strata, kind="stable")
+    def shuffles(self, document: Places) -> list[Places]:
+        """Return orders [n], the token whose experts each one gets: exchanged within document [n] and stratum."""
+        pair = self.stratum[self.value] * (int(document.max(initial=0)) + 1) + document
+        cell = np.unique(pair, return_inverse=True)[1]
+        generator, order = np.random.default_rng(0), np.argsort(cell, kind="stable")
         orders = []
         for _ in range(_SHUFFLES):
             shuffled = np.empty_like(order)
-            # A fraction added to whole numbers: one sort shuffles every stratum.
-            shuffled[order] = np.argsort(strata + generator.random(len(strata)))
+            # A fraction added to whole numbers: one sort shuffles every cell.
+            shuffled[order] = np.argsort(cell + generator.random(len(cell)))
             orders.append(shuffled)
         return orders
 
@@ -157,7 +170,9 @@ def _variable_rows(
 def _rows(
     trace: Trace, layers: tuple[int, ...], variable: _Variable, keys: dict[str, Any], scope: str
 ) -> list[pd.DataFrame]:
-    orders, least, parts = variable.shuffles(), keys["min_count"], []
+    least, parts = keys["min_count"], []
+    document = trace.tokens["document"].to_numpy()[variable.rows]
+    orders = [np.arange(len(document)), *variable.shuffles(document)]
     why = f"no type has {least} tokens" if least > 1 else _NONE
     for layer in layers:
         keys = keys | {"layer": trace.layers[layer]}
@@ -165,47 +180,53 @@ def _rows(
         if not (ids >= 0).any():
             parts += [missing_rows(keys, metric, (1,), why) for metric in SPEC.metrics]
             continue
-        null = float(np.mean([variable.bits(variable.joint(ids[order], trace.num_experts)) for order in orders]))
-        estimate = _with_interval(trace, variable, ids) if least > 1 else _plain(trace, variable, ids)
-        n = (ids[:, 0] >= 0).sum()
-        parts.append(estimate_rows(keys, BITS, estimate, null, n, scope))
-        parts.append(estimate_rows(keys, CORRECTED, estimate.less(null), 0.0, n, scope))
+        shuffled = np.stack([ids[order] for order in orders])
+        estimate = (_with_interval if least > 1 else _plain)(trace, variable, shuffled)
+        null = [estimate.value[0] - estimate.value[1], 0.0]
+        parts.append(estimate_rows(keys, [BITS, CORRECTED], estimate, null, (ids[:, 0] >= 0).sum(), scope))
     return parts
 
 
 def _plain(trace: Trace, variable: _Variable, ids: Ids) -> Estimate:
-    return without_interval(variable.bits(variable.joint(ids, trace.num_experts)))
+    """[2] the bits, and those above the null, of choices [1 + shuffles, n, K]."""
+    counts = np.stack([variable.joint(each, trace.num_experts) for each in ids])
+    return without_interval(_bits_and_above(variable, counts))
 
 
 def _with_interval(trace: Trace, variable: _Variable, ids: Ids) -> Estimate:
+    """[2] the same with intervals over documents."""
+
     def count(tokens: Places) -> Counts:
-        return variable._replace(value=variable.value[tokens]).joint(ids[tokens], trace.num_experts)
+        part = variable._replace(value=variable.value[tokens])
+        return np.stack([part.joint(each[tokens], trace.num_experts) for each in ids])
 
     blocks = Blocks.of(trace.documents["id"])
     block = blocks.of_document[trace.tokens["document"].to_numpy()[variable.rows]]
-    bounds = (0.0, float(np.log2(trace.num_experts)))
-    return recount(variable.bits, count, block, blocks.number, folded=blocks.folded, bounds=bounds)
+    formula, most = partial(_bits_and_above, variable), float(np.log2(trace.num_experts))
+    return recount(formula, count, block, blocks.number, folded=blocks.folded, bounds=([0.0, -most], most))
 
 
-def _each_min_count(table: pd.DataFrame) -> Iterator[Options]:
-    yield from ({"min_count": int(least)} for least in sorted(table["min_count"].unique()))
+def _bits_and_above(variable: _Variable, counts: Counts) -> Floats:
+    """[2] the bits of the first of counts [1 + shuffles, V, E], and how far they are above the mean of the others."""
+    bits = variable.bits(counts)
+    return np.array([bits[0], bits[0] - bits[1:].mean()])
 
 
 SPEC = TableSpec(
     function=context_information,
     source="trace",
-    description="What a token and its neighbours tell about its expert, compared with shuffled experts.",
+    description="What a token and its neighbours tell about its expert, compared with experts exchanged in documents.",
     keys=("layer", "group", "variable", "min_count"),
     metrics={
         BITS: replace(
             INFORMATION[BITS],
-            meaning="bits the variable tells about the expert; null: chance alone, experts shuffled",
+            meaning="bits the variable tells about the expert; null: experts exchanged within documents",
         ),
         CORRECTED: replace(
             INFORMATION[CORRECTED],
-            meaning="the same less what chance alone shows, bits; null 0, nothing to tell",
+            meaning="the same less what the exchanged experts show, bits; null 0, nothing to tell",
         ),
     },
-    figures=(Drawing("context_information", _each_min_count),),
+    figures=(Drawing("context_information"),),
     narrows=True,
 )
