@@ -9,7 +9,7 @@ from tests.support.routing import estimate
 
 
 def test_the_sentences_name_the_extreme_rows_and_lead_to_them(monkeypatch, tmp_path):
-    path = routed_trace().save(tmp_path / "random.trace")
+    path = routed_trace(documents=12).save(tmp_path / "random.trace")
     test = clean(opened(monkeypatch, path))
     assert test.title[0].value == "Overview"
     stats = routing_stats(Trace.load(path))
@@ -25,8 +25,8 @@ def test_the_sentences_name_the_extreme_rows_and_lead_to_them(monkeypatch, tmp_p
     groups = tables.domain_specialization(stats).query("metric == 'frequency_difference' and group != 'all'")
     most = groups.iloc[estimate(groups).argmax()]
     assert f"expert {most['expert']} of layer {most['layer']}: of the tokens of {most['group']}" in html
-    assert "<dt>documents</dt><dd>4</dd>" in html
-    assert "code 2, prose 2" in html
+    assert "<dt>documents</dt><dd>12</dd>" in html
+    assert "code 6, prose 6" in html
     clean(test.button(key="finding_balance").click().run())
     assert test.session_state["layer"] == worst
 
