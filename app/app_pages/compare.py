@@ -1,8 +1,8 @@
-"""Compare: two traces of the same texts, which experts gained and lost, and how routing settled over training."""
+"""Compare: two traces of the same texts; groups, layers and slices of one; how routing settled over training."""
 
 import streamlit as st
 
-from app.sections import comparisons
+from app.sections import comparisons, differences
 from app.state import controls
 from app.widgets import charts, frames, texts, values
 from mixtral_probe import InputError, figures
@@ -33,6 +33,8 @@ else:
             "gained",
             "share_change",
         )
+
+differences.section(view)
 
 st.header("Saturation over training", anchor=False)
 texts.where_note("the traces of the embedded model's training")

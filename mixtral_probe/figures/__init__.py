@@ -12,6 +12,7 @@ from mixtral_probe.figures.attention.attention_summary import attention_summary
 from mixtral_probe.figures.attention.attention_weights import attention_heads, attention_weights
 from mixtral_probe.figures.color import expert_colors, scales
 from mixtral_probe.figures.comparisons.agreement import agreement, agreement_experts
+from mixtral_probe.figures.comparisons.differences import difference_bars, group_differences, layer_differences
 from mixtral_probe.figures.comparisons.saturation import saturation
 from mixtral_probe.figures.experiments.ablation import ablation
 from mixtral_probe.figures.experiments.expert_similarity import expert_similarity
@@ -75,6 +76,7 @@ __all__ = [
     "capacity_simulation",
     "coactivation",
     "context_information",
+    "difference_bars",
     "domain_information",
     "domain_specialization",
     "expert_colors",
@@ -86,7 +88,9 @@ __all__ = [
     "expert_similarity",
     "expert_subsets",
     "expert_tokens",
+    "group_differences",
     "group_divergence",
+    "layer_differences",
     "load_by_rank",
     "logit_lens",
     "logit_lens_tokens",

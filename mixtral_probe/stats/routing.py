@@ -137,15 +137,19 @@ class RoutingStats(NotebookRepr):
             InputError: the two differ in layers, experts, grouping, special tokens or in what was recorded.
         """
         _check_mergeable(self, other)
-        groups = tuple(sorted({*self.groups, *other.groups}))
-        blocks, folded = union_blocks((self.block_keys, self.folded), (other.block_keys, other.folded))
-        mine, theirs = (part._placed(groups, blocks, folded) for part in (self, other))
+        mine, theirs = self.aligned(other)
         added = {name: array + theirs.sums.arrays()[name] for name, array in mine.sums.arrays().items()}
         pair = (mine.histogram, theirs.histogram)
         histogram = None if pair[0] is None or pair[1] is None else pair[0] + pair[1]
         counts = {name: array + theirs.structure.arrays()[name] for name, array in mine.structure.arrays().items()}
         affinity = mine.affinity.merge(theirs.affinity)
         return replace(mine, sums=Sums(**added), histogram=histogram, structure=Structure(**counts), affinity=affinity)
+
+    def aligned(self, other: "RoutingStats") -> tuple["RoutingStats", "RoutingStats"]:
+        """Return both over the groups and blocks of either, so that their sums have the same axes."""
+        groups = tuple(sorted({*self.groups, *other.groups}))
+        blocks, folded = union_blocks((self.block_keys, self.folded), (other.block_keys, other.folded))
+        return self._placed(groups, blocks, folded), other._placed(groups, blocks, folded)
 
     def _placed(self, groups: tuple[str, ...], blocks: NDArray[np.uint64], folded: bool) -> "RoutingStats":
         """Return the same sums laid out over other groups and blocks that contain these."""

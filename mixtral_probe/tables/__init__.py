@@ -6,7 +6,10 @@ from mixtral_probe.tables.attention.attention_routing import attention_routing
 from mixtral_probe.tables.attention.attention_summary import attention_summary
 from mixtral_probe.tables.attention.attention_weights import attention_weights
 from mixtral_probe.tables.comparisons.agreement import agreement
+from mixtral_probe.tables.comparisons.group_differences import group_differences
+from mixtral_probe.tables.comparisons.layer_differences import layer_differences
 from mixtral_probe.tables.comparisons.saturation import saturation
+from mixtral_probe.tables.comparisons.slice_differences import slice_differences
 from mixtral_probe.tables.experiments.ablation import ablation
 from mixtral_probe.tables.experiments.expert_contexts import expert_contexts
 from mixtral_probe.tables.experiments.expert_similarity import expert_similarity
@@ -91,7 +94,9 @@ __all__ = [
     "expert_similarity",
     "expert_subsets",
     "expert_tokens",
+    "group_differences",
     "group_divergence",
+    "layer_differences",
     "load_by_rank",
     "logit_lens",
     "logit_lens_tokens",
@@ -109,6 +114,7 @@ __all__ = [
     "saliency",
     "saturation",
     "skipping_simulation",
+    "slice_differences",
     "timing",
     "token_logits",
     "transitions",

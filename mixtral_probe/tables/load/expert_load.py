@@ -1,6 +1,6 @@
 """How much each expert is used: `expert_load`."""
 
-from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats, Sums
 from mixtral_probe.tables.frame import missing_rows, tidy
-from mixtral_probe.tables.grouped import GroupedSums
+from mixtral_probe.tables.grouped import GroupedSums, Statistic
 from mixtral_probe.tables.leave_one_out import estimate_rows
 from mixtral_probe.tables.phrases import EVEN_USE, NO_GATES, NO_LOGITS, SHARE
 from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
@@ -17,32 +17,45 @@ from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
 Floats = NDArray[np.float64]
 
 
+class LoadStatistic(NamedTuple):
+    """A metric of expert load as a function of sums, and what it is the share of."""
+
+    of: Statistic
+    """[..., E] of sums [...]."""
+    even: float
+    """Its value when the experts are used evenly."""
+    words: str
+
+
+def load_statistics(stats: RoutingStats) -> dict[str, LoadStatistic]:
+    """Return the metrics of expert load that these statistics have the sums of, by name."""
+    experts, chosen = stats.num_experts, stats.num_experts_per_tok
+    found = {
+        "share": LoadStatistic(lambda sums: metrics.share(sums.counts), 1 / experts, "share of assignments"),
+        "selection_frequency": LoadStatistic(_frequency, chosen / experts, "share of tokens"),
+    }
+    if stats.sums.gate is not None:
+        found["gate_share"] = LoadStatistic(lambda sums: _per_token(sums.gate, sums), 1 / experts, "mean gate weight")
+    if stats.sums.probability is not None:
+        words = "mean softmax over all experts"
+        found["mean_probability"] = LoadStatistic(lambda sums: _per_token(sums.probability, sums), 1 / experts, words)
+    return found
+
+
 def expert_load(stats: RoutingStats) -> pd.DataFrame:
     """Return the share of assignments, of tokens, of gate weight and of probability, per layer, group and expert.
 
     Columns: layer, group, expert, metric, value, corrected, low, high, null, n, scope.
     """
-    sums, experts, chosen = GroupedSums.of(stats), stats.num_experts, stats.num_experts_per_tok
-    keys = sums.keys(expert=np.arange(experts))
-    shape = (*sums.total.tokens.shape, experts)
-    plan: list[tuple[str, Callable[[Sums], Floats], float, str]] = [
-        ("share", lambda sums: metrics.share(sums.counts), 1 / experts, "share of assignments"),
-        ("selection_frequency", _frequency, chosen / experts, "share of tokens"),
-    ]
-    parts = []
-    if sums.total.gate is not None:
-        plan.append(("gate_share", lambda sums: _per_token(sums.gate, sums), 1 / experts, "mean gate weight"))
-    else:
-        parts.append(missing_rows(keys, "gate_share", shape, NO_GATES))
-    if sums.total.probability is not None:
-        mean = "mean softmax over all experts"
-        plan.append(("mean_probability", lambda sums: _per_token(sums.probability, sums), 1 / experts, mean))
-    else:
-        parts.append(missing_rows(keys, "mean_probability", shape, NO_LOGITS))
-    for metric, statistic, null, what in plan:
-        estimate = sums.estimate(statistic, bounds=SPEC.metrics[metric].bounds)
-        scope = f"one layer; {sums.tokens_scope}; {what}"
-        parts.append(estimate_rows(keys, metric, estimate, null, sums.total.tokens, scope))
+    sums, statistics, parts = GroupedSums.of(stats), load_statistics(stats), []
+    keys = sums.keys(expert=np.arange(stats.num_experts))
+    for metric, why in _WHY_MISSING.items():
+        if metric not in statistics:
+            parts.append(missing_rows(keys, metric, (*sums.total.tokens.shape, stats.num_experts), why))
+    for metric, statistic in statistics.items():
+        estimate = sums.estimate(statistic.of, bounds=SPEC.metrics[metric].bounds)
+        scope = f"one layer; {sums.tokens_scope}; {statistic.words}"
+        parts.append(estimate_rows(keys, metric, estimate, statistic.even, sums.total.tokens, scope))
     return tidy(parts, SPEC)
 
 
@@ -55,6 +68,7 @@ def _per_token(mass: NDArray[np.float64] | None, sums: Sums) -> Floats:
     return metrics.ratio(mass, sums.tokens[..., None])
 
 
+_WHY_MISSING = {"gate_share": NO_GATES, "mean_probability": NO_LOGITS}
 SPEC = TableSpec(
     function=expert_load,
     source="stats",

@@ -33,13 +33,14 @@ def _quantity(sums: GroupedSums, index: int, name: str) -> list[pd.DataFrame]:
     if tokens is None:
         missing = missing_rows(keys, name, sums.total.tokens.shape, NO_LOGITS)
         return [missing.assign(statistic=statistic) for statistic in ("mean", *QUANTILES)]
-    estimate = sums.estimate(lambda sums: _mean(sums, index), bounds=CONFIDENCE_METRICS[name].bounds)
+    estimate = sums.estimate(lambda sums: mean_confidence(sums, index), bounds=CONFIDENCE_METRICS[name].bounds)
     n = tokens[..., index]
     mean = estimate_rows(keys | {"statistic": "mean"}, name, estimate, null, n, scope, why_no_tokens(name))
     return [mean, *_quantiles(sums, index, name, null, n, scope)]
 
 
-def _mean(sums: Sums, index: int) -> NDArray[np.float64]:
+def mean_confidence(sums: Sums, index: int) -> NDArray[np.float64]:
+    """[...] mean of the quantity of `CONFIDENCE` with this number over the tokens that have it."""
     assert sums.confidence is not None
     assert sums.confidence_tokens is not None
     return metrics.ratio(sums.confidence[..., index], sums.confidence_tokens[..., index])
