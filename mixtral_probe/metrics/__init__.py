@@ -54,10 +54,12 @@ from mixtral_probe.metrics.load.balance import (
 from mixtral_probe.metrics.load.nulls import (
     expected_cv_squared,
     expected_dead_experts,
+    expected_max_violation,
     simulated_null,
     uniform_counts,
 )
 from mixtral_probe.metrics.losses.balance_loss import (
+    chance_load_balancing_loss,
     device_balance_loss,
     gshard_loss,
     load_balancing_contribution,
@@ -162,6 +164,7 @@ __all__ = [
     "buddy_share",
     "cache_hits",
     "chance_aligned_cosine",
+    "chance_load_balancing_loss",
     "choice_places",
     "chosen_mask",
     "coactivation_conditional",
@@ -188,6 +191,7 @@ __all__ = [
     "expected_js_divergence_bits",
     "expected_largest_share",
     "expected_load_cosine",
+    "expected_max_violation",
     "expected_normalized_js_divergence",
     "expected_pairs",
     "expert_activation_norm",

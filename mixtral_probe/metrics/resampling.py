@@ -30,6 +30,7 @@ def jackknife(
     *,
     strata: ArrayLike | None = None,
     quantiles: Literal["joint", "own"] = "joint",
+    curvature: float = 0.0,
     level: float = 0.95,
 ) -> Jackknife:
     """Correct the bias of a statistic and bound it, by the delete-one-block jackknife; blocks may differ in size.
@@ -54,6 +55,11 @@ def jackknife(
         quantiles: of t, with strata: one of Satterthwaite's (1946) degrees of freedom for the sum, or those of each
             stratum for its part of the variance. The second is wider where a stratum has few blocks: of two samples of
             three documents the joint one covered 88-96 % of divergences, the separate ones 95-98 %.
+        curvature: 1 for a statistic that is near the square of a mean or the covariance of two, 1/d for a sum of d such
+            squares. Where the mean is near 0 the square has no linear part and its variance, proportional to the mean,
+            is too small whenever the mean comes out small: of 30 documents a mean within two standard errors of 0 had
+            its square covered 73-85 %. The end of the interval that the bias b points to is extended by
+            curvature t^2 b, which for the square of a mean is about the squared end of the mean's own interval.
         level: the nominal coverage, in (0, 1).
 
     Returns:
@@ -68,8 +74,9 @@ def jackknife(
     enough = (blocks != 1).all(0) & (blocks > 0).any(0)
     quantile = np.where(enough, _quantile(variance, freedom, (1 + level) / 2, quantiles), np.nan)
     half = quantile * np.sqrt(variance.sum(0))
-    centre = theta - bias.sum(0)
-    return Jackknife(np.where(np.isnan(half), np.nan, centre), centre - half, centre + half, quantile)
+    centre, extension = theta - bias.sum(0), curvature * np.square(quantile) * bias.sum(0)
+    low, high = centre - half + np.minimum(extension, 0), centre + half + np.maximum(extension, 0)
+    return Jackknife(np.where(np.isnan(half), np.nan, centre), low, high, quantile)
 
 
 def _quantile(variance: Floats, freedom: Floats, point: float, quantiles: Literal["joint", "own"]) -> Floats:

@@ -1,4 +1,4 @@
-"""Mergeable sums of a trace: no larger for a million documents than for sixty-four."""
+"""Mergeable sums of a trace: no larger for a million documents than for 128."""
 
 from mixtral_probe.stats.affinity import TARGETS, Affinity
 from mixtral_probe.stats.blocks import MAX_BLOCKS, Blocks, document_keys

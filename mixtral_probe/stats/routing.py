@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 from mixtral_probe.errors import InputError
 from mixtral_probe.notebook_repr import NotebookRepr
 from mixtral_probe.selection import select
-from mixtral_probe.stats import storage
+from mixtral_probe.stats import stats_file
 from mixtral_probe.stats.accumulate import SumsAccumulator
 from mixtral_probe.stats.affinity import Affinity, AffinityAccumulator
 from mixtral_probe.stats.blocks import Blocks, block_positions, document_keys, union_blocks
 from mixtral_probe.stats.chunks import Accumulator, chunks, counted_rows
 from mixtral_probe.stats.groups import ALL, groups_of
+from mixtral_probe.stats.stats_file import Content
 from mixtral_probe.stats.structure import Structure, StructureAccumulator
 from mixtral_probe.stats.sums import Cells, Sums, add_cells
 from mixtral_probe.trace import Trace
 
 _NAMES = (
     *("layers", "layer_pairs", "num_experts", "num_experts_per_tok"),
-    *("by", "include_special", "where", "groups", "folded"),
+    *("by", "include_special", "where", "groups", "modulus"),
 )
-_STRUCTURE = "structure."
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -56,9 +56,9 @@ class RoutingStats(NotebookRepr):
     groups: tuple[str, ...]
     """[G] ascending."""
     block_keys: NDArray[np.uint64]
-    """[Bk] ascending: hashes of document ids, or numbers below 64 once folded."""
-    folded: bool
-    """Whether there were more than 64 documents, so that a block has several."""
+    """[Bk] ascending: hashes of document ids, or numbers below the modulus once folded."""
+    modulus: int | None
+    """What the hashes are folded modulo, since there were more documents than blocks; None where none are folded."""
     sums: Sums
     """[L, G, Bk, ...] the sums."""
     histogram: NDArray[np.int64] | None
@@ -69,6 +69,11 @@ class RoutingStats(NotebookRepr):
     """[L, R, E] which experts each token type went to."""
     where: str | None = None
     """Which tokens count in which layer, as an expression; None for all."""
+
+    @property
+    def folded(self) -> bool:
+        """Whether a block may hold several documents."""
+        return self.modulus is not None
 
     @classmethod
     def from_trace(
@@ -117,7 +122,7 @@ class RoutingStats(NotebookRepr):
             include_special=include_special,
             groups=groups,
             block_keys=blocks.keys,
-            folded=blocks.folded,
+            modulus=blocks.modulus,
             sums=sums.sums,
             histogram=sums.histogram,
             structure=structure.structure,
@@ -148,15 +153,15 @@ class RoutingStats(NotebookRepr):
     def aligned(self, other: "RoutingStats") -> tuple["RoutingStats", "RoutingStats"]:
         """Return both over the groups and blocks of either, so that their sums have the same axes."""
         groups = tuple(sorted({*self.groups, *other.groups}))
-        blocks, folded = union_blocks((self.block_keys, self.folded), (other.block_keys, other.folded))
-        return self._placed(groups, blocks, folded), other._placed(groups, blocks, folded)
+        blocks, modulus = union_blocks((self.block_keys, self.modulus), (other.block_keys, other.modulus))
+        return self._placed(groups, blocks, modulus), other._placed(groups, blocks, modulus)
 
-    def _placed(self, groups: tuple[str, ...], blocks: NDArray[np.uint64], folded: bool) -> "RoutingStats":
+    def _placed(self, groups: tuple[str, ...], blocks: NDArray[np.uint64], modulus: int | None) -> "RoutingStats":
         """Return the same sums laid out over other groups and blocks that contain these."""
-        if (groups, folded) == (self.groups, self.folded) and np.array_equal(blocks, self.block_keys):
+        if (groups, modulus) == (self.groups, self.modulus) and np.array_equal(blocks, self.block_keys):
             return self
         g = np.array([groups.index(name) for name in self.groups], np.intp)
-        b = block_positions(self.block_keys, blocks, folded)
+        b = block_positions(self.block_keys, blocks, modulus)
 
         def placed(array: NDArray[np.generic]) -> NDArray[np.generic]:
             out = np.zeros((array.shape[0], len(groups), len(blocks), *array.shape[3:]), array.dtype)
@@ -171,7 +176,7 @@ class RoutingStats(NotebookRepr):
             self,
             groups=groups,
             block_keys=blocks,
-            folded=folded,
+            modulus=modulus,
             sums=self.sums.map(placed),
             histogram=histogram,
             structure=self.structure.map(placed),
@@ -213,34 +218,20 @@ class RoutingStats(NotebookRepr):
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one safetensors file (arrays, and names as metadata), whole or not at all."""
-        arrays = self.sums.arrays() | {"block_keys": self.block_keys}
-        if self.histogram is not None:
-            arrays["histogram"] = self.histogram
-        counts = {f"{_STRUCTURE}{name}": array for name, array in self.structure.arrays().items()}
-        arrays |= {name: storage.narrow(array) for name, array in counts.items()}
-        names, affinity = self.affinity.stored()
-        storage.write(path, {name: getattr(self, name) for name in _NAMES} | names, arrays | affinity)
+        content = Content(*(getattr(self, name) for name in Content._fields))
+        stats_file.write(path, {name: getattr(self, name) for name in _NAMES}, content)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "RoutingStats":
         """Read what `save` wrote.
 
         Raises:
-            InputError: the file is missing, of another kind, or written by an earlier version.
+            InputError: the file is missing, of another kind, or written by a version that had other sums.
         """
-        names, arrays = storage.read(path)
+        names, content = stats_file.read(path)
         names |= {"layers": tuple(names["layers"]), "groups": tuple(names["groups"])}
         names["layer_pairs"] = tuple((first, second) for first, second in names["layer_pairs"])
-        affinity = Affinity.restored(names, arrays)
-        counts = {name: arrays.pop(name).astype(np.int64) for name in list(arrays) if "." in name}
-        return cls(
-            **names,
-            affinity=affinity,
-            structure=Structure(**{name.removeprefix(_STRUCTURE): array for name, array in counts.items()}),
-            block_keys=arrays.pop("block_keys"),
-            histogram=arrays.pop("histogram", None),
-            sums=Sums(**arrays),
-        )
+        return cls(**names, **content._asdict())
 
 
 def _blocks(trace: Trace, keys: NDArray[np.uint64], counted: NDArray[np.bool_]) -> tuple[Blocks, NDArray[np.intp]]:

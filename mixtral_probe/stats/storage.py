@@ -1,6 +1,7 @@
 """Named arrays and a few names in one safetensors file, written whole or not at all. No pickle.
 
-A version is a set of sums. Files of earlier versions lack some, so they are rejected and computed again from the trace.
+A version is a set of sums. Version 4 lacks some of version 5, which are then missing; earlier files are rejected.
+Of sums by group and block, a file has only the cells that occur: most documents belong to one group.
 """
 
 import json
@@ -17,7 +18,8 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.files import write_bytes
 
 FORMAT = "mixtral-probe routing stats"
-VERSION = 4
+VERSION = 5
+READABLE = (4, VERSION)
 
 
 def write(path: str | PathLike[str], names: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
@@ -27,7 +29,7 @@ def write(path: str | PathLike[str], names: dict[str, Any], arrays: dict[str, ND
 
 
 def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Read the names and arrays that `write` wrote. Raises InputError for anything else."""
+    """Read the names, with "version" among them, and arrays that `write` wrote. Raises InputError for anything else."""
     if not Path(path).is_file():
         raise InputError(f"statistics are read from a file, got none at {path}")
     try:
@@ -36,15 +38,38 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[A
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except SafetensorError as error:
         raise InputError(f"{path} is not a statistics file of mixtral-probe: {error}") from None
-    if (version := names.pop("version", None)) != VERSION:
+    if (version := names.get("version")) not in READABLE:
         actual = "another kind of file" if version is None else f"version {version}"
         raise InputError(
-            f"{path} must be a statistics file of mixtral-probe, version {VERSION}, got {actual}; "
+            f"{path} must be a statistics file of mixtral-probe, version {READABLE[0]} or {VERSION}, got {actual}; "
             "make the statistics from the trace with RoutingStats.from_trace and save them again"
         )
     return names, arrays
 
 
 def narrow(array: NDArray[Any]) -> NDArray[Any]:
-    """Return the same non-negative integers [...] in the smallest unsigned type that fits them all."""
-    return array.astype(np.min_scalar_type(int(array.max(initial=0))))
+    """Return non-negative integers [...] in the smallest unsigned type that fits them all, floats as they are."""
+    return array if array.dtype.kind == "f" else array.astype(np.min_scalar_type(int(array.max(initial=0))))
+
+
+def widened(array: NDArray[Any]) -> NDArray[Any]:
+    """Return what `narrow` made small as int64 [...], other arrays as they are."""
+    return array.astype(np.int64) if array.dtype.kind == "u" else array
+
+
+def occurring_cells(tokens: NDArray[np.int64]) -> NDArray[np.intp]:
+    """[C] the cells group * Bk + block with tokens, of tokens [L, G, Bk] by layer, group and block."""
+    return np.flatnonzero(tokens.any(0))
+
+
+def of_cells(array: NDArray[Any], cells: NDArray[Any]) -> NDArray[Any]:
+    """[L, C, ...] those cells of sums [L, G, Bk, ...]."""
+    layers, groups, blocks, *tail = array.shape
+    return array.reshape(layers, groups * blocks, *tail)[:, cells]
+
+
+def spread(array: NDArray[Any], cells: NDArray[Any], groups: int, blocks: int) -> NDArray[Any]:
+    """[L, G, Bk, ...] the sums of which `of_cells` took some; the others are 0."""
+    out = np.zeros((len(array), groups * blocks, *array.shape[2:]), array.dtype)
+    out[:, cells] = array
+    return out.reshape(len(array), groups, blocks, *array.shape[2:])

@@ -56,11 +56,23 @@ class GroupedSums:
         return {"layer": layer, "group": group} | grids
 
     def estimate(
-        self, statistic: Statistic, *, bounds: Bounds = ANY, sizes: NDArray[np.int64] | None = None
+        self,
+        statistic: Statistic,
+        *,
+        bounds: Bounds = ANY,
+        sizes: NDArray[np.int64] | None = None,
+        curvature: float = 0.0,
     ) -> Estimate:
         """Return a statistic with its interval: [L, G, tail] of sums [L, G, ...], [L, G, Bk, tail] of [L, G, Bk, ...].
 
         A statistic without the axis of layers or groups needs `sizes`, the tokens per block without that axis.
         """
         sizes = self.sizes if sizes is None else sizes
-        return estimate(statistic(self.total), statistic(self.deleted), sizes, folded=self.stats.folded, bounds=bounds)
+        return estimate(
+            statistic(self.total),
+            statistic(self.deleted),
+            sizes,
+            folded=self.stats.folded,
+            bounds=bounds,
+            curvature=curvature,
+        )

@@ -59,6 +59,7 @@ def estimate(
     strata: Places | None = None,
     essential: Sequence[int] = (),
     quantiles: Literal["joint", "own"] = "joint",
+    curvature: float = 0.0,
 ) -> Estimate:
     """Return a value with its jackknife interval, cut to the metric's range; none below `MIN_DOCUMENTS` blocks.
 
@@ -72,12 +73,13 @@ def estimate(
         strata: [Bk] as in `metrics.jackknife`; none with tokens may have one block alone.
         essential: the strata that the value is about, each of which must have `MIN_DOCUMENTS` blocks; by default all
             blocks together must.
-        quantiles: as in `metrics.jackknife`.
+        quantiles, curvature: as in `metrics.jackknife`.
     """
     sizes = np.asarray(sizes)
     axis = sizes.ndim - 1 if axis is None else axis
     by_block = np.moveaxis(sizes.reshape(*sizes.shape, *(1,) * (deleted.ndim - sizes.ndim)), axis, -1)
-    found = jackknife(value, np.moveaxis(deleted, axis, -1), by_block, strata=strata, quantiles=quantiles)
+    by_last = np.moveaxis(deleted, axis, -1)
+    found = jackknife(value, by_last, by_block, strata=strata, quantiles=quantiles, curvature=curvature)
     blocks, lone = _count_blocks(by_block, strata, essential, value.shape)
     enough = (blocks >= MIN_DOCUMENTS) & ~lone
     corrected, low, high = (
@@ -85,6 +87,33 @@ def estimate(
     )
     few = _words_of_few(blocks, lone, "a group of " if essential else "", folded)
     return Estimate(value, corrected, low, high, np.where(enough, _words_of_interval(found), few))
+
+
+def estimate_of_groups(
+    value: Floats,
+    deleted: Floats,
+    sizes: Integers,
+    *,
+    folded: bool,
+    bounds: Bounds = ANY,
+    essential: Sequence[int] = (),
+    curvature: float = 0.0,
+) -> Estimate:
+    """Return a value of several groups, whose shares of the tokens are held fixed, with its interval.
+
+    Every group is a stratum of the jackknife, as in a corpus that was put together by topic.
+
+    Args:
+        value: [L, tail] the formula of all blocks.
+        deleted: [L, G, Bk, tail] the formula with one block of one group left out and the groups' shares as before.
+        sizes: [L, G, Bk] tokens per block.
+        folded, bounds, essential, curvature: as in `estimate`.
+    """
+    layers, groups, blocks = sizes.shape
+    less, tokens = deleted.reshape(layers, groups * blocks, *deleted.shape[3:]), sizes.reshape(layers, groups * blocks)
+    strata = np.repeat(np.arange(groups), blocks)
+    own: dict[str, Any] = {"strata": strata, "essential": essential, "quantiles": "own", "curvature": curvature}
+    return estimate(value, less, tokens, folded=folded, bounds=bounds, **own)
 
 
 def _count_blocks(

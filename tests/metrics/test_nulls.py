@@ -27,7 +27,7 @@ def test_expected_dead_experts():
     assert np.isnan(metrics.expected_dead_experts(0, 8, 2))
 
 
-@pytest.mark.parametrize("tokens", [300, 20000])  # drawn one by one; drawn from the normal
+@pytest.mark.parametrize("tokens", [300, 20000])
 def test_simulated_counts_are_uniform_routing(tokens):
     counts = metrics.uniform_counts(tokens, 8, 2.0)
     mean = tokens / 4
@@ -37,12 +37,12 @@ def test_simulated_counts_are_uniform_routing(tokens):
     assert distributions.kstest(chi_squared, distributions.chi2(7).cdf).pvalue > 0.01
 
 
-@pytest.mark.parametrize("tokens", [20, 600])
+@pytest.mark.parametrize(("tokens", "experts", "chosen"), [(20, 8, 2), (600, 8, 2), (90, 64, 1), (65, 64, 8)])
 @pytest.mark.parametrize("name", ["max_violation", "min_violation", "gini", "normalized_entropy"])
-def test_simulated_null_agrees_with_brute_force(name, tokens):
+def test_simulated_null_agrees_with_brute_force(name, tokens, experts, chosen):
     metric = getattr(metrics, name)
-    mean, most = metrics.simulated_null(metric, tokens, 8, 2.0)
-    independent = metric(brute_force(tokens, 8, 2, 1500))
+    mean, most = metrics.simulated_null(metric, tokens, experts, float(chosen))
+    independent = metric(brute_force(tokens, experts, chosen, 1500 if experts == 8 else 500))
     assert mean == pytest.approx(independent.mean(), rel=0.06)
     assert most == pytest.approx(np.quantile(independent, 0.95), rel=0.1)
 
@@ -60,3 +60,32 @@ def test_choosing_every_expert_leaves_nothing_to_chance():
 def test_shared_draws_cannot_be_changed():
     with pytest.raises(ValueError, match="read-only"):
         metrics.uniform_counts(10, 4, 1.0)[0] = 0
+
+
+def test_counts_of_every_set_of_two_tokens_are_equally_likely():
+    """Two tokens, each one of 3 pairs of 3 experts: 9 cases, of which 3 give (2, 2, 0) in some order."""
+    counts = metrics.uniform_counts(2, 3, 2.0, draws=20_000)
+    kinds, number = np.unique(counts, axis=0, return_counts=True)
+    assert kinds.tolist() == [[0, 2, 2], [1, 1, 2], [1, 2, 1], [2, 0, 2], [2, 1, 1], [2, 2, 0]]
+    expected = 20_000 / 9 * np.where((kinds == 0).any(1), 1, 2)
+    assert distributions.chisquare(number, expected).pvalue > 0.01
+
+
+def test_a_fractional_number_of_choices_is_kept():
+    counts = metrics.uniform_counts(40, 8, 1.25)
+    assert (counts.sum(-1) == 50).all()
+    assert (counts <= 40).all()
+
+
+@pytest.mark.parametrize(("experts", "chosen"), [(8, 2), (16, 1)])
+def test_expected_max_violation_of_many_sizes(experts, chosen):
+    sizes = np.array([[0, 1, 3], [40, 61, 2040]])
+    found = metrics.expected_max_violation(sizes, experts, chosen)
+    assert np.isnan(found[0, 0])
+    assert found[0, 1] == pytest.approx(experts / chosen - 1)  # one token: its experts have all the load
+    for place in ((0, 2), (1, 0), (1, 1)):
+        draws = metrics.max_violation(brute_force(int(sizes[place]), experts, chosen, 3000))
+        assert found[place] == pytest.approx(draws.mean(), rel=0.03)
+    mean, _ = metrics.simulated_null(metrics.max_violation, 2040, experts, chosen)
+    assert found[1, 2] == pytest.approx(mean, rel=0.03)
+    assert (metrics.expected_max_violation([1, 50], 4, 4) == 0).all()

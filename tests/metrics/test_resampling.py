@@ -25,6 +25,25 @@ def test_the_bias_of_a_square_is_taken_out():
     assert (low + high) / 2 == pytest.approx(x.mean() ** 2 - x.var(ddof=1) / 4, abs=1e-12)
 
 
+def coverage_of_a_square(blocks, mean, curvature, repeats=4000):
+    """How often the interval of the square of a mean holds it; the mean in standard errors."""
+    x = np.random.default_rng(blocks).normal(mean, np.sqrt(blocks), (repeats, blocks))
+    total = x.sum(-1, keepdims=True)
+    value, deleted = np.square(total[:, 0] / blocks), np.square((total - x) / (blocks - 1))
+    found = metrics.jackknife(value, deleted, np.ones(blocks), curvature=curvature)
+    assert (found.low <= found.corrected).all()
+    assert (found.corrected <= found.high).all()
+    return np.mean((found.low <= mean**2) & (mean**2 <= found.high))
+
+
+@pytest.mark.parametrize("blocks", [5, 30])
+@pytest.mark.parametrize("mean", [0, 1, 2, 5])
+def test_the_square_of_a_small_mean_is_covered_when_its_curvature_is_told(blocks, mean):
+    assert coverage_of_a_square(blocks, mean, 1.0) >= 0.93
+    if mean in (1, 2):
+        assert coverage_of_a_square(blocks, mean, 0.0) < 0.9
+
+
 def test_strata_give_the_interval_of_welch():
     a, b = np.array([0.1, 0.4, 0.35, 0.8, 0.2]), np.array([1.0, 0.2, 0.9])
     deleted = [*((a.sum() - a) / 4 - b.mean()), *(a.mean() - (b.sum() - b) / 2)]

@@ -66,6 +66,15 @@ def test_documents_with_their_own_experts_repeat_even_when_shuffled():
     assert found.loc["repetition_any", "null"] == found.loc["overlap", "null"] == 0.5
 
 
+@pytest.mark.parametrize("documents", [20, 300])
+def test_shuffled_repetition_of_all_is_the_same_with_and_without_groups(documents):
+    trace = random_trace(documents=documents, tokens=6 * documents)
+    plain, grouped = (tables.repetition(RoutingStats.from_trace(trace, by=by)) for by in (None, "domain"))
+    grouped = pick(grouped, group="all").reset_index(drop=True)
+    for column in ("value", "corrected", "low", "high", "null"):
+        np.testing.assert_allclose(grouped[column], plain[column], rtol=1e-12, err_msg=column)
+
+
 def test_a_lag_longer_than_every_window_has_no_value():
     table = tables.repetition(stats_of(uniform(12), document=np.repeat(range(4), 3)))
     gone = table[table["lag"] >= 3]

@@ -7,6 +7,8 @@ both `[..., E]`. With a fixed K both are means over tokens, which is what makes 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixtral_probe.metrics.ratios import ratio
+
 Floats = NDArray[np.float64]
 
 
@@ -19,6 +21,26 @@ def load_balancing_contribution(share: ArrayLike, probability: ArrayLike) -> Flo
 def load_balancing_loss(share: ArrayLike, probability: ArrayLike) -> Floats:
     """[...] E sum_i f_i P_i: 1 at balance, at most E/K (Switch, arXiv 2101.03961, eq. 4, over K)."""
     return load_balancing_contribution(share, probability).sum(-1)
+
+
+def chance_load_balancing_loss(
+    mass: ArrayLike, tokens: ArrayLike, choices: ArrayLike, *, num_experts: int, chosen: int
+) -> Floats:
+    """[...] mean of the loss over all ways to permute each token's expert labels: 1 + (E q / K - 1) / T.
+
+    That is what routing without any preference among experts gives T tokens that are as sure as these: a token's own
+    choices and its own probabilities go together, with q the mean probability mass of a token's K choices; those of two
+    tokens are independent. Exact, also for tokens of which some chose fewer than K experts. NaN for no tokens.
+
+    Args:
+        mass: [...] sum over tokens of the probabilities of the experts they chose, q T.
+        tokens: [...] T.
+        choices: [...] choices of all tokens, K T unless some chose fewer.
+        num_experts: E.
+        chosen: K.
+    """
+    q, t, k = (np.asarray(array, np.float64) for array in (mass, tokens, choices))
+    return ratio(num_experts * q + (t - 1) * k, chosen * np.square(t))
 
 
 def load_balancing_excess(share: ArrayLike, probability: ArrayLike) -> Floats:

@@ -72,8 +72,25 @@ class LossParts:
         return self._gap(sums, 0)
 
     def gap_groups(self, sums: Sums) -> Floats:
-        """[L, 1, ..., E] what pooling the groups hides, E Cov_g(f, P); the last group, "all", is their sum."""
-        return self._gap(sums.map(lambda array: array[:, :-1]), 1)[:, None]
+        """[L, E] what pooling the groups hides, E Cov_g(f, P), of sums [L, G, ...] without the group "all"."""
+        return self._gap(sums, 1)
+
+    def gap_groups_without(self, sums: Sums, without: Sums) -> Floats:
+        """[L, G, Bk, E] the same with one block of one group left out and the groups' shares of the tokens as before.
+
+        Args:
+            sums: [L, G, ...] without the group "all".
+            without: [L, G, Bk, ...] each group without one of its blocks.
+        """
+        share = metrics.ratio(sums.tokens, sums.tokens.sum(1, keepdims=True))[..., None]  # [L, G, 1]
+        f, p = (np.nan_to_num(array) for array in (self.share(sums), self.probability(sums)))  # [L, G, E]
+        less_f, less_p = self.share(without), self.probability(without)  # [L, G, Bk, E]
+        means = [share * array for array in (f * p, f, p)]
+        changed = [share[:, :, None] * array for array in (less_f * less_p, less_f, less_p)]
+        product, mean_f, mean_p = (
+            mean.sum(1)[:, None, None] + more - mean[:, :, None] for mean, more in zip(means, changed, strict=True)
+        )
+        return f.shape[-1] * (product - mean_f * mean_p)
 
     def _gap(self, sums: Sums, axis: int) -> Floats:
         f, p = (np.moveaxis(array, axis, -2) for array in (self.share(sums), self.probability(sums)))

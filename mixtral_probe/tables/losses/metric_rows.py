@@ -1,11 +1,10 @@
-"""Rows of one metric of the losses, by layer, over all layers or over all groups."""
+"""Rows of one metric of the losses, by layer or over all layers."""
 
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from mixtral_probe.stats import ALL
 from mixtral_probe.tables.frame import missing_rows
 from mixtral_probe.tables.grouped import GroupedSums, Statistic
 from mixtral_probe.tables.leave_one_out import estimate_rows
@@ -20,13 +19,15 @@ class LossMetric(NamedTuple):
     statistic: Statistic
     null: float
     scope: str
-    rows: Literal["each layer", "all layers", "all groups"] = "each layer"
+    rows: Literal["each layer", "all layers"] = "each layer"
+    curvature: float = 0.0
+    """As in `metrics.jackknife`."""
 
 
 def loss_rows(
     sums: GroupedSums, metric: LossMetric, declared: Metric, axes: dict[str, Any] | None = None
 ) -> pd.DataFrame:
-    """Return the rows of a metric; over all layers the layer is empty, over all groups the group is "all".
+    """Return the rows of a metric; over all layers the layer is empty.
 
     Args:
         sums: of the statistics.
@@ -39,9 +40,7 @@ def loss_rows(
     if metric.rows == "all layers":
         # A token counts once, although every layer routes it.
         keys, tokens, sizes = keys | {"layer": np.nan}, tokens.max(0), sizes.max(0)
-    elif metric.rows == "all groups":
-        keys, tokens, sizes = keys | {"group": ALL}, tokens[:, -1:], sizes[:, -1:]
     if sums.total.probability is None:
         return missing_rows(keys, metric.name, (*tokens.shape, *map(len, axes.values())), NO_LOGITS)
-    estimate = sums.estimate(metric.statistic, bounds=declared.bounds, sizes=sizes)
+    estimate = sums.estimate(metric.statistic, bounds=declared.bounds, sizes=sizes, curvature=metric.curvature)
     return estimate_rows(keys, metric.name, estimate, metric.null, tokens, f"{metric.scope}; {sums.tokens_scope}")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats
 from mixtral_probe.tables.frame import empty, tidy
-from mixtral_probe.tables.leave_one_out import Bounds, Estimate, estimate, estimate_rows
+from mixtral_probe.tables.leave_one_out import Bounds, Estimate, estimate_of_groups, estimate_rows
 from mixtral_probe.tables.phrases import NO_GROUPS
 from mixtral_probe.tables.scope import tokens_scope
 from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
@@ -81,22 +81,13 @@ def _group_rows(stats: RoutingStats, frequencies: _Frequencies, group: int) -> I
 
 def _estimate(stats: RoutingStats, frequencies: _Frequencies, group: int, formula: Formula, bounds: Bounds) -> Estimate:
     tokens = stats.sums.tokens  # [L, G, Bk]
-    layers, groups, blocks = tokens.shape
     size = tokens[:, group].sum(-1)
     size = np.where(size > 0, size, np.nan)
     deleted = formula(
         frequencies.group_without(group), frequencies.whole_without, size[:, None, None, None]
     )  # [L, G, Bk, E]
-    return estimate(
-        formula(frequencies.groups[:, group], frequencies.whole, size[:, None]),
-        deleted.reshape(layers, groups * blocks, stats.num_experts),
-        tokens.reshape(layers, groups * blocks),
-        folded=stats.folded,
-        bounds=bounds,
-        strata=np.repeat(np.arange(groups), blocks),
-        essential=(group,),
-        quantiles="own",
-    )
+    value = formula(frequencies.groups[:, group], frequencies.whole, size[:, None])
+    return estimate_of_groups(value, deleted, tokens, folded=stats.folded, bounds=bounds, essential=(group,))
 
 
 def _difference(group: Floats, whole: Floats, tokens: Floats) -> Floats:

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import MAX_LAG, RoutingStats, with_all
+from mixtral_probe.stats import MAX_BLOCKS, MAX_LAG, RoutingStats, with_all
 from mixtral_probe.tables.frame import tidy
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.leave_one_out import BlockFormula
@@ -17,7 +17,7 @@ from mixtral_probe.tables.spec import Drawing, Metric, Options, TableSpec
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 _WITHIN = "tokens `lag` apart within a window, no special token between"
-_SHUFFLED = "tokens of each document shuffled (of each block of documents, above 64), on average"
+_SHUFFLED = f"tokens of each document shuffled (of each block of documents, above {MAX_BLOCKS}), on average"
 _REPEATS: dict[str, Callable[..., Floats]] = {
     "repetition_first": metrics.repetition_first,
     "repetition_any": metrics.repetition_any,
@@ -77,11 +77,19 @@ def _sets(stats: RoutingStats) -> Counts | None:
 
 
 def _expected_when_shuffled(stats: RoutingStats) -> dict[str, Floats]:
-    """[L, G, Bk, lag] repeats expected among as many pairs of each block, with its tokens in random order."""
-    sums, structure = stats.sums, stats.structure
-    chance = metrics.independent_repetition(sums.load, structure.pairs, sums.tokens, shuffled=True, sets=_sets(stats))
-    pairs = structure.repeats.sum((-1, -2))
-    return {name: with_all(pairs * np.nan_to_num(rate)[..., None], stats.by) for name, rate in chance.items()}
+    """[L, G, Bk, lag] repeats expected among as many pairs of each block, with its tokens in random order.
+
+    The group "all" shuffles a block's tokens of all groups together, as statistics without groups do.
+    """
+    load, tokens, repeats, pairs = (
+        with_all(counts, stats.by)
+        for counts in (stats.sums.load, stats.sums.tokens, stats.structure.repeats, stats.structure.pairs)
+    )
+    sets = _sets(stats)
+    all_sets = None if sets is None else with_all(sets, stats.by)
+    chance = metrics.independent_repetition(load, pairs, tokens, shuffled=True, sets=all_sets)
+    number = repeats.sum((-1, -2))
+    return {name: number * np.nan_to_num(rate)[..., None] for name, rate in chance.items()}
 
 
 def _middle_layer(table: pd.DataFrame) -> list[Options]:

@@ -1,0 +1,73 @@
+"""The content of a statistics file: which arrays are kept by cell, and what files of version 4 lack."""
+
+from os import PathLike
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixtral_probe.stats import storage
+from mixtral_probe.stats.affinity import Affinity
+from mixtral_probe.stats.blocks import MAX_BLOCKS_OF_VERSION_4
+from mixtral_probe.stats.structure import Structure
+from mixtral_probe.stats.sums import Sums
+
+Names = dict[str, Any]
+Arrays = dict[str, NDArray[Any]]
+_STRUCTURE = "structure."
+
+
+class Content(NamedTuple):
+    """The arrays of statistics, as fields of `RoutingStats`."""
+
+    block_keys: NDArray[np.uint64]
+    sums: Sums
+    histogram: NDArray[np.int64] | None
+    structure: Structure
+    affinity: Affinity
+
+
+def write(path: str | PathLike[str], names: Names, content: Content) -> None:
+    """Write names, which must be JSON values, and arrays; of the sums only the cells that occur."""
+    cells = storage.occurring_cells(content.sums.tokens)
+    by_cell = content.sums.arrays() | _prefixed(_STRUCTURE, content.structure.arrays())
+    arrays = {name: storage.narrow(storage.of_cells(array, cells)) for name, array in by_cell.items()}
+    arrays |= {"cells": storage.narrow(cells), "block_keys": content.block_keys}
+    if content.histogram is not None:
+        arrays["histogram"] = storage.narrow(content.histogram)
+    more_names, affinity = content.affinity.stored()
+    storage.write(path, names | more_names, arrays | affinity)
+
+
+def read(path: str | PathLike[str]) -> tuple[Names, Content]:
+    """Read what `write` wrote, or version 4 did.
+
+    Raises:
+        InputError: the file is missing, of another kind, or written by another version.
+    """
+    names, arrays = storage.read(path)
+    if names.pop("version") < storage.VERSION:
+        names["modulus"] = MAX_BLOCKS_OF_VERSION_4 if names.pop("folded") else None
+    blocks, affinity = arrays.pop("block_keys"), Affinity.restored(names, arrays)
+    arrays = {name: storage.widened(array) for name, array in arrays.items()}
+    histogram = arrays.pop("histogram", None)
+    by_cell = _by_cell(arrays, len(names["groups"]), len(blocks))
+    structure = Structure(**_with_prefix(_STRUCTURE, by_cell))
+    sums = Sums(**{name: array for name, array in by_cell.items() if "." not in name})
+    return names, Content(blocks, sums, histogram, structure, affinity)
+
+
+def _by_cell(arrays: Arrays, groups: int, blocks: int) -> Arrays:
+    """[L, G, Bk, ...] the sums of a file; those of version 4 have every cell."""
+    if "cells" not in arrays:
+        return arrays
+    cells = arrays["cells"]
+    return {name: storage.spread(array, cells, groups, blocks) for name, array in arrays.items() if name != "cells"}
+
+
+def _prefixed(prefix: str, arrays: Arrays) -> Arrays:
+    return {f"{prefix}{name}": array for name, array in arrays.items()}
+
+
+def _with_prefix(prefix: str, arrays: Arrays) -> Arrays:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
