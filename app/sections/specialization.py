@@ -99,8 +99,9 @@ def vocabulary(view: controls.PageView) -> None:
     charts.show(figure, part, "vocabulary", f"vocabulary_specialization_{target}")
     st.markdown(
         "A type met once scores 100 % in the plug-in value whatever the router does, so rare types lift it; the dotted "
-        "line is what routing by load alone scores on the same counts. The cross-validated value finds each type's "
-        "expert in one half of the documents and tries it in the other."
+        "line is what routing by load alone scores on the same counts. The cross-validated value takes each type's "
+        "expert from half of the documents and tests it in the other half, over 15 splits. Its interval is about what "
+        "as many other documents give; with more documents the experts are known better."
     )
     st.subheader("Tokens of one expert", anchor=False)
     _tokens(view)

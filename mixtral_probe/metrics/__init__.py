@@ -106,14 +106,15 @@ from mixtral_probe.metrics.specialization.lift import (
 )
 from mixtral_probe.metrics.specialization.vocabulary import (
     Weighting,
-    crossval_shares,
     expected_largest_share,
     largest_share,
-    mean_of_halves,
     mean_over_types,
     occurrences,
     type_weights,
     vocabulary_specialization,
+)
+from mixtral_probe.metrics.specialization.vocabulary_crossval import (
+    CrossValidation,
     vocabulary_specialization_crossval,
 )
 from mixtral_probe.metrics.structure.coactivation import (
@@ -150,6 +151,7 @@ from mixtral_probe.metrics.systems.placement import eplb_placement, rank_imbalan
 __all__ = [
     "MIN_ARRANGEMENTS",
     "POLICIES",
+    "CrossValidation",
     "Jackknife",
     "Weighting",
     "align_neurons",
@@ -174,7 +176,6 @@ __all__ = [
     "conditional_mutual_information_bits",
     "cosine_similarity",
     "cramers_v",
-    "crossval_shares",
     "cv_squared",
     "dead_experts",
     "device_balance_loss",
@@ -219,7 +220,6 @@ __all__ = [
     "log_probabilities",
     "lookup_hits",
     "max_violation",
-    "mean_of_halves",
     "mean_over_types",
     "median_interval",
     "min_violation",

@@ -48,8 +48,15 @@ class ByteCounts:
 
     def unpacked(self) -> Integers:
         """[R, L, E] the counts as they are."""
-        counts = self.low.astype(np.int64)
-        counts[self.rows] += self.high << 8
+        return self._as(np.dtype(np.int64))
+
+    def narrow(self) -> NDArray[Any]:
+        """[R, L, E] the counts as they are, in the smallest unsigned type that fits them all."""
+        return self._as(np.min_scalar_type((int(self.high.max(initial=0)) << 8) + 255))
+
+    def _as(self, kind: np.dtype[Any]) -> NDArray[Any]:
+        counts = self.low.astype(kind)
+        counts[self.rows] += (self.high << 8).astype(kind)
         return counts
 
 

@@ -1,6 +1,7 @@
 """Token x expert counts of one target, by fold of documents: what the tables about token types read."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,11 @@ class TypeCounts:
     """[R, L, E] how often each expert was chosen at any rank."""
     halved: bool = False
     """Whether documents are known by half only, as in files of version 4: the halves are folds 0 and 8."""
+
+    @property
+    def counts(self) -> NDArray[Any]:
+        """[L, R, E] how often each expert was chosen at any rank, in the smallest unsigned type that fits."""
+        return np.moveaxis(self.byte_counts.narrow(), 1, 0)
 
     def total(self) -> Integers:
         """[L, V, E] the counts of all folds together."""

@@ -2,7 +2,8 @@
 
 A block is a document, or several where there are more documents than blocks. Leaving out one block at a time shows how
 far the value depends on which documents were read (`metrics.jackknife`). `value` is the published formula of all
-blocks; `corrected` is the same less the bias that the formula has with few documents; the interval is about it.
+blocks; `corrected` is the same less the bias that the formula has with few documents; the interval is about it. Where
+few documents are part of what a formula measures, `corrected` is the value itself (see `estimate`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,9 @@ MIN_DOCUMENTS = 5
 WIDE_QUANTILE = 4.0
 """The scope gives the t quantile of an interval where it is above this: a few documents have most of the tokens."""
 ABOUT_CORRECTED = "95 % interval of `corrected`, the value without the bias of few documents"
+ABOUT_VALUE = "95 % interval of the value that as many other documents give"
 """What the scope of a row with an interval says about it."""
+About = Literal["corrected", "value"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Estimate:
     value: Floats
     """[...] the published formula."""
     corrected: Floats
-    """[...] the same without the bias of few blocks, inside the interval; NaN without an interval."""
+    """[...] what the interval is about: the same without the bias of few blocks; NaN without an interval."""
     low: Floats
     """[...] NaN without an interval."""
     high: Floats
@@ -60,6 +63,7 @@ def estimate(
     essential: Sequence[int] = (),
     quantiles: Literal["joint", "own"] = "joint",
     curvature: float = 0.0,
+    about: About = "corrected",
 ) -> Estimate:
     """Return a value with its jackknife interval, cut to the metric's range; none below `MIN_DOCUMENTS` blocks.
 
@@ -74,19 +78,28 @@ def estimate(
         essential: the strata that the value is about, each of which must have `MIN_DOCUMENTS` blocks; by default all
             blocks together must.
         quantiles, curvature: as in `metrics.jackknife`.
+        about: "value" where a formula depends on the number of documents by its definition, as that of experts found
+            in some documents and tested in others: then the interval is about what as many other documents give.
     """
     sizes = np.asarray(sizes)
     axis = sizes.ndim - 1 if axis is None else axis
     by_block = np.moveaxis(sizes.reshape(*sizes.shape, *(1,) * (deleted.ndim - sizes.ndim)), axis, -1)
     by_last = np.moveaxis(deleted, axis, -1)
     found = jackknife(value, by_last, by_block, strata=strata, quantiles=quantiles, curvature=curvature)
+    found = _about_value(found, value) if about == "value" else found
     blocks, lone = _count_blocks(by_block, strata, essential, value.shape)
     enough = (blocks >= MIN_DOCUMENTS) & ~lone
     corrected, low, high = (
         np.where(enough, np.clip(part, *bounds), np.nan) for part in (found.corrected, found.low, found.high)
     )
     few = _words_of_few(blocks, lone, "a group of " if essential else "", folded)
-    return Estimate(value, corrected, low, high, np.where(enough, _words_of_interval(found), few))
+    return Estimate(value, corrected, low, high, np.where(enough, _words_of_interval(found, about), few))
+
+
+def _about_value(found: Jackknife, value: Floats) -> Jackknife:
+    """Return the interval moved so that its centre is the value."""
+    bias = value - found.corrected
+    return found._replace(corrected=found.corrected + bias, low=found.low + bias, high=found.high + bias)
 
 
 def estimate_of_groups(
@@ -144,12 +157,11 @@ def _words_of_few(blocks: Integers, lone: NDArray[np.bool_], prefix: str, folded
     )
 
 
-def _words_of_interval(found: Jackknife) -> NDArray[np.object_]:
+def _words_of_interval(found: Jackknife, about: About) -> NDArray[np.object_]:
     """[...] what scope says about each interval."""
-    wide = [f"{ABOUT_CORRECTED}; t {quantile:.3g}: few documents have most tokens" for quantile in found.quantile.flat]
-    words = np.where(
-        found.quantile > WIDE_QUANTILE, np.array(wide, object).reshape(found.quantile.shape), ABOUT_CORRECTED
-    )
+    plain = ABOUT_VALUE if about == "value" else ABOUT_CORRECTED
+    wide = [f"{plain}; t {quantile:.3g}: few documents have most tokens" for quantile in found.quantile.flat]
+    words = np.where(found.quantile > WIDE_QUANTILE, np.array(wide, object).reshape(found.quantile.shape), plain)
     return np.where(np.isnan(found.low), "no value without one of the documents: no interval", words)
 
 

@@ -4,6 +4,7 @@ NO_LOGITS = "router logits were not recorded"
 NO_GATES = "neither expert weights nor router logits were recorded"
 NO_GROUPS = "statistics by a label of the documents are needed: RoutingStats.from_trace(trace, by=…)"
 NOT_SMOOTH = "no interval: not smooth"
+STRONGEST = "no interval: the strongest of many, which an interval would not allow for"
 RARE_TYPES = "no interval: most types are too rare for one to hold"
 
 EVEN_USE = "even use"

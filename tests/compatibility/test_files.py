@@ -13,7 +13,7 @@ from mixtral_probe.stats import routing_stats
 from mixtral_probe.trace import Result
 
 KINDS = ["ablation", "saliency", "expert_similarity", "expert_subsets", "timing", "logit_lens", "what_if"]
-REDEFINED = ["frequency_log2_ratio"]
+REDEFINED = ["frequency_log2_ratio", "vocabulary_specialization_crossval"]
 """Metrics whose formula has changed since, so that the same sums give another value."""
 
 

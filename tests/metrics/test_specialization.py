@@ -25,24 +25,6 @@ def test_vocabulary_specialization_by_hand():
     assert np.isnan(metrics.vocabulary_specialization(np.zeros((0, 3))))
 
 
-def test_crossval_by_hand():
-    first, second = [[3, 1], [0, 2], [1, 0]], [[1, 3], [0, 4], [0, 0]]
-    value, null = metrics.vocabulary_specialization_crossval([first, second])
-    # Leaders of the first half tried in the second: 1/4 and 4/4; of the second in the first: 1/4 and 2/2.
-    assert value == pytest.approx((1.25 / 2 + 1.25 / 2) / 2)
-    # Loads: second half 1/8 and 7/8, first 4/7 and 3/7; leaders 0 and 1, then 1 and 1.
-    assert null == pytest.approx(((1 / 8 + 7 / 8) / 2 + 3 / 7) / 2)
-    value, null = metrics.vocabulary_specialization_crossval([first, np.zeros((3, 2))])
-    assert np.isnan(value)
-    assert np.isnan(null)
-
-
-def test_routing_by_token_is_specialized_by_either_estimate():
-    halves = np.stack([np.diag([4, 1, 9]), np.diag([2, 5, 1])])
-    assert metrics.vocabulary_specialization(halves.sum(0)) == 1
-    assert metrics.vocabulary_specialization_crossval(halves)[0] == 1
-
-
 @pytest.mark.parametrize(
     ("n", "expected"),
     [
@@ -71,18 +53,15 @@ def test_null_of_uneven_loads_is_that_of_simulated_routing():
     assert metrics.expected_largest_share(7, np.ones(3)) == 1  # every token chooses every expert
 
 
-def test_plug_in_is_lifted_by_rare_types_and_crossval_is_not():
+def test_plug_in_is_lifted_by_rare_types():
     rng = np.random.default_rng(0)
     types, sets = rng.integers(0, 400, 4000), uniform_sets(rng, 4000)
-    halves = np.zeros((2, 400, 8))
-    np.add.at(halves, (np.repeat(np.arange(4000) % 2, 2), np.repeat(types, 2), sets.ravel()), 1)
-    plug_in = metrics.vocabulary_specialization(halves.sum(0), chosen=2)
-    n = metrics.occurrences(halves.sum(0), chosen=2)
+    counts = np.zeros((400, 8))
+    np.add.at(counts, (np.repeat(types, 2), sets.ravel()), 1)
+    plug_in = metrics.vocabulary_specialization(counts, chosen=2)
+    n = metrics.occurrences(counts, chosen=2)
     assert plug_in == pytest.approx(metrics.expected_largest_share(n, np.full(8, 0.25)).mean(), abs=0.012)
     assert plug_in > 0.45
-    value, null = metrics.vocabulary_specialization_crossval(halves, chosen=2)
-    assert value == pytest.approx(0.25, abs=0.02)
-    assert null == pytest.approx(0.25, abs=0.02)
 
 
 def test_lift_and_npmi_by_hand():

@@ -1,11 +1,13 @@
 """Vocabulary, tokens of experts, distances between groups: known answers, nulls, what is missing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
 from mixtral_probe import tables
-from mixtral_probe.stats import RoutingStats
+from mixtral_probe.stats import RoutingStats, document_keys
 from mixtral_probe.trace import Trace
 from tests.support.routing import pick, random_trace
 
@@ -41,6 +43,45 @@ def test_routing_by_token_scores_1_and_random_routing_its_null(routed):
     assert plug_in["n"] == 4000
     assert "12 types; uniform routing 0." in plug_in["scope"]
     assert pick(random, metric="vocabulary_specialization", min_count=10, weighting="type").iloc[0]["n"] == 3996
+
+
+def crossval(stats, **keys):
+    keys = {"metric": "vocabulary_specialization_crossval", "target": "input", "group": "all"} | keys
+    return pick(tables.vocabulary_specialization(stats), **keys)
+
+
+def test_the_interval_of_random_routing_holds_its_null_and_that_of_routing_by_token_is_a_point():
+    rng = np.random.default_rng(1)
+    tokens = rng.integers(0, 60, 6000)
+    stats = stats_of(np.stack([tokens % 8, rng.integers(0, 8, 6000)])[..., None], tokens, documents=30)
+    table = crossval(stats)
+    assert len(table) == 8
+    assert (table["corrected"] == table["value"]).all()
+    assert (pick(table, layer=0)[["value", "low", "high"]] == 1).all(axis=None)
+    random = pick(table, layer=1)
+    assert ((random["low"] < random["null"]) & (random["null"] < random["high"])).all()
+    assert (random["high"] - random["low"] < 0.05).all()
+    scope = random["scope"].iloc[0]
+    assert "60 types in two folds of documents or more; mean over 15 splits of 16 folds" in scope
+    assert scope.endswith("95 % interval of the value that as many other documents give")
+
+
+def test_few_folds_and_halves_have_no_interval(routed):
+    few = stats_of(np.zeros((1, 80, 1), int), np.arange(80) % 4, documents=4)
+    row = crossval(few, min_count=1, weighting="type").iloc[0]
+    folds = {int(key) >> 60 for key in document_keys("0123")}
+    assert row["scope"].endswith(f"{len(folds)} blocks of documents: no interval below 5")
+    assert (row["value"], np.isnan(row["low"])) == (1, True)
+    halves = crossval(replace(routed, affinity=routed.affinity.in_halves()), layer=0)
+    assert (halves["value"] == 1).all()
+    assert halves["low"].isna().all()
+    assert (
+        halves["scope"]
+        .str.endswith(
+            "the one split into halves that statistics of version 4 have; 2 blocks of documents: no interval below 5"
+        )
+        .all()
+    )
 
 
 def test_rows_with_an_expert_are_about_the_types_that_chose_it_most(routed):

@@ -47,57 +47,6 @@ def vocabulary_specialization(
     return mean_over_types(largest_share(counts, chosen=chosen), weights)
 
 
-def vocabulary_specialization_crossval(
-    halves: ArrayLike, *, chosen: int = 1, min_count: int = 1, weighting: Weighting = "type"
-) -> tuple[Floats, Floats]:
-    """Return the share of each type's tokens that chose the expert which leads in the other half of the documents.
-
-    Each half is tested with the leaders of the other, and the two are averaged. Only types in both halves count.
-
-    Args:
-        halves: [..., 2, V, E] counts in two halves of the documents.
-        chosen: K.
-        min_count: least number of tokens of a type, both halves together.
-        weighting: every type equally, or each by its tokens in the tested half.
-
-    Returns:
-        value [...] in [0, 1], and null [...]: the mean share of all tokens that chose those leaders, the value for a
-        router that ignores the type, about K/E.
-    """
-    return mean_of_halves(crossval_shares(halves, chosen=chosen), min_count=min_count, weighting=weighting)
-
-
-def mean_of_halves(
-    shares: tuple[Floats, Floats, Floats], *, min_count: int = 1, weighting: Weighting = "type"
-) -> tuple[Floats, Floats]:
-    """[...] the means over types and halves of what `crossval_shares` returned: value and null."""
-    leader_share, overall_share, n = shares
-    in_both = (n > 0).all(-2, keepdims=True) & (n.sum(-2, keepdims=True) >= min_count)
-    weights = np.where(in_both, type_weights(n, weighting=weighting), 0.0)
-    return mean_over_types(leader_share, weights).mean(-1), mean_over_types(overall_share, weights).mean(-1)
-
-
-def crossval_shares(halves: ArrayLike, *, chosen: int = 1) -> tuple[Floats, Floats, Floats]:
-    """Return what `vocabulary_specialization_crossval` averages, for each half tested with the leaders of the other.
-
-    Args:
-        halves: [..., 2, V, E] counts in two halves of the documents.
-        chosen: K.
-
-    Returns:
-        [..., 2, V] each: the share of the type's tokens that chose the leader, that of all tokens of the half, and the
-        type's tokens in the tested half.
-    """
-    counts = np.asarray(halves, np.float64)
-    tested = counts[..., ::-1, :, :]
-    leader = counts.argmax(-1)[..., None]
-    n = occurrences(tested, chosen=chosen)
-    leader_share = ratio(np.take_along_axis(tested, leader, -1)[..., 0], n)
-    load = ratio(tested.sum(-2), tested.sum((-1, -2))[..., None] / chosen)
-    overall_share = np.take_along_axis(np.broadcast_to(load[..., None, :], tested.shape), leader, -1)[..., 0]
-    return leader_share, overall_share, n
-
-
 def mean_over_types(values: ArrayLike, weights: ArrayLike) -> Floats:
     """[...] weighted mean over the last axis of the types with a weight; NaN where none has."""
     w = np.asarray(weights, np.float64)

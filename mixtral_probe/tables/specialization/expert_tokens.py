@@ -10,9 +10,9 @@ from mixtral_probe import metrics
 from mixtral_probe.stats import ALL, RoutingStats
 from mixtral_probe.tables.frame import rows, tidy
 from mixtral_probe.tables.grouped import GroupedSums
-from mixtral_probe.tables.phrases import NO_PREFERENCE, POSITIVE, SHARE
+from mixtral_probe.tables.phrases import NO_PREFERENCE, POSITIVE, SHARE, STRONGEST
 from mixtral_probe.tables.spec import Metric, TableSpec
-from mixtral_probe.tables.specialization.token_types import BY_HALVES, NO_IDS
+from mixtral_probe.tables.specialization.token_types import NO_IDS
 
 Floats = NDArray[np.float64]
 MIN_COUNT, TOP = 10, 10
@@ -116,7 +116,7 @@ def _layer_rows(
         _where(present, value, np.nan),
         null=np.stack([types.nulls[name][expert] for name in SPEC.metrics]),
         n=_where(present, types.n[at].astype(np.int64), 0),
-        scope=np.where(present, scope + BY_HALVES, f"{scope}not enough data: {why}"),
+        scope=np.where(present, scope + STRONGEST, f"{scope}not enough data: {why}"),
     )
 
 

@@ -11,4 +11,3 @@ NO_IDS = {
     "next": "token ids were not recorded, or no token follows another",
 }
 """Why no type may be known, by target."""
-BY_HALVES = "no interval: not kept by document"

@@ -10,9 +10,10 @@ from mixtral_probe import metrics
 from mixtral_probe.stats import ALL, TARGETS, RoutingStats
 from mixtral_probe.tables.frame import rows, tidy
 from mixtral_probe.tables.grouped import GroupedSums
-from mixtral_probe.tables.phrases import SHARE
+from mixtral_probe.tables.leave_one_out import estimate, estimate_rows
+from mixtral_probe.tables.phrases import RARE_TYPES, SHARE
 from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
-from mixtral_probe.tables.specialization.token_types import BY_HALVES, NO_IDS, TARGET_WORDS
+from mixtral_probe.tables.specialization.token_types import NO_IDS, TARGET_WORDS
 
 Floats = NDArray[np.float64]
 MIN_COUNTS = (1, 10)
@@ -42,8 +43,10 @@ class _Types(NamedTuple):
 
     sums: GroupedSums
     target: str
-    shares: tuple[Floats, Floats, Floats]
-    """[L, 2, V] each, of either half tested: see `metrics.crossval_shares`."""
+    crossval: metrics.CrossValidation
+    """Of `MIN_COUNTS` and `WEIGHTINGS`."""
+    halved: bool
+    """Whether documents are known by half only."""
     n: Floats
     """[L, V] tokens of each type."""
     share: Floats
@@ -59,16 +62,16 @@ class _Types(NamedTuple):
     def of(cls, sums: GroupedSums, place: int, target: str) -> "_Types":
         group = None if sums.groups[place] == ALL else place
         kinds = sums.stats.affinity.select(target, group)
-        by_fold = np.stack([kinds.by_fold(layer) for layer in range(len(sums.stats.layers))])  # [L, F, V, E]
-        halves = np.stack([half.sum(1) for half in np.split(by_fold, 2, axis=1)], 1)  # [L, 2, V, E]
-        counts, chosen, experts = halves.sum(1), sums.stats.num_experts_per_tok, sums.stats.num_experts
+        counts, chosen, experts = kinds.total(), sums.stats.num_experts_per_tok, sums.stats.num_experts
         n = metrics.occurrences(counts, chosen=chosen)
         loads = np.nan_to_num(metrics.selection_frequency(sums.total.counts[:, place], sums.total.tokens[:, place]))
         null = [metrics.expected_largest_share(size, load) for size, load in zip(n, loads, strict=True)]
         even = metrics.expected_largest_share(n, np.full(experts, chosen / experts))
         share = metrics.largest_share(counts, chosen=chosen)
-        shares = metrics.crossval_shares(halves, chosen=chosen)
-        return cls(sums, target, shares, n, share, counts.argmax(-1), np.array(null), even)
+        crossval = metrics.vocabulary_specialization_crossval(
+            kinds.counts, kinds.fold, kinds.place, chosen=chosen, min_counts=MIN_COUNTS, weightings=WEIGHTINGS
+        )
+        return cls(sums, target, crossval, kinds.halved, n, share, counts.argmax(-1), np.array(null), even)
 
     def why_missing(self, words: str) -> str:
         """Say why a value is missing."""
@@ -109,7 +112,7 @@ def _plug_in(types: _Types, average: _Average, keys: dict[str, Any]) -> pd.DataF
     weights, scope = average.weights, average.scope(types)
     value, null, even = (metrics.mean_over_types(part, weights) for part in (types.share, types.null, types.even))
     kinds, n = (weights > 0).sum(-1), np.where(weights > 0, types.n, 0).sum(-1).astype(np.int64)
-    scopes = [f"{scope}{k:,} types; uniform routing {u:.4g}; {BY_HALVES}" for k, u in zip(kinds, even, strict=True)]
+    scopes = [f"{scope}{k:,} types; uniform routing {u:.4g}; {RARE_TYPES}" for k, u in zip(kinds, even, strict=True)]
     missing = scope + types.why_missing("no type was met so often")
     return rows(keys, _PLUG_IN, value, null=null, n=n, scope=np.where(n > 0, np.array(scopes, object), missing))
 
@@ -123,21 +126,26 @@ def _by_expert(types: _Types, average: _Average, keys: dict[str, Any]) -> pd.Dat
     )
     n = np.stack([np.where(weights > 0, types.n, 0).sum(-1) for weights in parts], -1).astype(np.int64)
     scope = average.scope(types) + "types whose tokens chose `expert` most; "
-    scopes = np.where(n > 0, scope + BY_HALVES, scope + types.why_missing("no such type"))
+    scopes = np.where(n > 0, scope + RARE_TYPES, scope + types.why_missing("no such type"))
     keys = keys | {"layer": keys["layer"][:, None], "expert": experts}
     return rows(keys, _PLUG_IN, value, null=null, n=n, scope=scopes)
 
 
 def _crossval(types: _Types, average: _Average, keys: dict[str, Any]) -> pd.DataFrame:
-    least, scope = average.min_count, average.scope(types)
-    value, null = metrics.mean_of_halves(types.shares, min_count=least, weighting=average.weighting)
-    both = (types.shares[2] > 0).all(1) & (types.n >= least)
-    n, kinds = np.where(both, types.n, 0).sum(-1).astype(np.int64), both.sum(-1)
-    scopes = [f"{scope}{k:,} types met in both halves of the documents; no interval: two halves" for k in kinds]
-    missing = scope + types.why_missing("no type was met so often and in both halves of the documents")
-    return rows(keys, _CROSSVAL, value, null=null, n=n, scope=np.where(n > 0, np.array(scopes, object), missing))
+    found, least = types.crossval, MIN_COUNTS.index(average.min_count)
+    mean = (least, WEIGHTINGS.index(average.weighting))
+    sizes, splits = found.tokens[least], _HALVES if types.halved else _SPLITS
+    estimated = estimate(found.value[mean], found.deleted[mean], sizes, folded=True, bounds=SHARE, about="value")
+    scopes = [
+        f"{average.scope(types)}{k:,} types in two folds of documents or more; {splits}" for k in found.types[least]
+    ]
+    why = "no type was met so often and in two folds of the documents" if types.n.shape[1] else NO_IDS[types.target]
+    n = sizes.sum(-1).round().astype(np.int64)
+    return estimate_rows(keys, _CROSSVAL, estimated, found.null[mean], n, np.array(scopes, object), why)
 
 
+_SPLITS = "mean over 15 splits of 16 folds, each half tested with the experts of the other"
+_HALVES = "the one split into halves that statistics of version 4 have"
 _NULL = "routed by load alone"
 SPEC = TableSpec(
     function=vocabulary_specialization,
@@ -154,7 +162,7 @@ SPEC = TableSpec(
             _NULL,
         ),
         _CROSSVAL: Metric(
-            "the same with each type's expert taken from the other half of the documents; "
+            "the same with each type's expert taken from other documents, half of all, and ties shared; "
             "null: the usual share of those experts",
             "cross-validated",
             ".1%",
