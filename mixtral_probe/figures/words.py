@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.figures.discoveries import RATE, rate_line
 from mixtral_probe.tables.registry import Metric, estimates
 
 LABELLED = 40
@@ -94,7 +95,10 @@ def hover(rows: pd.DataFrame, keys: Sequence[str], quantity: Metric, *, brief: b
 
 
 def hover_texts(rows: pd.DataFrame, keys: Sequence[str], quantity: Metric, *, brief: bool = False) -> np.ndarray:
-    """[rows] object array of keys, estimate, interval, null and n of `rows_of`; keys and estimate only when `brief`."""
+    """[rows] object array of keys, estimate, interval, null and n of `rows_of`; keys and estimate only when `brief`.
+
+    Rows of `with_false_discovery` have their rate too.
+    """
     columns = [rows[name].astype(object) for name in keys]
     heads = [
         " · ".join(f"{name} {label(value)}" for name, value in zip(keys, row, strict=True))
@@ -104,7 +108,11 @@ def hover_texts(rows: pd.DataFrame, keys: Sequence[str], quantity: Metric, *, br
         lines = [f"{head}<br>{quantity.text(value)}" for head, value in zip(heads, rows["estimate"], strict=True)]
     else:
         numbers = rows[["estimate", "value", "low", "high", "null", "n"]].itertuples(index=False)
-        lines = [f"<b>{head}</b><br>{_numbers(quantity, *row)}" for head, row in zip(heads, numbers, strict=True)]
+        rates = rows[RATE] if RATE in rows else [float("nan")] * len(rows)
+        lines = [
+            f"<b>{head}</b><br>{_numbers(quantity, *row)}{rate_line(rate)}"
+            for head, row, rate in zip(heads, numbers, rates, strict=True)
+        ]
     return np.array(lines, dtype=object)
 
 
