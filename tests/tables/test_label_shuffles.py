@@ -152,7 +152,7 @@ def test_a_layer_without_selected_tokens_says_so_and_leaves_the_others_as_they_a
 
 
 def test_scope_names_shuffles_and_family():
-    table = tables.domain_specialization(stats_of(tasting_trace(np.random.default_rng(7), (60, 40), (3, 3))))
+    table = tables.domain_specialization(stats_of(tasting_trace(np.random.default_rng(7), (80, 60), (3, 3))))
     family = "over all layers, groups and experts; no interval: a test"
     units = "labels shuffled over blocks of documents of one group 199 times"
     assert pick(table, metric=P)["scope"].str.endswith(f"{units}, standardised and pooled {family}").all()
