@@ -1,4 +1,6 @@
-"""What-if: what changes when the router is edited, next to a placebo of the same size."""
+"""What-if: what changes when the router is edited, next to draws of a placebo of the same size."""
+
+from typing import Any
 
 import streamlit as st
 
@@ -12,7 +14,8 @@ from mixtral_probe.trace import WhatIf
 texts.title(
     "What-if",
     "A text run by the embedded model without and with a change, and with a placebo: the same done to as many "
-    "assignments drawn at random. What the placebo does too is no effect of this expert.",
+    f"assignments drawn at random, {what_ifs.PLACEBOS} times over. What lies within the range of the draws is no "
+    "effect of this expert; one more draw would lie there in 95 % of cases.",
 )
 texts.where_note("the text that is run here")
 _PINNED = "pinned_edit"  # in the address: the edits as they are typed
@@ -84,10 +87,30 @@ def _pin(typed: list[str]) -> list[str]:
     return pinned
 
 
+def _run(text: str, typed: list[str], generate: int | None = None) -> WhatIf:
+    """Run one change; its numbers appear at once, and a bar while its placebo is drawn."""
+    change = (text, tuple(typed))
+    if what_ifs.finished(*change, generate):
+        return what_ifs.run(*change, generate)
+    with st.spinner("Running the text without and with the change …"):
+        first = what_ifs.run(*change, placebos=0)
+    meanwhile = st.empty()
+    with meanwhile.container():
+        values.cards(frames.rows(first.overall(), run="edited"), METRICS)
+        bar = st.progress(0.0)
+
+    def show(progress: Any) -> None:
+        bar.progress(progress.tokens / progress.total_tokens, f"{what_ifs.PLACEBOS} draws of the placebo …")
+
+    result = what_ifs.run(*change, generate, on_progress=show)
+    meanwhile.empty()
+    return result
+
+
 def _show(text: str, typed: list[str], key: str) -> None:
     """Draw one change: its sentences, its effects, and its charts."""
     try:
-        result = what_ifs.run(text, tuple(typed))
+        result = _run(text, typed)
     except InputError as error:
         st.error(str(error))
         return
@@ -116,7 +139,7 @@ def _show(text: str, typed: list[str], key: str) -> None:
 def _continuation(text: str, typed: list[str], key: str) -> None:
     if not st.button(f"Continue the text by {what_ifs.CONTINUED} tokens", key=f"{key}_continue"):
         return
-    result: WhatIf = what_ifs.run(text, tuple(typed), what_ifs.CONTINUED)
+    result = _run(text, typed, what_ifs.CONTINUED)
     for name, column, continuation in zip(
         ("Without", "With the change"), st.columns(2), result.meta["generated"].values(), strict=True
     ):

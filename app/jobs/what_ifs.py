@@ -1,6 +1,7 @@
 """Runs of the embedded model with and without edits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import streamlit as st
 
@@ -12,21 +13,47 @@ TEXT = "def add(a, b):\n    return a + b\n\n\ndef multiply(a, b):\n    return a 
 CHARACTERS = 2_000
 CONTINUED = 24
 """Tokens of a continuation."""
+PLACEBOS = 39
+"""Draws of the placebo."""
 
 
-@st.cache_resource(max_entries=16, show_spinner="Running the text without and with the changes …")
-def run(text: str, typed: tuple[str, ...], generate: int | None = None) -> WhatIf:
-    """Run a text without edits, with them, and with their placebo.
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _found(text: str, typed: tuple[str, ...], generate: int | None, placebos: int) -> list[WhatIf]:
+    """The result of a run, once it has ended; until then nothing."""
+    return []
+
+
+def finished(text: str, typed: tuple[str, ...], generate: int | None = None) -> bool:
+    """Whether a run with its placebo has ended before."""
+    return bool(_found(text, typed, generate, PLACEBOS))
+
+
+def run(
+    text: str,
+    typed: tuple[str, ...],
+    generate: int | None = None,
+    *,
+    placebos: int = PLACEBOS,
+    on_progress: Callable[[Any], None] | None = None,
+) -> WhatIf:
+    """Run a text without edits, with them, and with draws of their placebo; what has ended before is not run again.
 
     Args:
         text: one document.
         typed: the edits as `mp.edits.parse` reads them.
         generate: continue the text by at most so many tokens.
+        placebos: draws, 0 for none.
+        on_progress: called between draws; Streamlit ends the run there when the page changes.
 
     Raises:
         InputError: a line is not an edit, or does not fit the model or the text.
     """
-    return models.embedded().what_if([{"id": "typed text", "text": text}], _parsed(typed), generate=generate)
+    found = _found(text, typed, generate, placebos)
+    if not found:
+        document = [{"id": "typed text", "text": text}]
+        how: dict[str, Any] = {"generate": generate, "placebos": placebos, "on_progress": on_progress}
+        found.append(models.embedded().what_if(document, _parsed(typed), **how))
+    return found[0]
 
 
 def file(typed: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ import streamlit as st
 from app.state import controls
 from app.widgets import choices, frames
 from mixtral_probe.tables import TABLES, Metric
-from mixtral_probe.tables.registry import estimate, metric_of
+from mixtral_probe.tables.registry import band_text, estimate, metric_of
 
 
 def cards(table: pd.DataFrame, metrics: Sequence[str], suffix: str = "", *, scope: bool = False) -> None:
@@ -27,7 +27,8 @@ def card(row: pd.Series, metric: str, label: str | None = None, *, scope: bool =
     with st.container(border=True, gap=None):
         st.metric(label or words.label, words.text(estimate(row)), help=_help(row, words))
         of = f"  \n{row['scope']}" if scope else ""
-        st.caption(f"{interval}{null}  \nn = {_count(row['n'])} tokens{of}")
+        lines = [f"{interval}{null}", band_text(row, words), f"n = {_count(row['n'])} tokens{of}"]
+        st.caption("  \n".join(filter(None, lines)))
 
 
 def _help(row: pd.Series, words: Metric) -> str:

@@ -120,9 +120,14 @@ AblatedLayers = Annotated[
 AblatedExperts = Annotated[
     str | None, typer.Option("--experts", metavar="EXPERTS", help="Only these, 0,3 or 2-5.", rich_help_panel=_HOW)
 ]
-Placebo = Annotated[
-    bool, typer.Option(help="Also do the same to as many assignments drawn at random.", rich_help_panel=_HOW)
-]
+Placebos = Annotated[
+    int,
+    typer.Option(
+        metavar="N", min=0, rich_help_panel=_HOW,
+        help="Also do the same to as many assignments drawn at random, N times over; their range holds one more such "
+        "draw in (N - 1) / (N + 1) of cases.",
+    ),
+]  # fmt: skip
 PlaceboSeed = Annotated[int, typer.Option("--seed", metavar="S", help="Of the placebo.", rich_help_panel=_HOW)]
 
 Edits = Annotated[

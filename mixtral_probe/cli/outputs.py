@@ -1,19 +1,23 @@
 """What verbs that run an experiment share: files of its result and table, then facts as JSON or lines."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
+from mixtral_probe.cli import words
 from mixtral_probe.cli.shell import print_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mixtral_probe.run.estimate import ResourceEstimate
     from mixtral_probe.trace import Result
 
 R = TypeVar("R", bound="Result")
+PLACEBO_HEAD = f"{'placebo':>10} {'range of draws':>21} {'p':>8}"
+"""Above what `placebo_columns` writes."""
 
 
 def present(
@@ -58,3 +62,18 @@ def interval(low: float, high: float) -> str:
 def number(value: float) -> str:
     """A number with four digits, or a dash where it is missing."""
     return "–" if value != value else f"{value:.4f}"
+
+
+def placebo_columns(row: "Mapping[str, Any] | pd.Series[Any]") -> str:
+    """The mean of a placebo's draws, their range, and their p-value; dashes where these are missing."""
+    p = "–" if row["p"] != row["p"] else f"{row['p']:.2g}"
+    return f"{number(row['null']):>10} {interval(row['placebo_low'], row['placebo_high']):>21} {p:>8}"
+
+
+def estimate_line(expected: "ResourceEstimate", placebos: int) -> str:
+    """What an experiment will take."""
+    drawn = f", {words.counted(placebos, 'placebo draw')}" if placebos else ""
+    return (
+        f"{words.counted(expected.documents, 'document')}, {words.counted(expected.tokens, 'token')}{drawn}: about "
+        f"{words.size(expected.memory_bytes)} of memory, {words.duration(expected.seconds)}"
+    )

@@ -60,7 +60,7 @@ def _lines() -> Callable[["Progress"], None]:
 
     def update(progress: "Progress") -> None:
         nonlocal last
-        if time.monotonic() - last >= LINE_EVERY or progress.tokens == progress.total_tokens:
+        if time.monotonic() - last >= LINE_EVERY or progress.complete:
             last = time.monotonic()
             typer.echo(describe(progress), err=True)
 

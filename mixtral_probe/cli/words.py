@@ -30,5 +30,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def draws(number: int) -> str:
+    """39 → "39 draws, whose range holds one more such draw in 95 % of cases"; of one draw there is no range."""
+    level = f"{100 * (number - 1) / (number + 1):.3g} %"
+    held = f", whose range holds one more such draw in {level} of cases" if number > 1 else ""
+    return counted(number, "draw") + held
+
+
 def _three_digits(number: float) -> str:
     return f"{number:.0f}" if number >= 100 else f"{number:.3g}"

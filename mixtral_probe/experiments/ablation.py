@@ -5,21 +5,23 @@ Each run begins with the stored hidden state before the layer it changes, since 
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-import torch
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.experiments.expert_placebo import ExpertPlacebo
 from mixtral_probe.experiments.layer_rerun import LayerRerun
 from mixtral_probe.experiments.mean_outputs import mean_outputs
 from mixtral_probe.experiments.result_parts import ResultParts
+from mixtral_probe.experiments.what_if import require_placebos
 from mixtral_probe.instruments.edits import MaskExpert, MeanExpert, ZeroExpert
-from mixtral_probe.instruments.placebo import DamageAssignments, Semantics, matched_assignments
+from mixtral_probe.instruments.placebo import Semantics
 from mixtral_probe.model import Instrument, MixtralForCausalLM
 from mixtral_probe.run import Passes, Plan, RunOptions, Subject
 from mixtral_probe.run.batch import counted_documents
@@ -29,6 +31,8 @@ from mixtral_probe.trace.results import AblationPart, AblationResult
 
 ABLATION_POSITIONS = 2048
 """Padded positions in a batch: its hidden states before every layer are kept while it runs."""
+ABLATION_PLACEBOS = 7
+"""Draws of each expert's placebo: the range of so many holds an exchangeable one in 75 % of cases."""
 
 
 def ablation(
@@ -39,7 +43,7 @@ def ablation(
     semantics: Semantics = "mask",
     layers: Sequence[int] | None = None,
     experts: Sequence[int] | None = None,
-    placebo: bool = True,
+    placebos: int = ABLATION_PLACEBOS,
     seed: int = 0,
     path: str | PathLike[str] | None = None,
 ) -> AblationResult:
@@ -47,9 +51,9 @@ def ablation(
 
     Progress counts a token once for every run over it.
     """
-    sweep = Sweep.of(subject.model, semantics, layers, experts, placebo, seed)
+    sweep = Sweep.of(subject.model, semantics, layers, experts, placebos, seed)
     meta = experiment_meta(subject, planned)
-    meta |= {"semantics": semantics, "placebo": placebo, "seed": seed, "experts": subject.config.num_local_experts}
+    meta |= {"semantics": semantics, "placebos": placebos, "seed": seed, "experts": subject.config.num_local_experts}
     runs = [meta["model"], meta["corpus"], sweep.name(), planned.window, options.positions_in_a_batch]
     name = hashlib.sha256(json.dumps(runs).encode()).hexdigest()
     parts = ResultParts(AblationPart, None if path is None else Path(path), name)
@@ -68,17 +72,19 @@ class Sweep:
     semantics: Semantics
     layers: tuple[int, ...]
     experts: tuple[int, ...]
-    placebo: bool
+    placebos: int
+    """Draws of the placebo of each expert."""
     seed: int
 
     @classmethod
     def of(
         cls, model: MixtralForCausalLM, semantics: Semantics, layers: Sequence[int] | None,
-        experts: Sequence[int] | None, placebo: bool, seed: int,
+        experts: Sequence[int] | None, placebos: int, seed: int,
     ) -> "Sweep":  # fmt: skip
         """Check a sweep against the model."""
         if semantics not in get_args(Semantics):
             raise InputError(f"semantics must be one of {', '.join(get_args(Semantics))}, got {semantics!r}")
+        require_placebos(placebos)
         config = model.config
         chosen = tuple(range(config.num_hidden_layers)) if layers is None else tuple(dict.fromkeys(layers))
         named = tuple(range(config.num_local_experts)) if experts is None else tuple(dict.fromkeys(experts))
@@ -87,16 +93,22 @@ class Sweep:
         MaskExpert(layer=chosen, expert=named[:1]).check(config)
         for expert in named:  # one after the other, since one is ablated at a time
             (MaskExpert if semantics == "mask" else ZeroExpert)(layer=chosen, expert=expert).check(config)
-        return cls(semantics, chosen, named, placebo, seed)
+        return cls(semantics, chosen, named, placebos, seed)
 
     @property
     def runs(self) -> int:
         """Runs over every token, the one without ablation counted."""
-        return 1 + len(self.layers) * len(self.experts) * (2 if self.placebo else 1)
+        return 1 + len(self.layers) * len(self.experts) * (1 + self.placebos)
+
+    def passes(self, num_layers: int) -> float:
+        """How many forward passes that takes, where each run begins at the layer it changes."""
+        return 1 + len(self.experts) * (1 + self.placebos) * sum(1 - layer / num_layers for layer in self.layers)
 
     def name(self) -> list[Any]:
         """The same for two sweeps with the same runs."""
-        return [self.semantics, self.layers, self.experts, self.placebo, self.seed]
+        # An earlier version wrote whether there was a placebo, and drew it once.
+        draws = bool(self.placebos) if self.placebos < 2 else self.placebos
+        return [self.semantics, self.layers, self.experts, draws, self.seed]
 
     def edit(self, layer: int, expert: int, means: np.ndarray | None) -> Instrument:
         """The instrument that ablates an expert."""
@@ -113,7 +125,9 @@ def _fill(parts: ResultParts[AblationPart], subject: Subject, planned: Plan, swe
     means = None
     if sweep.semantics == "mean":
         means = mean_outputs(subject, planned, replace(options, on_progress=None))
-    passes, counted = Passes.of(planned, options, times=sweep.runs), counted_documents(planned)
+    tokens = sweep.runs * len(planned.token_ids)
+    passes = Passes(options, documents=len(planned.documents), tokens=tokens)
+    counted = counted_documents(planned)
     for number, batch in enumerate(model_batches(planned, subject.device, options)):
         missing = [layer for layer in sweep.layers if parts.get(_name(number, layer)) is None]
         complete = len(sweep.layers) - len(missing)
@@ -121,7 +135,8 @@ def _fill(parts: ResultParts[AblationPart], subject: Subject, planned: Plan, swe
             rerun = LayerRerun.of(subject.model, batch, counted, missing) if missing else None
         for layer in missing:
             assert rerun is not None
-            parts.put(_name(number, layer), _part(rerun, sweep, layer, means, passes))
+            at_once = max(1, options.positions_in_a_batch // batch.size)
+            parts.put(_name(number, layer), _part(rerun, sweep, layer, means, passes, at_once))
         passes.complete(len(batch.completes))
 
 
@@ -129,50 +144,47 @@ def _name(batch: int, layer: int) -> str:
     return f"{batch:06d}-{layer:04d}"
 
 
-def _part(rerun: LayerRerun, sweep: Sweep, layer: int, means: np.ndarray | None, passes: Passes) -> AblationPart:
-    """One layer of one batch: sums of nll per document without ablation, with each, and with each placebo."""
-    arrays: dict[str, np.ndarray] = {
-        "nll": rerun.sums(rerun.nll), "tokens": rerun.tokens(), "documents": rerun.documents,
-    }  # fmt: skip
-    for name, instruments in _instruments(rerun, sweep, layer, means):
-        sums = []
-        for instrument in instruments:
-            with passes.step(len(rerun.batch.rows)):
-                sums.append(rerun.run(layer, instrument))
-        arrays[name] = np.stack(sums)
-    arrays["routed"] = np.stack([rerun.routed(layer, expert) for expert in sweep.experts])
-    return AblationPart.of(arrays)
+def _part(
+    rerun: LayerRerun, sweep: Sweep, layer: int, means: np.ndarray | None, passes: Passes, at_once: int
+) -> AblationPart:
+    """One layer of one batch: sums of nll per document without ablation, with each, and with draws of its placebo.
 
-
-def _instruments(
-    rerun: LayerRerun, sweep: Sweep, layer: int, means: np.ndarray | None
-) -> Iterator[tuple[str, Iterator[Instrument]]]:
-    """The runs of one layer: name, and for each expert the instrument."""
-    yield "ablated", (sweep.edit(layer, expert, means) for expert in sweep.experts)
-    if sweep.placebo:
-        yield "placebo", (_placebo(rerun, sweep, layer, expert, means) for expert in sweep.experts)
-
-
-def _placebo(rerun: LayerRerun, sweep: Sweep, layer: int, expert: int, means: np.ndarray | None) -> Instrument:
-    batch, experts, ids = rerun.batch, rerun.model.config.num_local_experts, rerun.choices[layer].cpu().numpy()
-    damaged = matched_assignments(
-        ids, ids == expert, batch.windows, batch.ids.shape[1], num_experts=experts, seed=(sweep.seed, layer, expert)
-    )  # fmt: skip
-    device = rerun.choices[layer].device
-    mean = None if means is None else torch.from_numpy(means[layer]).to(device)
-    return DamageAssignments(layer, torch.from_numpy(damaged).to(device), sweep.semantics, mean)
+    Args:
+        at_once: draws in one forward pass.
+    """
+    tokens, by_expert = len(rerun.batch.rows), defaultdict[str, list[np.ndarray]](list)
+    for expert in sweep.experts:
+        with passes.step(tokens):
+            by_expert["ablated"].append(rerun.run(layer, sweep.edit(layer, expert, means))[0])
+        by_expert["routed"].append(rerun.routed(layer, expert))
+        if not sweep.placebos:
+            continue
+        placebo, drawn = ExpertPlacebo(rerun, layer, expert, sweep.semantics, sweep.seed, means), []
+        for first in range(0, sweep.placebos, at_once):
+            draws = range(first, min(first + at_once, sweep.placebos))
+            with passes.step(tokens * len(draws)):
+                drawn.append(rerun.run(layer, placebo.instrument(draws), len(draws)))
+        by_expert["draws"].append(np.concatenate(drawn))
+        by_expert["log_arrangements"].append(placebo.log_arrangements())
+    base = {"nll": rerun.sums(rerun.nll), "tokens": rerun.tokens(), "documents": rerun.documents}
+    return AblationPart.of(base | {name: np.stack(values, axis=-2) for name, values in by_expert.items()})
 
 
 def _joined(parts: ResultParts[AblationPart], planned: Plan, sweep: Sweep, meta: dict[str, Any]) -> AblationResult:
+    """The sums of all parts; those that an earlier version left have one draw, and no count of arrangements."""
     shape = (len(sweep.layers), len(sweep.experts), len(planned.documents))
-    names = ("ablated", "placebo", "routed") if sweep.placebo else ("ablated", "routed")
-    sums = {name: np.zeros(shape) for name in names}
+    sums = {name: np.zeros(shape) for name in ("ablated", "routed")}
+    if sweep.placebos:
+        sums |= {"draws": np.zeros((sweep.placebos, *shape)), "log_arrangements": np.zeros(shape)}
     base = {name: np.zeros(shape[2]) for name in ("nll", "tokens")}
     for name, part in parts.complete.items():
         layer = sweep.layers.index(int(name.split("-")[1]))
         documents = part.documents  # a document may be in several batches, but is only once in each
         for array, total in sums.items():
-            total[layer][:, documents] += part[array]
+            if array in part.arrays:
+                total[..., layer, :, :][..., documents] += part[array]
+            elif array == "draws":
+                total[0, layer][:, documents] += part.placebo
         if layer == 0:
             for array in base:
                 base[array][documents] += part[array]

@@ -1,7 +1,7 @@
-"""A batch that can be run again from any layer on, from the stored hidden state before it."""
+"""A batch that can be run again from any layer on, from the hidden state stored before it, several times at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ from mixtral_probe.run.scoring import next_token_scores
 
 
 @dataclass(frozen=True)
-class LayerRerun:
-    """The stored hidden states and choices of a batch, and the loss of a run from one of its layers on."""
+class StoredPass:
+    """A forward pass of a batch, with the hidden states before some layers."""
 
     model: MixtralForCausalLM
     batch: Batch
@@ -23,6 +23,27 @@ class LayerRerun:
     """[B, S, C] by layer, the stream before it."""
     choices: dict[int, Tensor]
     """[B·S, K] by layer, the experts chosen."""
+    final: Tensor
+    """[B, S, C] after the final norm."""
+
+    @classmethod
+    def of(cls, model: MixtralForCausalLM, batch: Batch, layers: Sequence[int]) -> "StoredPass":
+        """Run a batch, and store the hidden state before each of some layers, and the choices there."""
+        store = _Store(frozenset(layers))
+        out = model.model(batch.ids, instruments=[store], **NO_EXTRA_OUTPUTS)
+        return cls(model, batch, out.context, store.hidden, store.choices, out.last_hidden_state)
+
+    def rerun(self, layer: int, instruments: Sequence[Instrument], copies: int = 1) -> tuple[Tensor, ForwardContext]:
+        """[copies · B, S, C] the final hidden states of the batch, repeated, when it runs from a layer on once more."""
+        hidden = self.hidden[layer].repeat(copies, 1, 1)
+        return self.model.model.run_layers(hidden, _repeated(self.context, copies), instruments, layer)
+
+
+@dataclass(frozen=True)
+class LayerRerun:
+    """A stored pass, and the loss of its documents when it runs from one of its layers on again."""
+
+    stored: StoredPass
     nll: Tensor
     """[B, S] without any change."""
     documents: np.ndarray
@@ -32,25 +53,30 @@ class LayerRerun:
 
     @classmethod
     def of(cls, model: MixtralForCausalLM, batch: Batch, counted: np.ndarray, layers: Sequence[int]) -> "LayerRerun":
-        """Run a batch, and store the hidden state before each of some layers, and the choices there.
+        """Run a batch, and store what ``StoredPass`` stores.
 
         Args:
             counted: [T] each token's document, or the number of documents where it is not counted.
         """
-        store = _Store(frozenset(layers))
-        out = model.model(batch.ids, instruments=[store], **NO_EXTRA_OUTPUTS)
-        nll, _ = next_token_scores(model, out.last_hidden_state, batch.ids, out.context)
+        stored = StoredPass.of(model, batch, layers)
+        nll, _ = next_token_scores(model, stored.final, batch.ids, stored.context)
         documents = np.unique([w.document for w in batch.windows])
         owner = batch.scatter(counted, -1).numpy()
         place = np.where(np.isin(owner, documents), np.searchsorted(documents, owner), len(documents))
         place[nll.isnan().reshape(-1).cpu().numpy()] = len(documents)
-        return cls(model, batch, out.context, store.hidden, store.choices, nll, documents, place)
+        return cls(stored, nll, documents, place)
 
-    def run(self, layer: int, instrument: Instrument) -> np.ndarray:
-        """[d] sums of nll of the documents, nats, when the layers from this one on run with an instrument."""
-        hidden, context = self.model.model.run_layers(self.hidden[layer], self.context, [instrument], layer)
-        nll, _ = next_token_scores(self.model, hidden, self.batch.ids, context, [instrument])
-        return self.sums(nll)
+    @property
+    def batch(self) -> Batch:
+        """Of the pass."""
+        return self.stored.batch
+
+    def run(self, layer: int, instrument: Instrument, copies: int = 1) -> np.ndarray:
+        """[copies, d] sums of nll of the documents, nats, when the layers from this one on run with an instrument."""
+        hidden, context = self.stored.rerun(layer, [instrument], copies)
+        ids = self.batch.ids.repeat(copies, 1)
+        nll, _ = next_token_scores(self.stored.model, hidden, ids, context, [instrument])
+        return np.stack([self.sums(copy) for copy in nll.chunk(copies)])
 
     def sums(self, nll: Tensor) -> np.ndarray:
         """[d] of the values [B, S] of counted tokens."""
@@ -63,7 +89,7 @@ class LayerRerun:
 
     def routed(self, layer: int, expert: int) -> np.ndarray:
         """[d] counted tokens that chose an expert."""
-        chose = (self.choices[layer] == expert).any(-1).cpu().numpy()
+        chose = (self.stored.choices[layer] == expert).any(-1).cpu().numpy()
         return np.bincount(self.place, chose, len(self.documents) + 1)[:-1]
 
 
@@ -86,3 +112,9 @@ class _Store(Instrument):
         else:
             self.hidden[layer + 1] = value
         return value
+
+
+def _repeated(context: ForwardContext, copies: int) -> ForwardContext:
+    """The context of a batch repeated along its rows; without an attention mask, all else is common to the rows."""
+    ids = context.input_ids
+    return context if copies == 1 or ids is None else replace(context, input_ids=ids.repeat(copies, 1))

@@ -1,17 +1,28 @@
 """The placebo of a what-if: as many assignments damaged in the same way, in the same layers, at random tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import reduce
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 
 from mixtral_probe.config import MixtralConfig
+from mixtral_probe.experiments.arrangements import MANY, dealt_arrangements, exchanged_arrangements
+from mixtral_probe.experiments.other_heads import other_heads
+from mixtral_probe.instruments import Window
 from mixtral_probe.instruments.edits import Edit, MaskExpert, MeanExpert, ZeroExpert
 from mixtral_probe.instruments.edits.edit import HeadEdit, words
-from mixtral_probe.instruments.placebo import DamageAssignments, ExchangeWeights, Semantics, matched_assignments
+from mixtral_probe.instruments.placebo import (
+    DamageAssignments,
+    ExchangeWeights,
+    Semantics,
+    draw_seed,
+    matched_assignments,
+)
 from mixtral_probe.model import Instrument, Site
+from mixtral_probe.run import Plan
 from mixtral_probe.run.batch import Batch
 
 _ROUTER = (Site.ROUTER_LOGITS, Site.ROUTING, Site.EXPERT_OUTPUT)
@@ -34,6 +45,19 @@ class RecordedRouting:
     """[L, T, K]"""
 
 
+class PlaceboPart(Protocol):
+    """The placebo of one edit."""
+
+    def instruments(self, batch: Batch, draws: Sequence[int]) -> list[Instrument]:
+        """The instruments for a call over a batch repeated as often as there are draws, one after the other."""
+
+    def layers(self, window: Window) -> np.ndarray:
+        """The layers that are changed in a window."""
+
+    def arrangements(self, windows: Sequence[Window]) -> int:
+        """In how many ways it can turn out, at most ``MANY``."""
+
+
 @dataclass(frozen=True)
 class Damage:
     """The placebo of one edit of routing or experts."""
@@ -46,30 +70,38 @@ class Damage:
     experts: int
     seed: int
 
-    def instruments(self, batch: Batch) -> list[Instrument]:
-        """The instruments for a batch, one for each layer the edit touches."""
+    def instruments(self, batch: Batch, draws: Sequence[int]) -> list[Instrument]:
+        """The instruments of a batch repeated for some draws, one for each layer the edit touches."""
         layers = np.flatnonzero(self.touched[:, batch.rows].any((1, 2)))
-        return [self._of_layer(int(layer), batch) for layer in layers]
+        return [self._of_layer(int(layer), batch, draws) for layer in layers]
 
-    def _of_layer(self, layer: int, batch: Batch) -> Instrument:
-        ids, touched = (_padded(values[layer], batch) for values in (self.before.expert_ids, self.touched))
-        seed, device = (self.seed, layer), batch.ids.device
+    def layers(self, window: Window) -> np.ndarray:
+        """The layers in which the edit touches a token of the window."""
+        return np.flatnonzero(self.touched[:, _rows(window)].any((1, 2)))
+
+    def arrangements(self, windows: Sequence[Window]) -> int:
+        """In how many ways the damage can be dealt out."""
+        of_windows = (touched[_rows(window)] for touched in self.touched for window in windows)
         if self.semantics == "weights":
-            source = np.arange(batch.size)
-            for row, window in enumerate(batch.windows):
-                tokens = row * batch.ids.shape[1] + np.arange(window.length)
-                part = np.random.default_rng([*seed, window.document, window.chunk]).permutation(
-                    tokens[touched[tokens, 0]]
-                )
-                source[part] = np.roll(part, 1)  # in random order, so the neighbour is a random other token
-            return ExchangeWeights(layer, torch.from_numpy(source).to(device))
-        damaged = matched_assignments(
-            ids, touched, batch.windows, batch.ids.shape[1], num_experts=self.experts, seed=seed
-        )  # fmt: skip
+            return _product(exchanged_arrangements(int(touched[:, 0].sum())) for touched in of_windows)
+        return _product(map(dealt_arrangements, of_windows))
+
+    def _of_layer(self, layer: int, batch: Batch, draws: Sequence[int]) -> Instrument:
+        ids, touched = (_padded(values[layer], batch) for values in (self.before.expert_ids, self.touched))
+        device, seeds = batch.ids.device, [draw_seed((self.seed, layer), draw) for draw in draws]
+        if self.semantics == "weights":
+            sources = [place * batch.size + _exchanged(touched[:, 0], batch, seed) for place, seed in enumerate(seeds)]
+            return ExchangeWeights(layer, torch.from_numpy(np.concatenate(sources)).to(device))
+        damaged = [
+            matched_assignments(
+                ids, touched, batch.windows, batch.ids.shape[1], num_experts=self.experts, seed=seed
+            )
+            for seed in seeds
+        ]  # fmt: skip
         means = None
         if isinstance(self.edit, MeanExpert):
             means = torch.tensor(self.edit.mean, device=device).expand(self.experts, -1)
-        return DamageAssignments(layer, torch.from_numpy(damaged).to(device), self.semantics, means)
+        return DamageAssignments(layer, torch.from_numpy(np.concatenate(damaged)).to(device), self.semantics, means)
 
     def __str__(self) -> str:
         layers = tuple(np.flatnonzero(self.touched.any((1, 2))).tolist())
@@ -82,42 +114,64 @@ class Damage:
         )
 
 
-def matched_placebos(
+@dataclass(frozen=True)
+class Placebo:
+    """The placebo of some edits, which can be drawn any number of times."""
+
+    parts: tuple[PlaceboPart, ...]
+    windows: tuple[Window, ...]
+    """Of the plan."""
+
+    def instruments(self, batch: Batch, draws: Sequence[int]) -> list[Instrument]:
+        """The instruments for a call over a batch repeated as often as there are draws."""
+        return [instrument for part in self.parts for instrument in part.instruments(batch, draws)]
+
+    def layers(self, window: Window) -> np.ndarray:
+        """The layers that are changed in a window."""
+        return np.unique(np.concatenate([part.layers(window) for part in self.parts]))
+
+    @property
+    def arrangements(self) -> int:
+        """In how many ways it can turn out, at most ``MANY``."""
+        return _product(part.arrangements(self.windows) for part in self.parts)
+
+    @property
+    def sentences(self) -> list[str]:
+        """The placebo of each edit in words."""
+        return [str(part) for part in self.parts]
+
+
+def matched_placebo(
     edits: Sequence[Edit],
     config: MixtralConfig,
+    planned: Plan,
     meant: np.ndarray,
     before: RecordedRouting,
     after: RecordedRouting,
     seed: int,
-) -> tuple[Edit | Damage, ...]:
-    """The placebos of edits, which separate the effect of an edit from that of as much damage at random.
+) -> Placebo:
+    """The placebo of edits, which separates the effect of an edit from that of as much damage at random.
 
     For an edit of routing or experts: in every layer and document as many assignments of each rank as it touches, of
     tokens drawn at random, are damaged alike; where it changes weights alone, as many tokens exchange theirs. For one
     of heads, the same is done to as many other heads. For a function of the user's that works elsewhere, nothing.
 
     Args:
+        planned: the documents.
         meant: [edits, T] bool, the tokens that meet the conditions of each edit.
         before, after: the runs without and with the edits.
         seed: of what is drawn.
     """
-    matched: list[Edit | Damage] = []
+    parts: list[PlaceboPart] = []
     for number, edit in enumerate(edits):
         if isinstance(edit, HeadEdit):
-            matched += _other_heads(edit, config, seed + number)
+            parts += other_heads(edit, config, planned, meant[number], seed + number)
         elif set(edit.sites_used) & set(_ROUTER):
             semantics, touched = _touched(edit, before, after)
             layers = np.isin(np.arange(len(touched)), edit.layers_named or np.arange(len(touched)))
             touched &= layers[:, None, None] & meant[number][:, None]
-            matched.append(Damage(edit, before, touched, semantics, config.num_local_experts, seed + number))
-    return tuple(matched)
-
-
-def _other_heads(edit: HeadEdit, config: MixtralConfig, seed: int) -> list[Edit]:
-    others = [head for head in range(config.num_attention_heads) if head not in edit.head]
-    order = torch.randperm(len(others), generator=torch.Generator().manual_seed(seed)).tolist()
-    chosen = [others[place] for place in order[: len(edit.head)]]
-    return [edit.model_copy(update={"head": tuple(sorted(chosen))})] if chosen else []
+            parts.append(Damage(edit, before, touched, semantics, config.num_local_experts, seed + number))
+    return Placebo(tuple(parts), planned.windows)
 
 
 def _touched(
@@ -136,6 +190,25 @@ def _touched(
         return "mask", lost
     other = np.abs(before.weights - after.weights).max(-1, keepdims=True) > 1e-6
     return "weights", np.broadcast_to(other, lost.shape).copy()
+
+
+def _exchanged(touched: np.ndarray, batch: Batch, seed: tuple[int, ...]) -> np.ndarray:
+    """[B·S] the row whose weights each row takes: touched tokens of a window that of a random other of them."""
+    source = np.arange(batch.size)
+    for row, window in enumerate(batch.windows):
+        tokens = row * batch.ids.shape[1] + np.arange(window.length)
+        part = np.random.default_rng([*seed, window.document, window.chunk]).permutation(tokens[touched[tokens]])
+        source[part] = np.roll(part, 1)  # in random order, so the neighbour is a random other token
+    return source
+
+
+def _rows(window: Window) -> slice:
+    return slice(window.start, window.start + window.length)
+
+
+def _product(numbers: Iterator[int]) -> int:
+    """The product of numbers from 1 up, at most ``MANY``."""
+    return reduce(lambda product, number: min(product * number, MANY), numbers, 1)
 
 
 def _padded(values: np.ndarray, batch: Batch) -> np.ndarray:

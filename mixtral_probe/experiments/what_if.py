@@ -1,7 +1,7 @@
-"""What-if: the same text without edits, with them, and with a placebo."""
+"""What-if: the same text without edits, with them, and with draws of a placebo."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -9,23 +9,25 @@ import torch
 from torch import Tensor
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.experiments.matched_placebo import Damage, RecordedRouting, matched_placebos
+from mixtral_probe.experiments.compared_scores import Run, compared_scores
+from mixtral_probe.experiments.matched_placebo import Placebo, RecordedRouting, matched_placebo
+from mixtral_probe.experiments.placebo_draws import PlaceboDraws
+from mixtral_probe.experiments.run_arrays import RoutingRecorder, RunArrays, document_ends
 from mixtral_probe.instruments import Window
 from mixtral_probe.instruments.edits import Edit
 from mixtral_probe.instruments.edits.edit import PlacedEdit
-from mixtral_probe.instruments.recorder import widened
-from mixtral_probe.model import ForwardContext, Instrument, Routing, Site
+from mixtral_probe.model import ForwardContext, Instrument
 from mixtral_probe.run import Passes, Plan, RunOptions, Subject, new_text
 from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
 from mixtral_probe.run.edit_binding import bind_edits
+from mixtral_probe.run.passes import model_batches
 from mixtral_probe.run.provenance import experiment_meta
 from mixtral_probe.trace.results import CANDIDATES, RUNS, WhatIf
 
 WHAT_IF_POSITIONS = 2048
-"""Padded positions in a batch, of which two runs are in memory at once."""
-_LOGITS_AT_ONCE = 128
-Runs = Mapping[int, Sequence[Edit | Damage]]
-"""What is run side by side: by its place in `RUNS`, its edits."""
+"""Padded positions in a batch, of which two runs are in memory at once, or as many draws as fit."""
+WHAT_IF_PLACEBOS = 39
+"""Draws of the placebo, whose range holds an exchangeable one in 95 % of cases."""
 
 
 def what_if(
@@ -34,168 +36,130 @@ def what_if(
     options: RunOptions,
     edits: Sequence[Edit],
     *,
-    placebo: bool = True,
+    placebos: int = WHAT_IF_PLACEBOS,
     seed: int = 0,
     generate: int | None = None,
 ) -> WhatIf:
-    """Run documents without edits, with them, and with a placebo of the same size; see ``Probe.what_if``."""
+    """Run documents without edits, with them, and with draws of a placebo of the same size; see ``Probe.what_if``."""
     _check(edits, subject)
-    run = _Run(subject, planned, options, tuple(edits), placebo, seed)
-    run.all()
+    require_placebos(placebos)
+    tokens, documents = len(planned.token_ids), len(planned.documents)
+    passes = Passes(options, documents=documents * (1 + (placebos > 0)), tokens=tokens * what_if_runs(placebos))
+    sides = _TwoRuns(subject, planned, tuple(edits))
+    for batch in model_batches(planned, subject.device, options):
+        with passes.step(2 * len(batch.rows), len(batch.completes)):
+            sides.run(batch)
+    placebo = sides.placebo(seed)
+    drawn = _draw(subject, planned, options, sides, placebo, placebos, passes)
     meta = experiment_meta(subject, planned)
     meta |= {"edits": [edit.settings() for edit in edits], "sentences": [str(edit) for edit in edits]}
-    meta |= {"placebo": [str(one) for one in run.placebos], "seed": seed}
+    meta |= {"placebo": placebo.sentences if drawn else [], "arrangements": placebo.arrangements, "seed": seed}
     if generate is not None:
         meta["generated"] = _generated(subject, planned, options, edits, generate)
-    return run.result(meta)
+    return _result(subject, planned, sides, drawn, meta)
 
 
-class _RoutingRecorder(Instrument):
-    """Keeps the routing of every layer of a call."""
-
-    sites = (Site.ROUTING,)
-
-    def __init__(self) -> None:
-        self.routing: list[Routing] = []
-
-    def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
-        self.routing.append(value)
-        return value
+def what_if_runs(placebos: int) -> int:
+    """Runs over every token: without and with the edits, and without them once more if draws of a placebo follow."""
+    return 2 + (1 + placebos if placebos else 0)
 
 
-@dataclass
-class _Run:
-    """The measurements of all runs, in the rows of the plan."""
+def what_if_passes(subject: Subject, edits: Sequence[Edit], placebos: int) -> float:
+    """How many forward passes a what-if takes at most, where draws begin at the first layer that is edited."""
+    layers = subject.config.num_hidden_layers
+    first = min((min(edit.layers_named, default=0) for edit in edits), default=0)
+    return what_if_runs(placebos) - placebos * first / layers
 
-    subject: Subject
-    planned: Plan
-    options: RunOptions
-    edits: tuple[Edit, ...]
-    placebo: bool
-    seed: int
 
-    def __post_init__(self) -> None:
-        config, tokens = self.subject.config, len(self.planned.token_ids)
+def require_placebos(placebos: int) -> None:
+    """Raise InputError for a number of draws that is none."""
+    if not isinstance(placebos, int) or isinstance(placebos, bool) or placebos < 0:
+        raise InputError(f"placebos must be a number of draws, 0 for none, got {placebos!r}; give 0 or more")
+
+
+class _TwoRuns:
+    """The runs without and with the edits."""
+
+    def __init__(self, subject: Subject, planned: Plan, edits: tuple[Edit, ...]) -> None:
+        self.subject, self.planned, self.edits = subject, planned, edits
+        config, tokens, documents = subject.config, len(planned.token_ids), len(planned.documents)
         top_k = config.num_experts_per_tok
-        self.top_k = max([top_k, *(edit.most_experts(top_k) for edit in self.edits)])
-        shape = (len(RUNS), config.num_hidden_layers, tokens, self.top_k)
-        self.expert_ids, self.weights = np.full(shape, -1, np.int16), np.zeros(shape, np.float32)
-        self.nll, self.bits = (np.full((len(RUNS), tokens), np.nan, np.float32) for _ in range(2))
-        self.predicted = np.full((len(RUNS), tokens), -1, np.int32)
-        documents = len(self.planned.documents)
+        top_k = max([top_k, *(edit.most_experts(top_k) for edit in edits)])
+        self.base, self.edited = (
+            RunArrays.empty(config.num_hidden_layers, tokens, top_k, documents) for _ in range(2)
+        )  # fmt: skip
         self.candidates = np.full((documents, CANDIDATES), -1, np.int32)
-        self.probability = np.full((len(RUNS), documents, CANDIDATES), np.nan, np.float32)
-        self.rank = np.full((len(RUNS), documents, CANDIDATES), -1, np.int32)
-        self.placebos: tuple[Edit | Damage, ...] = ()
-        self.meant = np.zeros((len(self.edits), tokens), bool)
+        self.meant = np.zeros((len(edits), tokens), bool)
 
-    def all(self) -> None:
-        """First without and with the edits, over all documents, since the placebo matches what the edits touch."""
-        passes = Passes.of(self.planned, self.options, times=2 if self.placebo else 1)
-        self._over(passes, {0: (), 1: self.edits})
-        self.placebos = self._matched() if self.placebo else ()
-        if self.placebos:
-            self._over(passes, {0: (), 2: self.placebos})
-
-    def _over(self, passes: Passes, runs: Runs) -> None:
-        passes.over(self.planned, self.subject.device, lambda batch: self._batch(batch, runs))
-
-    def _matched(self) -> tuple[Edit | Damage, ...]:
-        before, after = (RecordedRouting(self.expert_ids[run], self.weights[run]) for run in (0, 1))
-        return matched_placebos(self.edits, self.subject.config, self.meant, before, after, self.seed)
-
-    def _instruments(self, edits: Sequence[Edit | Damage], batch: Batch) -> tuple[Instrument, ...]:
-        instruments: list[Instrument] = []
-        for edit in edits:
-            instruments += edit.instruments(batch) if isinstance(edit, Damage) else [edit]
-        return bind_edits(instruments, self.planned.documents, batch.windows)
-
-    def _batch(self, batch: Batch, runs: Runs) -> None:
-        hidden, calls = [], []
-        for run, edits in runs.items():
-            instruments, kept = self._instruments(edits, batch), _RoutingRecorder()
-            out = self.subject.model.model(batch.ids, instruments=(*instruments, kept), **NO_EXTRA_OUTPUTS)
-            self._keep_routing(run, batch, kept.routing)
-            if run == 1:
-                self._keep_meant(instruments, batch, out.context)
-            hidden.append(out.last_hidden_state)
-            calls.append((out.context, instruments))
-        for start in range(0, batch.ids.shape[1], _LOGITS_AT_ONCE):
-            part = slice(start, start + _LOGITS_AT_ONCE)
-            logits = [
-                self.subject.model.head(h[:, part], context, instruments).float()
-                for h, (context, instruments) in zip(hidden, calls, strict=True)
-            ]
-            for run, of_run in zip(runs, logits, strict=True):
-                self._score(run, batch, part, logits[0], of_run)
-            self._candidates(list(runs), batch, part, logits)
-
-    def _keep_routing(self, run: int, batch: Batch, seen: Sequence[Routing]) -> None:
-        for layer, routing in enumerate(seen):
-            whole = widened(routing, self.top_k)
-            self.expert_ids[run, layer, batch.rows] = whole.expert_ids[batch.flat].cpu().numpy()
-            self.weights[run, layer, batch.rows] = whole.weights[batch.flat].float().cpu().numpy()
+    def run(self, batch: Batch) -> None:
+        """Run one batch without and with the edits."""
+        edits = bind_edits(self.edits, self.planned.documents, batch.windows)
+        runs = []
+        for arrays, instruments in ((self.base, ()), (self.edited, edits)):
+            recorder = RoutingRecorder()
+            out = self.subject.model.model(batch.ids, instruments=(*instruments, recorder), **NO_EXTRA_OUTPUTS)
+            arrays.keep_routing(batch, recorder.routing)
+            runs.append(Run(out.last_hidden_state, out.context, instruments))
+        self._keep_meant(edits, batch, runs[1].context)
+        scores = compared_scores(self.subject.model, batch, runs[0], runs[1:])
+        for arrays, score in zip((self.base, self.edited), scores, strict=True):
+            arrays.keep_scores(batch, score)
+        for row, document in document_ends(self.planned, batch):
+            self._keep_candidates(document, [score.last[row] for score in scores])
 
     def _keep_meant(self, instruments: Sequence[Instrument], batch: Batch, context: ForwardContext) -> None:
         for number, edit in enumerate(instruments):
             assert isinstance(edit, PlacedEdit)
             self.meant[number, batch.rows] = edit.meant(context).cpu().numpy()[batch.flat.numpy()]
 
-    def _score(self, run: int, batch: Batch, part: slice, base: Tensor, logits: Tensor) -> None:
-        """Loss, best next token and divergence from the run without edits, at the positions of a part."""
-        log_p, log_q = base.log_softmax(-1), logits.log_softmax(-1)
-        bits = (log_p.exp() * (log_p - log_q)).nan_to_num(0).sum(-1).clamp(min=0) / np.log(2)
-        targets = batch.ids[:, part.start + 1 : part.start + logits.shape[1] + 1]
-        nll = -log_q[:, : targets.shape[1]].gather(2, targets[..., None])[..., 0]
-        for row, window in enumerate(batch.windows):
-            here = min(logits.shape[1], window.length - part.start)
-            if here <= 0:
-                continue
-            first = window.start + part.start
-            self.bits[run, first : first + here] = bits[row, :here].cpu().numpy()
-            self.predicted[run, first : first + here] = logits[row, :here].argmax(-1).cpu().numpy()
-            last = min(first + here + 1, window.start + window.length)
-            self.nll[run, first + 1 : last] = nll[row, : last - first - 1].cpu().numpy()
+    def _keep_candidates(self, document: int, last: Sequence[Tensor]) -> None:
+        """The best tokens of either run after a document, their probabilities and ranks; last: logits [V] of each."""
+        best = torch.cat([logits.topk(min(CANDIDATES // 2, len(logits))).indices for logits in last]).tolist()
+        unique = list(dict.fromkeys(best))
+        self.candidates[document, : len(unique)] = unique
+        for arrays, logits in zip((self.base, self.edited), last, strict=True):
+            arrays.keep_candidates(document, logits, self.candidates[document])
 
-    def _candidates(self, runs: Sequence[int], batch: Batch, part: slice, logits: Sequence[Tensor]) -> None:
-        """After the last token of each document: the best tokens of either side, their probabilities and ranks."""
-        for row, window in enumerate(batch.windows):
-            place = window.length - 1 - part.start
-            if not 0 <= place < logits[0].shape[1] or not self._ends(window):
-                continue
-            chosen = [side[row, place] for side in logits]
-            if 1 in runs:
-                best = torch.cat([side.topk(min(20, len(side))).indices for side in chosen]).tolist()
-                unique = list(dict.fromkeys(best))
-                self.candidates[window.document, : len(unique)] = unique
-            ids = self.candidates[window.document]
-            ids = torch.from_numpy(ids[ids >= 0].astype(np.int64))
-            for run, side in zip(runs, chosen, strict=True):
-                side = side.cpu()
-                self.probability[run, window.document, : len(ids)] = side.softmax(-1)[ids].numpy()
-                self.rank[run, window.document, : len(ids)] = (side[None] > side[ids, None]).sum(1).numpy()
+    def placebo(self, seed: int) -> Placebo:
+        """The placebo of the edits."""
+        before, after = (RecordedRouting(run.expert_ids, run.expert_weights) for run in (self.base, self.edited))
+        return matched_placebo(self.edits, self.subject.config, self.planned, self.meant, before, after, seed)
 
-    def _ends(self, window: Window) -> bool:
-        tokens, after = self.planned.tokens["document"].to_numpy(), window.start + window.length
-        return after == len(tokens) or tokens[after] != window.document
 
-    def result(self, meta: dict[str, Any]) -> WhatIf:
-        """The arrays of all runs."""
-        ran = 3 if self.placebos else 2
-        tokens, ids = self.planned.tokens, np.where(self.candidates < 0, 0, self.candidates)
-        by_run: tuple[np.ndarray, ...] = (
-            self.expert_ids, self.weights, self.nll, self.bits, self.predicted, self.probability, self.rank,
-        )  # fmt: skip
-        names = ("expert_ids", "expert_weights", "nll", "bits", "predicted_id", "probability", "rank")
-        arrays: dict[str, Any] = {name: values[:ran] for name, values in zip(names, by_run, strict=True)}
-        for name in ("document", "chunk", "position", "token_id", "special"):
-            arrays[f"token_{name}" if name == "document" else name] = tokens[name].to_numpy()
-        arrays["candidate_id"] = self.candidates
-        meta["candidates"] = [self.subject.tokenizer.pieces(row) for row in ids]
-        meta["experts"] = self.subject.config.num_local_experts
-        labels = {"run": RUNS[:ran], "token": tuple(map(str, tokens["piece"])),
-                  "document": tuple(map(str, self.planned.documents["id"]))}  # fmt: skip
-        return WhatIf.of(arrays, labels, meta)
+def _draw(
+    subject: Subject, planned: Plan, options: RunOptions, sides: _TwoRuns, placebo: Placebo, most: int, passes: Passes
+) -> PlaceboDraws | None:
+    """Run the draws of the placebo: at most as many as it can turn out in different ways; None without any."""
+    number = min(most, placebo.arrangements) if placebo.parts else 0
+    drawn = PlaceboDraws(subject, planned, options, sides.base, sides.candidates, placebo, number) if number else None
+    windows = drawn.windows if drawn else ()
+    needed = sum(window.length for window in windows) * (1 + number)
+    unchanged = {w.document for w in planned.windows} - {w.document for w in windows} if most else set()
+    passes.skip(len(planned.token_ids) * (what_if_runs(most) - 2) - needed, len(unchanged))
+    if drawn:
+        drawn.run(passes)
+    return drawn
+
+
+def _result(
+    subject: Subject, planned: Plan, sides: _TwoRuns, drawn: PlaceboDraws | None, meta: dict[str, Any]
+) -> WhatIf:
+    """The arrays of all runs."""
+    runs = [sides.base, sides.edited, *([drawn.first] if drawn else [])]
+    arrays = {part.name: np.stack([getattr(run, part.name) for run in runs]) for part in fields(RunArrays)}
+    for name in ("document", "chunk", "position", "token_id", "special"):
+        arrays[f"token_{name}" if name == "document" else name] = planned.tokens[name].to_numpy()
+    arrays["candidate_id"] = sides.candidates
+    if drawn:
+        arrays |= {f"draw_{part.name}": getattr(drawn.sums, part.name) for part in fields(drawn.sums)}
+        arrays["draw_probability"] = drawn.probability
+        arrays |= {f"token_draw_{name}": values for name, values in drawn.band.arrays().items()}
+    ids = np.where(sides.candidates < 0, 0, sides.candidates)
+    meta["candidates"] = [subject.tokenizer.pieces(row) for row in ids]
+    meta["experts"] = subject.config.num_local_experts
+    labels = {"run": RUNS[: len(runs)], "token": tuple(map(str, planned.tokens["piece"])),
+              "document": tuple(map(str, planned.documents["id"]))}  # fmt: skip
+    return WhatIf.of(arrays, labels, meta)
 
 
 def _check(edits: Sequence[Edit], subject: Subject) -> None:

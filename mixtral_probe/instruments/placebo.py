@@ -1,4 +1,7 @@
-"""The placebo of ablations and edits: the same damage to as many assignments of tokens, whatever their expert."""
+"""The placebo of ablations and edits: the same damage to as many assignments of tokens, whatever their expert.
+
+A placebo can be drawn any number of times, and several draws can share one call, in which the batch is repeated.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -66,6 +69,11 @@ class ExchangeWeights(Instrument):
     def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
         """Return the choice with the weights exchanged."""
         return replace(value, weights=value.weights[self.source])
+
+
+def draw_seed(seed: tuple[int, ...], draw: int) -> tuple[int, ...]:
+    """Return the seed of one draw of a placebo; that of the first is the placebo's."""
+    return (*seed, draw) if draw else seed
 
 
 def matched_assignments(

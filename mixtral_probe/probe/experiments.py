@@ -5,17 +5,18 @@ from os import PathLike
 
 from mixtral_probe.corpus import Source
 from mixtral_probe.experiments import OnRun, time_forward, what_if
-from mixtral_probe.experiments.ablation import ABLATION_POSITIONS, ablation
+from mixtral_probe.experiments.ablation import ABLATION_PLACEBOS, ABLATION_POSITIONS, Sweep, ablation
 from mixtral_probe.experiments.logit_lens import logit_lens
 from mixtral_probe.experiments.mean_outputs import mean_expert
 from mixtral_probe.experiments.saliency import saliency
 from mixtral_probe.experiments.similarity import SAMPLED_TOKENS, expert_subsets, similarity
-from mixtral_probe.experiments.what_if import WHAT_IF_POSITIONS
+from mixtral_probe.experiments.what_if import WHAT_IF_PLACEBOS, WHAT_IF_POSITIONS, what_if_passes
 from mixtral_probe.instruments.edits import Edit, MeanExpert
 from mixtral_probe.instruments.placebo import Semantics
 from mixtral_probe.model import Instrument
 from mixtral_probe.probe.base import ProbeBase
 from mixtral_probe.run import POSITIONS_IN_A_BATCH, OnProgress, Plan, RunOptions, ShouldStop
+from mixtral_probe.run.estimate import ResourceEstimate, estimate_passes
 from mixtral_probe.run.retrace import plan_of_window
 from mixtral_probe.trace import (
     AblationResult,
@@ -41,7 +42,7 @@ class ExperimentMethods(ProbeBase):
         source: Source | Plan,
         edits: Sequence[Edit],
         *,
-        placebo: bool = True,
+        placebos: int = WHAT_IF_PLACEBOS,
         seed: int = 0,
         generate: int | None = None,
         window: int | None = None,
@@ -53,15 +54,31 @@ class ExperimentMethods(ProbeBase):
 
         Args:
             edits: from ``mixtral_probe.edits``, applied in the order given.
-            placebo: also run with as much damage at random: in every layer and document as many assignments of each
-                rank as an edit touches, of tokens drawn at random, are damaged in the same way (for an edit of weights
-                alone, as many tokens exchange theirs), or as many other heads are changed in the same way.
+            placebos: draws of a placebo, 0 for none: as much damage at random. In every layer and document as many
+                assignments of each rank as an edit touches, of tokens drawn at random, are damaged in the same way (for
+                an edit of weights alone, as many tokens exchange theirs), or as many other heads are changed in the
+                same way. The range of D draws holds an exchangeable one in (D − 1) / (D + 1) of cases: 95 % for 39,
+                90 % for 19. Of a placebo that can turn out in fewer ways, no more draws are run.
             seed: of the placebo.
             generate: also continue every text by at most this many tokens, without and with the edits.
         """
         options = _options(window, positions_in_a_batch, on_progress, should_stop)
         planned = self._planned(source, options)
-        return what_if(self._subject, planned, options, edits, placebo=placebo, seed=seed, generate=generate)
+        return what_if(self._subject, planned, options, edits, placebos=placebos, seed=seed, generate=generate)
+
+    def estimate_what_if(
+        self,
+        source: Source | Plan,
+        edits: Sequence[Edit],
+        *,
+        placebos: int = WHAT_IF_PLACEBOS,
+        window: int | None = None,
+        positions_in_a_batch: int = WHAT_IF_POSITIONS,
+    ) -> ResourceEstimate:
+        """Estimate the tokens, memory and seconds of ``what_if`` with the same arguments, without continuations."""
+        options = _options(window, positions_in_a_batch)
+        passes = what_if_passes(self._subject, edits, placebos)
+        return estimate_passes(self._subject, self._planned(source, options), options, passes)
 
     def ablation(
         self,
@@ -70,7 +87,7 @@ class ExperimentMethods(ProbeBase):
         semantics: Semantics = "mask",
         layers: Sequence[int] | None = None,
         experts: Sequence[int] | None = None,
-        placebo: bool = True,
+        placebos: int = ABLATION_PLACEBOS,
         seed: int = 0,
         path: str | PathLike[str] | None = None,
         window: int | None = None,
@@ -88,16 +105,33 @@ class ExperimentMethods(ProbeBase):
                 output is 0, weights are kept. "zero_renorm": its output is 0, the other weights of the token are made
                 to sum to 1. "mean": its output is its mean over these documents.
             layers, experts: only these; None for all.
-            placebo: after each ablation, do the same to as many assignments of tokens to experts drawn at random, rank
-                by rank and document by document.
+            placebos: draws of a placebo after each ablation, 0 for none: the same done to as many assignments of tokens
+                to experts drawn at random, rank by rank and document by document. The range of D draws holds an
+                exchangeable one in (D − 1) / (D + 1) of cases; p-values come from the draws of all experts together.
             seed: of the placebo.
             path: a folder to write the result to. An interrupted run with the same arguments continues.
         """
         options = _options(window, positions_in_a_batch, on_progress, should_stop)
         return ablation(
             self._subject, self._planned(source, options), options, semantics=semantics, layers=layers, experts=experts,
-            placebo=placebo, seed=seed, path=path,
+            placebos=placebos, seed=seed, path=path,
         )  # fmt: skip
+
+    def estimate_ablation(
+        self,
+        source: Source | Plan,
+        *,
+        layers: Sequence[int] | None = None,
+        experts: Sequence[int] | None = None,
+        placebos: int = ABLATION_PLACEBOS,
+        window: int | None = None,
+        positions_in_a_batch: int = ABLATION_POSITIONS,
+    ) -> ResourceEstimate:
+        """Estimate the tokens, memory and seconds of ``ablation`` with the same arguments."""
+        options = _options(window, positions_in_a_batch)
+        sweep = Sweep.of(self.model, "zero", layers, experts, placebos, seed=0)
+        passes = sweep.passes(self.model.config.num_hidden_layers)
+        return estimate_passes(self._subject, self._planned(source, options), options, passes)
 
     def mean_expert(
         self,

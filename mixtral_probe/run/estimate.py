@@ -1,7 +1,7 @@
-"""The memory, disk and time of a capture, estimated before it starts."""
+"""The memory, disk and time of a run, estimated before it starts."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -21,15 +21,21 @@ STEP_SECONDS, READ_BYTES = 4e-4, 8e9
 
 @dataclass(frozen=True, slots=True)
 class ResourceEstimate:
-    """Resources of one capture. Memory and time are rough, disk is exact to a few percent."""
+    """Resources of a capture or an experiment. Memory and time are rough, disk is exact to a few percent."""
 
     documents: int
     tokens: int
     memory_bytes: int
     """Weights and activations at the peak, without the Python process itself."""
     disk_bytes: int
-    """Of the trace."""
+    """Of the trace; 0 for an experiment."""
     seconds: float
+
+
+def estimate_passes(subject: Subject, planned: Plan, options: RunOptions, passes: float) -> ResourceEstimate:
+    """Estimate an experiment of so many forward passes over a plan, of which nothing but sums is kept."""
+    once = estimate(subject, planned, options)
+    return replace(once, disk_bytes=0, seconds=once.seconds * passes)
 
 
 def estimate(

@@ -64,6 +64,11 @@ class Passes:
         self._tokens += step.tokens
         self.complete(documents)
 
+    def skip(self, tokens: int, documents: int) -> None:
+        """Report that some tokens of the total need not run, and that documents are complete without them."""
+        self._total_tokens -= tokens
+        self.complete(documents)
+
     def complete(self, documents: int) -> None:
         """Report that more documents are complete."""
         self._documents += documents

@@ -18,6 +18,11 @@ class Progress:
     """Tokens that an earlier, interrupted run completed."""
 
     @property
+    def complete(self) -> bool:
+        """Whether all tokens and documents are done."""
+        return (self.tokens, self.documents) == (self.total_tokens, self.total_documents)
+
+    @property
     def tokens_per_second(self) -> float:
         """Speed of this run."""
         return (self.tokens - self.started_at) / self.seconds if self.seconds > 0 else 0.0

@@ -5,7 +5,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from types import MappingProxyType
 
-from mixtral_probe.tables.spec import Metric, Origin, TableSpec, estimate, estimates
+from mixtral_probe.tables.spec import Metric, Origin, TableSpec, band_text, estimate, estimates
 
 __all__ = [
     "COMPARISONS",
@@ -16,6 +16,7 @@ __all__ = [
     "SUBJECTS",
     "TABLES",
     "Metric",
+    "band_text",
     "estimate",
     "estimates",
     "metric_of",

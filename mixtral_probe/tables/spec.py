@@ -115,6 +115,21 @@ class Metric:
         return f"{float(value):,.0f}" if "e+0" in text and abs(value) < 1e7 else text
 
 
+def band_text(row: Mapping[str, Any] | pd.Series, metric: Metric) -> str:
+    """Write the range of a placebo's draws, and the place of the value among them; "" where there is no range.
+
+    Args:
+        row: of a table with a placebo, as a Series or a dictionary.
+        metric: of the row.
+    """
+    if pd.isna(row.get("placebo_low")):
+        return ""
+    draws, rank, p = row["placebo_draws"], row.get("placebo_rank"), row.get("p")
+    place = "" if pd.isna(rank) else f", rank {rank} of {draws + 1}"
+    test = "" if pd.isna(p) else f", p {p:.2g}"
+    return f"{draws} draws: {metric.text(row['placebo_low'])} – {metric.text(row['placebo_high'])}{place}{test}"
+
+
 Options = Mapping[str, Any]
 
 

@@ -22,10 +22,19 @@ def test_ablate_prints_what_its_table_says(model, tmp_path):
         value = rows[row.layer, row.expert, row.metric]
         assert pd.isna(row.value) if value is None else value == pytest.approx(row.value)
     assert len(pd.read_csv(csv)) == len(table)
-    shown = run("ablate", *how, "--no-placebo", "--semantics", "zero")
+    shown = run("ablate", *how, "--placebos", 0, "--semantics", "zero")
     assert shown.exit_code == 0
     assert "without an expert (zero)" in shown.stdout
     assert len(shown.stdout.splitlines()) == 2 + 4
+    assert "1 document, 13 tokens: about " in shown.stderr
+    drawn = run("ablate", *how)
+    assert "1 document, 13 tokens, 7 placebo draws: about " in drawn.stderr
+    assert "placebo: 7 draws, whose range holds one more such draw in 75 % of cases; FDR over the 4" in drawn.stdout
+    most = table[table["metric"] == "loss_increase"].sort_values("value", ascending=False).iloc[0]
+    line = drawn.stdout.splitlines()[3].split()
+    assert line[:4] == [str(most["layer"]), str(most["expert"]), f"{most['value']:.4f}", "–"]
+    assert line[4:8] == [f"{most[name]:.4f}" for name in ("null", "placebo_low")] + ["–", f"{most['placebo_high']:.4f}"]
+    assert line[-1] == "1"
 
 
 def test_saliency_prints_what_its_table_says(model, tmp_path):

@@ -25,6 +25,7 @@ def test_whatif_prints_what_probe_finds(model, known):
     facts = json.loads(run(*asked, "--json").stdout)
     assert facts["edits"] == [str(EDIT)]
     assert facts["placebo"] == known.meta["placebo"]
+    assert facts["placebos"] == 39
     assert facts["generated"] == known.meta["generated"]
     table = known.table()
     whole = table[table["layer"].isna() & table["document"].isna()]
@@ -37,9 +38,14 @@ def test_whatif_prints_what_probe_finds(model, known):
     shown = run(*asked).stdout
     change = whole[(whole["run"] == "edited") & (whole["metric"] == "loss_change")].iloc[0]
     (line,) = [line for line in shown.splitlines() if line.startswith("loss, nats")]
-    assert line.split()[2:] == [f"{change['value']:.4f}", "–", f"{change['null']:.4f}"]
+    band = [f"{change['placebo_low']:.4f}", "–", f"{change['placebo_high']:.4f}"]
+    place = [f"{change['p']:.2g}", str(change["placebo_rank"]), "of", "40"]
+    assert line.split()[2:] == [f"{change['value']:.4f}", "–", f"{change['null']:.4f}", *band, *place]
+    assert "placebo: 39 draws, whose range holds one more such draw in 95 % of cases" in shown
+    assert "1 document, 13 tokens, 39 placebo draws: about " in run(*asked).stderr
     assert f"continued with the change:  {known.meta['generated']['edited'][0]!r}" in shown
-    assert "–" in run(*asked, "--no-placebo").stdout
+    assert "placebo:" not in run(*asked, "--placebos", 0).stdout
+    assert "7 draws, whose range holds one more such draw in 75 % of cases" in run(*asked, "--placebos", 7).stdout
 
 
 def test_its_tables_are_written_whole_or_not_at_all(model, known, tmp_path):

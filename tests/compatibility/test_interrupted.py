@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -53,8 +54,10 @@ def test_a_generation(continued, probe, expected):
 
 
 def test_an_ablation(continued, probe, expected):
-    result, shown = continued(probe.ablation, "ablation", "unfinished.ablation.parts")
+    # An earlier version drew each placebo once.
+    result, shown = continued(partial(probe.ablation, placebos=1), "ablation", "unfinished.ablation.parts")
     assert shown[0].tokens > shown[-1].total_tokens / 3, "two of five runs over every token were there"
     table, before = tables.ablation(result), expected["interrupted"]["ablation"]
+    table = table[table["metric"].isin(set(before["metric"]))]  # others were added since
     assert table["metric"].tolist() == before["metric"]
     np.testing.assert_allclose(table["value"].astype(float), np.array(before["value"], float), atol=1e-5)

@@ -1,5 +1,7 @@
 """Ablation: the numbers of full runs and of transformers, at the cost of restarting at the edited layer."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -32,7 +34,7 @@ def losses(model, tokenizer, document):
 
 def test_zeroing_is_that_of_transformers_with_the_weights_zeroed_by_hand(both):
     theirs, probe = both
-    result = probe.ablation(DOCUMENTS, semantics="zero", placebo=False)
+    result = probe.ablation(DOCUMENTS, semantics="zero", placebos=0)
     tokens = [len(probe.tokenizer.encode(d["text"]).ids) - 1 for d in DOCUMENTS]
     np.testing.assert_array_equal(result["tokens"], tokens)
     whole = [losses(theirs, probe.tokenizer, d).sum() for d in DOCUMENTS]
@@ -53,7 +55,7 @@ def test_zeroing_is_that_of_transformers_with_the_weights_zeroed_by_hand(both):
 )
 def test_the_numbers_are_those_of_whole_runs(both, semantics, edit):
     _, probe = both
-    result = probe.ablation(DOCUMENTS, semantics=semantics, placebo=False, positions_in_a_batch=30)
+    result = probe.ablation(DOCUMENTS, semantics=semantics, placebos=0, positions_in_a_batch=30)
     for layer in range(3):
         for expert in (0, 7):
             trace = probe.trace(DOCUMENTS, instruments=[edit(layer=layer, expert=expert)])
@@ -63,7 +65,7 @@ def test_the_numbers_are_those_of_whole_runs(both, semantics, edit):
 
 def test_masking_an_expert_that_nobody_chose_changes_nothing(both):
     _, probe = both
-    result = probe.ablation(DOCUMENTS[:1], placebo=False)
+    result = probe.ablation(DOCUMENTS[:1], placebos=0)
     unused = result["routed"].sum(-1) == 0
     trace = probe.trace(DOCUMENTS[:1])
     never = np.array([[not (trace.expert_ids[layer] == e).any() for e in range(8)] for layer in range(3)])
@@ -76,10 +78,10 @@ def test_an_expert_with_constant_output_is_its_mean(both, tokenizer):
     probe = Probe(toy_model(3, vocab_size=8192, **SIZES), tokenizer, "toy")
     with torch.no_grad():
         probe.model.model.layers[1].block_sparse_moe.experts.down_proj.zero_()  # every output is 0, and so its mean
-    result = probe.ablation(DOCUMENTS, semantics="mean", layers=[1], placebo=True)
+    result = probe.ablation(DOCUMENTS, semantics="mean", layers=[1])
     np.testing.assert_allclose(result["ablated"][0], np.broadcast_to(result["nll"], (8, 4)), rtol=1e-6)
-    np.testing.assert_allclose(result["placebo"][0], np.broadcast_to(result["nll"], (8, 4)), rtol=1e-6)
-    changed = both[1].ablation(DOCUMENTS, semantics="mean", layers=[1], experts=[0, 1], placebo=False)
+    np.testing.assert_allclose(result["draws"][:, 0], np.broadcast_to(result["nll"], (7, 8, 4)), rtol=1e-6)
+    changed = both[1].ablation(DOCUMENTS, semantics="mean", layers=[1], experts=[0, 1], placebos=0)
     assert changed["ablated"].shape == (1, 2, 4)
     assert (changed["ablated"] != changed["nll"]).any()
 
@@ -107,7 +109,7 @@ def test_a_mean_is_that_of_the_outputs_of_transformers(both):
         edit = probe.mean_expert(DOCUMENTS, layer=1, expert=2, positions_in_a_batch=size)
         np.testing.assert_allclose(edit.mean, torch.cat(outputs).mean(0), atol=1e-5)
     one = probe.what_if(DOCUMENTS, [edit])
-    swept = probe.ablation(DOCUMENTS, semantics="mean", layers=[1], experts=[2], placebo=False)
+    swept = probe.ablation(DOCUMENTS, semantics="mean", layers=[1], experts=[2], placebos=0)
     nll = [np.nansum(one["nll"][1][one["token_document"] == d]) for d in range(4)]
     np.testing.assert_allclose(nll, swept["ablated"][0, 0], rtol=1e-5)
 
@@ -128,8 +130,8 @@ def flops(run):
     return counter.get_total_flops()
 
 
-@pytest.mark.parametrize(("placebo", "semantics"), [(False, "mask"), (True, "mask"), (True, "mean")])
-def test_a_sweep_costs_what_restarting_at_the_edited_layer_needs(tokenizer, placebo, semantics):
+@pytest.mark.parametrize(("placebos", "semantics"), [(0, "mask"), (1, "mask"), (1, "mean"), (7, "mask")])
+def test_a_sweep_costs_what_restarting_at_the_edited_layer_needs(tokenizer, placebos, semantics):
     sizes = SIZES | {"num_hidden_layers": 6}
     probe = Probe(toy_model(vocab_size=8192, **sizes), tokenizer, "toy")
     documents = [{"id": str(i), "text": "a truth universally acknowledged " * 4} for i in range(3)]
@@ -138,8 +140,8 @@ def test_a_sweep_costs_what_restarting_at_the_edited_layer_needs(tokenizer, plac
     for layer in range(6):  # layers from the edited one on, and the head, are a model of fewer layers
         rest = toy_model(vocab_size=8192, **sizes | {"num_hidden_layers": 6 - layer})
         with torch.inference_mode():
-            needed += 8 * (1 + placebo) * flops(lambda rest=rest: rest(ids, use_cache=False))
-    spent = flops(lambda: probe.ablation(documents, placebo=placebo, semantics=semantics))
+            needed += 8 * (1 + placebos) * flops(lambda rest=rest: rest(ids, use_cache=False))
+    spent = flops(lambda: probe.ablation(documents, placebos=placebos, semantics=semantics))
     assert needed < spent <= 1.1 * needed
 
 
@@ -147,7 +149,7 @@ def test_an_interrupted_sweep_continues(both, tmp_path):
     _, probe = both
     told, how = [], {"layers": [0, 2], "experts": [1, 4], "positions_in_a_batch": 30}
     whole = probe.ablation(DOCUMENTS, on_progress=told.append, **how)
-    assert told[-1].tokens == told[-1].total_tokens == (1 + 2 * 2 * 2) * sum(len_of(probe, d) for d in DOCUMENTS)
+    assert told[-1].tokens == told[-1].total_tokens == (1 + 2 * 2 * (1 + 7)) * sum(len_of(probe, d) for d in DOCUMENTS)
     calls = iter(range(1000))
     with pytest.raises(RunStoppedError):
         probe.ablation(DOCUMENTS, path=tmp_path / "a.result", should_stop=lambda: next(calls) > 6, **how)
@@ -161,6 +163,22 @@ def test_an_interrupted_sweep_continues(both, tmp_path):
         for name, array in whole.arrays.items():
             np.testing.assert_array_equal(array, held[name])
     assert [p.name for p in tmp_path.iterdir()] == ["a.result"]
+
+
+def test_every_draw_is_drawn_anew_and_does_not_depend_on_its_company(both):
+    _, probe = both
+    how = {"layers": [1], "experts": [2, 5], "seed": 4}
+    whole = probe.ablation(DOCUMENTS, placebos=5, **how)
+    for size in (1, 30):
+        part = probe.ablation(DOCUMENTS, placebos=3, positions_in_a_batch=size, **how)
+        np.testing.assert_allclose(part["draws"], whole["draws"][:3], rtol=1e-5)
+    assert len(np.unique(whole["draws"][:, 0, 0, 1].round(5))) == 5
+    assert (whole["log_arrangements"] >= 0).all()
+    text = probe.trace(DOCUMENTS[:1])
+    ids = text.expert_ids[1]
+    first, second = ((ids[:, rank] == 2).sum() for rank in (0, 1))
+    ways = math.comb(len(ids), first) * math.comb(len(ids) - first, second)
+    assert whole["log_arrangements"][0, 0, 0] == pytest.approx(math.log(ways))
 
 
 def len_of(probe, document):
@@ -212,7 +230,7 @@ def test_the_table_pairs_documents(both):
     assert set(table["group"]) == {"all", "code", "prose"}
     own = pick(table, layer=1, expert=5, group="code").set_index("metric")
     lost = (result["ablated"] - result["nll"])[0, 1, [0, 2]]
-    fake = (result["placebo"] - result["nll"])[0, 1, [0, 2]]
+    fake = (result["draws"] - result["nll"]).mean(0)[0, 1, [0, 2]]
     n = result["tokens"][[0, 2]].sum()
     assert own.loc["loss_increase", "value"] == pytest.approx(lost.sum() / n)
     assert own.loc["loss_increase", "null"] == pytest.approx(fake.sum() / n)
@@ -222,8 +240,10 @@ def test_the_table_pairs_documents(both):
     assert own.loc["loss_increase_per_use", "n"] == result["routed"][0, 1, [0, 2]].sum()
     ends = own.loc["loss_increase", ["low", "high"]]
     assert ends["low"] <= own.loc["loss_increase", "value"] <= ends["high"]
-    bare = tables.ablation(probe.ablation(DOCUMENTS[:2], layers=[1], placebo=False), by=None)
-    assert set(bare["metric"]) == {"loss_increase", "loss_increase_per_use", "selection_frequency"}
+    bare = tables.ablation(probe.ablation(DOCUMENTS[:2], layers=[1], placebos=0), by=None)
+    names = {"loss_increase", "loss_increase_per_use", "loss_increase_rank", "selection_frequency"}
+    assert set(bare["metric"]) == names
+    assert bare["scope"][bare["metric"] == "loss_increase"].str.contains("no placebo was run").all()
     assert pick(bare, metric="loss_increase")["null"].isna().all()
 
 

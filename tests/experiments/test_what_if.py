@@ -26,7 +26,7 @@ def probe(small_probe):
 
 @pytest.fixture(scope="module")
 def result(probe):
-    return probe.what_if(TEXTS, [FORCED], generate=3)
+    return probe.what_if(TEXTS, [FORCED], placebos=9, generate=3)
 
 
 def logits(probe, document, *instruments):
@@ -107,13 +107,66 @@ def test_the_placebo_stands_beside_and_takes_as_many_assignments(result):
         assert whole.loc[("edited", metric), "null"] == pytest.approx(whole.loc[("placebo", metric), "value"])
 
 
+def test_the_band_is_the_range_of_the_draws_and_the_rank_a_place_among_them(result):
+    table = mp.tables.what_if(result).set_index("run")
+    scored = (~np.isnan(result.nll[0]) & ~result.special).sum()
+    base, edited = (np.nansum(np.where(result.special, 0, result.nll[run]), dtype=float) for run in (0, 1))
+    draws = np.sort((result.draw_nll.sum(1) - base) / scored)
+    row = table.loc["edited"].query("metric == 'loss_change' and document.isna()").iloc[0]
+    assert result.draws == row["placebo_draws"] == 9
+    assert row["null"] == pytest.approx(draws.mean())
+    assert (row["placebo_low"], row["placebo_high"]) == pytest.approx((draws[0], draws[-1]))
+    above = (draws > (edited - base) / scored).sum()
+    assert row["placebo_rank"] == 1 + above
+    assert row["p"] == pytest.approx(min(1, 2 * (1 + min(above, 9 - above)) / 10))
+    assert "band: range of 9 draws of the placebo, which holds an exchangeable one in 80 % of cases" in row["scope"]
+    placebo = table.loc["placebo"].query("metric == 'loss_change' and document.isna()").iloc[0]
+    assert placebo["value"] == pytest.approx(draws.mean())
+    assert "mean of 9 draws" in placebo["scope"]
+    code = table.loc["edited"].query("metric == 'loss_change' and document == 0").iloc[0]
+    change = result.draw_nll[:, 0] - np.nansum(np.where(result.special, 0, result.nll[0])[result.token_document == 0])
+    assert code["placebo_high"] == pytest.approx(change.max() / code["n"], abs=1e-6)
+    shares = table.loc["placebo"].query("metric == 'share' and layer == 1").set_index("expert")
+    used = result.draw_used[:, 1] / result.draw_used[:, 1].sum(-1, keepdims=True)
+    np.testing.assert_allclose(shares["value"], used.mean(0))
+    np.testing.assert_allclose(shares["placebo_low"], used.min(0))
+    np.testing.assert_allclose(shares["placebo_high"], used.max(0))
+
+
+def test_tokens_and_next_tokens_have_their_bands(result):
+    tokens, following = mp.tables.what_if_tokens(result), mp.tables.what_if_next_tokens(result)
+    known = tokens["nll"].notna()
+    assert (tokens["placebo_low"] <= tokens["loss_change_placebo"])[known].all()
+    assert tokens.loc[~known, ["loss_change_placebo", "placebo_low", "placebo_high"]].isna().all(axis=None)
+    draws = result.draw_probability[:, following["document"].astype(int), following["candidate"].astype(int)]
+    np.testing.assert_allclose(following["probability_placebo"], draws.mean(0, dtype=float))
+    np.testing.assert_allclose(following["placebo_low"], draws.min(0))
+    np.testing.assert_allclose(following["placebo_high"], draws.max(0))
+    ranks = 1 + (draws > following["probability_edited"].to_numpy()).sum(0)
+    assert following["placebo_rank"].tolist() == ranks.tolist()
+
+
+def test_few_draws_or_few_arrangements_say_so(probe):
+    one = mp.tables.what_if(probe.what_if(TEXTS, [FORCED], placebos=1))
+    assert one["scope"].str.contains("1 draw of the placebo: no band").all()
+    assert one[["placebo_low", "placebo_rank", "p"]].isna().all(axis=None)
+    none = mp.tables.what_if(probe.what_if(TEXTS, [FORCED], placebos=0))
+    assert none["scope"].str.contains("no placebo was run").all()
+    heads = mp.tables.what_if(probe.what_if(TEXTS, [edits.MaskHead(layer=0, head=1)]))
+    assert heads["placebo_draws"].eq(3).all()
+    edited = heads[heads["run"] == "edited"]
+    assert edited["scope"].str.contains("the placebo can turn out in 3 ways: no p-value").all()
+    assert edited["p"].isna().all()
+    assert edited.query("metric == 'loss_change'")["placebo_rank"].notna().all()
+
+
 @pytest.mark.parametrize(
     "edit",
     [edits.MaskExpert(layer=1, expert=3), edits.BiasRouter(layer=1, expert=[2, 3], bias=0.01, position=range(6)),
      edits.SwapExperts(layer=1, expert=(1, 4), document={"domain": "code"})],
 )  # fmt: skip
 def test_a_placebo_takes_as_many_assignments_of_each_rank_as_the_edit(probe, edit):
-    result = probe.what_if(TEXTS, [edit])
+    result = probe.what_if(TEXTS, [edit], placebos=2)
     assert lost(result, 1).any()
     for document in range(3):
         own = result["token_document"] == document
@@ -125,13 +178,13 @@ def test_edits_and_ablation_have_one_placebo(probe, semantics):
     edit = edits.MaskExpert(layer=1, expert=3) if semantics == "mask" else edits.ZeroExpert(
         layer=1, expert=3, renormalise=semantics == "zero_renorm"
     )  # fmt: skip
-    result = probe.what_if(TEXTS, [edit], seed=2)
+    result = probe.what_if(TEXTS, [edit], placebos=2, seed=2)
     base = result["expert_ids"][0]
     damage = Damage(edit, RecordedRouting(base, result["expert_weights"][0]), base == 3, semantics, 8, 2)
     assert f"{(base[1] == 3).sum()} assignments" in result.meta["placebo"][0]
     planned = probe.plan(TEXTS, window=64)
     batch = Batch.of(planned.token_ids, planned.windows, torch.device("cpu"))
-    (instrument,) = [one for one in damage.instruments(batch) if one.layer == 1]
+    (instrument,) = [one for one in damage.instruments(batch, [0]) if one.layer == 1]
     with torch.inference_mode():
         out = probe.model.model(batch.ids, instruments=[instrument])
         nll, _ = next_token_scores(probe.model, out.last_hidden_state, batch.ids, out.context)
@@ -144,7 +197,7 @@ def test_edits_and_ablation_have_one_placebo(probe, semantics):
              edits.MaskExpert(layer=1, expert=3, phase="decode"), edits.ZeroExpert(expert=1, position=63)]
 )  # fmt: skip
 def test_the_placebo_of_an_edit_that_changes_nothing_changes_nothing(probe, edit):
-    result = probe.what_if(TEXTS, [edit])
+    result = probe.what_if(TEXTS, [edit], placebos=2)
     assert result.meta["placebo"][0].startswith("nowhere: 0 ")
     assert np.array_equal(result["nll"][0], result["nll"][2], equal_nan=True)
 
@@ -165,7 +218,7 @@ def test_heads_have_other_heads_as_placebo(probe):
 
 
 def test_edits_without_effect_change_nothing_to_the_bit(probe):
-    result = probe.what_if(TEXTS, [edits.TopK(experts=2)], placebo=False)
+    result = probe.what_if(TEXTS, [edits.TopK(experts=2)], placebos=0)
     assert np.array_equal(result["nll"][0], result["nll"][1], equal_nan=True)
     assert np.array_equal(result["expert_weights"][0], result["expert_weights"][1])
     assert not np.nan_to_num(result["bits"]).any()
@@ -204,9 +257,15 @@ def test_its_faces(result, tmp_path):
     tokens, following = mp.tables.what_if_tokens(result), mp.tables.what_if_next_tokens(result)
     assert len(tokens) == len(result.axis("token"))
     assert tokens["layers_rerouted"].max() == 1  # layer 1 is the last of two
-    assert len(mp.figures.what_if_tokens(tokens, document=1).data) == 2
+    assert len(mp.figures.what_if_tokens(tokens, document=1).data) == 3  # with the range of the draws
     assert len(mp.figures.what_if_next_tokens(following).data) == 3
     assert len(mp.figures.what_if_experts(mp.tables.what_if(result), layer=0).data) == 3
+
+
+@pytest.mark.parametrize("placebos", [-1, 1.5, True])
+def test_draws_are_counted_in_whole_numbers(probe, placebos):
+    with pytest.raises(InputError, match=f"placebos must be a number of draws, 0 for none, got {placebos}; give 0 or"):
+        probe.what_if(TEXTS, [FORCED], placebos=placebos)
 
 
 @pytest.mark.parametrize(

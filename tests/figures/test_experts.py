@@ -17,10 +17,11 @@ def draw(*shape):
 
 
 def ablated():
-    sums = {name: draw(3, 4, 5) * factor for name, factor in (("ablated", 12), ("placebo", 11), ("routed", 3))}
+    sums = {name: draw(3, 4, 5) * factor for name, factor in (("ablated", 12), ("routed", 3))}
+    sums |= {"draws": draw(7, 3, 4, 5) * 11, "log_arrangements": draw(3, 4, 5) * 9}
     base = {"nll": draw(5) * 10, "tokens": np.full(5, 10.0)}
     labels = {"document": tuple("abcde")}
-    meta = META | {"semantics": "mask", "placebo": True}
+    meta = META | {"semantics": "mask", "placebos": 7}
     return tables.ablation(AblationResult.of(sums | base, labels, meta))
 
 
@@ -59,6 +60,11 @@ def test_a_map_of_what_is_lost():
     assert [list(cell) for cell in figure.data[1].customdata] == own[["layer", "expert"]].astype(
         int
     ).to_numpy().tolist()
+    assert "7 draws: " in figure.data[1].hovertext[0]
+    assert ", p 0." in figure.data[1].hovertext[0]
+    ranks = figures.ablation(table, metric="loss_increase_rank")
+    assert sorted(ranks.data[0].z.ravel()) == list(range(1, 13))
+    assert ranks.layout.title.text == "Without an expert: rank by loss added"
     with pytest.raises(InputError, match="got 'colour'"):
         figures.ablation(table, metric="colour")
 

@@ -2,9 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from mixtral_probe.cli import options, words
 from mixtral_probe.cli.inputs import chosen_source, opened_probe
-from mixtral_probe.cli.outputs import interval, number, present, records
+from mixtral_probe.cli.outputs import PLACEBO_HEAD, estimate_line, interval, placebo_columns, present, records
 from mixtral_probe.cli.progress import run_or_stop
 from mixtral_probe.errors import InputError
 
@@ -25,7 +27,7 @@ def ablate(
     semantics: options.Semantics = "mask",
     layers: options.AblatedLayers = None,
     experts: options.AblatedExperts = None,
-    placebo: options.Placebo = True,
+    placebos: options.Placebos = 7,
     seed: options.PlaceboSeed = 0,
     window: options.WindowTokens = None,
     device: options.Device = "cpu",
@@ -44,13 +46,16 @@ def ablate(
       mixtral-probe ablate --corpus bundled --semantics zero --layers 3,4 --out zeroed.result
       mixtral-probe ablate --text "def add(a, b): return a + b" --layers 0 --experts 5 --json
     """
-    source = chosen_source(text, file, corpus)
+    probe = opened_probe(model, device, dtype)
+    planned = probe.plan(chosen_source(text, file, corpus), window=window)
     how: dict[str, Any] = {
-        "semantics": semantics, "layers": _numbers(layers, "--layers"), "experts": _numbers(experts, "--experts"),
-        "placebo": placebo, "seed": seed, "window": window, "path": out and out.expanduser(),
+        "source": planned, "layers": _numbers(layers, "--layers"), "experts": _numbers(experts, "--experts"),
+        "placebos": placebos,
     }  # fmt: skip
+    typer.echo(estimate_line(probe.estimate_ablation(**how), placebos), err=True)
+    how |= {"semantics": semantics, "seed": seed, "path": out and out.expanduser()}
     kept = "nothing is kept without --out" if out is None else f"the same command continues from {out}.parts"
-    result = run_or_stop(opened_probe(model, device, dtype).ablation, kept=kept, source=source, **how)
+    result = run_or_stop(probe.ablation, kept=kept, **how)
     present(result, [out], csv=csv, as_json=as_json, facts=_facts, lines=_lines)
 
 
@@ -72,7 +77,7 @@ def _facts(result: "AblationResult", table: "pd.DataFrame") -> dict[str, Any]:
     return {
         "model": result.meta["model"]["name"],
         "semantics": result.semantics,
-        "placebo": result.has_placebo,
+        "placebos": len(result.placebo_draws),
         "documents": len(result.axis("document")),
         "tokens": int(result.tokens.sum()),
         "loss": float(result.nll.sum() / result.tokens.sum()),
@@ -83,15 +88,29 @@ def _facts(result: "AblationResult", table: "pd.DataFrame") -> dict[str, Any]:
 def _lines(result: "AblationResult", table: "pd.DataFrame") -> list[str]:
     from mixtral_probe.tables.registry import estimates
 
-    own = table[(table["group"] == "all") & (table["metric"] == "loss_increase")]
-    most = own.assign(estimate=estimates(own)).sort_values("estimate", ascending=False, kind="stable")
-    tokens = int(result.tokens.sum())
+    whole = table[table["group"] == "all"].assign(estimate=estimates(table)).set_index(["layer", "expert"])
+    by_metric = dict(list(whole.groupby("metric")))
+    most = by_metric["loss_increase"].sort_values("estimate", ascending=False, kind="stable")
+    tokens, draws = int(result.tokens.sum()), len(result.placebo_draws)
     lines = [
         f"{words.counted(tokens, 'token')} of {words.counted(len(result.axis('document')), 'document')}; "
         f"loss {result.nll.sum() / tokens:.4f} nats; without an expert ({result.semantics}):",
-        f"{'layer':>5} {'expert':>6} {'lost, nats':>11} {'95 % interval':>21} {'placebo':>10}",
+        *([f"placebo: {words.draws(draws)}; FDR over the {len(most)} experts"] if draws else []),
+        f"{'layer':>5} {'expert':>6} {'lost, nats':>11} {'95 % interval':>21} {PLACEBO_HEAD} {'FDR':>8} {'rank':>10}",
     ]
-    for row in most.head(SHOWN).itertuples():
-        numbers = f"{row.estimate:11.4f} {interval(row.low, row.high):>21} {number(row.null):>10}"
-        lines.append(f"{row.layer:5} {row.expert:6} {numbers}")
+    for key, row in most.head(SHOWN).iterrows():
+        numbers = f"{row['estimate']:11.4f} {interval(row['low'], row['high']):>21} {placebo_columns(row)}"
+        lines.append(f"{key[0]:5} {key[1]:6} {numbers} {_rate(by_metric, key):>8} {_rank(by_metric, key):>10}")
     return lines if len(most) <= SHOWN else [*lines, f"and {len(most) - SHOWN} more; --csv has all"]
+
+
+def _rate(by_metric: dict[str, "pd.DataFrame"], key: Any) -> str:
+    rates = by_metric.get("loss_increase_false_discovery")
+    return "–" if rates is None or rates.loc[key, "n"] == 0 else f"{rates.loc[key, 'value']:.2g}"
+
+
+def _rank(by_metric: dict[str, "pd.DataFrame"], key: Any) -> str:
+    """The rank with its interval, where it has one."""
+    row = by_metric["loss_increase_rank"].loc[key]
+    interval = "" if row["low"] != row["low"] else f" ({row['low']:.0f}–{row['high']:.0f})"
+    return f"{row['estimate']:.0f}{interval}"

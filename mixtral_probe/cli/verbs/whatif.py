@@ -8,12 +8,14 @@ import typer
 
 from mixtral_probe.cli import options, words
 from mixtral_probe.cli.inputs import chosen_source, opened_probe
-from mixtral_probe.cli.outputs import interval, number, records
+from mixtral_probe.cli.outputs import PLACEBO_HEAD, estimate_line, interval, number, placebo_columns, records
 from mixtral_probe.cli.progress import run_or_stop
 from mixtral_probe.cli.shell import print_json
 from mixtral_probe.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mixtral_probe.instruments.edits import Edit
     from mixtral_probe.trace import WhatIf
 
@@ -33,7 +35,7 @@ def whatif(
     corpus: options.CorpusPath = None,
     edit: options.Edits = None,
     edits: options.EditsFile = None,
-    placebo: options.Placebo = True,
+    placebos: options.Placebos = 39,
     seed: options.PlaceboSeed = 0,
     generate: options.WhatIfGenerate = None,
     window: options.WindowTokens = None,
@@ -42,7 +44,7 @@ def whatif(
     out: options.WhatIfOut = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Run text without and with changes of routing, experts or heads, and with a placebo of the same size.
+    """Run text without and with changes of routing, experts or heads, and with draws of a placebo of the same size.
 
     \b
     Examples:
@@ -53,10 +55,11 @@ def whatif(
     """
     source, changes = chosen_source(text, file, corpus), _edits(edit or (), edits)
     _check_out(out)
-    result: WhatIf = run_or_stop(
-        opened_probe(model, device, dtype).what_if, kept="nothing was written", source=source, edits=changes,
-        placebo=placebo, seed=seed, generate=generate, window=window,
-    )  # fmt: skip
+    probe = opened_probe(model, device, dtype)
+    planned = probe.plan(source, window=window)
+    how: dict[str, Any] = {"source": planned, "edits": changes, "placebos": placebos}
+    typer.echo(estimate_line(probe.estimate_what_if(**how), placebos), err=True)
+    result: WhatIf = run_or_stop(probe.what_if, kept="nothing was written", seed=seed, generate=generate, **how)
     if as_json:
         print_json(_facts(result))
     else:
@@ -88,6 +91,7 @@ def _facts(result: "WhatIf") -> dict[str, Any]:
         "model": result.meta["model"]["name"],
         "edits": result.sentences,
         "placebo": result.placebo_sentences,
+        "placebos": result.draws,
         "seed": result.seed,
         "documents": len(result.axis("document")),
         "tokens": len(result.axis("token")),
@@ -102,14 +106,15 @@ def _lines(result: "WhatIf") -> Iterator[str]:
     tokens, documents = len(result.axis("token")), len(result.axis("document"))
     yield f"{words.counted(tokens, 'token')} of {words.counted(documents, 'document')}; what if"
     yield from (f"  {sentence}" for sentence in result.sentences)
-    if result.placebo_sentences:
-        yield "placebo"
+    if result.draws:
+        yield f"placebo: {words.draws(result.draws)}"
         yield from (f"  {sentence}" for sentence in result.placebo_sentences)
-    yield f"{'change of':18} {'edited':>10} {'95 % interval':>21} {'placebo':>10}"
+    yield f"{'change of':18} {'edited':>10} {'95 % interval':>21} {PLACEBO_HEAD} {'rank':>9}"
     edited = result.overall().query("run == 'edited'").set_index("metric")
     for metric, name in SHOWN.items():
         row = edited.loc[metric]
-        yield f"{name:18} {estimate(row):10.4f} {interval(row['low'], row['high']):>21} {number(row['null']):>10}"
+        numbers = f"{estimate(row):10.4f} {interval(row['low'], row['high']):>21} {placebo_columns(row)}"
+        yield f"{name:18} {numbers} {_rank(row):>9}"
     if documents == 1:
         yield from _next_lines(result)
     for before, after in result.generated:
@@ -117,11 +122,17 @@ def _lines(result: "WhatIf") -> Iterator[str]:
         yield f"continued with the change:  {after!r}"
 
 
+def _rank(row: "pd.Series[Any]") -> str:
+    """The place of the edits among themselves and the draws; a dash without draws to compare with."""
+    band = row["placebo_low"] == row["placebo_low"]
+    return f"{row['placebo_rank']} of {row['placebo_draws'] + 1}" if band else "–"
+
+
 def _next_lines(result: "WhatIf") -> Iterator[str]:
     from mixtral_probe.tables import what_if_next_tokens
 
-    yield f"{'next token':18} {'without':>10} {'edited':>10} {'rank':>10} {'placebo':>10}"
+    yield f"{'next token':18} {'without':>10} {'edited':>10} {'rank':>10} {'placebo':>10} {'range of draws':>21}"
     for row in what_if_next_tokens(result).head(NEXT_SHOWN).itertuples():
         moved = f"{row.rank} → {row.rank_edited}"
-        placebo = number(row.probability_placebo)
-        yield f"{row.token!r:18} {row.probability:10.4f} {row.probability_edited:10.4f} {moved:>10} {placebo:>10}"
+        placebo = f"{number(row.probability_placebo):>10} {interval(row.placebo_low, row.placebo_high):>21}"
+        yield f"{row.token!r:18} {row.probability:10.4f} {row.probability_edited:10.4f} {moved:>10} {placebo}"

@@ -21,5 +21,6 @@ def ablation(
     Raises:
         InputError: the table lacks that metric or group.
     """
-    title = f"Without an expert: {metric_of(metric).label}, nats per token"
+    unit = "" if metric.endswith(("_rank", "_false_discovery")) else ", nats per token"
+    title = f"Without an expert: {metric_of(metric).label}{unit}"
     return cell_map(rows_of(table, metric, group), metric, LAYER_EXPERT, title, centred=True)

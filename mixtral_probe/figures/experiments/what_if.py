@@ -1,5 +1,7 @@
 """What edits and a placebo changed in the routing: `what_if`, `what_if_experts`."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -15,7 +17,7 @@ RUN_COLORS = {"without": "#808b96", "edited": "#2172b0", "placebo": "#f3a209"}
 
 
 def what_if(table: pd.DataFrame) -> go.Figure:
-    """Draw the tokens with another set of experts, layer by layer: with the edits, and with the placebo.
+    """Draw the tokens with another set of experts, layer by layer: with the edits, and the range of the placebo.
 
     Args:
         table: `tables.what_if`.
@@ -28,7 +30,8 @@ def what_if(table: pd.DataFrame) -> go.Figure:
     figure = go.Figure()
     for run, part in rows.groupby("run", sort=False):
         style = {"name": str(run), "marker_color": RUN_COLORS[str(run)]}
-        figure.add_trace(bars(part, "layer", hover(part, ("run", "layer"), quantity), **style))
+        drawn = bars(part, "layer", hover(part, ("run", "layer"), quantity), **style)
+        figure.add_trace(drawn.update(error_y=band_whiskers(part, "estimate")) if run == "placebo" else drawn)
     _axes(figure, rows, "layer", quantity.label, bargap=0.3)
     return finish(figure, "Tokens sent to other experts", _note(rows), height=HEAD + FOOT + 240)
 
@@ -51,9 +54,21 @@ def what_if_experts(table: pd.DataFrame, *, layer: int) -> go.Figure:
     for name, part in runs.items():
         expert, share = part["expert"].to_numpy(np.int64), part["estimate"].to_numpy(float)
         template = f"expert %{{x}}, {name}: %{{y:.1%}}<extra></extra>"
-        figure.add_trace(go.Bar(x=expert, y=share, name=name, marker_color=RUN_COLORS[name], hovertemplate=template))
+        bar = go.Bar(x=expert, y=share, name=name, marker_color=RUN_COLORS[name], hovertemplate=template)
+        figure.add_trace(bar.update(error_y=band_whiskers(part, "estimate")) if name == "placebo" else bar)
     _axes(figure, rows, "expert", metric_of("share").label, bargap=0.25)
     return finish(figure, f"Use of the experts of layer {layer}", _note(edited), height=HEAD + FOOT + 240)
+
+
+def band_whiskers(part: pd.DataFrame, value: str) -> dict[str, Any]:
+    """Return the range of a placebo's draws about the column `value` as plotly's error bars; none without a range.
+
+    Tables that an earlier version wrote have no range.
+    """
+    ends = [part.get(name, np.nan) for name in ("placebo_low", "placebo_high")]
+    low, high = (np.asarray(end * np.ones(len(part)), float) for end in ends)
+    middle = part[value].to_numpy(float)
+    return {"type": "data", "symmetric": False, "array": high - middle, "arrayminus": middle - low}
 
 
 def _axes(figure: go.Figure, rows: pd.DataFrame, key: str, name: str, *, bargap: float) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.figures.experiments.what_if import RUN_COLORS
+from mixtral_probe.figures.experiments.what_if import RUN_COLORS, band_whiskers
 from mixtral_probe.figures.grid import FOOT, HEAD
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import label, ticks
@@ -16,7 +16,7 @@ _RANKS: Mapping[str, str] = {"without": "rank", "edited": "rank_edited"}
 
 
 def what_if_next_tokens(table: pd.DataFrame, *, document: int = 0, most: int = 12) -> go.Figure:
-    """Draw what is expected after a document, without the edits, with them, and with the placebo.
+    """Draw what is expected after a document, without the edits, with them, and the range of the placebo.
 
     Args:
         table: `tables.what_if_next_tokens`.
@@ -52,6 +52,7 @@ def _bars(rows: pd.DataFrame, y: np.ndarray, name: str, column: str) -> go.Bar:
         orientation="h",
         name=name,
         marker_color=RUN_COLORS[name],
+        error_x=band_whiskers(rows, column) if name == "placebo" else None,
         hovertext=np.array([f"“{label(token)}”" for token in rows["token"]], dtype=object) + rank,
         hovertemplate=f"%{{hovertext}}<br>{name}: %{{x:.2%}}<extra></extra>",
     )

@@ -14,7 +14,7 @@ _RUNS = {"edited": "loss_change", "placebo": "loss_change_placebo"}
 
 
 def what_if_tokens(table: pd.DataFrame, *, document: int = 0) -> go.Figure:
-    """Draw how much more, or less, each token of a document surprises with the edits, and with the placebo.
+    """Draw how much more, or less, each token of a document surprises with the edits, and the range of the placebo.
 
     Args:
         table: `tables.what_if_tokens`.
@@ -26,7 +26,8 @@ def what_if_tokens(table: pd.DataFrame, *, document: int = 0) -> go.Figure:
     rows = table[(table["document"] == document).to_numpy(dtype=bool)]
     if rows.empty:
         raise InputError(f"document must be one the table has, got {document}")
-    figure = go.Figure([_line(rows, run, column) for run, column in _RUNS.items() if rows[column].notna().any()])
+    lines = [_line(rows, run, column) for run, column in _RUNS.items() if rows[column].notna().any()]
+    figure = go.Figure([*_range(rows), *lines])
     few = len(rows) <= LABELLED
     if few:
         places, names = ticks(rows["token"], LABELLED)
@@ -36,6 +37,17 @@ def what_if_tokens(table: pd.DataFrame, *, document: int = 0) -> go.Figure:
     figure.update_yaxes(title_text="change of the loss, nats", zeroline=True, zerolinecolor=RUN_COLORS["without"])
     note = f"document {document} · loss with the change − loss without, token by token · n = {len(rows):,} tokens"
     return finish(figure, "Surprise at each token", note, height=HEAD + FOOT + 260)
+
+
+def _range(rows: pd.DataFrame) -> list[go.Scatter]:
+    """Return the area between the least and the greatest draw of the placebo, where the table has several."""
+    if "placebo_low" not in rows or rows["placebo_low"].isna().all():
+        return []
+    known = np.flatnonzero(rows["placebo_low"].notna())
+    low, high = (rows[name].to_numpy(float)[known] for name in ("placebo_low", "placebo_high"))
+    area = {"fill": "toself", "fillcolor": RUN_COLORS["placebo"], "opacity": 0.25, "line": {"width": 0}}
+    x, y = np.concatenate([known, known[::-1]]), np.concatenate([high, low[::-1]])
+    return [go.Scatter(x=x, y=y, mode="lines", name="range of the placebo's draws", hoverinfo="skip", **area)]
 
 
 def _line(rows: pd.DataFrame, run: str, column: str) -> go.Scatter:

@@ -1,6 +1,6 @@
 """What edits do to loss, predictions and routing, compared with a placebo: `what_if`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from mixtral_probe import metrics
 from mixtral_probe.stats import Blocks
-from mixtral_probe.tables.experiments.what_if_runs import rerouted
+from mixtral_probe.stats.run_sums import RunSums
+from mixtral_probe.tables.experiments.placebo_band import BAND, band, band_words, mean_of, with_band
+from mixtral_probe.tables.experiments.what_if_runs import WhatIfSums
 from mixtral_probe.tables.frame import rows, tidy
 from mixtral_probe.tables.leave_one_out import estimate_rows, leave_one_out
 from mixtral_probe.tables.load import expert_load
@@ -23,133 +25,153 @@ Floats = NDArray[np.float64]
 
 
 def what_if(result: Result) -> pd.DataFrame:
-    """Return what edits do to loss, predictions and routing, and what a placebo of the same size does.
+    """Return what edits do to loss, predictions and routing, and what draws of a placebo of the same size do.
 
-    Columns: run, layer, expert, document, metric, value, corrected, low, high, null, n, scope.
+    Columns: run, layer, expert, document, metric, value, corrected, low, high, null, placebo_low, placebo_high,
+    placebo_draws, placebo_rank, p, n, scope.
 
     Raises:
         InputError: the result is of another kind.
     """
     result = WhatIf.require(result, "the table what_if")
-    return tidy([part for run in range(1, len(result.axis("run"))) for part in _ComparedRun(result, run).parts()], SPEC)
+    comparison = _Comparison(result)
+    return tidy([*comparison.means(), *comparison.shares()], SPEC)
 
 
-class _ComparedRun:
-    """One run compared with the run without edits."""
+class _Comparison:
+    """The run with the edits and the draws of the placebo, compared with the run without edits."""
 
-    def __init__(self, result: WhatIf, run: int) -> None:
-        self.result, self.run = result, run
-        self.counted = ~np.asarray(result.special, bool)
-        blocks = Blocks.of(result.axis("document"))
-        self.block = blocks.of_document[result.token_document]
-        self.blocks, self.folded = blocks.number, blocks.folded
-        self.name, self.sentences = result.axis("run")[run], result.sentences if run == 1 else result.placebo_sentences
-        self.about = f"{self.name}: {' + '.join(sentence.replace('; ', ', ') for sentence in self.sentences)}"
+    def __init__(self, result: WhatIf) -> None:
+        self.sums = WhatIfSums.of(result)
+        self.blocks, self.documents = Blocks.of(result.axis("document")), len(result.axis("document"))
+        self.draws, self.arrangements = result.draws, result.arrangements
+        self.layers = len(result.expert_ids[0])
+        self.about = {"edited": result.sentences, "placebo": result.placebo_sentences}
 
-    def parts(self) -> Iterator[pd.DataFrame]:
-        """Yield the rows of every metric."""
-        yield from self._losses()
-        for name, values in (("divergence_bits", self._bits), ("prediction_changed", self._predicted)):
-            yield self._mean({}, name, values(self.run), self.counted, self._placebo(values), "tokens")
-        every = range(len(self.result.expert_ids[0]))
-        for layers in (every, *([layer] for layer in every)):
-            moved = partial(self._moved, layers)
-            keys, scope = ({}, "tokens, all layers") if layers is every else ({"layer": layers[0]}, "tokens")
-            yield self._mean(keys, "rerouted", moved(self.run), self.counted, self._placebo(moved), scope)
-        yield self._shares()
-
-    def _moved(self, layers: Sequence[int], run: int) -> Floats:
-        """[T] in how many of the layers, as a share, a token has another set of experts."""
-        return rerouted(self.result, run)[list(layers)].mean(0)
-
-    def _bits(self, run: int) -> Floats:
-        return np.asarray(self.result.bits[run], np.float64)
-
-    def _predicted(self, run: int) -> Floats:
-        return (self.result.predicted_id[run] != self.result.predicted_id[0]).astype(float)
-
-    def _change(self, run: int) -> Floats:
-        return np.asarray(self.result.nll[run], np.float64) - np.asarray(self.result.nll[0], np.float64)
-
-    def _losses(self) -> Iterator[pd.DataFrame]:
-        scored = self.counted & ~np.isnan(self.result.nll[0])
-        nll = np.asarray(self.result.nll, np.float64)
-        yield self._mean(
-            {}, "loss", nll[self.run], scored, float(nll[0][scored].mean()), "tokens with something before"
-        )
-        null = self._placebo(self._change, scored)
-        yield self._mean({}, "loss_change", self._change(self.run), scored, null, "tokens with something before")
-        for document in range(len(self.result.axis("document"))):
-            inside = scored & (self.result.token_document == document)
-            null = self._placebo(self._change, inside)
-            yield self._mean(
-                {"document": document}, "loss_change", self._change(self.run), inside, null, "one document"
-            )
-
-    def _placebo(self, values: Callable[[int], Floats], counted: NDArray[np.bool_] | None = None) -> float:
-        """Return the mean of the placebo, the null of the edits; NaN for the placebo itself."""
-        counted = self.counted if counted is None else counted
-        if self.run == 2 or len(self.result.axis("run")) < 3 or not counted.any():
-            return np.nan
-        return float(values(2)[counted].mean())
+    def means(self) -> Iterator[pd.DataFrame]:
+        """Yield the rows of every metric that is a mean over tokens."""
+        scored, tokens, base = self.sums.scored, self.sums.tokens, self.sums.base.nll
+        after = "tokens with something before"
+        without = float(metrics.ratio(base.sum(), scored.sum()))
+        yield from self._mean({}, "loss", lambda run: run.nll, scored, after, without)
+        yield from self._mean({}, "loss_change", partial(_change, base, 1), scored, after)
+        for document in range(self.documents):
+            inside = np.arange(self.documents) == document
+            change = partial(_change, base, inside)
+            yield from self._mean({"document": document}, "loss_change", change, scored * inside, "one document")
+        yield from self._mean({}, "divergence_bits", lambda run: run.bits, tokens, "tokens")
+        yield from self._mean({}, "prediction_changed", lambda run: run.changed, tokens, "tokens")
+        yield from self._mean({}, "rerouted", lambda run: run.rerouted.mean(-2), tokens, "tokens, all layers")
+        for layer in range(self.layers):
+            yield from self._mean({"layer": layer}, "rerouted", partial(_of_layer, layer), tokens, "tokens")
 
     def _mean(
-        self, keys: dict[str, Any], metric: str, values: Floats, counted: NDArray[np.bool_], null: float, tokens: str
-    ) -> pd.DataFrame:
-        """Return the mean of values [T] over the counted tokens, with an interval over documents."""
-        sums, sizes = (
-            np.bincount(self.block[counted], weights, minlength=self.blocks)[None]
-            for weights in (values[counted], np.ones(int(counted.sum())))
+        self, keys: dict[str, Any], metric: str, of_run: Callable[[RunSums], Floats], sizes: NDArray[np.int64],
+        tokens: str, without: float | None = None,
+    ) -> Iterator[pd.DataFrame]:  # fmt: skip
+        """Yield the row of the edits and, where it was run, that of the placebo, with intervals over documents.
+
+        Args:
+            of_run: [..., documents] the sums of the metric of a run.
+            sizes: [documents] the tokens they are divided by.
+            without: the value without edits, which is then the null.
+        """
+        edited, draws = of_run(self.sums.edited), of_run(self.sums.draws)
+        by_draw = metrics.ratio(draws.sum(-1), sizes.sum())
+        value = metrics.ratio(edited.sum(), sizes.sum())
+        null = mean_of(by_draw) if without is None else without
+        place = band(by_draw) | self._place(value, by_draw)
+        yield self._row("edited", keys, metric, edited, sizes, null, tokens).assign(**place)
+        if self.draws:
+            null = np.nan if without is None else without
+            yield self._row("placebo", keys, metric, draws.mean(0), sizes, null, tokens).assign(**band(by_draw))
+
+    def _place(self, value: Floats, draws: Floats) -> dict[str, Any]:
+        """The rank of a value among draws [D], and its p-value."""
+        if self.draws < 2 or np.isnan(value):
+            return {}
+        few = self.arrangements < metrics.MIN_ARRANGEMENTS
+        p = np.nan if few else metrics.draw_p_value(value, draws)
+        return {"placebo_rank": metrics.draw_rank(value, draws), "p": p}
+
+    def _row(
+        self, run: str, keys: dict[str, Any], metric: str, sums: Floats, sizes: NDArray[np.int64], null: Any,
+        tokens: str,
+    ) -> pd.DataFrame:  # fmt: skip
+        above, below = (
+            np.bincount(self.blocks.of_document, values, self.blocks.number)[None] for values in (sums, sizes)
         )  # [1, Bk]
-        sizes, bounds = sizes.astype(np.int64), SPEC.metrics[metric].bounds
-        estimate = leave_one_out(metrics.ratio, (sums, sizes), sizes, folded=self.folded, bounds=bounds)
-        scope = f"{tokens}; special tokens out; {self.about}"
-        return estimate_rows({"run": self.name, **keys}, metric, estimate, null, [int(sizes.sum())], scope)
+        below, bounds = below.astype(np.int64), SPEC.metrics[metric].bounds
+        estimate = leave_one_out(metrics.ratio, (above, below), below, folded=self.blocks.folded, bounds=bounds)
+        scope = f"{tokens}; special tokens out; {self._words(run)}"
+        return estimate_rows({"run": run, **keys}, metric, estimate, null, [int(sizes.sum())], scope)
 
-    def _shares(self) -> pd.DataFrame:
-        """[L, E] shares of assignments with the change, and without as null."""
-        before, after = (self._share(run) for run in (0, self.run))
-        keys = {"run": self.name, "layer": np.arange(len(after))[:, None], "expert": np.arange(after.shape[1])}
-        scope = f"one layer; special tokens out; counted, no interval; {self.about}"
-        return rows(keys, "share", after, null=before, n=int(self.counted.sum()), scope=scope)
+    def shares(self) -> Iterator[pd.DataFrame]:
+        """Yield the rows of [L, E] shares of assignments of each run, and without edits as null."""
+        before, after, draws = (_share(run.used) for run in (self.sums.base, self.sums.edited, self.sums.draws))
+        keys = {"layer": np.arange(len(after))[:, None], "expert": np.arange(after.shape[1])}
+        n, columns = int(self.sums.tokens.sum()), band(draws)
+        runs = {"edited": after} | ({"placebo": draws.mean(0)} if self.draws else {})
+        for run, value in runs.items():
+            scope = f"one layer; special tokens out; counted, no interval; {self._words(run)}"
+            yield rows({"run": run, **keys}, "share", value, null=before, n=n, scope=scope).assign(
+                **{name: np.ravel(ends) if np.ndim(ends) else ends for name, ends in columns.items()}
+            )
 
-    def _share(self, run: int) -> Floats:
-        ids, experts = self.result.expert_ids[run][:, self.counted], self.result.num_experts
-        counts = np.array([np.bincount(layer[layer >= 0], minlength=experts) for layer in ids.reshape(len(ids), -1)])
-        return metrics.ratio(counts, counts.sum(1, keepdims=True))
+    def _words(self, run: str) -> str:
+        """What a scope says about the band and the run."""
+        mean = "" if run == "edited" or self.draws < 2 else f"mean of {self.draws} draws; "
+        few = self.draws > 1 and run == "edited" and self.arrangements < metrics.MIN_ARRANGEMENTS
+        no_p = f"; the placebo can turn out in {self.arrangements} ways: no p-value" if few else ""
+        sentences = " + ".join(sentence.replace("; ", ", ") for sentence in self.about[run])
+        return f"{mean}{band_words(self.draws)}{no_p}; {run}: {sentences}"
+
+
+def _change(base: Floats, counted: Any, run: RunSums) -> Floats:
+    """[..., documents] what the loss of documents gains, 0 where they are not counted."""
+    return (run.nll - base) * counted
+
+
+def _of_layer(layer: int, run: RunSums) -> Floats:
+    return run.rerouted[..., layer, :]
+
+
+def _share(used: NDArray[np.int64]) -> Floats:
+    """[..., L, E] shares of assignments."""
+    return metrics.ratio(used, used.sum(-1, keepdims=True))
 
 
 SPEC = TableSpec(
     function=what_if,
     source="result",
-    description="What edits do to loss, predictions and routing, compared with a placebo of the same size.",
+    description="What edits do to loss, predictions and routing, compared with draws of a placebo of the same size.",
     keys=("run", "layer", "expert", "document"),
     metrics={
         "loss": Metric(
             "mean next-token loss with the change, nats; null: without", "loss, nats", ".3f", POSITIVE, "without edits"
         ),
         "loss_change": Metric(
-            "mean loss with the change - without, paired by document, nats; null: what the placebo does",
+            "mean loss with the change - without, paired by document, nats; null: mean of the placebo's draws",
             "change of the loss, nats",
             "+.3f",
             null=PLACEBO,
         ),
         "divergence_bits": Metric(
-            "KL(without || with) of the next-token distribution, mean over tokens; null: of the placebo",
+            "KL(without || with) of the next-token distribution, mean over tokens; null: mean of the placebo's draws",
             "KL from the unchanged, bits",
             ".3f",
             POSITIVE,
             PLACEBO,
         ),
         "prediction_changed": Metric(
-            "share of tokens after which another token is the best guess; null: of the placebo",
+            "share of tokens after which another token is the best guess; null: mean of the placebo's draws",
             "best guess changed",
             ".1%",
             SHARE,
             PLACEBO,
         ),
         "rerouted": Metric(
-            "share of tokens with another set of experts, over layers where `layer` is empty; null: of the placebo",
+            "share of tokens with another set of experts, over layers where `layer` is empty; null: mean of the draws",
             "share of tokens rerouted",
             ".1%",
             SHARE,
@@ -162,9 +184,18 @@ SPEC = TableSpec(
     },
     figures=(Drawing("what_if"),),
     narrows=False,
+    values=with_band("placebo_rank", "p"),
     meanings={
+        **BAND,
+        "placebo_rank": Column("place of the value with the edits among itself and the draws, 1 = largest", "Int64"),
+        "p": Column(
+            "two-sided p-value of the edits among the draws, of this row alone, at least 2 / (draws + 1); empty when "
+            "`scope` says why, and for shares",
+            "float64",
+        ),
         "run": Column(
-            "edited = with the edits, placebo = with as many assignments of random tokens (or heads) damaged alike",
+            "edited = with the edits, placebo = with as many assignments of random tokens (or heads) damaged alike, "
+            "mean of the draws",
             "str",
         ),
         "layer": Column("layer, from 0; empty = all layers", "Int64"),

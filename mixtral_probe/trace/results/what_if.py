@@ -13,13 +13,16 @@ from mixtral_probe.trace.results.result import Result, higher_package
 MARKER = "what_if.json"
 """The file that marks a folder as the tables of a what-if: its edits, its placebo, and the generated text."""
 RUNS = ("base", "edited", "placebo")
-"""Without edits, with them, and with the same edits of as many random assignments, or of as many other heads."""
+"""Without edits, with them, and the first draw of a placebo: as much damage to random assignments, or other heads."""
 CANDIDATES = 40
 """Next tokens kept for each document: the best 20 without and the best 20 with the edits."""
 
 
 class WhatIf(Result):
-    """The runs without edits, with them and with a placebo, side by side; ``tables.what_if`` and its like."""
+    """The runs without edits, with them and with draws of a placebo, side by side; ``tables.what_if`` and its like.
+
+    Of the draws after the first, sums are kept. A file of an earlier version has one draw and no sums.
+    """
 
     KIND = "what_if"
     TABLES = ("what_if", "what_if_tokens", "what_if_next_tokens")
@@ -46,6 +49,22 @@ class WhatIf(Result):
     position = Array("token")
     token_id = Array("token")
     special = Array("token")
+    draw_nll = Array("draw", "document")
+    """[draws, documents] sum of nll over counted tokens with a loss, special ones out, for each draw of the placebo."""
+    draw_bits = Array("draw", "document")
+    """[draws, documents] sum of ``bits`` over counted tokens."""
+    draw_changed = Array("draw", "document")
+    """[draws, documents] counted tokens after which another token is the most probable."""
+    draw_rerouted = Array("draw", "layer", "document")
+    """[draws, L, documents] counted tokens with another set of experts."""
+    draw_used = Array("draw", "layer", "expert")
+    """[draws, L, E] assignments of counted tokens."""
+    draw_probability = Array("draw", "document", "candidate")
+    """[draws, documents, candidates] as ``probability``."""
+    token_draw_mean = Array("token")
+    """[T] mean over the draws of the change of each token's loss, nats; low and high are its range."""
+    token_draw_low = Array("token")
+    token_draw_high = Array("token")
     candidates = Setting[list[list[str]]]()
     """By document, the texts of the candidates."""
     num_experts = Setting[int]("experts")
@@ -55,11 +74,19 @@ class WhatIf(Result):
     placebo_sentences = Setting[list[str]]("placebo")
     """The placebo in words; empty without one."""
     seed = Setting[int]()
+    """Of the placebo."""
 
     @property
-    def has_placebo(self) -> bool:
-        """Whether a placebo ran."""
-        return len(self.axis("run")) == len(RUNS)
+    def draws(self) -> int:
+        """How many draws of the placebo ran."""
+        if "draw_nll" in self.arrays:
+            return len(self.draw_nll)
+        return int(len(self.axis("run")) == len(RUNS))
+
+    @property
+    def arrangements(self) -> int:
+        """In how many ways the placebo can turn out, counted up to 1,000,000; in a file of an earlier version, 1."""
+        return int(self.meta.get("arrangements", 1))
 
     @property
     def generated(self) -> list[tuple[str, str]]:
@@ -94,12 +121,22 @@ class WhatIf(Result):
         lines = ["What if " + "; ".join(self.sentences)]
         whole = self.overall()
         for metric in ("loss_change", "divergence_bits", "prediction_changed", "rerouted"):
-            edited, placebo = (whole[(whole["run"] == run) & (whole["metric"] == metric)] for run in RUNS[1:])
-            null = f"   placebo {_number(placebo.iloc[0])}" if len(placebo) else ""
-            lines.append(f"  {metric:18}  {_number(edited.iloc[0])}{null}")
+            edited = whole[(whole["run"] == "edited") & (whole["metric"] == metric)].iloc[0]
+            lines.append(f"  {metric:18}  {_number(edited)}{_placebo(edited)}")
         for before, after in self.generated:
             lines += [f"  without edits  {before!r}", f"  with edits     {after!r}"]
         return "\n".join(lines)
+
+
+def _placebo(row: Any) -> str:
+    """The mean and range of the draws, and the place of the edits among them."""
+    if row["null"] != row["null"]:
+        return ""
+    if row["placebo_low"] != row["placebo_low"]:
+        return f"   placebo {row['null']:.4f}"
+    draws = row["placebo_draws"]
+    band = f"{draws} draws from {row['placebo_low']:.4f} to {row['placebo_high']:.4f}"
+    return f"   placebo {row['null']:.4f}, {band}, rank {row['placebo_rank']} of {draws + 1}"
 
 
 def _number(row: Any) -> str:
