@@ -64,6 +64,7 @@ def estimate(
     quantiles: Literal["joint", "own"] = "joint",
     curvature: float = 0.0,
     about: About = "corrected",
+    events: ArrayLike | None = None,
 ) -> Estimate:
     """Return a value with its jackknife interval, cut to the metric's range; none below `MIN_DOCUMENTS` blocks.
 
@@ -80,6 +81,8 @@ def estimate(
         quantiles, curvature: as in `metrics.jackknife`.
         about: "value" where a formula depends on the number of documents by its definition, as that of experts found
             in some documents and tested in others: then the interval is about what as many other documents give.
+        events: [..., Bk, tail] how often what a share counts occurs in each block. It must occur in `MIN_DOCUMENTS`
+            blocks: the share of what is rarer is too skewed for an interval.
     """
     sizes = np.asarray(sizes)
     axis = sizes.ndim - 1 if axis is None else axis
@@ -88,12 +91,28 @@ def estimate(
     found = jackknife(value, by_last, by_block, strata=strata, quantiles=quantiles, curvature=curvature)
     found = _about_value(found, value) if about == "value" else found
     blocks, lone = _count_blocks(by_block, strata, essential, value.shape)
-    enough = (blocks >= MIN_DOCUMENTS) & ~lone
+    occurs = blocks if events is None else np.broadcast_to((np.asarray(events) > 0).sum(axis), value.shape)
+    without = {
+        "few": (blocks < MIN_DOCUMENTS, _words_of_few(blocks, "a group of " if essential else "", folded)),
+        "lone": (lone, f"a group of 1 {'block of documents' if folded else 'document'}: no interval"),
+        "undefined": (np.isnan(found.low), "no value without one of the documents: no interval"),
+        "rare": (occurs < MIN_DOCUMENTS, _words_of_few(occurs, "it occurs in ", folded)),
+        "extreme": (_extreme(found, bounds), "the same extreme in every document: no interval"),
+    }
+    none = np.any([mask for mask, _ in without.values()], axis=0)
     corrected, low, high = (
-        np.where(enough, np.clip(part, *bounds), np.nan) for part in (found.corrected, found.low, found.high)
+        np.where(none, np.nan, np.clip(part, *bounds)) for part in (found.corrected, found.low, found.high)
     )
-    few = _words_of_few(blocks, lone, "a group of " if essential else "", folded)
-    return Estimate(value, corrected, low, high, np.where(enough, _words_of_interval(found, about), few))
+    words = _words_of_interval(found, about)
+    for mask, why in reversed(without.values()):
+        words = np.where(mask, np.asarray(why, object), words)
+    return Estimate(value, corrected, low, high, words)
+
+
+def _extreme(found: Jackknife, bounds: Bounds) -> NDArray[np.bool_]:
+    """[...] whether every block is at one end of the metric's range, which tells nothing about other documents."""
+    at_end = np.any([np.isclose(found.low, end, rtol=0, atol=1e-12) for end in bounds], axis=0)
+    return at_end & (found.high - found.low < 1e-12)
 
 
 def _about_value(found: Jackknife, value: Floats) -> Jackknife:
@@ -145,24 +164,20 @@ def _count_blocks(
     return np.broadcast_to(needed, shape), np.broadcast_to((by_stratum == 1).any(0), shape)
 
 
-def _words_of_few(blocks: Integers, lone: NDArray[np.bool_], prefix: str, folded: bool) -> NDArray[np.object_]:
+def _words_of_few(blocks: Integers, prefix: str, folded: bool) -> NDArray[np.object_]:
     """[...] why there is no interval."""
     unit = " block{} of documents" if folded else " document{}"
     numbers, place = np.unique(blocks, return_inverse=True)
     units = [unit.format("" if number == 1 else "s") for number in numbers]
     words = [f"{prefix}{k}{of}: no interval below {MIN_DOCUMENTS}" for k, of in zip(numbers, units, strict=True)]
-    alone = lone & (blocks >= MIN_DOCUMENTS)
-    return np.where(
-        alone, f"a group of 1{unit.format('')}: no interval", np.array(words, object)[place.reshape(blocks.shape)]
-    )
+    return np.array(words, object)[place.reshape(blocks.shape)]
 
 
 def _words_of_interval(found: Jackknife, about: About) -> NDArray[np.object_]:
     """[...] what scope says about each interval."""
     plain = ABOUT_VALUE if about == "value" else ABOUT_CORRECTED
     wide = [f"{plain}; t {quantile:.3g}: few documents have most tokens" for quantile in found.quantile.flat]
-    words = np.where(found.quantile > WIDE_QUANTILE, np.array(wide, object).reshape(found.quantile.shape), plain)
-    return np.where(np.isnan(found.low), "no value without one of the documents: no interval", words)
+    return np.where(found.quantile > WIDE_QUANTILE, np.array(wide, object).reshape(found.quantile.shape), plain)
 
 
 def leave_one_out(
@@ -173,18 +188,21 @@ def leave_one_out(
     folded: bool,
     bounds: Bounds = ANY,
     axis: int | None = None,
+    about: About = "corrected",
+    events: ArrayLike | None = None,
 ) -> Estimate:
     """Return a formula of sums with its interval.
 
     Args:
         formula: of sums over blocks, [..., tail] each; it must accept further axes before the tail.
         sums: [..., Bk, tail] each, by block.
-        sizes, folded, bounds, axis: as in `estimate`.
+        sizes, folded, bounds, axis, about, events: as in `estimate`.
     """
     axis = sizes.ndim - 1 if axis is None else axis
     totals = [part.sum(axis) for part in sums]
     deleted = formula(*(np.expand_dims(total, axis) - part for total, part in zip(totals, sums, strict=True)))
-    return estimate(formula(*totals), deleted, sizes, folded=folded, bounds=bounds, axis=axis)
+    of_value = formula(*totals)
+    return estimate(of_value, deleted, sizes, folded=folded, bounds=bounds, axis=axis, about=about, events=events)
 
 
 def recount(
@@ -275,6 +293,9 @@ class BlockFormula(NamedTuple):
     empty: str = "no tokens"
     """Why n may be 0."""
     bounds: Bounds = (0.0, 1.0)
+    events: NDArray[Any] | None = None
+    """[L, G, Bk, tail] as in `estimate`."""
+    about: About = "corrected"
 
     def rows(self, keys: Mapping[str, Any], sizes: NDArray[Any], *, folded: bool) -> pd.DataFrame:
         """Return the metric's rows.
@@ -284,5 +305,6 @@ class BlockFormula(NamedTuple):
             sizes: [L, G, Bk, tail] tokens per block that the value of a row rests on, the tail possibly of length 1.
             folded: whether a block may hold several documents.
         """
-        estimate = leave_one_out(self.formula, self.sums, sizes, folded=folded, bounds=self.bounds, axis=2)
+        how: dict[str, Any] = {"bounds": self.bounds, "about": self.about, "events": self.events}
+        estimate = leave_one_out(self.formula, self.sums, sizes, folded=folded, axis=2, **how)
         return estimate_rows(keys, self.metric, estimate, self.null, self.n, self.scope, self.empty)

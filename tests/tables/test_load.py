@@ -73,6 +73,19 @@ def test_one_long_document_among_short_ones_is_named():
     assert not even["scope"].str.contains("few documents have most").any()
 
 
+def test_what_every_document_has_wholly_or_not_at_all_has_no_interval():
+    """Twelve documents without a repeat do not say that no document has one."""
+    ids = np.tile(np.arange(8), 30)[None, :, None]
+    stats = RoutingStats.from_trace(Trace.from_arrays(expert_ids=ids, document=np.repeat(range(12), 20), num_experts=8))
+    lag = pick(tables.repetition(stats), metric="repetition_first").set_index("lag")
+    assert lag.loc[1, "value"] == 0
+    assert lag.loc[8, "value"] == 1
+    assert lag["low"].isna().all()
+    assert lag["scope"].str.endswith("the same extreme in every document: no interval").all()
+    alike = tables.expert_load(stats)  # between the extremes, documents alike are an interval of no width
+    assert (alike.loc[alike["metric"] == "share", "low"] < alike.loc[alike["metric"] == "share", "high"]).any()
+
+
 def test_one_document_has_no_interval_and_says_so():
     table = tables.expert_load(RoutingStats.from_trace(random_trace(documents=1)))
     assert table["low"].isna().all()

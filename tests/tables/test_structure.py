@@ -217,13 +217,13 @@ def test_rows_of_a_seldom_chosen_expert_rest_on_the_documents_that_chose_it(docu
     ids = uniform(2000, layers=2) % 7
     ids[..., 1] = (ids[..., 0] + 1 + ids[..., 1] % 6) % 7
     document = np.repeat(range(20), 100)
-    ids[:, (document < documents) & (np.arange(2000) % 4 == 0), 0] = 7
+    ids[0, (document < documents) & (np.arange(2000) % 3 == 0), 0] = 7
     stats, enough = stats_of(ids, document=document), documents == 5
     for table, metric in (
         (tables.coactivation(stats), ["coactivation_conditional", "coactivation_buddy_share", "coactivation_lift"]),
         (tables.transitions(stats), ["transition_probability", "transition_lift"]),
     ):
-        cells = table[table["metric"].isin(metric) & table["other_expert"].eq(0)]
+        cells = table[table["layer"].eq(0) & table["metric"].isin(metric) & table["other_expert"].eq(0)]
         rare, common = cells[cells["expert"].eq(7)], cells[cells["expert"].eq(1)]
         assert rare["low"].notna().all() if enough else rare["low"].isna().all()
         assert enough or rare["scope"].str.endswith("2 documents: no interval below 5").all()
@@ -235,11 +235,11 @@ def test_the_interval_of_a_conditional_share_has_the_freedom_of_its_own_document
     sizes, document = [30, 10, 10, 10, 10], np.repeat(range(20), 100)
     ids = np.tile([0, 1], (1, 2000, 1))
     for number, size in enumerate(sizes):
-        ids[0, number * 100 : number * 100 + size] = np.where(np.arange(size) % 5 < number, [[7], [2]], [[7], [3]]).T
+        ids[0, number * 100 : number * 100 + size] = np.where(np.arange(size) % 6 <= number, [[7], [2]], [[7], [3]]).T
     row = pick(
         tables.coactivation(stats_of(ids, document=document)),
         expert=7, other_expert=2, metric="coactivation_conditional",
     ).iloc[0]  # fmt: skip
-    hits = np.array([(np.arange(size) % 5 < number).sum() for number, size in enumerate(sizes)])
+    hits = np.array([(np.arange(size) % 6 <= number).sum() for number, size in enumerate(sizes)])
     low, high = metrics.jackknife_interval(hits.sum() / 70, (hits.sum() - hits) / (70 - np.array(sizes)), sizes)
     assert (row["value"], row["low"], row["high"]) == pytest.approx((hits.sum() / 70, max(low, 0), min(high, 1)))

@@ -51,11 +51,16 @@ def _formulas(pairs: Counts, counts: Counts, tokens: Counts, about: str) -> list
     ]
     never = "the expert was never chosen"
     formulas = [
-        (BlockFormula(f"coactivation_{name}", formula, (pairs, counts), null, size.sum(2), about + words, never), size)
+        (
+            BlockFormula(
+                f"coactivation_{name}", formula, (pairs, counts), null, size.sum(2), about + words, never, events=pairs
+            ),
+            size,
+        )
         for name, formula, null, size, words in plan
     ]
     words, null = about + "share of both / product of the shares", lift(expected, n, total)
-    of_lift = (pairs, counts, tokens), null, total[..., None, None], words, never, POSITIVE
+    of_lift = (pairs, counts, tokens), null, total[..., None, None], words, never, POSITIVE, pairs
     return [*formulas, (BlockFormula("coactivation_lift", lift, *of_lift), _of_rarer(counts))]
 
 

@@ -104,7 +104,7 @@ def _share_rows(name: str, routes: _Routes, common: NDArray[np.int64], place: ND
     listed = place < len(common)
     np.add.at(by_block, (routes.block[listed], place[listed]), 1)
     estimate = leave_one_out(
-        metrics.ratio, (by_block, sizes[:, None]), sizes, folded=routes.blocks.folded, bounds=SHARE
+        metrics.ratio, (by_block, sizes[:, None]), sizes, folded=routes.blocks.folded, bounds=SHARE, events=by_block
     )
     loads = metrics.chosen_mask(routes.first, routes.experts).mean(1)  # [L, E]
     null = np.take_along_axis(loads.T, common, 0).prod(-1) if len(common) else np.zeros(0)

@@ -74,12 +74,16 @@ def _of_experts(joint: Counts, tokens: Counts, ranks: int, about: str) -> list[B
     never = "the expert was never the first choice" if ranks == 1 else "the expert was never chosen"
     lift = about + "joint share / product of the shares"
     return [
-        BlockFormula("joint_share", _joint_share, (joint,), product, n, about + "share of tokens", "no tokens"),
-        BlockFormula(
-            "transition_probability", _probability, (joint,), other_share, uses, about + "of those of `expert`", never
-        ),
-        BlockFormula("transition_lift", _lift, (joint,), 1.0, n, lift, never, POSITIVE),
-    ]
+        formula._replace(events=joint)
+        for formula in (
+            BlockFormula("joint_share", _joint_share, (joint,), product, n, about + "share of tokens", "no tokens"),
+            BlockFormula(
+                "transition_probability", _probability, (joint,), other_share, uses, about + "of those of `expert`",
+                never,
+            ),
+            BlockFormula("transition_lift", _lift, (joint,), 1.0, n, lift, never, POSITIVE),
+        )
+    ]  # fmt: skip
 
 
 def _of_layers(joint: Counts, n: Counts, ranks: int, about: str) -> list[BlockFormula]:
@@ -110,7 +114,8 @@ def _lookup(joint: Counts, about: str) -> BlockFormula:
     null = metrics.ratio(base.sum(2), counted.sum(2))
     words = about + "guessed from the other blocks of documents; null: the best guess without the first layer"
     n = counted.sum(2).astype(np.int64)
-    return BlockFormula("lookup_accuracy", metrics.ratio, (hits, counted), null, n, words, "fewer than two documents")
+    missing = "fewer than two documents"
+    return BlockFormula("lookup_accuracy", metrics.ratio, (hits, counted), null, n, words, missing, about="value")
 
 
 def _joint_share(joint: Counts) -> Floats:

@@ -142,7 +142,8 @@ def ratio_rows(windows: Windows, ratio: WindowRatio, axes: Mapping[str, NDArray[
         (all_keys, tops.sum(0), bottoms.sum(0), tokens.max(0), ratio.null_of_all, "all layers"),
     ):
         axis = top.ndim - len(axes) - 1
-        estimate = leave_one_out(metrics.ratio, (top, bottom), n, folded=windows.folded, bounds=SHARE, axis=axis)
+        how: dict[str, Any] = {"folded": windows.folded, "bounds": SHARE, "axis": axis, "events": top}
+        estimate = leave_one_out(metrics.ratio, (top, bottom), n, **how)
         scope = f"{layers_scope}; {windows.tokens_scope}; {ratio.scope}"
         parts.append(estimate_rows(keys, ratio.name, estimate, null, n.sum(axis), scope))
     return pd.concat(parts, ignore_index=True)
