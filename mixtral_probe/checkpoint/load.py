@@ -12,7 +12,7 @@ from mixtral_probe.checkpoint.checkpoint import Checkpoint
 from mixtral_probe.checkpoint.names import TASK_HEADS
 from mixtral_probe.checkpoint.options import as_dtype
 from mixtral_probe.checkpoint.placement import DeviceMap, Placement, place, place_on, require_capacity
-from mixtral_probe.config import MixtralConfig
+from mixtral_probe.config import MixtralConfig, read_generation_config
 from mixtral_probe.errors import InputError
 from mixtral_probe.model import Numerics
 from mixtral_probe.model.resizing.pruning import PRUNED, decoder, prune_heads
@@ -59,6 +59,8 @@ def load_model(
         model = cls(_unpruned(config), numerics).to(kind)
     require_capacity(config, placement, kind)
     _fill(model, checkpoint, kind, placement)
+    if isinstance(model, base.MixtralForCausalLM):
+        model.generation_config = read_generation_config(checkpoint.folder)
     decoder(model).multi_device = len(placement.devices) > 1
     if pruned := getattr(config, PRUNED, None):
         prune_heads(model, {int(layer): heads for layer, heads in pruned.items()})

@@ -14,7 +14,7 @@ from mixtral_probe.checkpoint.files import INDEX, SHARD, WEIGHTS
 from mixtral_probe.checkpoint.names import HEAD, Layout, pieces, stored_name
 from mixtral_probe.checkpoint.options import as_bytes, as_dtype
 from mixtral_probe.checkpoint.writer import write_safetensors
-from mixtral_probe.config import MixtralConfig
+from mixtral_probe.config import GENERATION_CONFIG, MixtralConfig
 from mixtral_probe.errors import InputError
 from mixtral_probe.model.resizing.pruning import with_every_head
 
@@ -28,7 +28,7 @@ def save_model(
     max_shard_size: int | str | None = "5GB",
     dtype: str | torch.dtype | None = None,
 ) -> None:
-    """Write config.json and the weights; other files of the folder stay.
+    """Write config.json, generation_config.json and the weights; other files of the folder stay.
 
     Everything is written under a temporary name and renamed once it is complete.
 
@@ -88,12 +88,14 @@ def _size(shards: dict[str, Shard], dtype: torch.dtype) -> int:
 
 def _write(model: nn.Module, shards: dict[str, Shard], dtype: torch.dtype, folder: Path) -> None:
     """Write every file under a temporary name, then rename, the index last; remove files of an earlier save."""
-    names = [*shards, "config.json", *([INDEX] if len(shards) > 1 else [])]
+    settings = {"config.json": _config_fields(model, dtype), **_generation_fields(model)}
+    names = [*shards, *settings, *([INDEX] if len(shards) > 1 else [])]
 
     def fill(part: Path) -> list[str]:
         for name, shard in shards.items():
             write_safetensors(part / name, shard, dtype)
-        _write_json(part / "config.json", _config_fields(model, dtype))
+        for name, content in settings.items():
+            _write_json(part / name, content)
         if INDEX in names:
             weight_map = {tensor: file for file, shard in shards.items() for tensor in shard}
             _write_json(part / INDEX, {"metadata": {"total_size": _size(shards, dtype)}, "weight_map": weight_map})
@@ -114,6 +116,16 @@ def _config_fields(model: nn.Module, dtype: torch.dtype) -> dict[str, Any]:
     name = str(dtype).removeprefix("torch.")
     kind = next(c.__name__ for c in type(model).__mro__ if c.__module__.startswith("mixtral_probe.model."))
     return _config(model).to_dict() | {"architectures": [kind], "dtype": name, "torch_dtype": name}
+
+
+def _generation_fields(model: nn.Module) -> dict[str, dict[str, Any]]:
+    """The file of a language model's defaults of generation, as transformers writes it, by its name."""
+    if not isinstance(model, base.MixtralForCausalLM):
+        return {}
+    if model.generation_config is not None:
+        return {GENERATION_CONFIG: model.generation_config}
+    ids = {name: getattr(model.config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    return {GENERATION_CONFIG: {"_from_model_config": True} | {k: v for k, v in ids.items() if v is not None}}
 
 
 def _config(model: nn.Module) -> MixtralConfig:

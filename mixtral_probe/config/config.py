@@ -1,6 +1,5 @@
 """A Mixtral model's configuration: every field of a Hugging Face ``config.json``, checked before anything is built."""
 
-import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -9,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from mixtral_probe.config.rope import attention_factor, one_rope
 from mixtral_probe.config.rules import broken_rule
 from mixtral_probe.errors import InputError
+from mixtral_probe.json_files import read_json_object
 
 
 class MixtralConfig(BaseModel):
@@ -126,14 +126,9 @@ class MixtralConfig(BaseModel):
         path = Path(path)
         path = path / "config.json" if path.is_dir() else path
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
+            return cls.from_dict(read_json_object(path))
         except FileNotFoundError:
             raise InputError(f"a model folder needs a config.json, got none at {path}") from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"config.json must be valid JSON, got {path} with an error: {error}") from None
-        if not isinstance(fields, dict):
-            raise InputError(f"config.json must hold one JSON object, got {path} with a {type(fields).__name__}")
-        return cls.from_dict(fields)
 
     def replace(self, **changes: Any) -> Self:
         """Return the same config with some fields changed, checked again."""

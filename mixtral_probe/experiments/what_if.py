@@ -188,6 +188,8 @@ def _generated(
 
 def _continuation(subject: Subject, ids: list[int], count: int, instruments: Sequence[Instrument]) -> str:
     prompt = torch.tensor([ids], device=subject.device)
-    sequences = subject.model.generate(prompt, count, torch.ones_like(prompt), instruments=instruments)
+    sequences = subject.model.generate(
+        prompt, count, torch.ones_like(prompt), do_sample=False, instruments=instruments, tokenizer=subject.tokenizer
+    )
     assert isinstance(sequences, Tensor)
     return new_text(subject.tokenizer, ids, sequences[0, len(ids) :].tolist())

@@ -9,7 +9,7 @@ import torch
 from mixtral_probe.corpus import Source
 from mixtral_probe.errors import InputError
 from mixtral_probe.model import Instrument
-from mixtral_probe.model.generation import Generated, GenerationOptions
+from mixtral_probe.model.generation import Generated
 from mixtral_probe.probe.experiments import ExperimentMethods
 from mixtral_probe.run import (
     POSITIONS_IN_A_BATCH,
@@ -75,7 +75,8 @@ class Probe(ExperimentMethods):
             seed: of what is drawn, for each document by itself.
             add_special_tokens: False for a text that has its control tokens, such as that of a chat template.
             options: with ``generate``, how tokens are chosen: the fields of ``GenerationOptions``, such as
-                ``do_sample=True``, ``temperature``, ``top_p``, ``num_beams``, ``eos_token_id``, ``stop_strings``.
+                ``do_sample=True``, ``temperature``, ``top_p``, ``num_beams``, ``eos_token_id``, ``stop_strings``. Those
+                left out are those of the model's ``generation_config.json``.
 
         Raises:
             InputError: an argument breaks a rule, or does not fit the model; the sentence says what to do.
@@ -95,7 +96,7 @@ class Probe(ExperimentMethods):
                 raise InputError(f"{min(options)} says how tokens are generated, so it needs generate=N")
             return capture(self._subject, self._planned(source, run), run, **how)
         prompts = self._prompts(source, window, add_special_tokens)
-        choice = GenerationOptions.of(self.model.config, {"max_new_tokens": generate, **options})
+        choice = self.model.generation_options(max_new_tokens=generate, **options)
         return capture_generation(self._subject, prompts, run, choice, seed=seed, **how)
 
     def estimate(
@@ -117,7 +118,7 @@ class Probe(ExperimentMethods):
     def generate(
         self,
         text: str,
-        max_new_tokens: int = 20,
+        max_new_tokens: int | None = None,
         *,
         on_text: Callable[[str], None] | None = None,
         seed: int | None = None,
@@ -128,6 +129,7 @@ class Probe(ExperimentMethods):
         """Continue a text, and return the new part.
 
         Args:
+            max_new_tokens: by default that of the model's ``generation_config.json``, or 20.
             on_text: called with each piece of new text as soon as it is complete.
             seed: of what is drawn; by default torch's own random state.
             instruments: attached to every forward call.

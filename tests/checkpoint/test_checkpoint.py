@@ -202,7 +202,7 @@ def test_saving_again_leaves_no_old_weights_and_touches_nothing_else(tmp_path):
     model = toy_model(seed=2)
     model.save_pretrained(tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"tokenizer.json", "config.json", "model.safetensors"}
+    assert names == {"tokenizer.json", "config.json", "generation_config.json", "model.safetensors"}
     assert same_weights(model, MixtralForCausalLM.from_pretrained(tmp_path))
     toy_model(seed=3).save_pretrained(tmp_path, max_shard_size=30_000)
     assert not (tmp_path / "model.safetensors").exists()

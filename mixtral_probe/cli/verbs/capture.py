@@ -62,14 +62,14 @@ def capture(
 
 
 def _drawing(generate: int | None, temperature: float | None, top_p: float | None, seed: int) -> dict[str, Any]:
-    """How tokens are chosen: drawn where one of the two settings of drawing is set, else the best."""
+    """How tokens are chosen: drawn where one of the two settings of drawing is set, else as the model's folder says."""
     settings = {"temperature": temperature, "top_p": top_p}
     drawing = {name: value for name, value in settings.items() if value is not None}
     if generate is None:
         if drawing:
             raise InputError(f"--{min(drawing).replace('_', '-')} says how tokens are drawn, so it needs --generate N")
         return {}
-    return {"seed": seed, "do_sample": bool(drawing), **drawing}
+    return {"seed": seed, **({"do_sample": True} if drawing else {}), **drawing}
 
 
 def _check_out(out: Path) -> None:

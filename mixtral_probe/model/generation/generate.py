@@ -23,11 +23,22 @@ class Generates(nn.Module):
     """A language model with ``generate``."""
 
     config: MixtralConfig
+    generation_config: dict[str, Any] | None = None
+    """The content of the folder's ``generation_config.json``: defaults of the options of ``generate``. None for a model
+    without one, whose config has them."""
+
+    def generation_options(self, **options: Any) -> GenerationOptions:
+        """Return the options of a generation: those given, then those of ``generation_config``, then defaults.
+
+        Raises:
+            InputError: an option is unknown or breaks a rule.
+        """
+        return GenerationOptions.of(self.config, options, self.generation_config)
 
     def generate(
         self,
         input_ids: Tensor,
-        max_new_tokens: int = 20,
+        max_new_tokens: int | None = None,
         attention_mask: Tensor | None = None,
         *,
         past_key_values: KVCache | None = None,
@@ -47,6 +58,7 @@ class Generates(nn.Module):
 
         Args:
             input_ids: [B, S] prompts, padded on the left.
+            max_new_tokens: by default that of ``generation_config``, or 20.
             attention_mask: [B, S], 0 on padding; without it, leading padding ids that are no stop ids are padding.
             past_key_values: a cache of the beginning of ``input_ids``, which is then not run again. It is extended;
                 copy it to use it twice.
@@ -58,13 +70,15 @@ class Generates(nn.Module):
             instruments: attached to every forward call; its context has phase and step.
             options: the fields of ``GenerationOptions``: ``do_sample``, ``temperature``, ``top_k``, ``top_p``,
                 ``min_p``, ``repetition_penalty``, ``num_beams``, ``length_penalty``, ``early_stopping``,
-                ``eos_token_id`` (by default the config's; an explicit None never stops), ``pad_token_id``,
-                ``stop_strings``.
+                ``eos_token_id`` (an explicit None never stops), ``pad_token_id``, ``stop_strings``. As in transformers,
+                those not given are those of ``generation_config``.
 
         Raises:
             InputError: an argument breaks a rule.
         """
-        generation_options = GenerationOptions.of(self.config, {"max_new_tokens": max_new_tokens, **options})
+        if max_new_tokens is not None:
+            options["max_new_tokens"] = max_new_tokens
+        generation_options = self.generation_options(**options)
         prompt = Prompt.of(input_ids, attention_mask, generation_options, past_key_values)
         kept = {"router_logits": output_router_logits, "attentions": output_attentions}
         kept["hidden_states"] = output_hidden_states
