@@ -10,6 +10,7 @@ from app.widgets import charts, choices, frames, large_tables, values
 from mixtral_probe import figures
 from mixtral_probe.figures.specialization.context_information import frequent_types
 from mixtral_probe.tables.registry import metric_of
+from mixtral_probe.tables.specialization.label_shuffles import FALSE_DISCOVERY, TESTS
 
 _INFORMATION = ("mutual_information_bits_corrected", "mutual_information_share", "mutual_information_bits")
 _VARIABLES = {
@@ -36,10 +37,10 @@ def domains(view: controls.PageView) -> None:
         st.info(special.attrs["note"])
         return
     information = frames.rows(view.table("mutual_information"), variable="domain", layer=view.layer)
-    _numbers(information, ("mutual_information_bits", *_INFORMATION[:2]))
+    _numbers(information, ("mutual_information_bits", *_INFORMATION[:2], FALSE_DISCOVERY))
     left, right = st.columns([1, 1], gap="large")
     with left:
-        metric = choices.table_metric("domain_specialization", key="domain_metric")
+        metric = choices.table_metric("domain_specialization", key="domain_metric", without=TESTS)
         part = frames.rows(special, layer=view.layer, metric=metric)
         figure = figures.domain_specialization(special, layer=view.layer, metric=metric)
         charts.show(figure, part, "domain_map", f"domain_specialization_layer_{view.layer}")
@@ -47,10 +48,15 @@ def domains(view: controls.PageView) -> None:
         if apart.empty:
             st.info(apart.attrs["note"])
             return
-        metric = choices.table_metric("group_divergence", key="divergence_metric")
+        metric = choices.table_metric("group_divergence", key="divergence_metric", without=TESTS)
         part = frames.rows(apart, layer=view.layer, metric=metric)
         figure = figures.group_divergence(apart, layer=view.layer, metric=metric)
         charts.show(figure, part, "divergence", f"group_divergence_layer_{view.layer}")
+    st.markdown(
+        "Any two groups of documents differ somewhat. Chance is what the same documents show when their domains are "
+        "shuffled among them, and dots are on differences that are larger than chance explains: of all dots in all "
+        "layers, 5 % at most are expected to be false. Fewer than 20 ways to arrange the domains give no dots."
+    )
 
 
 def relevance(view: controls.PageView) -> None:

@@ -6,8 +6,9 @@ import streamlit as st
 from app.state import controls
 from app.widgets import charts, choices, frames, large_tables, values
 from mixtral_probe.tables.registry import metric_of
+from mixtral_probe.tables.specialization.label_shuffles import FALSE_DISCOVERY, P_VALUE
 
-_METRICS = ("mutual_information_bits", "mutual_information_bits_above_shuffles", "shuffle_p_value")
+_METRICS = ("mutual_information_bits", "mutual_information_bits_above_shuffles", P_VALUE, FALSE_DISCOVERY)
 
 
 def topics(view: controls.PageView) -> None:
@@ -31,8 +32,9 @@ def topics(view: controls.PageView) -> None:
     st.markdown(
         "Documents of one domain share words, and any two documents differ. What the domain tells **beyond the token** "
         "is topic rather than lexicon. Chance is what the same documents show when their domains are shuffled among "
-        "them: p is the share of the shuffles that tell as much. Most types of token are too rare for an interval, so "
-        "the frequent ones are shown apart, with theirs."
+        "them: p is the share of the shuffles, of all layers together, that tell as much, and needs 20 ways to arrange "
+        "the domains. Most types of token are too rare for an interval, so the frequent ones are shown apart, with "
+        "theirs."
     )
 
 

@@ -1,6 +1,6 @@
 """Small choices, each of them in the address."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import streamlit as st
@@ -10,9 +10,9 @@ from mixtral_probe.tables import TABLES
 from mixtral_probe.tables.registry import metric_of
 
 
-def table_metric(table: str, key: str) -> str:
-    """Draw the choice of one of a table's metrics."""
-    return metric("Measure", list(TABLES[table].metrics), key)
+def table_metric(table: str, key: str, *, without: Collection[str] = ()) -> str:
+    """Draw the choice of one of a table's metrics, but for some."""
+    return metric("Measure", [name for name in TABLES[table].metrics if name not in without], key)
 
 
 def metric(label: str, metrics: Sequence[str], key: str) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from mixtral_probe.figures.discoveries import RATE, dots, dots_note
 from mixtral_probe.figures.grid import FOOT, HEAD, panels, place
 from mixtral_probe.figures.theme import SELECTED, finish
 from mixtral_probe.figures.words import hover, label, names_of, percent_format, subtitle, ticks
@@ -46,7 +47,7 @@ def cell_map(rows: pd.DataFrame, metric: str, layout: CellMap, title: str, *, ce
     """Return a heat map with a clickable marker over every cell, a panel for each value of the facet.
 
     Args:
-        rows: of `rows_of`, one per cell.
+        rows: of `rows_of`, one per cell; with those of `with_false_discovery` the finds have dots.
         metric: theirs.
         layout: which key goes where.
         title: of the figure.
@@ -68,7 +69,7 @@ def cell_map(rows: pd.DataFrame, metric: str, layout: CellMap, title: str, *, ce
         coloraxis=_color_axis(rows, quantity, centred, height), clickmode="event+select", hoverdistance=-1
     )
     roles = {"coloraxis": "diverging" if centred else "sequential"}
-    return finish(figure, title, subtitle(rows), height=height, roles=roles)
+    return finish(figure, title, subtitle(rows, dots_note(rows)), height=height, roles=roles)
 
 
 def _values(rows: pd.DataFrame, axis: str) -> list[object]:
@@ -82,8 +83,8 @@ def _values(rows: pd.DataFrame, axis: str) -> list[object]:
 
 def _traces(
     part: pd.DataFrame, names: dict[str, list[object]], layout: CellMap, quantity: Metric, *, brief: bool
-) -> tuple[go.Heatmap, go.Scatter]:
-    """Return the heat map, and the invisible markers over it that plotly can select (a heat map's cells it cannot)."""
+) -> list[go.Heatmap | go.Scatter]:
+    """Return the heat map, dots if any, and invisible markers that plotly can select (a heat map's cells it cannot)."""
     x, y = (_index(part, axis, names[axis]) for axis in (layout.x, layout.y))
     z = np.full((len(names[layout.y]), len(names[layout.x])), np.nan)
     z[y, x] = part["estimate"].to_numpy(float)
@@ -107,7 +108,7 @@ def _traces(
         showlegend=False,
         **hover(part, [key for key in _KEYS if key in part], quantity, brief=brief),
     )
-    return heat, markers
+    return [heat, *([dots(x, y, part)] if RATE in part else []), markers]
 
 
 def _index(part: pd.DataFrame, axis: str, names: list[object]) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.figures.discoveries import RATE, rate_line
 from mixtral_probe.tables.registry import Metric, band_text, estimates
 
 LABELLED = 40
@@ -96,7 +97,8 @@ def hover(rows: pd.DataFrame, keys: Sequence[str], quantity: Metric, *, brief: b
 def hover_texts(rows: pd.DataFrame, keys: Sequence[str], quantity: Metric, *, brief: bool = False) -> np.ndarray:
     """[rows] object array of keys, estimate, interval, null and n of `rows_of`; keys and estimate only when `brief`.
 
-    Rows with a placebo have the range of its draws, and the place of the value among them.
+    Rows of `with_false_discovery` have their rate too; rows with a placebo have the range of its draws, and the place
+    of the value among them.
     """
     columns = [rows[name].astype(object) for name in keys]
     heads = [
@@ -107,7 +109,11 @@ def hover_texts(rows: pd.DataFrame, keys: Sequence[str], quantity: Metric, *, br
         lines = [f"{head}<br>{quantity.text(value)}" for head, value in zip(heads, rows["estimate"], strict=True)]
     else:
         numbers = rows[["estimate", "value", "low", "high", "null", "n"]].itertuples(index=False)
-        lines = [f"<b>{head}</b><br>{_numbers(quantity, *row)}" for head, row in zip(heads, numbers, strict=True)]
+        rates = rows[RATE] if RATE in rows else [float("nan")] * len(rows)
+        lines = [
+            f"<b>{head}</b><br>{_numbers(quantity, *row)}{rate_line(rate)}"
+            for head, row, rate in zip(heads, numbers, rates, strict=True)
+        ]
         if "placebo_low" in rows:
             bands = [band_text(row, quantity) for row in rows.to_dict("records")]
             lines = ["<br>".join(filter(None, pair)) for pair in zip(lines, bands, strict=True)]

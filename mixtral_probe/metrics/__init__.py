@@ -73,6 +73,7 @@ from mixtral_probe.metrics.losses.histograms import histogram_quantile
 from mixtral_probe.metrics.losses.router import chosen_mask, order_margin, router_entropy, selection_margin, softmax
 from mixtral_probe.metrics.permutation import (
     MIN_ARRANGEMENTS,
+    Alternative,
     distinct_arrangements,
     shuffled_labels,
     studentised_p_values,
@@ -81,13 +82,17 @@ from mixtral_probe.metrics.ranks import Ranks, draw_level, draw_p_value, draw_ra
 from mixtral_probe.metrics.ratios import ratio, share
 from mixtral_probe.metrics.resampling import Jackknife, jackknife, jackknife_interval
 from mixtral_probe.metrics.specialization.divergence import (
-    expected_js_divergence_bits,
-    expected_load_cosine,
-    expected_normalized_js_divergence,
     js_divergence_bits,
     load_cosine,
     normalized_js_divergence,
     top_p_jaccard,
+)
+from mixtral_probe.metrics.specialization.group_loads import (
+    GroupLoads,
+    difference_t,
+    group_loads,
+    spread_divergence_bits,
+    spread_information_bits,
 )
 from mixtral_probe.metrics.specialization.information import (
     conditional_mutual_information_bias,
@@ -152,7 +157,9 @@ from mixtral_probe.metrics.systems.placement import eplb_placement, rank_imbalan
 __all__ = [
     "MIN_ARRANGEMENTS",
     "POLICIES",
+    "Alternative",
     "CrossValidation",
+    "GroupLoads",
     "Jackknife",
     "Ranks",
     "Weighting",
@@ -181,6 +188,7 @@ __all__ = [
     "cv_squared",
     "dead_experts",
     "device_balance_loss",
+    "difference_t",
     "disjoint_sets",
     "distinct_arrangements",
     "draw_level",
@@ -194,17 +202,15 @@ __all__ = [
     "expected_cv_squared",
     "expected_dead_experts",
     "expected_drops",
-    "expected_js_divergence_bits",
     "expected_largest_share",
-    "expected_load_cosine",
     "expected_max_violation",
-    "expected_normalized_js_divergence",
     "expected_pairs",
     "expert_activation_norm",
     "expert_capacity",
     "expert_subsets",
     "false_discovery_rates",
     "gini",
+    "group_loads",
     "gshard_loss",
     "histogram_quantile",
     "independent_cramers_v",
@@ -263,6 +269,8 @@ __all__ = [
     "simulated_cache_hit_rate",
     "simulated_null",
     "softmax",
+    "spread_divergence_bits",
+    "spread_information_bits",
     "spread_within",
     "static_cache_hits",
     "studentised_p_values",

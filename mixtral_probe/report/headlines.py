@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mixtral_probe.figures.discoveries import RATE, rate_words, with_false_discovery
 from mixtral_probe.figures.words import with_estimate
 from mixtral_probe.tables.registry import metric_of
 
@@ -112,13 +113,14 @@ def _domains(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _domain_specialization(table: pd.DataFrame) -> str:
-    rows = _domains(table)
+    rows = with_false_discovery(_domains(table), table, ["layer", "group", "expert"])
     if rows.empty:
         return ""
     top = _extreme(rows)
     return (
         f"The expert most specific to one domain is expert {top['expert']} of layer {top['layer']}: of the tokens of "
-        f"{top['group']} it takes a share larger by {_numbers(top)} than of all tokens."
+        f"{top['group']} it takes a share larger by {_numbers(top)} than of all tokens"
+        f"{rate_words(top[RATE])}."
     )
 
 

@@ -7,6 +7,7 @@ from mixtral_probe import figures, tables
 from mixtral_probe.errors import InputError
 from mixtral_probe.report.drawings import draw
 from mixtral_probe.stats import RoutingStats
+from tests.support.document_tastes import tasting_trace
 from tests.support.figures import drawn
 from tests.support.routing import pick, random_trace
 
@@ -55,6 +56,55 @@ def test_maps_of_domains_and_pairs(stats):
     assert np.isnan(np.diag(z)).all()
     own = pick(table, layer=1, group="all", metric="coactivation_preference")
     np.testing.assert_array_equal(z[~np.eye(8, dtype=bool)], drawn(own))
+
+
+def found_cells(figure, rows, x, y):
+    """The cells under dots, and those of rows [keys, value] of rates below 5 %."""
+    dots = [trace for trace in figure.data if trace.type == "scatter" and trace.marker.size == 5]
+    found = rows[rows["value"] < 0.05]
+    return {cell for trace in dots for cell in zip(trace.x, trace.y, strict=True)}, set(
+        zip(x(found), y(found), strict=True)
+    )
+
+
+@pytest.fixture(scope="module")
+def topics():
+    trace = tasting_trace(np.random.default_rng(0), (6, 6, 6), (40, 40, 40), layers=2, topic=0.6)
+    return RoutingStats.from_trace(trace, by="domain")
+
+
+def test_dots_are_on_what_is_no_chance_find(topics):
+    table = tables.domain_specialization(topics)
+    rates, place = pick(table, layer=1, metric="shuffle_false_discovery"), {name: i for i, name in enumerate("abc")}
+    figure = figures.domain_specialization(table, layer=1)
+    drawn_cells, found = found_cells(figure, rates, lambda rows: rows["expert"], lambda rows: rows["group"].map(place))
+    assert drawn_cells == found
+    assert 0 < len(found) < len(rates)
+    assert "dots: false discovery rate below 5%" in figure.layout.title.subtitle.text
+    texts = [text for trace in figure.data if trace.hovertext is not None for text in trace.hovertext]
+    rate = tables.METRICS["shuffle_false_discovery"].text(pick(rates, group="a", expert=0)["value"].item())
+    assert texts[0].endswith(f"false discovery rate: {rate}")
+    # A click goes to the markers over the cells.
+    assert figure.data[1].hoverinfo == "skip"
+
+
+def test_dots_of_distances_are_on_both_sides_of_the_diagonal(topics):
+    table = tables.group_divergence(topics)
+    rates, place = pick(table, layer=0, metric="shuffle_false_discovery"), {name: i for i, name in enumerate("abc")}
+    one, other = (lambda rows, key=key: rows[key].map(place) for key in ("group", "other_group"))
+    cells, found = found_cells(figures.group_divergence(table, layer=0), rates, one, other)
+    assert cells == found | {(y, x) for x, y in found}
+    assert found
+
+
+def test_a_table_of_an_older_version_has_no_dots(topics):
+    table = tables.domain_specialization(topics)
+    older = table[~table["metric"].str.startswith("shuffle_")]
+    figure = figures.domain_specialization(older, layer=1)
+    assert "dots" not in figure.layout.title.subtitle.text
+    assert not found_cells(figure, pick(table, metric="none"), lambda rows: rows["expert"], lambda rows: rows["group"])[
+        0
+    ]
 
 
 def test_bands_carry_the_shares_of_tokens(stats):

@@ -33,41 +33,44 @@ def test_shuffled_labels_are_the_same_labels_in_equally_likely_orders() -> None:
 def test_p_values_count_the_standardised_draws_of_all_values() -> None:
     # Rows 3, 1, 2, 0 (mean 1.5, sd sqrt(5)/2) and 1, 0, 4, 3 (mean 2, sd sqrt(10)/2). Standardised:
     # 1.342, then draws -0.447, 0.447, -1.342; and -0.632, then draws -1.265, 1.265, 0.632.
-    assert metrics.studentised_p_values(*THREE).tolist() == [1 / 7, 5 / 7]
+    np.testing.assert_allclose(metrics.studentised_p_values(*THREE), [1 / 7, 5 / 7])
+    np.testing.assert_allclose(metrics.studentised_p_values(*THREE, joint=True), [1 / 8, 6 / 8])
 
 
 def test_two_sided_p_values_compare_distances_from_the_mean() -> None:
-    # Distances 1.342 of 0.447, 0.447, 1.342, 1.265, 1.265, 0.632: as far is one; 0.632: four are as far.
-    assert metrics.studentised_p_values(*THREE, alternative="two-sided").tolist() == [2 / 7, 5 / 7]
+    # 1.342 and 0.632 of the draws' 0.447, 0.447, 1.342, 1.265, 1.265, 0.632: one is as far, and four.
+    np.testing.assert_allclose(metrics.studentised_p_values(*THREE, alternative="two-sided"), [2 / 7, 5 / 7])
 
 
 def test_one_value_alone_has_the_p_value_of_its_ranks() -> None:
-    assert metrics.studentised_p_values([2.0], [[0.0], [1.0], [2.0], [3.0]]).tolist() == [3 / 5]
+    for joint in (False, True):
+        p = metrics.studentised_p_values([2.0], [[0.0], [1.0], [2.0], [3.0]], joint=joint)
+        np.testing.assert_allclose(p, 3 / 5)
 
 
 def test_missing_and_unchanging_values_have_no_part_in_the_others() -> None:
     values, draws = np.array(THREE[0]), np.array(THREE[1])
     more = np.column_stack([draws[:, :1], np.zeros(3), draws[:, 1:], np.full(3, 0.1)])
     p = metrics.studentised_p_values([values[0], np.nan, values[1], 0.1], more)
-    np.testing.assert_array_equal(p, [1 / 7, np.nan, 5 / 7, 1.0])
+    np.testing.assert_allclose(p, [1 / 7, np.nan, 5 / 7, 1.0])
     assert np.isnan(metrics.studentised_p_values([1.0, 2.0], [[0.0, np.nan], [2.0, 1.0]])).tolist() == [False, True]
 
 
 def test_values_keep_their_shape() -> None:
     p = metrics.studentised_p_values(np.reshape(THREE[0], (2, 1)), np.reshape(THREE[1], (3, 2, 1)))
-    assert p.tolist() == [[1 / 7], [5 / 7]]
+    np.testing.assert_allclose(p, [[1 / 7], [5 / 7]])
 
 
-@pytest.mark.parametrize("correlation", [0.0, 0.9])
-def test_p_values_are_uniform_where_labels_do_not_matter(correlation: float) -> None:
-    # 400 families of 30 values, which depend on each other; every draw is made like the observed values.
+@pytest.mark.parametrize(("correlation", "joint"), [(0.0, False), (0.0, True), (0.9, True)])
+def test_p_values_are_uniform_where_labels_do_not_matter(correlation: float, joint: bool) -> None:
+    # 400 families of 30 values, which may depend on each other; every draw is made like the observed values.
     rng, families, rows, number = np.random.default_rng(0), 400, 30, 99
     small = np.zeros((families, 3))
     scale = np.geomspace(1, 1000, rows)
     for family in range(families):
         common = rng.standard_normal((number + 1, 1)) * np.sqrt(correlation)
         table = (common + rng.standard_normal((number + 1, rows)) * np.sqrt(1 - correlation)) * scale + scale
-        p = metrics.studentised_p_values(table[0], table[1:])
+        p = metrics.studentised_p_values(table[0], table[1:], joint=joint)
         small[family] = [(p <= level).mean() for level in (0.01, 0.05, 0.10)]
     error = small.std(0) / np.sqrt(families)
     assert (small.mean(0) <= np.array([0.01, 0.05, 0.10]) + 2 * error).all()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import false_discovery_control
 
 from mixtral_probe import tables
 from mixtral_probe.errors import InputError
@@ -62,10 +63,31 @@ def test_values_are_those_of_the_stored_counts():
 
 
 def test_a_word_of_one_document_tells_nothing_of_its_topic():
-    trace = texts(np.arange(40).reshape(1, 40, 1) % 8, list("aabb"), np.arange(40))
+    trace = texts(np.arange(40).reshape(1, 40, 1) % 8, list("aaaabbbb"), np.arange(40))
     rows = pick(tables.domain_information(trace), variable="domain|token", min_count=1)
     assert pick(rows, metric="mutual_information_bits")["value"].item() == pytest.approx(0, abs=1e-12)
     assert pick(rows, metric="shuffle_p_value")["value"].item() == 1
+
+
+def test_two_documents_of_each_topic_have_too_few_arrangements_for_a_p_value():
+    table = tables.domain_information(texts(np.arange(40).reshape(1, 40, 1) % 8, list("aabb"), np.arange(40) % 3))
+    rows = pick(table, variable="domain").set_index("metric")
+    assert np.isfinite(rows.loc["mutual_information_bits", "null"])
+    for name in ("shuffle_p_value", "shuffle_false_discovery"):
+        assert np.isnan(rows.loc[name, "value"])
+        assert "distinct arrangements of the labels over documents: 3, 20 are needed" in rows.loc[name, "scope"]
+
+
+def test_false_discoveries_are_those_of_the_layers_of_a_variable():
+    rng = np.random.default_rng(4)
+    trace = random_trace(layers=5, tokens=600, documents=9, token_ids=rng.integers(0, 9, 600))
+    table = tables.domain_information(trace)
+    for least in (None, 1):
+        rows = pick(table, min_count=least)
+        p = pick(rows, metric="shuffle_p_value")["value"].to_numpy()
+        found = pick(rows, metric="shuffle_false_discovery")["value"].to_numpy()
+        np.testing.assert_allclose(found, false_discovery_control(p))
+        assert (p > 0.999 / (5 * (1 + 99))).all()
 
 
 def test_any_label_can_be_asked_for():

@@ -130,7 +130,7 @@ def test_distance_of_groups_is_that_of_scipy():
     assert table.loc["js_divergence_bits", "low"] == pytest.approx(expected)
     assert table.loc["js_divergence_bits", "high"] == pytest.approx(expected)
     assert table.loc["load_cosine", "value"] == pytest.approx(2 / np.sqrt(6 * 10))
-    assert table["n"].tolist() == [40] * 4
+    assert table["n"].tolist() == [40] * 6
     assert set(zip(table["group"], table["other_group"], strict=True)) == {("x", "y")}
 
 

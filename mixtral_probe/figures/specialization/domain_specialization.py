@@ -4,6 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.cells import cell_map, group_expert
+from mixtral_probe.figures.discoveries import with_false_discovery
 from mixtral_probe.figures.words import rows_of
 
 
@@ -12,7 +13,8 @@ def domain_specialization(
 ) -> go.Figure:
     """Draw group × expert: how much more or less a group uses an expert than all do, a panel per layer.
 
-    A navigator like `expert_load_map`: customdata [group, expert].
+    A navigator like `expert_load_map`: customdata [group, expert]. Dots are on cells with a false discovery rate
+    below 5 %.
 
     Args:
         table: `tables.domain_specialization`.
@@ -22,5 +24,5 @@ def domain_specialization(
     Raises:
         InputError: the table lacks that metric or layer, or is empty because documents have no label.
     """
-    rows = rows_of(table, metric, layer=layer)
+    rows = with_false_discovery(rows_of(table, metric, layer=layer), table, ["layer", "group", "expert"])
     return cell_map(rows, metric, group_expert(layer), "Use of experts by group, against all", centred=True)

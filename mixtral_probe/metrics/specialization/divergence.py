@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 def js_divergence_bits(p: ArrayLike, q: ArrayLike) -> Floats:
     """[...] Jensen-Shannon divergence of the two loads, bits, in [0, 1]: 0 alike, 1 no expert in common; symmetric.
 
-    Above 0 for samples of one and the same load: about `expected_js_divergence_bits`.
+    Above 0 for samples of one and the same load: by about `spread_divergence_bits`.
     """
     f, g = share(p), share(q)
     return np.maximum(_entropy_bits((f + g) / 2) - (_entropy_bits(f) + _entropy_bits(g)) / 2, 0.0)
@@ -41,39 +41,11 @@ def top_p_jaccard(p: ArrayLike, q: ArrayLike, *, mass: float = 0.5) -> Floats:
     return np.where(np.isfinite(share(p)).all(-1) & np.isfinite(share(q)).all(-1), jaccard, np.nan)
 
 
-def expected_js_divergence_bits(p: ArrayLike, q: ArrayLike, *, chosen: int = 1) -> Floats:
-    """[...] what sampling alone gives for `js_divergence_bits`: (m - 1) s (1/n_p + 1/n_q) / (8 ln 2), m experts used.
-
-    n are the sums of the counts and s = (E - K) / (E - 1), as in `mutual_information_bias`.
-    """
-    used = (np.asarray(p) + np.asarray(q) > 0).sum(-1)
-    return np.maximum(used - 1, 0) * _noise(p, q, chosen) / (8 * np.log(2))
-
-
-def expected_normalized_js_divergence(p: ArrayLike, q: ArrayLike, *, chosen: int = 1) -> Floats:
-    """[...] what sampling alone gives for `normalized_js_divergence`."""
-    return ratio(expected_js_divergence_bits(p, q, chosen=chosen), _largest_bits(p, q))
-
-
-def expected_load_cosine(p: ArrayLike, q: ArrayLike, *, chosen: int = 1) -> Floats:
-    """[...] what two samples of the pooled load give for `load_cosine`, to first order in 1 / n."""
-    f = (share(p) + share(q)) / 2
-    square = (f * f).sum(-1)
-    across = (1 - square) - ratio((f**3).sum(-1) - square**2, square)
-    return np.clip(1 - ratio(across, 2 * square) * _noise(p, q, chosen), 0, 1)
-
-
 def _largest_bits(p: ArrayLike, q: ArrayLike) -> Floats:
     """[...] log E - mean entropy; 0 where it is within rounding."""
     f, g = share(p), share(q)
     bits = np.log2(f.shape[-1]) - (_entropy_bits(f) + _entropy_bits(g)) / 2
     return np.where(bits > 1e-12, bits, 0.0)
-
-
-def _noise(p: ArrayLike, q: ArrayLike, chosen: int) -> Floats:
-    experts = np.asarray(p).shape[-1]
-    inverse = sum(ratio(1.0, np.asarray(counts, np.float64).sum(-1)) for counts in (p, q))
-    return np.asarray(inverse * (experts - chosen) / max(experts - 1, 1))
 
 
 def _entropy_bits(f: Floats) -> Floats:

@@ -14,10 +14,11 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.stats import ALL, LABEL, Blocks, groups_of
 from mixtral_probe.tables.frame import empty, missing_rows, rows, tidy
 from mixtral_probe.tables.leave_one_out import Estimate, estimate_rows, recount, without_interval
-from mixtral_probe.tables.phrases import RARE_TYPES, SHARE
+from mixtral_probe.tables.phrases import RARE_TYPES
 from mixtral_probe.tables.scope import tokens_scope
 from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
 from mixtral_probe.tables.specialization.information import BITS, INFORMATION
+from mixtral_probe.tables.specialization.label_shuffles import LABELS_SHUFFLED, P_VALUE, TESTS, LabelTest
 from mixtral_probe.tables.specialization.layer_tokens import layer_tokens
 from mixtral_probe.trace import Trace
 
@@ -25,7 +26,7 @@ Places = NDArray[np.intp]
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 SHUFFLES = 99
-_ABOVE, _P_VALUE = "mutual_information_bits_above_shuffles", "shuffle_p_value"
+_ABOVE = "mutual_information_bits_above_shuffles"
 _ONE_EACH = "every group is one document, so that shuffled labels change nothing"
 
 
@@ -43,7 +44,11 @@ def domain_information(
     Among tokens of one type, most types are too rare for an interval. The rows with a `min_count` above 1 are about
     types with five choices for each expert in each group (`metrics.enough_tokens`); theirs is corrected for bias.
     Intervals take the groups' shares of the tokens as fixed, and need two documents of each group. What is above the
-    shuffles is a low estimate where the label does matter: groups of mixed documents still differ.
+    shuffles is a low estimate where the label does matter, since groups of mixed documents differ, and where one group
+    has few or short documents, since shuffled groups are more alike in size; `mutual_information` measures chance at
+    the spread of the documents within the groups, which is not known for each type of token.
+
+    The p-values of a variable are standardised and pooled over layers (`metrics.studentised_p_values`).
 
     Of a selection only the selected tokens count, for `min_count` too, and only the documents that have some.
 
@@ -61,12 +66,14 @@ def domain_information(
         raise InputError(f"shuffles must be at least 1, since chance is what they show, got {shuffles}")
     if by is None and LABEL not in trace.labels:
         return empty(SPEC, f"documents have no label {LABEL!r}; name another with by=")
-    scope, parts = f"one layer; {tokens_scope(trace, include_special)}; label {by or LABEL}", []
+    scope = f"one layer; {tokens_scope(trace, include_special)}; label {by or LABEL}"
+    by_variable: list[list[_Shuffled]] = [[], [], []]
     for layers, counted in layer_tokens(trace, include_special):
         variables = [*_variables(trace, np.flatnonzero(counted), by or LABEL, scope)]
         for layer in layers:
-            parts += [part for variable in variables for part in _layer_rows(trace, layer, variable, shuffles)]
-    return tidy(parts, SPEC)
+            for shuffled, variable in zip(by_variable, variables, strict=True):
+                shuffled.append(_Shuffled.of(trace, layer, variable, shuffles))
+    return tidy([part for layers in by_variable for part in _rows(layers)], SPEC)
 
 
 class _GroupBlocks(NamedTuple):
@@ -112,6 +119,11 @@ class _Tokens(NamedTuple):
         kind = np.where(alone, kind.max(initial=0) + 1 + owner, kind)
         merged, owner, kind = _pairs(owner, np.unique(kind, return_inverse=True)[1])
         return cls(tokens, merged[pair], owner, kind, group)
+
+    @property
+    def documents_of_groups(self) -> Counts:
+        """[G] documents with tokens of each group."""
+        return np.bincount(self.group[np.unique(self.document)])
 
     def joint(self, counts: Counts, group: Places) -> Floats:
         """[V, G, E] of the counts [P, E] of pairs, with the documents in these groups [documents]."""
@@ -171,22 +183,51 @@ def _variables(trace: Trace, counted: Places, by: str, scope: str) -> Iterator[_
     yield _Variable("domain|token", least, frequent, _GroupBlocks.of(trace, often, group), among)
 
 
-def _layer_rows(trace: Trace, layer: int, variable: _Variable, shuffles: int) -> list[pd.DataFrame]:
-    keys = {"layer": trace.layers[layer], "group": ALL, "variable": variable.name, "min_count": variable.min_count}
-    ids = np.asarray(trace.expert_ids[layer])[variable.tokens.rows].astype(np.intp)
-    n = int((ids[:, 0] >= 0).sum()) if ids.size else 0
-    if why := _missing(variable, n):
-        return [missing_rows(keys, metric, (1,), why) for metric in SPEC.metrics]
-    estimate, chance = _estimate(variable, ids, trace.num_experts, shuffles)
-    scope = f"{variable.scope}; labels shuffled over documents {shuffles} times"
-    alone = f"{scope}; no interval: the shuffles are of these texts"
-    # What is equal up to the order of a sum counts as equal.
-    p = (1 + (chance >= estimate.value - 1e-12).sum()) / (1 + shuffles)
-    return [
-        estimate_rows(keys, BITS, estimate, chance.mean(), n, scope),
-        rows(keys, _ABOVE, estimate.value - chance.mean(), null=0.0, n=n, scope=alone),
-        rows(keys, _P_VALUE, p, null=0.5, n=n, scope=alone),
-    ]
+class _Shuffled(NamedTuple):
+    """A variable in one layer, with labels as they are and shuffled."""
+
+    keys: dict[str, Any]
+    scope: str
+    n: int
+    """Tokens."""
+    missing: str
+    """Why there is no value; empty where there is one."""
+    estimate: Estimate
+    chance: Floats
+    """[shuffles] bits of shuffled labels."""
+    arrangements: int
+    """Distinct arrangements of the labels."""
+
+    @classmethod
+    def of(cls, trace: Trace, layer: int, variable: _Variable, shuffles: int) -> "_Shuffled":
+        keys = {"layer": trace.layers[layer], "group": ALL, "variable": variable.name, "min_count": variable.min_count}
+        ids = np.asarray(trace.expert_ids[layer])[variable.tokens.rows].astype(np.intp)
+        n = int((ids[:, 0] >= 0).sum()) if ids.size else 0
+        if why := _missing(variable, n):
+            return cls(keys, variable.scope, n, why, without_interval(np.nan), np.full(shuffles, np.nan), 1)
+        estimated, chance = _estimate(variable, ids, trace.num_experts, shuffles)
+        arrangements = metrics.distinct_arrangements(variable.tokens.documents_of_groups, interchangeable=True)
+        return cls(keys, variable.scope, n, "", estimated, chance, arrangements)
+
+    def rows(self) -> list[pd.DataFrame]:
+        """Return the rows of bits."""
+        if self.missing:
+            return [missing_rows(self.keys, metric, (1,), self.missing) for metric in (BITS, _ABOVE)]
+        scope = f"{self.scope}; labels shuffled over documents {len(self.chance)} times"
+        alone, null = f"{scope}; no interval: the shuffles are of these texts", self.chance.mean()
+        return [
+            estimate_rows(self.keys, BITS, self.estimate, null, self.n, scope),
+            rows(self.keys, _ABOVE, self.estimate.value - null, null=0.0, n=self.n, scope=alone),
+        ]
+
+
+def _rows(layers: list[_Shuffled]) -> list[pd.DataFrame]:
+    """Return the rows of one variable, whose layers are tested together."""
+    values = np.array([[float(layer.estimate.value), *layer.chance] for layer in layers]).T  # [1 + shuffles, L]
+    test = LabelTest.of(values, [layer.arrangements for layer in layers], "all layers of this variable")
+    keys = {name: np.array([layer.keys[name] for layer in layers], object) for name in layers[0].keys}
+    tests = test.rows(keys, [layer.n for layer in layers], layers[0].scope, why=[layer.missing for layer in layers])
+    return [*(part for layer in layers for part in layer.rows()), *tests]
 
 
 def _missing(variable: _Variable, n: int) -> str:
@@ -194,7 +235,7 @@ def _missing(variable: _Variable, n: int) -> str:
     tokens, least = variable.tokens, variable.min_count
     if not n:
         return "no tokens" if least is pd.NA else f"no type has {least} tokens, or token ids were not recorded"
-    documents = np.bincount(tokens.group[np.unique(tokens.document)])
+    documents = tokens.documents_of_groups
     if (documents > 0).sum() < 2:
         return "tokens of one group alone"
     return _ONE_EACH if documents.max() == 1 else ""
@@ -231,16 +272,10 @@ SPEC = TableSpec(
         _ABOVE: Metric(
             "the same less the mean of the shuffles, bits: rather too low; null 0",
             "information above the shuffles, bits",
-            null="labels shuffled",
+            null=LABELS_SHUFFLED,
         ),
-        _P_VALUE: Metric(
-            "share of the shuffles, and of the labels as they are, with as many bits or more",
-            "p of shuffled labels",
-            ".2g",
-            SHARE,
-            "labels shuffled",
-        ),
-    },
-    figures=(Drawing("domain_information", {"metric": BITS}), Drawing("domain_information", {"metric": _P_VALUE})),
+    }
+    | TESTS,
+    figures=(Drawing("domain_information", {"metric": BITS}), Drawing("domain_information", {"metric": P_VALUE})),
     narrows=True,
 )

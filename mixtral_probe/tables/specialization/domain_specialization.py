@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats
@@ -14,6 +15,7 @@ from mixtral_probe.tables.leave_one_out import Bounds, Estimate, estimate_of_gro
 from mixtral_probe.tables.phrases import NO_GROUPS
 from mixtral_probe.tables.scope import tokens_scope
 from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
+from mixtral_probe.tables.specialization.label_shuffles import TESTS, Documents, LabelTest, shuffled_values
 
 Floats = NDArray[np.float64]
 Formula = Callable[[Floats, Floats, Floats], Floats]
@@ -26,11 +28,17 @@ def domain_specialization(stats: RoutingStats) -> pd.DataFrame:
     are held fixed, as a corpus that was put together by topic has them: the documents of each group are one stratum of
     the jackknife, and those of the other groups add their variance through "all". An interval needs five documents of
     the group and two of each other. Without groups the table is empty and `attrs["note"]` says why.
+
+    The p-values are about `frequency_difference` in standard errors (`metrics.difference_t`), compared with those of
+    labels shuffled over all documents, 199 times: a studentised permutation test, which holds too where the groups
+    differ in the length or number of their documents (Janssen 1997). The draws are pooled over layers, groups and
+    experts (`metrics.studentised_p_values`), and so are the false discoveries.
     """
     if stats.by is None:
         return empty(SPEC, NO_GROUPS)
     frequencies = _Frequencies.of(stats)
-    return tidy([part for group in range(len(stats.groups)) for part in _group_rows(stats, frequencies, group)], SPEC)
+    parts = [part for group in range(len(stats.groups)) for part in _group_rows(stats, frequencies, group)]
+    return tidy([*parts, *_test_rows(stats)], SPEC)
 
 
 @dataclass(frozen=True)
@@ -67,16 +75,32 @@ class _Frequencies:
 
 def _group_rows(stats: RoutingStats, frequencies: _Frequencies, group: int) -> Iterator[pd.DataFrame]:
     n = stats.sums.tokens[:, group].sum(-1)  # [L]
-    keys = {
-        "layer": np.array(stats.layers)[:, None],
-        "group": stats.groups[group],
-        "expert": np.arange(stats.num_experts),
-    }
-    words = tokens_scope(stats, stats.include_special)
-    scope = f"one layer; {words}; group against all, the groups' shares of tokens fixed"
+    keys = _keys(stats, stats.groups[group])
     for name, formula in _FORMULAS.items():
         found = _estimate(stats, frequencies, group, formula, SPEC.metrics[name].bounds)
-        yield estimate_rows(keys, name, found, 0.0, n, scope)
+        yield estimate_rows(keys, name, found, 0.0, n, _scope(stats))
+
+
+def _test_rows(stats: RoutingStats) -> list[pd.DataFrame]:
+    documents = Documents.of(stats)
+    (values,) = shuffled_values(documents, metrics.difference_t)  # [1 + DRAWS, L, G, E]
+    numbers = documents.numbers
+    of_group = np.stack([numbers, numbers.sum(1, keepdims=True) - numbers], -1)  # [L, G, 2]
+    arrangements = np.apply_along_axis(metrics.distinct_arrangements, -1, of_group, interchangeable=True)
+    test = LabelTest.of(values, arrangements[..., None], "all layers, groups and experts", alternative="two-sided")
+    n = np.broadcast_to(stats.sums.tokens.sum(2)[..., None], test.p.shape)
+    return test.rows(_keys(stats, np.array(stats.groups, object)[:, None]), n, _scope(stats), folded=stats.folded)
+
+
+def _keys(stats: RoutingStats, group: ArrayLike) -> dict[str, Any]:
+    """Return the keys of rows whose last axis is that of the experts, and the first that of the layers."""
+    layer = np.array(stats.layers).reshape(-1, *(1,) * max(np.ndim(group), 1))
+    return {"layer": layer, "group": group, "expert": np.arange(stats.num_experts)}
+
+
+def _scope(stats: RoutingStats) -> str:
+    words = tokens_scope(stats, stats.include_special)
+    return f"one layer; {words}; group against all, the groups' shares of tokens fixed"
 
 
 def _estimate(stats: RoutingStats, frequencies: _Frequencies, group: int, formula: Formula, bounds: Bounds) -> Estimate:
@@ -122,7 +146,8 @@ SPEC = TableSpec(
             "+.2f",
             null="as all documents",
         ),
-    },
+    }
+    | TESTS,
     figures=(Drawing("domain_specialization"),),
     narrows=True,
 )

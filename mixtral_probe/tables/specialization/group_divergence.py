@@ -1,12 +1,13 @@
 """How differently two groups of documents use the experts of a layer: `group_divergence`."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats
@@ -15,11 +16,21 @@ from mixtral_probe.tables.leave_one_out import Estimate, estimate, estimate_rows
 from mixtral_probe.tables.phrases import NOT_SMOOTH, SHARE
 from mixtral_probe.tables.scope import tokens_scope
 from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
+from mixtral_probe.tables.specialization.label_shuffles import (
+    LABELS_SHUFFLED,
+    TESTS,
+    Documents,
+    LabelTest,
+    chance,
+    excess,
+    shuffled_values,
+)
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 _ONE_GROUP = "two groups are needed: RoutingStats.from_trace(trace, by=…)"
-_SAMPLING = "sampling alone"
+_SHUFFLED = "null: labels shuffled among the documents of the two, at the spread of documents within each"
+_UNCHANGED = "shuffled labels change nothing"
 
 
 class _Pairs(NamedTuple):
@@ -52,6 +63,12 @@ class _Pairs(NamedTuple):
         one, other = self.sizes
         return one.sum(2) + other.sum(2)
 
+    @property
+    def both(self) -> NDArray[np.bool_]:
+        """[L, pairs] whether both groups have tokens."""
+        one, other = self.sizes
+        return (one.sum(2) > 0) & (other.sum(2) > 0)
+
 
 def group_divergence(stats: RoutingStats) -> pd.DataFrame:
     """Return how far apart any two groups are in their use of a layer's experts.
@@ -59,45 +76,95 @@ def group_divergence(stats: RoutingStats) -> pd.DataFrame:
     The two groups are two samples: the documents of each are left out one at a time, and the two corrections and
     variances are added (the strata of `metrics.jackknife`).
 
+    Chance is what labels shuffled among the documents of the two groups give, 199 times. What a shuffle gives is
+    divided by what the spread of the documents within its two groups gives (`metrics.spread_divergence_bits`) and
+    multiplied by that of the real groups, so that groups of few, short or bundled documents have their own chance. The
+    p-value is that of the divergence in these parts; the other metrics ask the same of the same loads.
+
     Columns: layer, group, other_group, metric, value, corrected, low, high, null, n, scope. Each pair has one row, the
     first in the alphabet as `group`. n counts the tokens of both. With fewer than two groups the table is empty and
     `attrs["note"]` says why.
     """
     if len(stats.groups) < 2:
         return empty(SPEC, _ONE_GROUP)
-    pairs, names = _Pairs.of(stats), np.array(stats.groups, dtype=object)
+    pairs, shuffles, names = _Pairs.of(stats), _Shuffles.of(stats), np.array(stats.groups, dtype=object)
     keys = {"layer": np.array(stats.layers)[:, None], "group": names[pairs.one], "other_group": names[pairs.other]}
-    scope = f"one layer; {tokens_scope(stats, stats.include_special)}; loads of two groups, each divided by its sum; "
-    parts = [_smooth_rows(stats, pairs, smooth, keys, scope) for smooth in _SMOOTH]
-    return tidy([*parts, _jaccard_rows(pairs, keys, scope)], SPEC)
+    scope = f"one layer; {tokens_scope(stats, stats.include_special)}; loads of two groups, each divided by its sum"
+    parts = [_smooth_rows(stats, pairs, smooth, shuffles.nulls[smooth.name], keys, scope) for smooth in _SMOOTH]
+    n = np.where(pairs.both, pairs.tokens, 0)
+    tests = shuffles.test.rows(keys, n, f"{scope}; Jensen-Shannon divergence", folded=stats.folded)
+    return tidy([*parts, _jaccard_rows(pairs, keys, scope), *tests], SPEC)
 
 
 class _Smooth(NamedTuple):
-    """A metric of two loads that has an interval, and its value by sampling alone."""
+    """A metric of two loads that has an interval."""
 
     name: str
-    formula: Callable[[Counts, Counts], Floats]
-    null: Callable[..., Floats]
+    formula: Callable[[ArrayLike, ArrayLike], Floats]
+    alike: float
+    """Its value for equal loads."""
     unit: str
 
 
 _SMOOTH = (
-    _Smooth("js_divergence_bits", metrics.js_divergence_bits, metrics.expected_js_divergence_bits, "bits"),
-    _Smooth(
-        "normalized_js_divergence",
-        metrics.normalized_js_divergence,
-        metrics.expected_normalized_js_divergence,
-        "share of what is possible",
-    ),
-    _Smooth("load_cosine", metrics.load_cosine, metrics.expected_load_cosine, "cosine"),
+    _Smooth("js_divergence_bits", metrics.js_divergence_bits, 0.0, "bits"),
+    _Smooth("normalized_js_divergence", metrics.normalized_js_divergence, 0.0, "share of what is possible"),
+    _Smooth("load_cosine", metrics.load_cosine, 1.0, "cosine"),
 )
 
 
-def _smooth_rows(stats: RoutingStats, pairs: _Pairs, smooth: _Smooth, keys: dict[str, Any], scope: str) -> pd.DataFrame:
-    null = smooth.null(*pairs.loads, chosen=stats.num_experts_per_tok)
+class _Shuffles(NamedTuple):
+    """What shuffled labels give for every pair of groups."""
+
+    nulls: dict[str, Floats]
+    """By metric, [L, pairs]."""
+    test: LabelTest
+    """[L, pairs] of the divergence."""
+
+    @classmethod
+    def of(cls, stats: RoutingStats) -> "_Shuffles":
+        """Return the shuffles of statistics with two groups or more; a pair's do not depend on other groups."""
+        pairs = [_shuffled_pair(Documents.of(stats, pair)) for pair in combinations(range(len(stats.groups)), 2)]
+        nulls = {smooth.name: np.stack([part.nulls[smooth.name] for part in pairs], -1) for smooth in _SMOOTH}
+        values = np.stack([part.values for part in pairs], -1)
+        arrangements = np.stack([part.arrangements for part in pairs], -1)
+        return cls(nulls, LabelTest.of(values, arrangements, "all layers and pairs of groups"))
+
+
+class _ShuffledPair(NamedTuple):
+    """What shuffled labels give for two groups."""
+
+    nulls: dict[str, Floats]
+    """By metric, [L]; NaN where shuffles change nothing."""
+    values: Floats
+    """[1 + DRAWS, L] the divergence in parts of that of the spread within the groups."""
+    arrangements: Counts
+    """[L]"""
+
+
+def _shuffled_pair(documents: Documents) -> _ShuffledPair:
+    formulas = [partial(_from_alike, smooth) for smooth in _SMOOTH]
+    spread, *values = shuffled_values(documents, metrics.spread_divergence_bits, *formulas)
+    arrangements = documents.arrangements()
+    nulls = {
+        smooth.name: np.where(arrangements > 1, abs(smooth.alike - chance(value, spread)), np.nan)
+        for smooth, value in zip(_SMOOTH, values, strict=True)
+    }
+    return _ShuffledPair(nulls, excess(values[0], spread), arrangements)
+
+
+def _from_alike(smooth: _Smooth, loads: metrics.GroupLoads) -> Floats:
+    """[...] how far the metric of two groups is from its value for equal loads."""
+    return np.abs(smooth.formula(loads.counts[..., 0, :], loads.counts[..., 1, :]) - smooth.alike)
+
+
+def _smooth_rows(
+    stats: RoutingStats, pairs: _Pairs, smooth: _Smooth, null: Floats, keys: dict[str, Any], scope: str
+) -> pd.DataFrame:
     why = "a group without tokens, or both quite even"
-    estimated = _estimate(pairs, smooth, stats.folded)
-    return estimate_rows(keys, smooth.name, estimated, null, pairs.tokens, scope + smooth.unit, why)
+    scope = f"{scope}; {smooth.unit}"
+    scopes = np.where(np.isnan(null), f"{scope}; no null: {_UNCHANGED}", f"{scope}; {_SHUFFLED}")
+    return estimate_rows(keys, smooth.name, _estimate(pairs, smooth, stats.folded), null, pairs.tokens, scopes, why)
 
 
 def _estimate(pairs: _Pairs, smooth: _Smooth, folded: bool) -> Estimate:
@@ -121,7 +188,7 @@ def _jaccard_rows(pairs: _Pairs, keys: dict[str, Any], scope: str) -> pd.DataFra
     value = metrics.top_p_jaccard(*pairs.loads)
     n = np.where(np.isnan(value), 0, pairs.tokens)
     why = np.where(n > 0, NOT_SMOOTH, "not enough data: no tokens in one of the groups").astype(object)
-    scopes = f"{scope}experts that hold half of each load; null: the same experts; " + why
+    scopes = f"{scope}; experts that hold half of each load; null: the same experts; " + why
     return rows(keys, "top_half_jaccard", value, null=1.0, n=n, scope=scopes)
 
 
@@ -132,23 +199,23 @@ SPEC = TableSpec(
     keys=("layer", "group", "other_group"),
     metrics={
         "js_divergence_bits": Metric(
-            "Jensen-Shannon divergence of the two groups' loads, bits, in [0, 1]; null: sampling alone",
+            "Jensen-Shannon divergence of the two groups' loads, bits, in [0, 1]; null: labels shuffled",
             "Jensen-Shannon divergence, bits",
             bounds=SHARE,
-            null=_SAMPLING,
+            null=LABELS_SHUFFLED,
         ),
         "normalized_js_divergence": Metric(
-            "the same / (log E - mean entropy of the two), in [0, 1]; null: sampling alone",
+            "the same / (log E - mean entropy of the two), in [0, 1]; null: labels shuffled",
             "divergence / what is possible",
             bounds=SHARE,
-            null=_SAMPLING,
+            null=LABELS_SHUFFLED,
         ),
         "load_cosine": Metric(
-            "cosine of the two groups' loads, 1 when alike; null: sampling alone",
+            "cosine of the two groups' loads, 1 when alike; null: labels shuffled",
             "cosine of the loads",
             ".4g",
             SHARE,
-            _SAMPLING,
+            LABELS_SHUFFLED,
         ),
         "top_half_jaccard": Metric(
             "of the fewest experts that hold half of each group's load, those in common / those in either",
@@ -157,7 +224,8 @@ SPEC = TableSpec(
             SHARE,
             "the same experts",
         ),
-    },
+    }
+    | TESTS,
     figures=(Drawing("group_divergence"),),
     narrows=True,
 )

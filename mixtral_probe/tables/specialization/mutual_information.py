@@ -1,6 +1,7 @@
 """What topic, position and token tell about the chosen expert: `mutual_information`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,18 @@ from mixtral_probe import metrics
 from mixtral_probe.stats import ALL, TARGETS, RoutingStats, with_all
 from mixtral_probe.tables.frame import rows, tidy
 from mixtral_probe.tables.grouped import GroupedSums
-from mixtral_probe.tables.leave_one_out import estimate, estimate_rows
+from mixtral_probe.tables.leave_one_out import Estimate, estimate, estimate_rows
 from mixtral_probe.tables.phrases import NOTHING_TO_TELL, RARE_TYPES
 from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
 from mixtral_probe.tables.specialization.information import BITS, CORRECTED, INFORMATION, share_of_entropy
+from mixtral_probe.tables.specialization.label_shuffles import (
+    TESTS,
+    Documents,
+    LabelTest,
+    chance,
+    excess,
+    shuffled_values,
+)
 from mixtral_probe.tables.specialization.token_types import NO_IDS
 
 Floats = NDArray[np.float64]
@@ -28,6 +37,9 @@ _VARIABLES = {
     "predicted token": "token the model expects next",
     "domain|token": "group, among tokens of one type: topic without lexicon",
 }
+_INDEPENDENT = "null: independent tokens"
+_SHUFFLED = "null: labels shuffled over documents, at the spread of documents within the groups"
+_UNCHANGED = "no tokens, or shuffled labels change nothing: one group alone, or one document in each"
 _OF_TARGET = {"input": "token", "next": "next token", "predicted": "predicted token"}
 
 
@@ -37,6 +49,13 @@ def mutual_information(stats: RoutingStats) -> pd.DataFrame:
     Columns: layer, group, variable, metric, value, corrected, low, high, null, n, scope. Each of a token's K experts
     counts 1/K. Topics are compared in group "all" only; their interval takes their shares of the tokens as fixed,
     as in a corpus that was composed by topic, and needs two documents of each.
+
+    Documents differ whatever their topic, so chance for the topic is what labels shuffled over documents give, 199
+    times. What a shuffle gives is divided by what the spread of the documents within its groups gives
+    (`metrics.spread_information_bits`) and multiplied by that of the real groups: then groups of few, short or bundled
+    documents have their own chance, and groups mixed of different topics no higher one. The p-value compares the same
+    quotients, standardised and pooled over layers. Chance for the other variables is that of independent tokens, which
+    is too low where documents differ: `domain_information` and `context_information` compare with shuffles.
     """
     sums = GroupedSums.of(stats)
     parts = [*_of_position(sums), *(part for target in TARGETS for part in _of_token(sums, target))]
@@ -46,48 +65,77 @@ def mutual_information(stats: RoutingStats) -> pd.DataFrame:
 
 
 def _of_position(sums: GroupedSums) -> list[pd.DataFrame]:
-    joint = with_all(sums.stats.structure.positions, sums.stats.by)
-    deleted = joint.sum(2, keepdims=True) - joint  # [L, G, Bk, P, E]
-    return _with_intervals(sums, "position", sums.keys(), joint.sum(2), deleted, sums.sizes)
+    joint, chosen = with_all(sums.stats.structure.positions, sums.stats.by), sums.stats.num_experts_per_tok
+    value, deleted = joint.sum(2), joint.sum(2, keepdims=True) - joint  # [L, G, P, E], [L, G, Bk, P, E]
+    keys, n = sums.keys() | {"variable": "position"}, sums.sizes.sum(-1)
+    parts = []
+    for name, formula in _FORMULAS.items():
+        bounds = _bounds(sums.stats, name)
+        null = metrics.mutual_information_bias(value, chosen=chosen) if name == BITS else 0.0
+        numbers = formula(value, chosen), formula(deleted, chosen)
+        estimated = estimate(*numbers, sums.sizes, folded=sums.stats.folded, bounds=bounds)
+        parts.append(estimate_rows(keys, name, estimated, null, n, f"{_scope(sums, 'position')}; {_INDEPENDENT}"))
+    return parts
 
 
 def _of_domain(sums: GroupedSums) -> list[pd.DataFrame]:
-    """Return rows of the groups, whose shares of the tokens stay fixed while a group's documents are left out."""
-    counts = sums.stats.sums.counts  # [L, G, Bk, E]
+    """Return the rows of the groups, compared with shuffled labels, and those of the test."""
+    stats, documents = sums.stats, Documents.of(sums.stats)
+    bits, spread = shuffled_values(documents, _information_of, metrics.spread_information_bits)
+    arrangements, load = documents.arrangements(), stats.sums.counts.sum((1, 2))
+    null = np.where(arrangements > 1, chance(bits, spread), np.nan)
+    keys, n = {"layer": np.array(stats.layers), "group": ALL, "variable": "domain"}, stats.sums.tokens.sum((1, 2))
+    scope = _scope(sums, "domain")
+    compared = np.where(np.isnan(null), f"{scope}; no null: {_UNCHANGED}", f"{scope}; {_SHUFFLED}")
+    above = {
+        CORRECTED: _above(_estimate_domain(stats, CORRECTED, metrics.mutual_information_bits), null),
+        SHARE: _above(_estimate_domain(stats, SHARE, _plain_share), share_of_entropy(null, load)),
+    }
+    return [
+        estimate_rows(keys, BITS, _estimate_domain(stats, BITS, metrics.mutual_information_bits), null, n, compared),
+        *(estimate_rows(keys, name, part, 0.0, n, compared, _UNCHANGED) for name, part in above.items()),
+        *LabelTest.of(excess(bits, spread), arrangements, "all layers").rows(keys, n, scope, folded=stats.folded),
+    ]
+
+
+def _information_of(loads: metrics.GroupLoads) -> Floats:
+    return metrics.mutual_information_bits(loads.counts)
+
+
+def _estimate_domain(stats: RoutingStats, name: str, formula: Callable[[NDArray[Any]], Floats]) -> Estimate:
+    """[L] a formula of the groups' counts, whose shares of the tokens stay fixed while documents are left out."""
+    counts = stats.sums.counts  # [L, G, Bk, E]
     joint, (layers, groups, blocks, _) = counts.sum(2), counts.shape
     deleted = joint[:, :, None] - counts
     rest = metrics.ratio(deleted * joint.sum(-1)[..., None, None], deleted.sum(-1, keepdims=True))
     less = np.broadcast_to(joint[:, None, None], (layers, groups, blocks, *joint.shape[1:])).astype(np.float64)
     for group in range(groups):
         less[:, group, :, group] = rest[:, group]
-    less = less.reshape(layers, 1, groups * blocks, *joint.shape[1:])
-    sizes = sums.stats.sums.tokens.reshape(layers, 1, groups * blocks)
-    strata = np.repeat(np.arange(groups), blocks)
-    return _with_intervals(sums, "domain", sums.keys() | {"group": ALL}, joint[:, None], less, sizes, strata)
+    return estimate(
+        formula(joint),
+        formula(less.reshape(layers, groups * blocks, *joint.shape[1:])),
+        stats.sums.tokens.reshape(layers, groups * blocks),
+        folded=stats.folded,
+        bounds=_bounds(stats, name),
+        strata=np.repeat(np.arange(groups), blocks),
+    )
 
 
-def _with_intervals(
-    sums: GroupedSums,
-    variable: str,
-    keys: dict[str, Any],
-    joint: Counts,
-    deleted: NDArray[Any],
-    sizes: Counts,
-    strata: NDArray[np.intp] | None = None,
-) -> list[pd.DataFrame]:
-    """Return rows of counts [L, G, R, E], and [L, G, Bk, R, E] with one block left out."""
-    chosen, bits = sums.stats.num_experts_per_tok, float(np.log2(sums.stats.num_experts))
-    tokens = np.broadcast_to(sizes.sum(-1), joint.shape[:2])
-    parts = []
-    for name, formula in _FORMULAS.items():
-        bounds, null = (-np.inf, bits), np.zeros(1)
-        if name == BITS:
-            bounds, null = (0.0, bits), metrics.mutual_information_bias(joint, chosen=chosen)
-        value, less = formula(joint, chosen), formula(deleted, chosen)
-        estimated = estimate(value, less, sizes, folded=sums.stats.folded, bounds=bounds, strata=strata)
-        named = keys | {"variable": variable}
-        parts.append(estimate_rows(named, name, estimated, null, tokens, _scope(sums, variable)))
-    return parts
+def _above(estimated: Estimate, null: Floats) -> Estimate:
+    """Return an estimate less its null; without a null there is none."""
+    gone = np.isnan(null)
+    corrected, low, high = (
+        np.where(gone, np.nan, part) for part in (estimated.corrected, estimated.low, estimated.high)
+    )
+    return replace(estimated.less(null), corrected=corrected, low=low, high=high)
+
+
+def _bounds(stats: RoutingStats, name: str) -> tuple[float, float]:
+    return 0.0 if name == BITS else -np.inf, float(np.log2(stats.num_experts))
+
+
+def _plain_share(joint: NDArray[Any]) -> Floats:
+    return share_of_entropy(metrics.mutual_information_bits(joint), joint.sum(-2))
 
 
 def _plugin(joint: Counts, chosen: int) -> Floats:
@@ -146,13 +194,13 @@ def _without_intervals(
     missing: str,
 ) -> list[pd.DataFrame]:
     """Return rows of what is counted per half of the documents only; bits and bias [L, G], load [L, G, E]."""
-    n, scope = load.sum(-1) // sums.stats.num_experts_per_tok, _scope(sums, variable)
+    n, scope = load.sum(-1) // sums.stats.num_experts_per_tok, f"{_scope(sums, variable)}; {_INDEPENDENT}"
     scopes = np.where(n > 0, f"{scope}; {RARE_TYPES}", f"{scope}; not enough data: {missing}")
     less = bits - bias
     values = (bits, bias), (less, np.zeros(1)), (share_of_entropy(less, load), np.zeros(1))
     return [
         rows(keys | {"variable": variable}, name, np.where(n > 0, value, np.nan), null=null, n=n, scope=scopes)
-        for name, (value, null) in zip(SPEC.metrics, values, strict=True)
+        for name, (value, null) in zip(_FORMULAS, values, strict=True)
     ]
 
 
@@ -171,7 +219,8 @@ SPEC = TableSpec(
             ".2%",
             null=NOTHING_TO_TELL,
         )
-    },
+    }
+    | TESTS,
     figures=(Drawing("mutual_information"),),
     narrows=True,
 )

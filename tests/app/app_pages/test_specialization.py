@@ -12,12 +12,13 @@ from tests.support.routing import estimate, pick
 SECTIONS = [
     *("domains", "topics", "relevance", "vocabulary", "information", "context", "together", "layers", "repetition"),
 ]
+_MAPS = ("domain_metric", "divergence_metric")
 
 
 @pytest.fixture(scope="module")
 def trace():
     """The tokens of `routed_trace` are of 20 types."""
-    made = routed_trace(length=80)
+    made = routed_trace(documents=8, length=40)
     return Trace.from_arrays(
         expert_ids=made.expert_ids,
         num_experts=4,
@@ -63,6 +64,10 @@ def test_domains_show_the_information_of_the_table(monkeypatch, path, trace):
     table = tables.mutual_information(routing_stats(trace))
     row = pick(table, layer=0, variable="domain", metric="mutual_information_bits").iloc[0]
     assert float(card_values(test)["information, bits"]) == pytest.approx(estimate(row), rel=5e-3)
+    row = pick(table, layer=0, variable="domain", metric="shuffle_false_discovery").iloc[0]
+    assert float(card_values(test)["false discovery rate"]) == pytest.approx(row["value"], rel=5e-2)
+    # The tests are dots in the maps and no maps of their own.
+    assert not any("false discovery rate" in test.segmented_control(key=key).options for key in _MAPS)
 
 
 def test_repetition_and_layers_show_the_numbers_of_the_tables(monkeypatch, path, trace):
@@ -126,9 +131,10 @@ def test_the_token_before_is_read_from_a_large_trace_when_asked(monkeypatch, pat
 
 
 def test_topics_show_what_shuffled_domains_leave(monkeypatch, path, trace):
-    test = page(monkeypatch, path, "topics", query={"layer": "2"}, topic_metric="shuffle_p_value")
-    rows = pick(tables.domain_information(trace), layer=2, metric="shuffle_p_value")
-    found = card_values(test)
-    for variable, label in (("domain", "the domain"), ("domain|token", "beyond the token")):
-        own = pick(rows, variable=variable).iloc[0]
-        assert float(found[label]) == pytest.approx(estimate(own), rel=5e-2)
+    for metric in ("shuffle_p_value", "shuffle_false_discovery"):
+        test = page(monkeypatch, path, "topics", query={"layer": "2"}, topic_metric=metric)
+        rows = pick(tables.domain_information(trace), layer=2, metric=metric)
+        found = card_values(test)
+        for variable, label in (("domain", "the domain"), ("domain|token", "beyond the token")):
+            own = pick(rows, variable=variable).iloc[0]
+            assert float(found[label]) == pytest.approx(estimate(own), rel=5e-2)
