@@ -99,8 +99,20 @@ def test_expected_pairs_has_the_loads_and_no_preference():
     liked = law.copy()
     liked[1, 2] = liked[2, 1] = 20
     expected = metrics.expected_pairs(liked)
-    np.testing.assert_allclose(expected.sum(-1), liked.sum(-1), rtol=1e-6)
+    np.testing.assert_allclose(expected.sum(-1), liked.sum(-1), rtol=1e-12)
     assert expected[1, 2] < 20
     odds = expected[0, 1] * expected[2, 3] / (expected[0, 3] * expected[1, 2])
     assert odds == pytest.approx(1)
     assert (metrics.expected_pairs(np.zeros((3, 3))) == 0).all()
+
+
+@pytest.mark.parametrize("between_others", [0, 1])
+def test_expected_pairs_of_an_expert_that_is_in_nearly_every_pair(between_others):
+    star = np.zeros((4, 4))
+    star[0, 1:], star[1, 2] = [100, 50, 50], between_others
+    star += star.T
+    expected = metrics.expected_pairs(np.stack([star, star[::-1, ::-1]]))
+    np.testing.assert_allclose(expected.sum(-1), [star.sum(-1), star.sum(-1)[::-1]], rtol=1e-12)
+    np.testing.assert_allclose(expected[1], expected[0, ::-1, ::-1], rtol=1e-12)
+    if not between_others:
+        np.testing.assert_allclose(expected[0], star, atol=1e-12)

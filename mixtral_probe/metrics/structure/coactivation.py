@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixtral_probe.metrics.ratios import ratio
 
 Floats = NDArray[np.float64]
-_ROUNDS = 300
+_HALVINGS = 60
 
 
 def coactivation_conditional(pairs: ArrayLike, counts: ArrayLike) -> Floats:
@@ -36,17 +36,36 @@ def coactivation_lift(pairs: ArrayLike, counts: ArrayLike, tokens: ArrayLike) ->
 def expected_pairs(pairs: ArrayLike) -> Floats:
     """[..., E, E] pairs expected if experts had no mutual preference, at the same pairs per expert.
 
-    The quasi-independence table m_ij = a_i a_j, 0 on the diagonal, with the row sums of `pairs` (Goodman 1968), by
-    damped proportional fitting. For K = 2 it is the distribution of two choices without replacement with these loads.
+    The quasi-independence table m_ij = a_i a_j, 0 on the diagonal, with the row sums of `pairs` (Goodman 1968). For
+    K = 2 it is the distribution of two choices without replacement with these loads.
+
+    With s the sum of all a, the row sums are r_i = a_i (s - a_i), so that a_i / s = (1 - sqrt(1 - 4 r_i / s^2)) / 2;
+    only the expert with most pairs may have the larger root. One number remains to be found, by bisection: the root u
+    of that expert, with 4 r / s^2 = 1 - u^2 and a / s = (1 - u) / 2; it is -1 if every pair is with that expert.
     """
     rows = np.asarray(pairs, np.float64).sum(-1)
-    scale = np.sqrt(rows.sum(-1, keepdims=True))
-    a = np.divide(rows, scale, out=np.zeros_like(rows), where=scale > 0)
-    for _ in range(_ROUNDS):
-        others = a.sum(-1, keepdims=True) - a
-        a = np.sqrt(a * np.divide(rows, others, out=np.zeros_like(rows), where=others > 0))
-    expected = a[..., :, None] * a[..., None, :]
+    most = rows.argmax(-1)[..., None]
+    largest = np.take_along_axis(rows, most, -1)
+    others = np.divide(rows, largest, out=np.zeros_like(rows), where=largest > 0)
+    np.put_along_axis(others, most, 0.0, -1)
+    root = _root_of_most(others)
+    part = others / (1 + np.sqrt(1 - others * (1 - root**2)))  # 2 a_i / (s (1 - u^2))
+    expected = largest[..., None] * (1 - root**2)[..., None] * part[..., :, None] * part[..., None, :]
+    with_most = largest * (1 - root) * part
+    is_most = np.arange(rows.shape[-1]) == most
+    expected = np.where(is_most[..., :, None], with_most[..., None, :], expected)
+    expected = np.where(is_most[..., None, :], with_most[..., :, None], expected)
     return np.where(np.eye(rows.shape[-1], dtype=bool), 0.0, expected)
+
+
+def _root_of_most(others: Floats) -> Floats:
+    """[..., 1] the root u in [-1, 1] of the other experts' pairs [..., E], in parts of those of the largest."""
+    low, high = -np.ones((*others.shape[:-1], 1)), np.ones((*others.shape[:-1], 1))
+    for _ in range(_HALVINGS):
+        u = (low + high) / 2
+        excess = (others * (1 - u) / (1 + np.sqrt(1 - others * (1 - u**2)))).sum(-1, keepdims=True) - 1
+        low, high = np.where(excess > 0, u, low), np.where(excess > 0, high, u)
+    return (low + high) / 2
 
 
 def buddy_share(pairs: ArrayLike) -> Floats:
