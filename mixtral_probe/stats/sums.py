@@ -35,6 +35,12 @@ class Sums:
         """[..., E] how often each expert was chosen at any rank."""
         return self.load.sum(-2)
 
+    @property
+    def choices(self) -> Integers:
+        """[..., K] tokens that chose 1, 2, … K experts."""
+        reached = self.load.sum(-1)  # tokens that chose so many or more
+        return reached - np.concatenate([reached[..., 1:], np.zeros_like(reached[..., :1])], axis=-1)
+
     def map(self, function: Callable[[Any], Any]) -> "Sums":
         """Apply a function to every sum that is not None."""
         return Sums(**{name: function(array) for name, array in self.arrays().items()})

@@ -8,8 +8,11 @@ _HEAD = """# Tables
 Each table is a function of `mixtral_probe.tables`, a file of `mixtral-probe report`, and a pandas DataFrame sorted by
 its keys. Tables from statistics (`RoutingStats`) are available for any number of merged traces; with `by="domain"`
 they have rows for each group and for "all". Layers, experts, heads and positions count from 0. Shares are in [0, 1].
-Letters: T tokens, L layers, E experts, K experts chosen per token; n_i how often expert i was chosen,
-f_i = n_i / (K T), P_i the mean over tokens of the softmax of the router logits over all experts.
+Letters: T tokens, L layers, E experts, K experts chosen per token; n_i how often expert i was chosen, f_i = n_i / (K T)
+its share of all choices, P_i the mean over tokens of the softmax of the router logits over all experts.
+Where some tokens choose fewer than K experts, losses keep f_i = n_i / (K T), of which their parts are exact sums, and
+tables of load divide by the choices there are, f_i = n_i / (sum of n); a token counts in the layers in which it went to
+an expert. Means over layers are weighted by the layers' tokens, and their n is that of the layer with the most.
 
 Special tokens are left out unless the statistics include them (`include_special=True`). `value` is the published
 formula over all documents. An interval is the delete-one-block jackknife over documents (95 %); it is about

@@ -25,7 +25,11 @@ COLUMNS = {
     "lag": Column("how many tokens apart, from 1", "Int64"),
     "step": Column("step of training at which the trace was recorded", "Int64"),
     "path": Column("first choice in each layer that has experts, such as 3-0-7", "str"),
-    "policy": Column("lru, lfu, belady (knows what comes) or static (the layer's most chosen experts)", "str"),
+    "policy": Column(
+        "what leaves a full cache, never an expert of the same token: lru = used longest ago, lfu = used least in the "
+        "window, of equals longest ago, belady = needed latest; static = holds the layer's most chosen experts",
+        "str",
+    ),
     "capacity": Column("experts of a layer that fit in the cache", "Int64"),
     "capacity_factor": Column("room of an expert against that of even use", "float64"),
     "threshold": Column("least weight of a token's last choice, in parts of its first, at which it is kept", "float64"),

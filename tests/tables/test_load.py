@@ -26,6 +26,27 @@ def test_expert_load_by_brute_force():
         assert set(pick(table, metric=metric)["null"]) == {total / 8}
 
 
+def fewer_choices():
+    """Four tokens of three experts with 2, 2, 1 and no choice."""
+    ids = [[[0, 1], [2, 0], [1, -1], [-1, -1]]]
+    return RoutingStats.from_trace(fixed_trace(ids, np.zeros((1, 4, 3)), document=[0, 0, 0, 0]))
+
+
+def test_nulls_where_some_tokens_chose_fewer_experts():
+    stats = fewer_choices()
+    load = tables.expert_load(stats)
+    assert pick(load, metric="selection_frequency")["value"].tolist() == [2 / 3, 2 / 3, 1 / 3]
+    np.testing.assert_allclose(pick(load, metric="selection_frequency")["null"], 5 / 3 / 3)
+    assert set(load["n"]) == {3}
+    ranked = tables.load_by_rank(stats)
+    np.testing.assert_allclose(pick(ranked, rank=0)["null"], 1 / 3)
+    np.testing.assert_allclose(pick(ranked, rank=1)["null"], 2 / 3 / 3)
+    assert pick(ranked, rank=1).groupby("rank")["value"].sum().item() == pytest.approx(2 / 3)
+    mass = pick(tables.router_confidence(stats), metric="topk_mass").set_index("statistic")["null"]
+    assert mass["mean"] == pytest.approx((2 + 2 + 1) / 9)
+    assert mass[["q05", "q25", "median", "q95"]].tolist() == pytest.approx([1 / 3, 1 / 3, 2 / 3, 2 / 3])
+
+
 def test_groups_and_their_sum():
     trace = random_trace(documents=9)
     grouped = tables.expert_load(RoutingStats.from_trace(trace, by="domain"))

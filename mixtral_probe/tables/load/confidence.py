@@ -1,6 +1,10 @@
 """What the tables of the router's confidence share: its quantities and their nulls."""
 
-from mixtral_probe.stats import CONFIDENCE, RoutingStats
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mixtral_probe import metrics
+from mixtral_probe.stats import CONFIDENCE, Sums
 from mixtral_probe.tables.phrases import LOGITS_ALIKE, POSITIVE, SHARE
 from mixtral_probe.tables.spec import Metric
 
@@ -24,11 +28,20 @@ CONFIDENCE_METRICS = {
 assert list(CONFIDENCE_METRICS) == list(CONFIDENCE)
 
 
-def confidence_nulls(stats: RoutingStats) -> dict[str, float]:
-    """Return the value of each quantity for a router whose logits are all alike."""
-    experts, chosen = stats.num_experts, stats.num_experts_per_tok
-    margins = {"selection_margin": 0.0, "order_margin": 0.0}
-    return {"router_entropy": 1.0, "top1_probability": 1 / experts, "topk_mass": chosen / experts} | margins
+def mean_null(name: str, sums: Sums) -> ArrayLike:
+    """[L, G] the mean of a quantity over tokens for a router whose logits are all alike; a number if it is the same."""
+    experts = sums.load.shape[-1]
+    if name == "topk_mass":
+        return metrics.ratio(sums.counts.sum(-1), experts * sums.tokens)
+    return {"router_entropy": 1.0, "top1_probability": 1 / experts}.get(name, 0.0)
+
+
+def quantile_null(name: str, sums: Sums, level: float) -> ArrayLike:
+    """[L, G] the same of a quantile: of k / E for tokens that chose k experts, if the quantity is `topk_mass`."""
+    if name != "topk_mass":
+        return mean_null(name, sums)
+    reached = sums.choices.cumsum(-1) >= level * sums.tokens[..., None]
+    return np.where(sums.tokens > 0, (reached.argmax(-1) + 1) / sums.load.shape[-1], np.nan)
 
 
 def why_no_tokens(quantity: str) -> str:

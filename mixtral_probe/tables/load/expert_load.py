@@ -22,17 +22,17 @@ class LoadStatistic(NamedTuple):
 
     of: Statistic
     """[..., E] of sums [...]."""
-    even: float
-    """Its value when the experts are used evenly."""
+    even: float | None
+    """Its value when the experts are used evenly; None for the mean of the experts."""
     words: str
 
 
 def load_statistics(stats: RoutingStats) -> dict[str, LoadStatistic]:
     """Return the metrics of expert load that these statistics have the sums of, by name."""
-    experts, chosen = stats.num_experts, stats.num_experts_per_tok
+    experts = stats.num_experts
     found = {
         "share": LoadStatistic(lambda sums: metrics.share(sums.counts), 1 / experts, "share of assignments"),
-        "selection_frequency": LoadStatistic(_frequency, chosen / experts, "share of tokens"),
+        "selection_frequency": LoadStatistic(_frequency, None, "share of tokens"),
     }
     if stats.sums.gate is not None:
         found["gate_share"] = LoadStatistic(lambda sums: _per_token(sums.gate, sums), 1 / experts, "mean gate weight")
@@ -55,7 +55,8 @@ def expert_load(stats: RoutingStats) -> pd.DataFrame:
     for metric, statistic in statistics.items():
         estimate = sums.estimate(statistic.of, bounds=SPEC.metrics[metric].bounds)
         scope = f"one layer; {sums.tokens_scope}; {statistic.words}"
-        parts.append(estimate_rows(keys, metric, estimate, statistic.even, sums.total.tokens, scope))
+        even = estimate.value.mean(-1, keepdims=True) if statistic.even is None else statistic.even
+        parts.append(estimate_rows(keys, metric, estimate, even, sums.total.tokens, scope))
     return tidy(parts, SPEC)
 
 

@@ -21,8 +21,9 @@ def load_by_rank(stats: RoutingStats) -> pd.DataFrame:
     # [..., K, E] as kept becomes [..., E, K], in the order of the keys.
     estimate = sums.estimate(lambda sums: _by_rank(sums).swapaxes(-1, -2), bounds=SHARE)
     keys = sums.keys(expert=np.arange(stats.num_experts), rank=np.arange(stats.num_experts_per_tok))
+    even = _by_rank(sums.total).mean(-1)[..., None, :]
     scope = f"one layer; {sums.tokens_scope}; share of tokens by this rank alone"
-    return tidy([estimate_rows(keys, "rank_share", estimate, 1 / stats.num_experts, sums.total.tokens, scope)], SPEC)
+    return tidy([estimate_rows(keys, "rank_share", estimate, even, sums.total.tokens, scope)], SPEC)
 
 
 def _by_rank(sums: Sums) -> Floats:
@@ -36,7 +37,7 @@ SPEC = TableSpec(
     keys=("layer", "group", "expert", "rank"),
     metrics={
         "rank_share": Metric(
-            "share of tokens whose choice of this rank is the expert, 1/E when even",
+            "share of all tokens whose choice of this rank is the expert, 1/E when even",
             "share of tokens",
             ".1%",
             SHARE,

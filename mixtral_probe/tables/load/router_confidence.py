@@ -9,7 +9,7 @@ from mixtral_probe.stats import CONFIDENCE, RoutingStats, Sums, confidence_edges
 from mixtral_probe.tables.frame import missing_rows, rows, tidy
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.leave_one_out import estimate_rows
-from mixtral_probe.tables.load.confidence import CONFIDENCE_METRICS, confidence_nulls, why_no_tokens
+from mixtral_probe.tables.load.confidence import CONFIDENCE_METRICS, mean_null, quantile_null, why_no_tokens
 from mixtral_probe.tables.phrases import NO_LOGITS
 from mixtral_probe.tables.spec import Drawing, TableSpec
 
@@ -27,7 +27,7 @@ def router_confidence(stats: RoutingStats) -> pd.DataFrame:
 
 
 def _quantity(sums: GroupedSums, index: int, name: str) -> list[pd.DataFrame]:
-    keys, null = sums.keys(), confidence_nulls(sums.stats)[name]
+    keys, null = sums.keys(), mean_null(name, sums.total)
     scope = f"one layer; {sums.tokens_scope}; {CONFIDENCE_METRICS[name].meaning}"
     tokens = sums.total.confidence_tokens
     if tokens is None:
@@ -36,7 +36,7 @@ def _quantity(sums: GroupedSums, index: int, name: str) -> list[pd.DataFrame]:
     estimate = sums.estimate(lambda sums: mean_confidence(sums, index), bounds=CONFIDENCE_METRICS[name].bounds)
     n = tokens[..., index]
     mean = estimate_rows(keys | {"statistic": "mean"}, name, estimate, null, n, scope, why_no_tokens(name))
-    return [mean, *_quantiles(sums, index, name, null, n, scope)]
+    return [mean, *_quantiles(sums, index, name, n, scope)]
 
 
 def mean_confidence(sums: Sums, index: int) -> NDArray[np.float64]:
@@ -46,20 +46,19 @@ def mean_confidence(sums: Sums, index: int) -> NDArray[np.float64]:
     return metrics.ratio(sums.confidence[..., index], sums.confidence_tokens[..., index])
 
 
-def _quantiles(
-    sums: GroupedSums, index: int, name: str, null: float, n: NDArray[np.int64], scope: str
-) -> list[pd.DataFrame]:
+def _quantiles(sums: GroupedSums, index: int, name: str, n: NDArray[np.int64], scope: str) -> list[pd.DataFrame]:
     histogram = sums.stats.histogram
     assert histogram is not None
     counts, edges = with_all(histogram, sums.stats.by)[:, :, index], confidence_edges()[index]
-    words = f"{scope}; from bins of {edges[1] - edges[0]:.3g}: no interval"
+    bins = f"bins of {edges[1] - edges[0]:.3g} between {edges[0]:g} and {edges[-1]:g}, which hold what lies beyond too"
+    words = f"{scope}; from {bins}: no interval"
     scopes = np.where(n > 0, words, f"{scope}; not enough data: {why_no_tokens(name)}")
     return [
         rows(
             sums.keys() | {"statistic": statistic},
             name,
             metrics.histogram_quantile(counts, edges, level),
-            null=null,
+            null=quantile_null(name, sums.total, level),
             n=n,
             scope=scopes,
         )

@@ -162,7 +162,8 @@ _FIRST = {
         "the same less what chance alone shows", "information less chance, bits", null=NOTHING_TO_TELL
     ),
     "lookup_accuracy": Metric(
-        "share of tokens whose first choice in the other layer is the one that follows most often in other documents",
+        "share of tokens whose first choice in the other layer is the one that follows theirs most often in other "
+        "documents, or is the commonest there if theirs does not occur",
         "predicted from the layer before",
         ".1%",
         SHARE,

@@ -86,14 +86,14 @@ SPEC = TableSpec(
     keys=("layer", "group", "threshold"),
     metrics={
         "skipped_share": Metric(
-            "share of tokens whose last choice weighs less than `threshold` times the first; null 0",
+            "share of tokens with K choices whose last weighs less than `threshold` times the first; null 0",
             "share of tokens that skip an expert",
             ".1%",
             SHARE,
             LOGITS_ALIKE,
         ),
         "weight_ratio": Metric(
-            "mean weight of a token's last choice / that of its first, in [0, 1]; null: all logits alike, 1",
+            "mean weight of the last of K choices / that of the first, in [0, 1]; null: all logits alike, 1",
             "last weight / first",
             bounds=SHARE,
             null=LOGITS_ALIKE,

@@ -136,16 +136,16 @@ def ratio_rows(windows: Windows, ratio: WindowRatio, axes: Mapping[str, NDArray[
     layer_keys = dict(zip(("layer", "group", *axes), np.ix_(layers, groups, *axes.values()), strict=True))
     all_keys = dict(zip(("group", *axes), np.ix_(groups, *axes.values()), strict=True))
     parts = []
-    for keys, top, bottom, n, null, layers_scope in (
-        (layer_keys, tops, bottoms, tokens, ratio.null, "one layer"),
+    for keys, top, bottom, sizes, n, null, layers_scope in (
+        (layer_keys, tops, bottoms, tokens, tokens.sum(2), ratio.null, "one layer"),
         # A token counts once, although every layer routes it.
-        (all_keys, tops.sum(0), bottoms.sum(0), tokens.max(0), ratio.null_of_all, "all layers"),
+        (all_keys, tops.sum(0), bottoms.sum(0), tokens.max(0), tokens.sum(2).max(0), ratio.null_of_all, "all layers"),
     ):
         axis = top.ndim - len(axes) - 1
         how: dict[str, Any] = {"folded": windows.folded, "bounds": SHARE, "axis": axis, "events": top}
-        estimate = leave_one_out(metrics.ratio, (top, bottom), n, **how)
+        estimate = leave_one_out(metrics.ratio, (top, bottom), sizes, **how)
         scope = f"{layers_scope}; {windows.tokens_scope}; {ratio.scope}"
-        parts.append(estimate_rows(keys, ratio.name, estimate, null, n.sum(axis), scope))
+        parts.append(estimate_rows(keys, ratio.name, estimate, null, n, scope))
     return pd.concat(parts, ignore_index=True)
 
 
