@@ -5,7 +5,7 @@ from mixtral_probe.stats.blocks import MAX_BLOCKS, Blocks, document_keys
 from mixtral_probe.stats.cached_stats import LABEL, STATS_FILE, cache_stats, routing_stats
 from mixtral_probe.stats.chunks import MAX_LAG, Chunk, counted_chunks, counted_rows
 from mixtral_probe.stats.groups import ALL, groups_of, with_all
-from mixtral_probe.stats.pairing import PairedStats, pair
+from mixtral_probe.stats.pairing import SET_METRICS, PairedStats, pair
 from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, confidence_edges
 from mixtral_probe.stats.routing import RoutingStats
 from mixtral_probe.stats.structure import POSITION_BUCKETS, Structure, position_buckets
@@ -21,6 +21,7 @@ __all__ = [
     "MAX_LAG",
     "NUM_BINS",
     "POSITION_BUCKETS",
+    "SET_METRICS",
     "STATS_FILE",
     "TARGETS",
     "Affinity",

@@ -45,12 +45,22 @@ def test_gshard_and_device_losses_by_hand():
     assert metrics.device_balance_loss(f, p, 8) == pytest.approx(metrics.load_balancing_loss(f, p))
 
 
-def test_overlap_of_uniform_top_2_of_8_in_other_forms():
-    repeats = np.array([[0, 0, 0], [15, 12, 1]])  # of 28
-    assert metrics.set_jaccard(repeats) == pytest.approx(5 / 28)
-    assert metrics.uniform_jaccard(8, 2) == pytest.approx(5 / 28)
-    assert metrics.set_hamming(repeats) == pytest.approx(3)
-    assert metrics.uniform_jaccard(3, 3) == 1
+def test_uniform_top_2_of_8_in_other_forms():
+    """Of 28 sets 15, 12 and 1 have 0, 1 and 2 experts in common with a given one."""
+    assert metrics.uniform_sets(metrics.set_jaccard, 8, 2, 2) == pytest.approx(5 / 28)
+    assert metrics.uniform_sets(metrics.set_hamming, 8, 2, 2) == pytest.approx(3)
+    assert metrics.uniform_sets(metrics.set_overlap, 8, 2, 2) == pytest.approx(1 / 4)
+    assert metrics.uniform_sets(metrics.same_set, 8, 2, 2) == pytest.approx(1 / 28)
+    assert metrics.uniform_sets(metrics.set_jaccard, 3, 3, 3) == 1
+
+
+def test_sets_of_different_sizes_by_hand():
+    common, one, other = 1, 1, 2  # {0} and {0, 1}
+    assert metrics.set_overlap(common, one, other) == 1 / 2
+    assert metrics.set_jaccard(common, one, other) == 1 / 2
+    assert metrics.set_hamming(common, one, other) == 1
+    assert metrics.same_set(common, one, other) == 0
+    assert metrics.same_set(1, 1, 1) == metrics.set_overlap(1, 1, 1) == 1
 
 
 def test_buddies_of_two_choices_are_the_conditional():

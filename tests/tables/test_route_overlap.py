@@ -53,7 +53,7 @@ def test_the_null_of_sets_of_different_sizes_is_the_mean_over_all_pairs_of_sets(
     for k, m in [(1, 2), (2, 2), (3, 1), (2, 4)]:
         pairs = [(set(a), set(b)) for a in combinations(range(5), k) for b in combinations(range(5), m)]
         expected = np.mean([len(a & b) / len(a | b) for a, b in pairs])
-        assert metrics.uniform_jaccard(5, k, m) == pytest.approx(expected)
+        assert metrics.uniform_sets(metrics.set_jaccard, 5, k, m) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("row", [-1, 3])

@@ -89,27 +89,3 @@ def independent_repetition(
         apart = (set_counts @ disjoint_sets(n.shape[-1], chosen) * set_counts).sum(-1)
         values["repetition_any"] = 1 - ratio(apart, total)
     return values
-
-
-def set_hamming(repeats: ArrayLike) -> Floats:
-    """[...] mean number of experts in only one of two sets of K, in [0, 2K]; uniform 2K (1 - K/E)."""
-    chosen = np.asarray(repeats).shape[-1] - 1
-    return 2 * chosen * (1 - overlap(repeats))
-
-
-def set_jaccard(repeats: ArrayLike) -> Floats:
-    """[...] mean of experts in both sets of K / experts in either, in [0, 1]; uniform top-2 of 8: 5/28."""
-    counts = np.asarray(repeats, np.float64)
-    common = np.arange(counts.shape[-1], dtype=np.float64)
-    either = np.maximum(2 * common[-1] - common, 1)
-    return ratio(counts.sum(-2) @ (common / either), counts.sum((-1, -2)))
-
-
-def uniform_jaccard(num_experts: int, chosen: int, other: int | None = None) -> float:
-    """Return the `set_jaccard` expected of two sets of K drawn uniformly and independently (hypergeometric).
-
-    The second set may have `other` experts instead.
-    """
-    second = chosen if other is None else other
-    ways = (comb(chosen, c) * comb(num_experts - chosen, second - c) for c in range(min(chosen, second) + 1))
-    return sum(count * c / (chosen + second - c) for c, count in enumerate(ways)) / comb(num_experts, second)

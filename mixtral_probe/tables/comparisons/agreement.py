@@ -1,14 +1,12 @@
 """How far two traces of the same texts agree: `agreement`."""
 
-from math import comb
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import PairedStats, pair, with_all
-from mixtral_probe.tables.comparisons.paired_rows import COMMON, common_rows, group_names, pair_scope
+from mixtral_probe.stats import SET_METRICS, PairedStats, pair, with_all
+from mixtral_probe.tables.comparisons.paired_rows import common_rows, group_names, pair_scope
 from mixtral_probe.tables.frame import tidy
 from mixtral_probe.tables.leave_one_out import BlockFormula
 from mixtral_probe.tables.phrases import POSITIVE, SHARE, UNIFORM
@@ -36,14 +34,15 @@ def agreement(a: Trace, b: Trace, *, by: str | None = None, include_special: boo
     """
     paired = pair(a, b, by, include_special=include_special)
     scope = pair_scope(a, b, include_special)
-    parts = [*common_rows(paired, {name: name for name in COMMON}, scope), _differing_rows(paired, scope)]
+    names = ("first_agreement", *SET_METRICS)
+    parts = [*common_rows(paired, {name: name for name in names}, scope), _differing_rows(paired, scope)]
     return tidy([*parts, _change_rows(paired, scope)], SPEC)
 
 
 def _differing_rows(paired: PairedStats, scope: str) -> pd.DataFrame:
     counts = with_all(paired.differing, paired.by, axis=0)[None]  # [1, G, Bk, 2]
-    sets, tokens = comb(paired.load.shape[-1], paired.common.shape[-1] - 1), counts.sum(-1)
-    null, scope = 1 - (1 / sets) ** len(paired.layers), f"all layers; {scope}"
+    tokens, scope = counts.sum(-1), f"all layers; {scope}"
+    null = metrics.ratio(with_all(paired.differing_by_chance, paired.by, axis=0), tokens.sum(-1))
     formula = BlockFormula("any_layer_differs", _differing_share, (counts,), null, tokens.sum(-1), scope)
     return formula.rows({"layer": np.nan, "group": group_names(paired)}, tokens, folded=paired.folded)
 
@@ -54,7 +53,7 @@ def _differing_share(counts: Counts) -> Floats:
 
 def _change_rows(paired: PairedStats, scope: str) -> pd.DataFrame:
     before, after = (with_all(load, paired.by) for load in paired.load)  # [L, G, Bk, E]
-    tokens = with_all(paired.common.sum((-1, -2)), paired.by)
+    tokens = with_all(paired.tokens, paired.by)
     keys = {
         "layer": np.array(paired.layers).reshape(-1, 1, 1),
         "group": group_names(paired)[:, None],
@@ -77,7 +76,7 @@ SPEC = TableSpec(
     keys=("layer", "group", "expert"),
     metrics={
         "set_overlap": Metric(
-            "mean share of a token's K experts that both traces chose; K/E by chance",
+            "mean share of a token's experts that both traces chose, of the larger number; K/E by chance",
             "experts in common",
             ".1%",
             SHARE,
@@ -100,7 +99,7 @@ SPEC = TableSpec(
             null=UNIFORM,
         ),
         "any_layer_differs": Metric(
-            "share of tokens whose experts differ in at least one layer; null: independent layers",
+            "share of tokens whose experts differ in at least one layer; null: uniform routing, each layer on its own",
             "tokens that differ in any layer",
             ".1%",
             SHARE,

@@ -1,20 +1,19 @@
 """Rows of what is counted from two traces of the same texts."""
 
-from collections.abc import Callable, Mapping
-from math import comb
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import ALL, PairedStats, with_all
+from mixtral_probe.stats import ALL, SET_METRICS, PairedStats, with_all
 from mixtral_probe.tables.leave_one_out import BlockFormula
 from mixtral_probe.tables.phrases import SHARE
 from mixtral_probe.tables.scope import tokens_scope
 from mixtral_probe.trace import Trace
 
-Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 
@@ -35,54 +34,39 @@ def common_rows(paired: PairedStats, metric_of: Mapping[str, str], scope: str) -
     Agreement may be added over layers; experts may not.
 
     Args:
-        paired: counts of the traces.
-        metric_of: the metric of a table by the formula of `COMMON` that it is.
+        paired: sums of the traces.
+        metric_of: the metric of a table by the name of the quantity: one of `SET_METRICS`, or `first_agreement`.
         scope: which tokens are counted.
     """
-    common = with_all(paired.common, paired.by)  # [L, G, Bk, 2, K + 1]
-    tokens, groups = common.sum((-1, -2)), group_names(paired)
-    layer = {"layer": np.array(paired.layers)[:, None], "group": groups}
-    layers = {"layer": np.nan, "group": groups}
-    every, most = common.sum(0, keepdims=True), tokens.max(0, keepdims=True)
-    parts = []
+    groups, parts = group_names(paired), []
+    each = {"layer": np.array(paired.layers)[:, None], "group": groups}
     for name, metric in metric_of.items():
-        parts.append(_rows(paired, name, metric, common, tokens, layer, f"one layer; {scope}"))
-        parts.append(_rows(paired, name, metric, every, most, layers, f"all layers; {scope}"))
+        parts.append(_rows(paired, name, metric, each, f"one layer; {scope}"))
+        parts.append(_rows(paired, name, metric, {"layer": np.nan, "group": groups}, f"all layers; {scope}"))
     return parts
 
 
 def _rows(
-    paired: PairedStats, name: str, metric: str, common: Counts, tokens: Counts, keys: Mapping[str, object], scope: str
+    paired: PairedStats, name: str, metric: str, keys: Mapping[str, NDArray[Any] | float], scope: str
 ) -> pd.DataFrame:
-    experts, chosen = paired.load.shape[-1], common.shape[-1] - 1
-    bounds = (0.0, 2.0 * chosen) if name == "set_hamming" else SHARE
-    formula = BlockFormula(
-        metric, COMMON[name], (common,), _null(name, experts, chosen), tokens.sum(-1), scope, bounds=bounds
-    )
-    return formula.rows(keys, tokens, folded=paired.folded)
+    """Return the rows of each layer, or of all layers together if the key `layer` is a single number."""
+    tokens, sizes = with_all(paired.tokens, paired.by), with_all(paired.sizes, paired.by)
+    alike = with_all(paired.same_first if name == "first_agreement" else paired.sums[name], paired.by)
+    blocks, n, bottom = tokens, tokens.sum(-1), tokens
+    if np.ndim(keys["layer"]) == 0:
+        alike, bottom, sizes = (array.sum(0, keepdims=True) for array in (alike, bottom, sizes))
+        # A token counts once, although every layer routes it.
+        blocks, n = (array.max(0, keepdims=True) for array in (blocks, n))
+    bounds = (0.0, 2.0 * sizes.shape[-1]) if name == "set_hamming" else SHARE
+    null = _null(paired, name, sizes)
+    formula = BlockFormula(metric, metrics.ratio, (alike, bottom), null, n, scope, bounds=bounds)
+    return formula.rows(keys, blocks, folded=paired.folded)
 
 
-def _same_set(common: Counts) -> Floats:
-    return metrics.ratio(common[..., -1].sum(-1), common.sum((-1, -2)))
-
-
-COMMON: dict[str, Callable[[Counts], Floats]] = {
-    "set_overlap": metrics.overlap,
-    "first_agreement": metrics.repetition_first,
-    "same_set": _same_set,
-    "set_jaccard": metrics.set_jaccard,
-    "set_hamming": metrics.set_hamming,
-}
-"""Formulas of tokens [..., 2, K + 1] by whether first choices agree and how many experts are common."""
-
-
-def _null(name: str, experts: int, chosen: int) -> float:
-    """Return what uniform top-K routing gives."""
-    chance = metrics.uniform_repetition(experts, chosen)
-    return {
-        "set_overlap": chance["overlap"],
-        "first_agreement": chance["repetition_first"],
-        "same_set": 1 / comb(experts, chosen),
-        "set_jaccard": metrics.uniform_jaccard(experts, chosen),
-        "set_hamming": 2 * chosen * (1 - chance["overlap"]),
-    }[name]
+def _null(paired: PairedStats, name: str, sizes: Counts) -> ArrayLike:
+    """[..., G] what sets as large as those of the tokens give, drawn uniformly, from tokens by size [..., G, K, K]."""
+    experts, chosen = paired.load.shape[-1], range(1, sizes.shape[-1] + 1)
+    if name == "first_agreement":
+        return 1 / experts
+    means = np.array([[metrics.uniform_sets(SET_METRICS[name], experts, m, n) for n in chosen] for m in chosen])
+    return (metrics.ratio(sizes, sizes.sum((-1, -2), keepdims=True)) * means).sum((-1, -2))

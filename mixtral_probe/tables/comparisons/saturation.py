@@ -45,7 +45,7 @@ SPEC = TableSpec(
     keys=("step", "layer", "group"),
     metrics={
         "saturation": Metric(
-            "mean share of a token's K experts that are those of the last step; K/E by chance (OLMoE, eq. 5)",
+            "mean share of a token's experts that are those of the last step; K/E by chance (OLMoE, eq. 5)",
             "experts of the last step",
             ".1%",
             SHARE,

@@ -60,7 +60,7 @@ def _layer(first: set[int], second: set[int], experts: int) -> tuple[float, floa
         return (np.nan,) * 4
     shared, jaccard = len(first & second), len(first & second) / len(first | second)
     sizes = len(first), len(second)
-    return shared, sizes[0] * sizes[1] / experts, jaccard, metrics.uniform_jaccard(experts, *sizes)
+    return shared, sizes[0] * sizes[1] / experts, jaccard, metrics.uniform_sets(metrics.set_jaccard, experts, *sizes)
 
 
 def _all_layers(name: str, value: Floats, null: Floats, how: str) -> pd.DataFrame:
