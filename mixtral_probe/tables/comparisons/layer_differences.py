@@ -29,7 +29,10 @@ def layer_differences(stats: RoutingStats) -> pd.DataFrame:
     first, second = Sample(every.map(lambda sums: sums[one]), 2), Sample(every.map(lambda sums: sums[other]), 2)
     layers = np.array(stats.layers)[:, None]
     keys = {"layer": layers[one], "other_layer": layers[other], "group": np.array(sums.groups, object)}
-    scope, n = f"two layers; {sums.tokens_scope}; one of {len(one):,} pairs", first.total.tokens
+    scope, n = (
+        f"two layers; {sums.tokens_scope}; one of {len(one):,} pairs",
+        np.maximum(*(part.total.tokens for part in (first, second))),
+    )
     parts = []
     for name, compared in layer_statistics(stats).items():
         metric = f"{name}_difference"

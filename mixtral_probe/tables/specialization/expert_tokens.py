@@ -150,8 +150,8 @@ SPEC = TableSpec(
             NO_PREFERENCE,
         ),
         "token_log_odds": Metric(
-            "z-score of the type's log odds among the expert's tokens against all others, with a prior of 1,000 tokens; "
-            "null 0",
+            "z-score of the type's log odds among the expert's tokens against all others, with a prior of 1,000 "
+            "tokens; null 0",
             "log odds, z",
             null=NO_PREFERENCE,
         ),
