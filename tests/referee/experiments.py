@@ -36,9 +36,12 @@ def ratio(above: float, below: float) -> float:
     return above / below if below else NAN
 
 
+DRAWS = 6
+
+
 @cache
 def ablation_result() -> AblationResult:
-    """Expert 3 of the last layer is never chosen."""
+    """With six draws of each placebo; expert 3 of the last layer is never chosen."""
     rng, size = np.random.default_rng(7), len(DOCUMENTS)
     tokens = rng.integers(1, 30, size)
     nll = 3 * tokens + rng.normal(size=size)
@@ -46,18 +49,43 @@ def ablation_result() -> AblationResult:
     routed[-1, 3] = 0
     arrays = {
         "nll": nll, "tokens": tokens, "ablated": nll + rng.normal(1, 1, (L, E, size)),
-        "placebo": nll + rng.normal(0.3, 1, (L, E, size)), "routed": routed,
+        "draws": nll + rng.normal(0.3, 1, (DRAWS, L, E, size)), "routed": routed,
+        "log_arrangements": np.full((L, E, size), 3.0),
     }  # fmt: skip
-    meta = {"semantics": "zero", "placebo": True, "experts": E, "experts_per_token": K}
+    meta = {"semantics": "zero", "experts": E, "experts_per_token": K}
     return AblationResult.of(arrays, labels(), meta | {"documents": {"domain": list(DOCUMENTS)}})
 
 
 def ablation(result: AblationResult) -> Iterator[Row]:
-    for (name, documents), layer, expert in product(groups().items(), range(L), range(E)):
+    for name, documents in groups().items():
+        rows = list(_ablation_of(result, name, documents))
+        yield from (*rows, *_rates(result, name, documents))
+        for metric in ("loss_increase", "loss_increase_beyond_placebo"):
+            swept = {row.keys: row for row in rows if row.metric == metric}
+            for keys, row in swept.items():
+                rank = 1 + sum(other.value > row.value for other in swept.values())
+                yield Row(keys, f"{metric}_rank", rank, (L * E + 1) / 2, row.n)
+
+
+def _rates(result: AblationResult, name: str, documents: list[int]) -> Iterator[Row]:
+    """Benjamini-Hochberg rates of p-values of the standardised loss among the standardised draws of all experts."""
+    n, swept = total(result.tokens, documents), list(product(range(L), range(E)))
+    runs = [result.ablated, *result.draws]
+    changes = [[total(run[layer, expert] - result.nll, documents) / n for run in runs] for layer, expert in swept]
+    z = [abs((np.array(row) - np.mean(row)) / np.std(row)) for row in changes]
+    drawn = [value for row in z for value in row[1:]]
+    p = [(1 + sum(value >= row[0] for value in drawn)) / (1 + len(drawn)) for row in z]
+    for (layer, expert), own in zip(swept, p, strict=True):
+        rate = min(other * len(p) / sum(value <= other for value in p) for other in p if other >= own)
+        yield Row((layer, name, expert), "loss_increase_false_discovery", min(rate, 1), 1, n)
+
+
+def _ablation_of(result: AblationResult, name: str, documents: list[int]) -> Iterator[Row]:
+    for layer, expert in product(range(L), range(E)):
         keys, n = (layer, name, expert), total(result.tokens, documents)
         uses = total(result.routed[layer, expert], documents)
         lost = total(result.ablated[layer, expert] - result.nll, documents)
-        chance = total(result.placebo[layer, expert] - result.nll, documents)
+        chance = np.mean([total(draw[layer, expert] - result.nll, documents) for draw in result.draws])
         yield Row(keys, "selection_frequency", uses / n, K / E, n)
         yield Row(keys, "loss_increase", lost / n, chance / n, n)
         yield Row(keys, "placebo_loss_increase", chance / n, 0, n)
