@@ -90,10 +90,12 @@ def test_policies_do_as_slow_programs_do(seed, chosen, steps):
     rng = np.random.default_rng(seed)
     ids = (rng.random((3, steps, 6)) * rng.random(6)).argsort(-1)[..., :chosen]
     ids[1, steps // 2 :] = -1  # a shorter window
+    ids[2, ::3, 1:] = -1  # tokens with fewer choices
     capacities = tuple(range(chosen, 7))
     lru, lfu = (metrics.cache_hits(ids, 6, capacities, policy) for policy in ("lru", "lfu"))
     for window in range(3):
         own = ids[window][ids[window, :, 0] >= 0]
+        own = [token[token >= 0] for token in own]
         for place, capacity in enumerate(capacities):
             assert (lru[0][window, place], lru[1][window, place]) == slow_lru(own, capacity)
             assert lfu[1][window, place] == slow_lfu(own, capacity)

@@ -13,9 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Places = NDArray[np.intp]
 POLICIES = ("lru", "lfu", "belady", "static")
 """Evict the least recently used, the least often used in this window, or the one needed furthest ahead (Belady 1966);
 or keep the most loaded."""
+_USE = 2**24
+"""What one use counts under LFU: more than there are uses in a window."""
+_LOADED, _EMPTY = 2**46, -1
 _DRAWN = 64
 _NEGLIGIBLE = 1e-13
 
@@ -35,64 +39,93 @@ def cache_hits(ids: ArrayLike, num_experts: int, capacities: Sequence[int], poli
         counts = (requests[..., None] == np.arange(num_experts)).sum((1, 2))
         hits = static_cache_hits(counts, capacities)
         return hits, hits
-    cache = _Cache(len(requests), num_experts, capacities, policy)
-    ahead = _next_use(requests, num_experts) if policy == "belady" else None
-    for step in range(requests.shape[1]):
-        cache.serve(requests[:, step], step, None if ahead is None else ahead[:, step])
-    return cache.before, cache.after
+    tokens = np.ascontiguousarray(np.moveaxis(requests, 0, -1))  # [S, K, W]
+    stack = _Stack(num_experts, len(requests))
+    for chosen, values in zip(tokens, _VALUES[policy](tokens, num_experts), strict=True):
+        stack.serve(chosen, values)
+    before, after = (found.cumsum(0)[np.asarray(capacities) - 1].T for found in (stack.before, stack.after))
+    return before, after
 
 
-class _Cache:
-    """The caches of W windows at C capacities."""
+class _Stack:
+    """The caches of W windows at every capacity, as stacks: a cache of C experts holds the first C.
 
-    def __init__(self, windows: int, num_experts: int, capacities: Sequence[int], policy: str) -> None:
-        self._policy, self._capacities = policy, np.asarray(capacities)
-        self._cached = np.zeros((windows, len(self._capacities), num_experts), bool)
-        self._value = np.zeros((windows, num_experts))
-        self.before = np.zeros((windows, len(self._capacities)), np.int64)
+    A policy that evicts by a value which does not depend on the capacity keeps all that a smaller cache keeps, so that
+    one stack has the caches of all capacities (Mattson, Gecsei, Slutz & Traiger 1970).
+    """
+
+    def __init__(self, num_experts: int, windows: int) -> None:
+        self._bits = num_experts.bit_length()
+        self._expert, self._windows = 2**self._bits - 1, np.arange(windows)
+        self._key = np.full((num_experts, windows), _EMPTY, np.int64)
+        """[E, W] value and, in the lowest bits, number of the expert in each place."""
+        self._places = np.arange(num_experts)[:, None]
+        self.before = np.zeros((num_experts + 2, windows), np.int64)
+        """[E + 2, W] choices by the place at which they were found; then those not found, and those of no expert."""
         self.after = np.zeros_like(self.before)
 
-    def serve(self, chosen: NDArray[np.intp], step: int, ahead: Floats | None) -> None:
-        """Look up and load the experts [W, K] of one token per window; `ahead` [W, E] when each is needed next."""
-        windows = [np.flatnonzero(chosen[:, rank] >= 0) for rank in range(chosen.shape[1])]
-        for rank, window in enumerate(windows):
-            self.before[window] += self._cached[window, :, chosen[window, rank]]
-        if ahead is not None:
-            self._value = -ahead
-        loaded = np.zeros(self._value.shape, bool)
-        for rank, window in enumerate(windows):
-            expert = chosen[window, rank]
-            self.after[window] += self._cached[window, :, expert]
-            self._update_value(window, expert, step * chosen.shape[1] + rank + 1)
-            loaded[window, expert] = True
-            self._load(window, expert, np.where(loaded, np.inf, self._value)[window])
+    def serve(self, chosen: Places, values: Integers) -> None:
+        """Look up and load the experts [K, W] of one token per window; `values` [K, W] are theirs after it."""
+        for expert in chosen:
+            self.before[self._place(expert), self._windows] += 1
+        for expert in chosen:
+            place = self._place(expert)
+            self.after[place, self._windows] += 1
+            self._load(expert, place)
+        # Those loaded last are on top.
+        above = (chosen >= 0)[::-1].cumsum(0)[::-1] - 1
+        for expert, value, place in zip(chosen, values, above, strict=True):
+            some = np.flatnonzero(expert >= 0)
+            self._key[place[some], some] = (value << self._bits | expert)[some]
 
-    def _update_value(self, window: NDArray[np.intp], expert: NDArray[np.intp], time: int) -> None:
-        """Raise the value of the experts used; between equal counts the last use decides."""
-        if self._policy == "lru":
-            self._value[window, expert] = time
-        elif self._policy == "lfu":
-            self._value[window, expert] = np.floor(self._value[window, expert]) + 1 + time * 1e-9
+    def _place(self, expert: Places) -> Places:
+        """[W] the place of an expert in each stack: E where it is not, E + 1 where there is none (-1)."""
+        found = (self._key & self._expert) == expert
+        place = np.where(found.any(0), found.argmax(0), len(self._places))
+        return np.where(expert >= 0, place, len(self._places) + 1)
 
-    def _load(self, window: NDArray[np.intp], expert: NDArray[np.intp], value: Floats) -> None:
-        """Insert an expert, evicting the lowest-valued one where the cache is full."""
-        full = (self._cached[window].sum(-1) >= self._capacities) & ~self._cached[window, :, expert]
-        row, column = np.nonzero(full)
-        cached = np.where(self._cached[window[row], column], value[row], np.inf)
-        self._cached[window[row], column, cached.argmin(-1)] = False
-        self._cached[window, :, expert] = True
+    def _load(self, expert: Places, place: Places) -> None:
+        """Put an expert on top of each stack, from its place or anew, not to be evicted until the token is served.
+
+        On its way to the free place the lowest expert met so far is carried along and each higher one stays, which is
+        what a cache of that size keeps.
+        """
+        free = np.where(expert >= 0, np.minimum(place, (self._key != _EMPTY).sum(0)), -1)
+        carried = np.minimum.accumulate(self._key)[:-1]
+        stays = np.where(self._places[1:] < free, np.maximum(carried, self._key[1:]), carried)
+        moved = np.concatenate([(_LOADED << self._bits | expert)[None], stays])
+        self._key = np.where(self._places <= free, moved, self._key)
 
 
-def _next_use(requests: NDArray[np.intp], num_experts: int) -> Floats:
-    """[W, S, E] the step, this one or later, at which each expert is next used; S where it never is."""
-    windows, steps, _ = requests.shape
-    following = np.empty((windows, steps, num_experts))
-    coming = np.full((windows, num_experts), float(steps))
-    for step in range(steps - 1, -1, -1):
-        window, rank = np.nonzero(requests[:, step] >= 0)
-        coming[window, requests[window, step, rank]] = step
-        following[:, step] = coming
+def _times(tokens: Places, num_experts: int) -> Integers:
+    """[S, K, W] when each expert was used last: now."""
+    steps, chosen, _ = tokens.shape
+    return np.broadcast_to(np.arange(1, steps * chosen + 1).reshape(steps, chosen, 1), tokens.shape)
+
+
+def _uses(tokens: Places, num_experts: int) -> Integers:
+    """[S, K, W] how often each expert was used; between equal counts the last use decides."""
+    windows, uses = np.arange(tokens.shape[-1]), np.empty(tokens.shape, np.int64)
+    count = np.zeros((num_experts + 1, len(windows)), np.int64)  # the last row: of no expert (-1)
+    for chosen, use in zip(tokens, uses, strict=True):
+        for rank, expert in enumerate(chosen):
+            count[expert, windows] += 1
+            use[rank] = count[expert, windows]
+    return uses * _USE + _times(tokens, num_experts)
+
+
+def _next_uses(tokens: Places, num_experts: int) -> Integers:
+    """[S, K, W] minus the step at which each expert is used next; -S where it never is."""
+    windows, following = np.arange(tokens.shape[-1]), np.empty(tokens.shape, np.int64)
+    coming = np.full((num_experts + 1, len(windows)), -len(tokens))  # the last row: of no expert (-1)
+    for step in range(len(tokens) - 1, -1, -1):
+        following[step] = coming[tokens[step], windows]
+        coming[tokens[step], windows] = -step
     return following
+
+
+_VALUES = {"lru": _times, "lfu": _uses, "belady": _next_uses}
+"""What each policy evicts the lowest of."""
 
 
 def static_cache_hits(counts: ArrayLike, capacities: Sequence[int]) -> Integers:
