@@ -149,10 +149,12 @@ from mixtral_probe.metrics.systems.caching import (
     static_cache_hits,
     uniform_cache_hit_rate,
 )
-from mixtral_probe.metrics.systems.capacity import choice_places, expected_drops, expert_capacity
+from mixtral_probe.metrics.systems.capacity import choice_places, exchanged_drops, expected_drops, expert_capacity
+from mixtral_probe.metrics.systems.exchange import EXCHANGES, exchanged_windows
 from mixtral_probe.metrics.systems.placement import eplb_placement, rank_imbalance, rank_load
 
 __all__ = [
+    "EXCHANGES",
     "MIN_ARRANGEMENTS",
     "POLICIES",
     "Alternative",
@@ -198,6 +200,8 @@ __all__ = [
     "entropy_bits",
     "eplb_placement",
     "even_attention",
+    "exchanged_drops",
+    "exchanged_windows",
     "expected_cv_squared",
     "expected_dead_experts",
     "expected_drops",

@@ -70,12 +70,20 @@ COLUMNS = {
     ),
     "high": Column("upper end of it", "float64"),
     "null": Column("what chance gives: uniform top-K routing of as many tokens, or what `scope` says", "float64"),
+    "null_same_load": Column(
+        "what the same tokens give in random order, exchanged among all windows of the group: the loads as they are, "
+        "and no two tokens alike because they are neighbours or of one document",
+        "float64",
+    ),
     "n": Column("tokens the value comes from", "Int64"),
     "scope": Column("which layers and tokens, which normalisation, and what is missing and why", "str"),
 }
 """Every column that more than one table has, with its meaning and dtype."""
 VALUES = ("metric", "value", "corrected", "low", "high", "null", "n", "scope")
 """The columns after the keys."""
+VALUES_SAME_LOAD = (*VALUES[:6], "null_same_load", *VALUES[6:])
+"""Those of a table with a second null, which separates uneven loads (second null against `null`) from the order of the
+tokens (value against second null)."""
 
 
 def estimates(table: pd.DataFrame) -> pd.Series:

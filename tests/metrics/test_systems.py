@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import hypergeom
 
 from mixtral_probe import metrics
 
@@ -193,6 +194,50 @@ def test_drops_are_what_exceeds_the_capacity_and_as_many_as_expected_by_chance(f
     expected = metrics.expected_drops(60, 8, 2, factor)
     np.testing.assert_allclose(dropped.mean((0, 2)), expected, atol=0.06)
     assert dropped.mean() == pytest.approx(expected.mean(), abs=6e-3)
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 3])
+def test_drops_of_exchanged_tokens_are_the_mean_over_all_orders(capacity):
+    """Of windows of 4 tokens, and of 6, over the 720 orders of 6 tokens, one of which chose a single expert."""
+    ids = np.array([[0, 1], [0, 2], [0, -1], [1, 3], [0, 1], [2, 1]])
+    counts = (ids[..., None] == np.arange(5)).sum((0, 1))
+    for length in (4, 6):
+        orders = np.array([ids[list(order)][:length] for order in itertools.permutations(range(6))])
+        dropped = (metrics.choice_places(orders, 5) >= capacity) & (orders >= 0)
+        expected = metrics.exchanged_drops(counts, 6, length, capacity)
+        np.testing.assert_allclose(expected, dropped.sum(-1).mean(0), atol=1e-12)
+    # All tokens in one window: the order decides which choices are dropped, not how many.
+    assert expected.sum() == pytest.approx(np.maximum(counts - capacity, 0).sum())
+
+
+def test_drops_of_exchanged_tokens_are_hypergeometric():
+    counts, tokens, place = np.array([[300, 500, 40, 0, 160], [200] * 5]), 1000, np.arange(64)
+    expected = metrics.exchanged_drops(counts, tokens, 64, 13)
+    load = hypergeom(tokens - 1, counts[..., None] - 1, place)
+    plain = (counts[..., None] / tokens * np.where(counts[..., None] > 0, load.sf(12), 0)).sum(1)
+    np.testing.assert_allclose(expected, plain, rtol=1e-9, atol=1e-12)
+    # Of many tokens almost binomial.
+    many = metrics.exchanged_drops(np.full(8, 2_500_000), 10_000_000, 60, 15)
+    np.testing.assert_allclose(many / 2, metrics.expected_drops(60, 8, 2, 1.0), atol=1e-5)
+
+
+def test_windows_are_drawn_from_all_tokens():
+    windows = metrics.exchanged_windows([400] * 10)
+    assert [len(window) for window in windows] == [400] * 20
+    assert all(len(np.unique(window)) == 400 for window in windows)
+    drawn = np.bincount(np.concatenate(windows), minlength=4000)
+    assert len(drawn) == 4000
+    # Each token is drawn 20 times of 10 on average: 2, with a variance of 20 * 0.1 * 0.9.
+    assert drawn.mean() == 2
+    assert drawn.var() == pytest.approx(1.8, rel=0.1)
+    assert len(metrics.exchanged_windows([1, 1, 1])) == 4096  # short windows, but as many tokens
+
+
+def test_drawn_windows_stand_for_as_many_tokens_each():
+    lengths = np.array([len(window) for window in metrics.exchanged_windows([50] * 30 + [500] * 3 + [2500])])
+    # 1,500 tokens are in windows of 50, as many in those of 500, 2,500 in the last.
+    shares = [(lengths == length).mean() for length in (50, 500, 2500)]
+    np.testing.assert_allclose(shares, [1500 / 5500, 1500 / 5500, 2500 / 5500], atol=0.05)
 
 
 def test_paths_are_counted():

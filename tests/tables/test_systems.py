@@ -42,6 +42,69 @@ def test_uniform_routing_hits_the_cache_by_chance(even):
     assert pick(table, policy="lru", layer=0)["n"].eq(12_000).all()
 
 
+POLICIES = ("lru", "lfu", "belady", "static")
+
+
+def chain(load, repeats, windows=20, length=600, seed=0):
+    """Windows of a layer of one choice a token: that of the token before with this chance, else drawn from the load."""
+    rng, tokens = np.random.default_rng(seed), windows * length
+    fresh, place = rng.choice(len(load), tokens, p=load), np.arange(tokens)
+    new = (rng.random(tokens) >= repeats) | (place % length == 0)
+    ids = fresh[np.maximum.accumulate(np.where(new, place, 0))]
+    return trace_of(ids[None, :, None], place // length, num_experts=len(load))
+
+
+def test_tokens_in_random_order_hit_as_uniform_ones_where_loads_are_even(even):
+    table = pick(tables.cache_simulation(even, capacities=[2, 3, 4, 6]), metric="hit_rate", layer=None)
+    for policy in POLICIES:
+        own = pick(table, policy=policy)
+        np.testing.assert_allclose(own["null_same_load"], own["null"], atol=0.012)
+        if policy != "belady":
+            np.testing.assert_allclose(own["null_same_load"], np.array([2, 3, 4, 6]) / 8, atol=0.012)
+
+
+def test_skewed_loads_alone_hit_no_more_than_the_same_tokens_in_random_order():
+    load = np.array([0.4, 0.25, 0.15, 0.1, 0.06, 0.04])
+    table = pick(tables.cache_simulation(chain(load, 0.0), capacities=[1, 2, 3]), metric="hit_rate", layer=0)
+    for policy in POLICIES:
+        own = pick(table, policy=policy)
+        np.testing.assert_allclose(own["value"], own["null_same_load"], atol=0.015)
+        assert (own["value"] > own["null"] + 0.05).all()
+    # King (1971): a cache of two has the last expert, i, and the one before it that is another, j.
+    lru, static = pick(table, policy="lru")["null_same_load"], pick(table, policy="static")["null_same_load"]
+    second = [(load[i] * load[j] / (1 - load[i]) * load[j]) for i in range(6) for j in range(6) if i != j]
+    np.testing.assert_allclose(lru.iloc[:2], [(load**2).sum(), (load**2).sum() + sum(second)], atol=0.012)
+    np.testing.assert_allclose(static, load.cumsum()[:3], atol=0.012)
+
+
+def test_a_chain_of_copies_hits_more_than_the_same_tokens_in_random_order():
+    table = tables.cache_simulation(chain(np.full(6, 1 / 6), 0.5), capacities=[1, 2, 3])
+    table = pick(table, metric="hit_rate", layer=0)
+    for policy in ("lru", "lfu", "belady"):
+        own = pick(table, policy=policy)
+        assert (own["low"] > own["null_same_load"] + 0.02).all(), policy
+        np.testing.assert_allclose(own["null_same_load"], own["null"], atol=0.02)
+    # A token repeats the one before in 1/2 + 1/2 * 1/6 of the cases.
+    assert pick(table, policy="lru", capacity=1)["value"].item() == pytest.approx(7 / 12, abs=0.012)
+    own = pick(table, policy="static")
+    np.testing.assert_allclose(own["null_same_load"], own["value"])
+
+
+def test_the_null_of_the_same_load_is_each_groups_own():
+    document = np.repeat(range(8), 500)
+    second = np.random.default_rng(0).random(4000) < np.where(document % 2, 0.8, 0.2)
+    trace = trace_of(second.astype(int)[None, :, None], document, num_experts=2)
+    table = pick(tables.cache_simulation(trace, by="domain", capacities=[1]), metric="hit_rate", policy="lru", layer=0)
+    found = table.set_index("group")["null_same_load"]
+    # In each group one expert has about 0.8 of the load, in both together half: the last expert is that of the token
+    # before with the sum of squares.
+    shares = {"a": second[document % 2 == 0].mean(), "b": second[document % 2 == 1].mean(), "all": second.mean()}
+    for group, share in shares.items():
+        assert found[group] == pytest.approx(share**2 + (1 - share) ** 2, abs=0.012)
+    alone = tables.cache_simulation(trace, capacities=[1])
+    assert pick(alone, metric="hit_rate", policy="lru", layer=0)["null_same_load"].item() == found["all"]
+
+
 def test_caches_begin_empty_in_every_window():
     ids = np.zeros((1, 30, 1), int)
     table = tables.cache_simulation(trace_of(ids, np.repeat([0, 1, 2], [5, 10, 15])), capacities=[1], by="domain")
@@ -121,6 +184,25 @@ def test_drops_of_uniform_routing_are_those_of_a_binomial_load(even):
     assert last["value"].item() == pytest.approx(last["null"].item(), rel=0.25)
     with pytest.raises(InputError, match=r"must be above 0, got \[0.0\]"):
         tables.capacity_simulation(even, factors=[0.0])
+
+
+def test_one_window_drops_what_its_tokens_drop_in_any_order():
+    rng = np.random.default_rng(2)
+    table = tables.capacity_simulation(tasteful(rng, [300]), factors=[0.5, 1.0, 1.5])
+    whole = pick(table, bin=None)
+    np.testing.assert_allclose(whole["null_same_load"], whole["value"])
+    assert (whole["value"] > 0).any()
+
+
+def test_skewed_loads_and_windows_of_their_own_drop_apart():
+    load = np.array([0.3, 0.25, 0.15, 0.1, 0.1, 0.1])
+    skewed = pick(tables.capacity_simulation(chain(load, 0.0), factors=[1.0, 1.5]), bin=None, layer=0)
+    np.testing.assert_allclose(skewed["value"], skewed["null_same_load"], atol=0.006)
+    assert (skewed["null_same_load"] > skewed["null"] + 0.03).all()
+    rng = np.random.default_rng(4)
+    own = pick(tables.capacity_simulation(tasteful(rng, [200] * 40), factors=[1.0, 1.5]), bin=None, layer=0)
+    assert (own["low"] > own["null_same_load"] + 0.03).all()
+    assert (own["null_same_load"] < own["null"] + 0.03).all()
 
 
 def test_loads_of_ranks_by_hand():

@@ -6,6 +6,7 @@ Each window begins with an empty cache, except under `static`, whose experts are
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from math import comb
 
 import numpy as np
@@ -59,9 +60,11 @@ class _Stack:
         self._expert, self._windows = 2**self._bits - 1, np.arange(windows)
         self._key = np.full((num_experts, windows), _EMPTY, np.int64)
         """[E, W] value and, in the lowest bits, number of the expert in each place."""
-        self._places = np.arange(num_experts)[:, None]
-        self.before = np.zeros((num_experts + 2, windows), np.int64)
-        """[E + 2, W] choices by the place at which they were found; then those not found, and those of no expert."""
+        self._places = np.arange(num_experts, dtype=np.int16)[:, None]
+        self._filled = np.zeros(windows, np.int64)
+        """[W] places with an expert."""
+        self.before = np.zeros((num_experts + 1, windows), np.int64)
+        """[E + 1, W] choices by the place at which they were found, the last: not at all."""
         self.after = np.zeros_like(self.before)
 
     def serve(self, chosen: Places, values: Integers) -> None:
@@ -78,23 +81,26 @@ class _Stack:
             some = np.flatnonzero(expert >= 0)
             self._key[place[some], some] = (value << self._bits | expert)[some]
 
-    def _place(self, expert: Places) -> Places:
-        """[W] the place of an expert in each stack: E where it is not, E + 1 where there is none (-1)."""
+    def _place(self, expert: Places) -> NDArray[np.int16]:
+        """[W] the place of an expert in each stack; E where it is not."""
         found = (self._key & self._expert) == expert
-        place = np.where(found.any(0), found.argmax(0), len(self._places))
-        return np.where(expert >= 0, place, len(self._places) + 1)
+        place: NDArray[np.int16] = np.where(found, self._places, np.int16(len(found))).min(0)
+        return place
 
-    def _load(self, expert: Places, place: Places) -> None:
+    def _load(self, expert: Places, place: NDArray[np.int16]) -> None:
         """Put an expert on top of each stack, from its place or anew, not to be evicted until the token is served.
 
         On its way to the free place the lowest expert met so far is carried along and each higher one stays, which is
         what a cache of that size keeps.
         """
-        free = np.where(expert >= 0, np.minimum(place, (self._key != _EMPTY).sum(0)), -1)
-        carried = np.minimum.accumulate(self._key)[:-1]
+        free = np.where(expert >= 0, np.minimum(place, self._filled), -1).astype(np.int16)
+        carried = self._key[:-1].copy()
+        for above, below in pairwise(carried):  # ten times as fast as np.minimum.accumulate along the first axis
+            np.minimum(above, below, out=below)
         stays = np.where(self._places[1:] < free, np.maximum(carried, self._key[1:]), carried)
         moved = np.concatenate([(_LOADED << self._bits | expert)[None], stays])
         self._key = np.where(self._places <= free, moved, self._key)
+        self._filled += (free >= 0) & (place == len(self._key))
 
 
 def _times(tokens: Places, num_experts: int) -> Integers:

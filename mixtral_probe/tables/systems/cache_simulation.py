@@ -1,6 +1,6 @@
 """How often an expert would be in a cache of a few experts per layer: `cache_simulation`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,15 +10,22 @@ from mixtral_probe import metrics
 from mixtral_probe.errors import InputError
 from mixtral_probe.tables.frame import tidy
 from mixtral_probe.tables.phrases import SHARE, UNIFORM
-from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
+from mixtral_probe.tables.spec import VALUES_SAME_LOAD, Drawing, Metric, TableSpec
 from mixtral_probe.tables.systems.windows import WindowRatio, Windows, mean_over_layers, ratio_rows
 from mixtral_probe.trace import Trace
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Places = NDArray[np.intp]
+Ids = NDArray[np.int16]
 MOST_TOKENS = 50_000
 _DRAWN_STEPS = 256
 _FORESIGHT = ("belady", "static")
+_STATIC = metrics.POLICIES.index("static")
+_SCOPE = (
+    "null: uniform routing of windows as long (belady, static: of simulated ones); null_same_load: tokens exchanged "
+    f"among the windows, {metrics.EXCHANGES} windows drawn or more (static: exact)"
+)
 
 
 def cache_simulation(
@@ -31,8 +38,15 @@ def cache_simulation(
 ) -> pd.DataFrame:
     """Return hit rates of a cache that holds some of each layer's experts, while each window is read from its start.
 
-    Columns: layer, group, policy, capacity, metric, value, corrected, low, high, null, n, scope. Rows without a layer
-    are about all layers. A cache is empty where a window begins; `static` always holds the layer's most chosen experts.
+    Columns: layer, group, policy, capacity, metric, value, corrected, low, high, null, null_same_load, n, scope. Rows
+    without a layer are about all layers. A cache is empty where a window begins; `static` always holds the layer's most
+    chosen experts.
+
+    Each policy has two nulls of its own. `null` is uniform routing. For `null_same_load` the windows of a layer and
+    group exchange their tokens, so that every expert and every set of experts is chosen as often as it was: 20 windows
+    or more are drawn without replacement. From the first null to the second is what uneven loads give, from the second
+    to the value what tokens give by resembling their neighbours and their document. The loads settle what `static`
+    hits, so its second null is its value.
 
     Args:
         trace: the trace.
@@ -47,18 +61,25 @@ def cache_simulation(
     sizes = _sizes(trace, capacities)
     windows = Windows.of(trace, by, include_special=include_special, most_tokens=most_tokens)
     ids = [np.asarray(trace.expert_ids[:, rows]) for rows in windows.rows]
-    choices = windows.summed(_counts(trace, [(window >= 0).sum((-1, -2)) for window in ids]))
+    choices = windows.summed(_counts(trace, [_choices(window) for window in ids]))
     tokens = windows.summed(_counts(trace, [(window[..., 0] >= 0).sum(-1) for window in ids]))
     axes = {"policy": np.array(metrics.POLICIES, dtype=object), "capacity": np.array(sizes)}
-    scope = "null: uniform routing of windows as long (belady, static: of simulated ones)"
+    rates = _hits(windows, ids, trace, sizes), _nulls(windows, trace, sizes), _exchanged(windows, ids, trace, sizes)
     parts = []
-    for name, hits, null in zip(
-        SPEC.metrics, _hits(ids, trace, sizes), _nulls(windows, trace, sizes), strict=True
-    ):  # [L, W, policy, C], [1 or L, G, policy, C]
-        top = windows.summed(hits)
-        below, of_all = np.broadcast_to(choices, top.shape), mean_over_layers(null, choices.sum(2))
-        parts.append(ratio_rows(windows, WindowRatio(name, top, below, tokens, null, of_all, scope), axes))
+    for name, hits, null, same_load in zip(SPEC.metrics, *rates, strict=True):
+        ratio = _ratio(name, windows.summed(hits), choices, tokens, null, same_load)
+        parts.append(ratio_rows(windows, ratio, axes))
     return tidy(parts, SPEC)
+
+
+def _ratio(
+    name: str, hits: Integers, choices: Integers, tokens: Integers, null: Floats, same_load: Floats
+) -> WindowRatio:
+    """Return a hit rate of sums [L, G, Bk, policy or 1, C or 1] and its nulls [1 or L, G, policy, C]."""
+    below = np.broadcast_to(choices, hits.shape)
+    same_load[:, :, _STATIC] = metrics.ratio(hits.sum(2), below.sum(2))[:, :, _STATIC]
+    of_all, same_of_all = (mean_over_layers(rates, choices.sum(2)) for rates in (null, same_load))
+    return WindowRatio(name, hits, below, tokens, null, of_all, _SCOPE, (same_load, same_of_all))
 
 
 def _sizes(trace: Trace, capacities: Sequence[int] | None) -> tuple[int, ...]:
@@ -76,25 +97,56 @@ def _counts(trace: Trace, by_window: list[Integers]) -> Integers:
     return np.array(by_window, np.int64).reshape(len(by_window), trace.num_layers).T[..., None, None]
 
 
-def _hits(ids: list[NDArray[np.int16]], trace: Trace, sizes: tuple[int, ...]) -> Integers:
-    """[2, L, W, policy, C] hits, before and after; windows of like length are run together."""
-    layers, experts = trace.num_layers, trace.num_experts
-    lengths = np.array([window.shape[1] for window in ids], np.int64)
-    hits = np.zeros((2, layers, len(ids), len(metrics.POLICIES), len(sizes)), np.int64)
-    scale = np.frexp(lengths.astype(float))[1]
-    for power in np.unique(scale):
-        alike = np.flatnonzero(scale == power)
-        padded = np.full((layers, len(alike), lengths[alike].max(), trace.num_experts_per_tok), -1)
-        for place, number in enumerate(alike):
-            padded[:, place, : lengths[number]] = ids[number]
-        for rule, policy in enumerate(metrics.POLICIES[:3]):
-            both = metrics.cache_hits(padded.reshape(-1, *padded.shape[2:]), experts, sizes, policy)
-            hits[:, :, alike, rule] = np.reshape(both, (2, layers, len(alike), len(sizes)))
-    counts = np.zeros((layers, len(ids), experts), np.int64)
-    for at, window in enumerate(ids):
-        counts[:, at] = metrics.chosen_mask(window, experts).sum((1, 2))
-    for layer, count in enumerate(counts):
-        hits[:, layer, :, 3] = metrics.static_cache_hits(count, sizes)
+def _hits(windows: Windows, ids: Sequence[Ids], trace: Trace, sizes: tuple[int, ...]) -> Integers:
+    """[2, L, W, policy, C] hits, before and after."""
+    hits = np.zeros((2, trace.num_layers, len(ids), len(metrics.POLICIES), len(sizes)), np.int64)
+    for window, found in enumerate(_simulated(ids, trace.num_experts, sizes)):
+        hits[:, :, window, :_STATIC] = found
+    for layer, count in enumerate(windows.counts(trace)):
+        hits[:, layer, :, _STATIC] = metrics.static_cache_hits(count, sizes)
+    return hits
+
+
+def _exchanged(windows: Windows, ids: Sequence[Ids], trace: Trace, sizes: tuple[int, ...]) -> Floats:
+    """[2, L, G, policy, C] hit rates where windows of a group exchange their tokens, before and after; NaN: static."""
+    rates = np.full((2, trace.num_layers, len(windows.groups), len(metrics.POLICIES), len(sizes)), np.nan)
+    cells = [*_drawn(windows, ids)]
+    found = iter(_simulated([window for _, _, drawn in cells for window in drawn], trace.num_experts, sizes))
+    for layers, group, drawn in cells:
+        shares = [metrics.ratio(next(found), _choices(window)[:, None, None]) for window in drawn]
+        rates[:, layers, group, :_STATIC] = np.mean(shares, axis=0)
+    return rates
+
+
+def _drawn(windows: Windows, ids: Sequence[Ids]) -> Iterator[tuple[Places, int, list[Ids]]]:
+    """Yield layers and a group, with windows [layers, S, K] drawn from the tokens of the group's windows there."""
+    for group in range(len(windows.groups)):
+        of_group = [ids[window] for window in np.flatnonzero(windows.of_group(group)).tolist()]
+        for layers, lengths in windows.layer_lengths(group):
+            tokens = np.concatenate(of_group, axis=1)[layers]
+            if len(windows.lengths) > 1:
+                tokens = tokens[:, tokens[0, :, 0] >= 0]
+            yield layers, group, [tokens[:, places] for places in metrics.exchanged_windows(lengths.tolist())]
+
+
+def _choices(ids: Ids) -> Integers:
+    """[L] choices of a window [L, S, K]."""
+    return (ids >= 0).sum((-1, -2))
+
+
+def _simulated(windows: Sequence[Ids], experts: int, sizes: tuple[int, ...]) -> list[Integers]:
+    """[2, M, policy, C] hits of all policies but `static` in each [M, S, K]; those of like length are run together."""
+    hits, scales = [np.zeros(0, np.int64)] * len(windows), np.frexp([float(part.shape[1]) for part in windows])[1]
+    for scale in np.unique(scales):
+        alike = np.flatnonzero(scales == scale).tolist()
+        parts = [windows[number] for number in alike]
+        longest = max(part.shape[1] for part in parts)
+        ends = [((0, 0), (0, longest - part.shape[1]), (0, 0)) for part in parts]
+        padded = np.concatenate([np.pad(part, end, constant_values=-1) for part, end in zip(parts, ends, strict=True)])
+        rules = [metrics.cache_hits(padded, experts, sizes, policy) for policy in metrics.POLICIES[:_STATIC]]
+        bounds = np.cumsum([len(part) for part in parts])[:-1]
+        for number, found in zip(alike, np.split(np.stack(rules, axis=2), bounds, axis=1), strict=True):
+            hits[number] = found
     return hits
 
 
@@ -147,4 +199,5 @@ SPEC = TableSpec(
     },
     figures=(Drawing("cache_simulation"),),
     narrows=True,
+    values=VALUES_SAME_LOAD,
 )

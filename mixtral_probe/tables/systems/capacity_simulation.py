@@ -12,13 +12,17 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.stats import POSITION_BUCKETS, position_buckets
 from mixtral_probe.tables.frame import tidy
 from mixtral_probe.tables.phrases import SHARE, UNIFORM
-from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
+from mixtral_probe.tables.spec import VALUES_SAME_LOAD, Drawing, Metric, TableSpec
 from mixtral_probe.tables.systems.windows import WindowRatio, Windows, ratio_rows
 from mixtral_probe.trace import Trace
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 FACTORS = (1.0, 1.25, 1.5, 2.0)
+_SCOPE = (
+    "each window a batch, its end dropped first; null: uniform routing; null_same_load: tokens exchanged among the "
+    "windows (exact)"
+)
 
 
 def capacity_simulation(
@@ -26,10 +30,14 @@ def capacity_simulation(
 ) -> pd.DataFrame:
     """Return what would be dropped if each window were a batch and each expert took only so many of its tokens.
 
-    Columns: layer, group, capacity_factor, bin, left, right, metric, value, corrected, low, high, null, n, scope. Rows
-    with a bin are about tokens at the places left to right - 1 of their window, those without about all. Rows without a
-    layer are about all layers. The null is exact: the uniform load before a token is binomial. In a selection a batch
-    consists of the tokens selected in a layer.
+    Columns: layer, group, capacity_factor, bin, left, right, metric, value, corrected, low, high, null, null_same_load,
+    n, scope. Rows with a bin are about tokens at the places left to right - 1 of their window, those without about all.
+    Rows without a layer are about all layers. In a selection a batch consists of the tokens selected in a layer.
+
+    Both nulls are exact. `null` is uniform routing, where the load before a token is binomial. For `null_same_load` the
+    windows of a layer and group exchange their tokens, so that the loads are as they are and the load before a token is
+    hypergeometric. From the first null to the second is what uneven loads drop, from the second to the value what is
+    dropped because a window has experts of its own.
 
     Args:
         trace: the trace.
@@ -44,8 +52,9 @@ def capacity_simulation(
         raise InputError(f"a capacity factor must be above 0, got {list(factors)}")
     windows = Windows.of(trace, by, include_special=include_special)
     dropped, expected, choices, tokens = map(windows.summed, _drops(trace, windows, factors))
-    scope = "each window a batch, its end dropped first; null: uniform routing"
-    ratio = WindowRatio("dropped_share", dropped, choices, tokens, *_nulls(windows, expected, choices), scope)
+    nulls = _ratios(windows, expected.sum(2), choices.sum(2))
+    same_load = _ratios(windows, *_exchanged(trace, windows, factors))
+    ratio = WindowRatio("dropped_share", dropped, choices, tokens, *nulls, _SCOPE, same_load)
     axes = {"capacity_factor": np.array(factors), "bin": np.arange(POSITION_BUCKETS + 1)}
     return tidy([_with_edges(ratio_rows(windows, ratio, axes))], SPEC)
 
@@ -97,12 +106,44 @@ def _by_bucket(values: NDArray[Any], bucket: NDArray[np.intp]) -> NDArray[Any]:
     return (values.reshape(len(bucket), -1, values.shape[1]) @ within).reshape(len(values), -1)
 
 
-def _nulls(windows: Windows, expected: Floats, choices: Integers) -> tuple[Floats, Floats]:
-    """[1 or L, G, F, P + 1] what uniform routing drops of each layer's windows, and [G, F, P + 1] of all layers'."""
-    of_all = metrics.ratio(*(array.sum((0, 2)) for array in (expected, choices)))
-    if len(windows.lengths) == 1:
-        return of_all[None], of_all
-    return metrics.ratio(expected.sum(2), choices.sum(2)), of_all
+def _exchanged(trace: Trace, windows: Windows, factors: Sequence[float]) -> tuple[Floats, Floats]:
+    """[L, G, F, P + 1] what is dropped if windows of a group exchange their tokens, and choices [L, G, 1, P + 1]."""
+    shape = (trace.num_layers, len(windows.groups))
+    dropped = np.zeros((*shape, len(factors), POSITION_BUCKETS + 1))
+    choices = np.zeros((*shape, 1, POSITION_BUCKETS + 1))
+    counts = windows.counts(trace)
+    for group in range(len(windows.groups)):
+        of_group = counts[:, windows.of_group(group)].sum(1)  # [L, E]
+        for layers, lengths in windows.layer_lengths(group):
+            n = of_group[layers]
+            choices[layers, group, 0] = _over_places(lengths, n.sum(-1, keepdims=True) / lengths.sum())
+            for number, factor in enumerate(factors):
+                dropped[layers, group, number] = _exchanged_drops(trace, n, lengths, factor)
+    return dropped, choices
+
+
+def _exchanged_drops(trace: Trace, counts: Integers, lengths: Integers, factor: float) -> Floats:
+    """[layers, P + 1] choices that windows of these lengths drop if they exchange their tokens, by place."""
+    about = (trace.num_experts, trace.num_experts_per_tok, factor)
+    capacity = np.array([metrics.expert_capacity(int(length), *about) for length in lengths])
+    total = np.zeros((len(counts), POSITION_BUCKETS + 1))
+    for limit in np.unique(capacity):
+        alike = lengths[capacity == limit]
+        drops = metrics.exchanged_drops(counts, int(lengths.sum()), int(alike.max()), int(limit))
+        total += _over_places(alike, drops)
+    return total
+
+
+def _over_places(lengths: Integers, values: Floats) -> Floats:
+    """[layers, P + 1] sums over windows of these lengths of what each place has [layers, S or 1], by bucket."""
+    place = np.arange(lengths.max())
+    windows = (lengths[:, None] > place).sum(0)
+    return _by_bucket(values * windows, position_buckets(place)[None])
+
+
+def _ratios(windows: Windows, top: Floats, bottom: NDArray[Any]) -> tuple[Floats, Floats]:
+    """[L, G, F, P + 1] a ratio of the sums of each layer, and [G, F, P + 1] of all layers."""
+    return metrics.ratio(top, bottom), metrics.ratio(top.sum(0), bottom.sum(0))
 
 
 def _with_edges(table: pd.DataFrame) -> pd.DataFrame:
@@ -135,4 +176,5 @@ SPEC = TableSpec(
     },
     figures=(Drawing("capacity_simulation"),),
     narrows=True,
+    values=VALUES_SAME_LOAD,
 )

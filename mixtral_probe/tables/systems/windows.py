@@ -1,6 +1,6 @@
 """The windows of a trace in the order of the text, with the group and block of each; ratios of sums over them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -82,9 +82,27 @@ class Windows:
             return np.arange(ids.shape[1])[None]
         return np.cumsum(ids[..., 0] >= 0, axis=1) - 1
 
+    def counts(self, trace: Trace) -> Integers:
+        """[L, W, E] how often each window chose each expert."""
+        counts = np.zeros((trace.num_layers, len(self.rows), trace.num_experts), np.int64)
+        for window, rows in enumerate(self.rows):
+            ids = np.asarray(trace.expert_ids[:, rows])
+            counts[:, window] = metrics.chosen_mask(ids, trace.num_experts).sum((1, 2))
+        return counts
+
     def of_group(self, number: int) -> NDArray[np.bool_]:
         """[W] which windows belong to a group; to the last, "all", every one."""
         return self.group == number if number < self.size[0] else np.ones(len(self.rows), bool)
+
+    def layer_lengths(self, group: int) -> Iterator[tuple[Places, Integers]]:
+        """Yield layers, as rows of the trace's arrays, with the tokens [w] of their windows in a group; none without.
+
+        Layers whose windows are the same come together.
+        """
+        lengths, layers = self.lengths[:, self.of_group(group)], np.arange(len(self.layers))
+        for row, of_row in zip(layers.reshape(len(lengths), -1), lengths, strict=True):
+            if of_row.any():
+                yield row, of_row[of_row > 0]
 
     def summed(self, values: NDArray[Any]) -> NDArray[Any]:
         """[L, G, Bk, ...] the sums of values [L, W, ...] by group and block, with the group "all" last if grouped."""
@@ -121,6 +139,8 @@ class WindowRatio(NamedTuple):
     """Broadcast against [G, tail], for the rows of all layers together."""
     scope: str
     """Words about the value."""
+    same_load: tuple[Floats, Floats] | None = None
+    """The null of the same tokens in random order, as `null` and `null_of_all`; None without that column."""
 
 
 def ratio_rows(windows: Windows, ratio: WindowRatio, axes: Mapping[str, NDArray[Any]]) -> pd.DataFrame:
@@ -135,17 +155,19 @@ def ratio_rows(windows: Windows, ratio: WindowRatio, axes: Mapping[str, NDArray[
     tops, bottoms, tokens = ratio.top, ratio.bottom, ratio.tokens
     layer_keys = dict(zip(("layer", "group", *axes), np.ix_(layers, groups, *axes.values()), strict=True))
     all_keys = dict(zip(("group", *axes), np.ix_(groups, *axes.values()), strict=True))
-    parts = []
-    for keys, top, bottom, sizes, n, null, layers_scope in (
-        (layer_keys, tops, bottoms, tokens, tokens.sum(2), ratio.null, "one layer"),
-        # A token counts once, although every layer routes it.
-        (all_keys, tops.sum(0), bottoms.sum(0), tokens.max(0), tokens.sum(2).max(0), ratio.null_of_all, "all layers"),
+    parts, second = [], ratio.same_load or (np.array(np.nan), np.array(np.nan))
+    # A token counts once, although every layer routes it.
+    sums_of_all = tops.sum(0), bottoms.sum(0), tokens.max(0), tokens.sum(2).max(0)
+    for keys, (top, bottom, sizes, n), null, same_load, layers_scope in (
+        (layer_keys, (tops, bottoms, tokens, tokens.sum(2)), ratio.null, second[0], "one layer"),
+        (all_keys, sums_of_all, ratio.null_of_all, second[1], "all layers"),
     ):
         axis = top.ndim - len(axes) - 1
         how: dict[str, Any] = {"folded": windows.folded, "bounds": SHARE, "axis": axis, "events": top}
         estimate = leave_one_out(metrics.ratio, (top, bottom), sizes, **how)
         scope = f"{layers_scope}; {windows.tokens_scope}; {ratio.scope}"
-        parts.append(estimate_rows(keys, ratio.name, estimate, null, n, scope))
+        part = estimate_rows(keys, ratio.name, estimate, null, n, scope)
+        parts.append(part.assign(null_same_load=np.broadcast_to(same_load, estimate.value.shape).ravel()))
     return pd.concat(parts, ignore_index=True)
 
 
