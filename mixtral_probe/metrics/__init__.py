@@ -150,7 +150,7 @@ from mixtral_probe.metrics.systems.caching import (
     uniform_cache_hit_rate,
 )
 from mixtral_probe.metrics.systems.capacity import choice_places, exchanged_drops, expected_drops, expert_capacity
-from mixtral_probe.metrics.systems.exchange import EXCHANGES, exchanged_windows
+from mixtral_probe.metrics.systems.exchange import EXCHANGES, exchanged_counts, exchanged_windows
 from mixtral_probe.metrics.systems.placement import eplb_placement, rank_imbalance, rank_load
 
 __all__ = [
@@ -200,6 +200,7 @@ __all__ = [
     "entropy_bits",
     "eplb_placement",
     "even_attention",
+    "exchanged_counts",
     "exchanged_drops",
     "exchanged_windows",
     "expected_cv_squared",

@@ -233,6 +233,24 @@ def test_windows_are_drawn_from_all_tokens():
     assert len(metrics.exchanged_windows([1, 1, 1])) == 4096  # short windows, but as many tokens
 
 
+def test_counts_of_exchanged_tokens_have_the_moments_of_drawing_without_replacement():
+    rng = np.random.default_rng(0)
+    ids = (rng.random((60, 5)) * [1, 2, 2, 3, 4]).argsort(-1)[:, :2]
+    chose = (ids[..., None] == np.arange(5)).any(1).astype(float)
+    drawn = np.array([chose[rng.permutation(60)[:25]].sum(0) for _ in range(20_000)])
+    draws = [metrics.exchanged_counts(chose.sum(0), chose.T @ chose, 60, 25, seed) for seed in range(500)]
+    counts = np.concatenate(draws)
+    assert draws[0].shape == (20, 5)
+    np.testing.assert_allclose(counts.mean(0), drawn.mean(0), atol=0.1)
+    np.testing.assert_allclose(np.cov(counts.T), np.cov(drawn.T), atol=0.2)
+    # Two to a token, but where the count of a rare expert is clipped.
+    assert np.isclose(counts.sum(-1), 50).mean() > 0.98
+    # All tokens, and none.
+    np.testing.assert_allclose(metrics.exchanged_counts(chose.sum(0), chose.T @ chose, 60, 60)[3], chose.sum(0))
+    np.testing.assert_array_equal(metrics.exchanged_counts(chose.sum(0), chose.T @ chose, 60, 0), 0)
+    np.testing.assert_array_equal(metrics.exchanged_counts(np.zeros(5), np.zeros((5, 5)), 0, 0), 0)
+
+
 def test_drawn_windows_stand_for_as_many_tokens_each():
     lengths = np.array([len(window) for window in metrics.exchanged_windows([50] * 30 + [500] * 3 + [2500])])
     # 1,500 tokens are in windows of 50, as many in those of 500, 2,500 in the last.

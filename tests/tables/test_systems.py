@@ -237,6 +237,40 @@ def test_even_loads_need_no_balancing():
         np.testing.assert_allclose(own["value"], own["null"], atol=0.06)
 
 
+CROSSED = "rank_imbalance_eplb_crossval"
+
+
+def crossed(trace, by=None):
+    stats = RoutingStats.from_trace(trace, by=by)
+    return pick(tables.placement_simulation(stats, ranks=[4], spare=[1]), metric=CROSSED)
+
+
+def test_loads_settle_every_placement_but_the_crossed_one():
+    stats = RoutingStats.from_trace(random_trace(documents=12), by="domain")
+    table = tables.placement_simulation(stats, ranks=[2, 4])
+    settled = table[table["metric"] != CROSSED]
+    np.testing.assert_allclose(settled["null_same_load"], settled["value"])
+    assert pick(table, metric=CROSSED)["null_same_load"].notna().all()
+
+
+def test_documents_alike_are_placed_as_well_by_other_documents_as_by_any_tokens():
+    rng, load = np.random.default_rng(0), np.array([0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05])
+    ids = np.log(load) + rng.gumbel(size=(6, 8000, 8))
+    table = crossed(trace_of(np.argsort(-ids, -1)[..., :2], np.arange(8000) // 400))
+    own = pick(table, layer=None)
+    assert own["value"].item() == pytest.approx(own["null_same_load"].item(), abs=0.02)
+    # Six layers of eight documents with a taste of their own: what fits one half of them fits the other less well.
+    tasteful_layers = np.concatenate([tasteful(rng, [400] * 8).expert_ids for _ in range(6)])
+    own = pick(crossed(trace_of(tasteful_layers, np.arange(3200) // 400)), layer=None)
+    assert own["value"].item() > own["null_same_load"].item() + 0.03
+
+
+def test_the_null_of_all_documents_does_not_depend_on_their_groups():
+    trace = random_trace(documents=12, tokens=2000)
+    alone, grouped = crossed(trace), pick(crossed(trace, "domain"), group="all")
+    np.testing.assert_array_equal(alone["null_same_load"], grouped["null_same_load"])
+
+
 def test_a_layer_that_renames_the_one_before_adds_no_path():
     rng = np.random.default_rng(0)
     first, renamed = rng.choice(8, 4000, p=np.arange(1, 9) / 36), rng.permutation(8)

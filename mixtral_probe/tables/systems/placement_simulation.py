@@ -17,12 +17,14 @@ from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.leave_one_out import estimate_rows
 from mixtral_probe.tables.losses.loss_parts import LossParts
 from mixtral_probe.tables.phrases import BALANCED, NO_LOGITS, NOT_SMOOTH, POSITIVE, UNIFORM
-from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
+from mixtral_probe.tables.spec import VALUES_SAME_LOAD, Drawing, Metric, TableSpec
 from mixtral_probe.tables.systems.windows import mean_over_layers
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 _DRAWS = 40
+_SETTLED = "null_same_load: the loads settle the value"
+_DRAWN = f"null_same_load: tokens exchanged among the documents, mean of {metrics.EXCHANGES} draws"
 
 
 def placement_simulation(
@@ -30,9 +32,13 @@ def placement_simulation(
 ) -> pd.DataFrame:
     """Return the load of the busiest rank / the mean, for the experts of each layer distributed over some ranks.
 
-    Columns: layer, group, ranks, replicas, metric, value, corrected, low, high, null, n, scope. Rows without a layer
-    are about all layers: the sum of the busiest ranks' loads / the sum of the means, as vLLM has it (SGLang: mean of
-    the ratios).
+    Columns: layer, group, ranks, replicas, metric, value, corrected, low, high, null, null_same_load, n, scope. Rows
+    without a layer are about all layers: the sum of the busiest ranks' loads / the sum of the means, as vLLM has it
+    (SGLang: mean of the ratios).
+
+    `null` is uniform routing. For `null_same_load` the documents of a layer and group exchange their tokens. That
+    leaves the loads as they are, and with them all metrics but `rank_imbalance_eplb_crossval`, whose value above it is
+    what the halves of the documents differ by: the load that the placement was not made for.
 
     Args:
         stats: the statistics.
@@ -43,7 +49,7 @@ def placement_simulation(
         InputError: a number of ranks that does not divide E, or a negative number of replicas.
     """
     experts, sums = stats.num_experts, GroupedSums.of(stats)
-    load, halves = sums.total.counts, _halves(stats)  # [L, G, E], [2, L, G, E]
+    load, halves, exchanged = sums.total.counts, _halves(stats, stats.sums.counts), _exchanged(stats)
     parts = []
     for size in _ranks(experts, ranks):
         parts.append(_rows(sums, "rank_imbalance", size, experts, rank_load(load, np.arange(experts), size)))
@@ -52,8 +58,8 @@ def placement_simulation(
             replicas = experts + size * _whole(more)
             fit = eplb_placement(load[:, -1], replicas=replicas, ranks=size)[:, None]  # [L, 1, R]
             parts.append(_rows(sums, "rank_imbalance_eplb", size, replicas, rank_load(load, fit, size)))
-            crossed = _crossed(halves, replicas, size)
-            parts.append(_rows(sums, "rank_imbalance_eplb_crossval", size, replicas, crossed))
+            crossed, same_load = _crossed(halves, replicas, size), _same_load(exchanged, replicas, size)
+            parts.append(_rows(sums, "rank_imbalance_eplb_crossval", size, replicas, crossed, same_load))
     return tidy(parts, SPEC)
 
 
@@ -67,7 +73,8 @@ def _device_loss(sums: GroupedSums, ranks: int) -> pd.DataFrame:
         bounds=(0, ranks),
     )
     scope = f"one layer; {sums.tokens_scope}; the experts placed in their order"
-    return estimate_rows(keys, name, estimate, 1.0, sums.total.tokens, scope)
+    table = estimate_rows(keys, name, estimate, 1.0, sums.total.tokens, f"{scope}; {_SETTLED}")
+    return table.assign(null_same_load=estimate.value.ravel())
 
 
 def _ranks(experts: int, ranks: Sequence[int] | None) -> list[int]:
@@ -84,14 +91,45 @@ def _whole(spare: int) -> int:
     return int(spare)
 
 
-def _halves(stats: RoutingStats) -> Integers:
-    """[2, L, G, E] the load of every other block; the group "all" last if grouped."""
-    counts = stats.sums.counts  # [L, G, Bk, E]
+def _halves(stats: RoutingStats, counts: Integers) -> Integers:
+    """[2, L, G, ...] sums over every other block of counts [L, G, Bk, ...]; the group "all" last if grouped."""
     both = np.stack([counts[:, :, half::2].sum(2) for half in (0, 1)])
     return with_all(both, stats.by, axis=2)
 
 
-def _crossed(halves: Integers, replicas: int, ranks: int) -> Floats:
+def _exchanged(stats: RoutingStats) -> tuple[Floats, ...]:
+    """Return loads [D, 2, L, G, E] of the halves where documents exchange their tokens: all documents; if grouped, also
+    those of one group, with their sum, the group "all", last.
+    """
+    sums = stats.sums.counts, stats.structure.pairs, stats.sums.tokens
+    every = _drawn_halves([array.sum(1, keepdims=True) for array in sums])
+    if stats.by is None:
+        return (every,)
+    groups = [_drawn_halves([array[:, [g]] for array in sums], seed=g + 1) for g in range(len(stats.groups))]
+    return every, with_all(np.concatenate(groups, axis=3), stats.by, axis=3)
+
+
+def _drawn_halves(sums: Sequence[Integers], seed: int = 0) -> Floats:
+    """[D, 2, L, G, E] loads of as many tokens as every other block has, and of the rest.
+
+    Args:
+        sums: counts [L, G, Bk, E], pairs [L, G, Bk, E, E] and tokens [L, G, Bk].
+        seed: of the draws.
+    """
+    load, pairs, total = (array.sum(2) for array in sums)
+    first = metrics.exchanged_counts(load, pairs, total, sums[2][:, :, ::2].sum(2), seed)
+    return np.stack([first, load - first], axis=1)
+
+
+def _same_load(exchanged: tuple[Floats, ...], replicas: int, ranks: int) -> Floats:
+    """[L, G] the mean imbalance of crossed placements over draws, of each group by its own and of "all" by all."""
+    of_all, *of_groups = (
+        np.mean([rank_imbalance(_crossed(halves, replicas, ranks)) for halves in draws], axis=0) for draws in exchanged
+    )
+    return np.concatenate([*(groups[:, :-1] for groups in of_groups), of_all], axis=1)
+
+
+def _crossed(halves: NDArray[Any], replicas: int, ranks: int) -> Floats:
     """[L, G, ranks] loads, each half's under the placement by the load of the other; NaN where one half has no load."""
     fits = [eplb_placement(half[:, -1], replicas=replicas, ranks=ranks)[:, None] for half in halves]
     # The busiest rank of the one placement is not that of the other, so ranks are put in the order of their load.
@@ -100,43 +138,51 @@ def _crossed(halves: Integers, replicas: int, ranks: int) -> Floats:
     return np.where(loaded[0] == loaded[1], parts[0] + parts[1], np.nan)
 
 
-def _rows(sums: GroupedSums, metric: str, ranks: int, replicas: int, loads: Floats) -> pd.DataFrame:
-    """Return rows of the imbalance of loads [L, G, ranks], by layer and over all layers."""
+def _rows(
+    sums: GroupedSums, metric: str, ranks: int, replicas: int, loads: Floats, same_load: Floats | None = None
+) -> pd.DataFrame:
+    """Return rows of the imbalance of loads [L, G, ranks], by layer and over all layers.
+
+    `same_load` [L, G] is the second null; None where it is the value.
+    """
     stats, value = sums.stats, rank_imbalance(loads)
-    keys, about = {"ranks": ranks, "replicas": replicas}, f"{sums.tokens_scope}; null: simulated uniform routing"
+    about = f"{sums.tokens_scope}; null: simulated uniform routing; {_SETTLED if same_load is None else _DRAWN}"
     shape = (stats.num_experts, stats.num_experts_per_tok, ranks, replicas)
     n = np.where(np.isnan(value), 0, sums.total.tokens)
     null = np.array([_null(metric, int(tokens), *shape) for tokens in n.flat]).reshape(n.shape)
-    layers = _with_scope(sums.keys() | keys, metric, value, null, n, f"one layer; {about}")
+    nulls = null, value if same_load is None else same_load
+    keys = {"ranks": ranks, "replicas": replicas}
+    layers = _with_scope(sums.keys() | keys, metric, value, nulls, n, f"one layer; {about}")
     # The sum of the busiest / the sum of the means is the mean of the layers' imbalances, weighted by their loads.
     pooled = metrics.ratio(loads.max(-1).sum(0), loads.mean(-1).sum(0))
+    of_all = mean_over_layers(null, n), mean_over_layers(nulls[1], np.where(n > 0, loads.sum(-1), 0))
     words = f"all layers: sum of the busiest / sum of the means; {about}"
-    groups, null = {"group": np.array(sums.groups, dtype=object)}, mean_over_layers(null, n)
-    return pd.concat([layers, _with_scope(groups | keys, metric, pooled, null, sums.total.tokens.max(0), words)])
+    groups = {"group": np.array(sums.groups, dtype=object)}
+    return pd.concat([layers, _with_scope(groups | keys, metric, pooled, of_all, sums.total.tokens.max(0), words)])
 
 
 def _with_scope(
-    keys: dict[str, Any], metric: str, value: Floats, null: Floats, tokens: Integers, about: str
+    keys: dict[str, Any], metric: str, value: Floats, nulls: tuple[Floats, Floats], tokens: Integers, about: str
 ) -> pd.DataFrame:
     """Return rows whose scope says why the interval, or the value, is missing."""
     missing = np.isnan(value)
     why = "no tokens in one half" if metric.endswith("crossval") else "no tokens"
     scope = np.where(missing, f"{about}; not enough data: {why}", f"{about}; {NOT_SMOOTH}")
-    n, null = np.where(missing, 0, tokens), np.where(missing, np.nan, null)
-    return rows(keys, metric, value, null=null, n=n, scope=scope)
+    n, (null, same_load) = np.where(missing, 0, tokens), (np.where(missing, np.nan, each) for each in nulls)
+    return rows(keys | {"null_same_load": same_load}, metric, value, null=null, n=n, scope=scope)
 
 
 @lru_cache(maxsize=4096)
 def _null(metric: str, tokens: int, experts: int, chosen: int, ranks: int, replicas: int) -> float:
-    """Return the metric's mean for loads of uniform routing, placed by these loads or, cross-validated, by others."""
+    """Return the metric's mean for loads of uniform routing, placed by these loads or, cross-validated, by halves."""
     if not tokens:
         return float("nan")
+    if metric.endswith("crossval"):
+        halves = metrics.uniform_counts(tokens // 2, experts, chosen)[: 2 * _DRAWS].reshape(2, _DRAWS, 1, experts)
+        return float(rank_imbalance(_crossed(halves, replicas, ranks)).mean())
     counts = metrics.uniform_counts(tokens, experts, chosen)[:_DRAWS]
-    where = np.arange(experts)[None]
-    if metric != "rank_imbalance":
-        where = eplb_placement(counts, replicas=replicas, ranks=ranks)
-        where = np.roll(where, 1, axis=0) if metric.endswith("crossval") else where
-    return float(rank_imbalance(rank_load(counts, where, ranks)).mean())
+    fit = eplb_placement(counts, replicas=replicas, ranks=ranks) if metric.endswith("eplb") else np.arange(experts)
+    return float(rank_imbalance(rank_load(counts, fit, ranks)).mean())
 
 
 SPEC = TableSpec(
@@ -173,4 +219,5 @@ SPEC = TableSpec(
     },
     figures=(Drawing("placement_simulation"),),
     narrows=True,
+    values=VALUES_SAME_LOAD,
 )
