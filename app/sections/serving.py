@@ -22,17 +22,21 @@ SECTIONS = {
     "placement_simulation": Section(
         "Devices",
         "Each device holds its part of a layer's experts, and all wait for the busiest. EPLB places experts by their "
-        "load; tried on the other half of the documents it shows what such a placement is worth on new texts.",
+        "load; tried on the other half of the documents it shows what such a placement is worth on new texts. In "
+        "random order the documents exchange their tokens: what is lost beyond that, the other half could not show.",
     ),
     "cache_simulation": Section(
         "Expert cache",
         "How often an expert is in fast memory when a token needs it, if only some of a layer's experts fit there. "
-        "Belady's policy uses the tokens still to come, and no policy can do better.",
+        "Belady's policy uses the tokens still to come, and no policy can do better. In random order, windows exchange "
+        "their tokens: what is above uniform routing comes from uneven loads, and the rest, up to the value, from "
+        "tokens that resemble their neighbours and their document.",
     ),
     "capacity_simulation": Section(
         "Capacity",
         "An expert takes no more choices of a batch than the capacity factor times its even part; those above are "
-        "dropped. Each window of text is a batch here.",
+        "dropped. Each window of text is a batch here. In random order, windows exchange their tokens, so that uneven "
+        "loads alone drop choices; the rest is dropped because a window has experts of its own.",
     ),
     "skipping_simulation": Section(
         "Skipping",

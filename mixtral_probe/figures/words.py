@@ -12,6 +12,8 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.figures.discoveries import RATE, rate_line
 from mixtral_probe.tables.registry import Metric, band_text, estimates
 
+SAME_LOAD = "random order"
+"""What the second null, the column `null_same_load`, is called: the same tokens in random order."""
 LABELLED = 40
 """Up to this many tokens each has its text on the axis; above, positions only."""
 
@@ -111,13 +113,20 @@ def hover_texts(rows: pd.DataFrame, keys: Sequence[str], quantity: Metric, *, br
         numbers = rows[["estimate", "value", "low", "high", "null", "n"]].itertuples(index=False)
         rates = rows[RATE] if RATE in rows else [float("nan")] * len(rows)
         lines = [
-            f"<b>{head}</b><br>{_numbers(quantity, *row)}{rate_line(rate)}"
-            for head, row, rate in zip(heads, numbers, rates, strict=True)
+            f"<b>{head}</b><br>{_numbers(quantity, *row)}{second}{rate_line(rate)}"
+            for head, row, second, rate in zip(heads, numbers, _second_nulls(rows, quantity), rates, strict=True)
         ]
         if "placebo_low" in rows:
             bands = [band_text(row, quantity) for row in rows.to_dict("records")]
             lines = ["<br>".join(filter(None, pair)) for pair in zip(lines, bands, strict=True)]
     return np.array(lines, dtype=object)
+
+
+def _second_nulls(rows: pd.DataFrame, quantity: Metric) -> list[str]:
+    """Return the line about the second null of each row; empty where the table has none."""
+    if "null_same_load" not in rows:
+        return [""] * len(rows)
+    return [f"<br>{SAME_LOAD}: {quantity.text(null)}" for null in rows["null_same_load"]]
 
 
 def _numbers(quantity: Metric, estimate: float, value: float, low: float, high: float, null: float, n: int) -> str:
