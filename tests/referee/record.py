@@ -82,6 +82,13 @@ def regular() -> Record:
     return _record(np.random.default_rng(4), LENGTHS, GROUPS, experts=8, chosen=2)
 
 
+@cache
+def grouped() -> Record:
+    """Thirteen short documents in two groups, enough in each for an interval."""
+    lengths, groups = (9, 14, 6, 11, 17, 8, 5, 12, 7, 16, 10, 6, 13), ("law", "code") * 6 + ("law",)
+    return _record(np.random.default_rng(5), lengths, groups, experts=5, chosen=2)
+
+
 def _record(rng, lengths, groups, *, experts: int, chosen: int) -> Record:
     document = np.repeat(np.arange(len(lengths)), lengths)
     within = np.concatenate([np.arange(length) for length in lengths])
