@@ -9,7 +9,7 @@ from mixtral_probe.model.attention.attention import Numerics
 from mixtral_probe.model.attention.cache import KVCache
 from mixtral_probe.model.causal_lm import MixtralForCausalLM
 from mixtral_probe.model.context import ForwardContext
-from mixtral_probe.model.heads.outputs import ClassifierOutput, QuestionAnsweringOutput
+from mixtral_probe.model.heads.outputs import QuestionAnsweringOutput, SequenceClassifierOutput, TokenClassifierOutput
 from mixtral_probe.model.heads.question_answering import MixtralForQuestionAnswering
 from mixtral_probe.model.heads.sequence_classification import MixtralForSequenceClassification
 from mixtral_probe.model.heads.token_classification import MixtralForTokenClassification
@@ -21,7 +21,6 @@ from mixtral_probe.model.sites import AttentionSlice, ExpertSlice, Instrument, R
 __all__ = [
     "AttentionSlice",
     "CausalLMOutput",
-    "ClassifierOutput",
     "ExpertSlice",
     "ForwardContext",
     "Instrument",
@@ -35,7 +34,9 @@ __all__ = [
     "Numerics",
     "QuestionAnsweringOutput",
     "Routing",
+    "SequenceClassifierOutput",
     "Site",
+    "TokenClassifierOutput",
     "load_balancing_loss",
     "load_balancing_loss_pooled",
     "router_z_loss",

@@ -71,8 +71,9 @@ class MixtralForCausalLM(Generates):
             aux = load_balancing_loss_pooled(out.router_logits, self.config.num_experts_per_tok, out.context.valid)
             loss = None if loss is None else loss + self.config.router_aux_loss_coef * aux.to(loss.device)
         output = CausalLMOutput(
-            logits, loss, aux, out.past_key_values, out.hidden_states, out.attentions, out.router_logits,
-            out.last_layer_output,
+            loss=loss, aux_loss=aux, logits=logits, past_key_values=out.past_key_values,
+            hidden_states=out.hidden_states, attentions=out.attentions, router_logits=out.router_logits,
+            last_layer_output=out.last_layer_output,
         )  # fmt: skip
         return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 

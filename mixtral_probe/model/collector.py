@@ -85,13 +85,18 @@ class Collector(Instrument):
         raw = hidden_states.get(last)
         if raw is not None:
             hidden_states[last] = last_hidden_state
-        attentions = {layer: torch.cat(parts, dim=1) for layer, parts in self._attentions.items()}
+        attentions = {layer: _joined(parts) for layer, parts in self._attentions.items()}
         return {
             "hidden_states": None if self._hidden is None else tuple(map(hidden_states.get, range(last + 1))),
             "attentions": None if self._attentive is None else tuple(map(attentions.get, range(last))),
             "router_logits": tuple(self._router_logits) if self._routers else None,
             "last_layer_output": raw,
         }
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Slices of heads as one; a single one as it is, so that its gradient is that of the weights which were used."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
 
 
 def _chosen_places(choice: LayerChoice, count: int, one: str, many: str) -> frozenset[int] | None:

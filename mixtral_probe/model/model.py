@@ -73,7 +73,10 @@ class MixtralModel(nn.Module):
                 does not see those before it. (transformers 5.23 separates them only with ``use_cache=False``.)
             past_key_values: keys and values of earlier calls, to which those of this call are appended.
             use_cache: create a cache when ``past_key_values`` is None; packed sequences cannot have one.
-            output_attentions: return those of all layers (True) or of a list of layers, with None for the others.
+            output_attentions: return those of all layers (True) or of a list of layers, with None for the others. With
+                ``numerics="reference"`` the output is computed from them, so that they have the gradient of a loss, as
+                in transformers' eager attention. The kernel of "fast" never has them in memory: they are computed
+                aside, a loss does not depend on them, and attention times gradient needs "reference".
             output_hidden_states: return all (True) or a list: 0 is the embeddings, i the output of layer i − 1.
             output_router_logits: return those of all layers.
             instruments: attached to this call only, visited in this order.
@@ -94,7 +97,9 @@ class MixtralModel(nn.Module):
 
         if context.cache is not None:
             context.cache.calls += 1
-        out = ModelOutput(hidden, context, context.cache, **collector.outputs(hidden))
+        out = ModelOutput(
+            last_hidden_state=hidden, context=context, past_key_values=context.cache, **collector.outputs(hidden)
+        )
         return out if (self.config.return_dict if return_dict is None else return_dict) else out.to_tuple()
 
     def run_layers(

@@ -1,6 +1,6 @@
 """What a forward call returns."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -12,53 +12,74 @@ ByLayer = tuple[Tensor | None, ...]
 """One entry per layer; None for a layer that is not on the list of layers."""
 
 
-class Output:
-    """The base class of all outputs."""
+class Output(dict[str, Any]):
+    """The base class of all outputs: the values by name, in the order that transformers documents for its tuples.
 
-    __slots__ = ()
+    A value that was not requested is no item; as an attribute it is None. ``out.logits``, ``out["logits"]`` and
+    ``out[0]``, the first item, read the same value.
+    """
+
     _order: ClassVar[tuple[str, ...]] = ()
+    """The names of the items."""
+
+    def __init__(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), **fields: Any) -> None:
+        fields = dict(values) | fields
+        super().__init__((name, fields[name]) for name in self._order if fields.get(name) is not None)
+        self.__dict__.update((name, value) for name, value in fields.items() if name not in self._order)
+
+    def __getitem__(self, key: Any) -> Any:
+        return super().__getitem__(key) if isinstance(key, str) else self.to_tuple()[key]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in type(self)._order:
+            return self.get(name)
+        raise AttributeError(f"{type(self).__name__} has no field {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._order:
+            self[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def to_tuple(self) -> tuple[Any, ...]:
-        """The fields that are not None, in the order that transformers documents for ``return_dict=False``."""
-        return tuple(value for name in self._order if (value := getattr(self, name)) is not None)
+        """The values that were requested, as with ``return_dict=False``."""
+        return tuple(self.values())
 
 
-@dataclass(frozen=True, slots=True)
 class ModelOutput(Output):
-    """The output of the base model. A field that was not requested is None."""
+    """The output of the base model."""
 
     _order = ("last_hidden_state", "past_key_values", "hidden_states", "attentions", "router_logits")
 
     last_hidden_state: Tensor
     """[B, S, C], after the final norm."""
-    context: ForwardContext
-    """Positions, masks and phase of the call, for code that continues from its result."""
-    past_key_values: KVCache | None = None
-    hidden_states: ByLayer | None = None
+    past_key_values: KVCache | None
+    hidden_states: ByLayer | None
     """L + 1 of [B, S, C]: the embeddings, each layer's output, the last one after the final norm."""
-    attentions: ByLayer | None = None
+    attentions: ByLayer | None
     """L of [B, H, S, M], after the softmax."""
-    router_logits: tuple[Tensor, ...] | None = None
+    router_logits: tuple[Tensor, ...] | None
     """L of [B·S, E], raw."""
     last_layer_output: Tensor | None = None
-    """[B, S, C], the last layer's output before the final norm; returned with the last of the hidden states."""
+    """[B, S, C], the last layer's output before the final norm, with the last of the hidden states; no item."""
+    context: ForwardContext
+    """Positions, masks and phase of the call, for code that continues from its result; no item."""
 
 
-@dataclass(frozen=True, slots=True)
 class CausalLMOutput(Output):
-    """The output of the language model. A field that was not requested is None."""
+    """The output of the language model."""
 
     _order = ("loss", "aux_loss", "logits", "past_key_values", "hidden_states", "attentions", "router_logits")
 
+    loss: Tensor | None
+    """Cross entropy in nats, plus router_aux_loss_coef · aux_loss when router logits were requested."""
+    aux_loss: Tensor | None
+    """The pooled balance loss, K at balance."""
     logits: Tensor
     """[B, kept, V]."""
-    loss: Tensor | None = None
-    """Cross entropy in nats, plus router_aux_loss_coef · aux_loss when router logits were requested."""
-    aux_loss: Tensor | None = None
-    """The pooled balance loss, K at balance."""
-    past_key_values: KVCache | None = None
-    hidden_states: ByLayer | None = None
+    past_key_values: KVCache | None
+    hidden_states: ByLayer | None
     """As in ``ModelOutput``, like the rest."""
-    attentions: ByLayer | None = None
-    router_logits: tuple[Tensor, ...] | None = None
+    attentions: ByLayer | None
+    router_logits: tuple[Tensor, ...] | None
     last_layer_output: Tensor | None = None

@@ -65,6 +65,22 @@ def test_reference_numerics_are_equal_to_the_bit(theirs, inputs):
     assert abs(found.aux_loss - expected.aux_loss) < 1e-6
 
 
+@pytest.mark.parametrize("use_cache", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "heads", "head_dim"), [((3, 11), 3, 4), ((2, 10), 2, 4), ((3, 10), 3, 10), ((3, 11), 3, 6)]
+)
+def test_heads_with_keys_of_their_own_are_equal_to_the_bit(shape, heads, head_dim, use_cache):
+    """The rounding of a product depends on whether its factors were copied, which only these sizes show."""
+    ids = torch.arange(shape[0] * shape[1]).reshape(shape).mul(7).remainder(50)
+    for activation in ("gelu", "quick_gelu", "silu"):
+        theirs = reference_model(
+            num_attention_heads=heads, num_key_value_heads=heads, head_dim=head_dim, hidden_act=activation,
+            num_local_experts=5, std=0.15,
+        )  # fmt: skip
+        expected, found = (everything(m, ids, use_cache=use_cache) for m in (theirs, ours_like(theirs)))
+        assert different(unpadded(found, torch.ones_like(ids)), unpadded(expected, torch.ones_like(ids))) == []
+
+
 def test_fast_numerics_are_close_and_route_alike(theirs, inputs):
     ids, mask, kept = inputs
     expected, model = everything(theirs, ids, mask), ours_like(theirs, "fast")

@@ -32,8 +32,8 @@ class KVCache:
 
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Add [B, H_kv, S, D] to a layer; returns all keys and values, [B, H_kv, M, D]."""
-        if layer == len(self._layers):
-            self._layers.append((key, value))
+        if layer == len(self._layers):  # in the memory layout that appending gives, as in transformers
+            self._layers.append((key.contiguous(), value.contiguous()))
         else:
             old_key, old_value = self._layers[layer]
             self._layers[layer] = torch.cat((old_key, key), dim=2), torch.cat((old_value, value), dim=2)

@@ -56,13 +56,13 @@ def visit_weights(
 def repeat_kv(x: Tensor, heads: Sequence[int], num_heads: int) -> Tensor:
     """Query head j reads kv head j // (H / H_kv): [B, H_kv, M, D] → [B, h, M, D].
 
-    The memory layout of all heads is that of transformers (contiguous after its cache; a view of that for one kv head),
-    since the rounding of a product depends on the layout of its factors.
+    The memory layout of all heads is that of transformers (unchanged in groups of one, a view for one kv head), since the
+    rounding of a product depends on the layout of its factors.
     """
     groups = num_heads // x.shape[1]
     if len(heads) < num_heads:
         return x[:, [head // groups for head in heads]]
-    return x.contiguous()[:, :, None].expand(-1, -1, groups, -1, -1).flatten(1, 2)
+    return x if groups == 1 else x[:, :, None].expand(-1, -1, groups, -1, -1).flatten(1, 2)
 
 
 def mask_of_heads(mask: Tensor, heads: Sequence[int]) -> Tensor:

@@ -1,49 +1,49 @@
 """Outputs of the task heads."""
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from torch import Tensor
 
 from mixtral_probe.model.attention.cache import KVCache
 from mixtral_probe.model.outputs import ByLayer, Output
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class HeadOutput(Output):
-    """The fields of all three; tuples begin as those of transformers, then the routing follows."""
+    """The fields of all three; items begin as those of transformers, then the routing follows."""
 
-    _order: ClassVar[tuple[str, ...]]
-    loss: Tensor | None = None
+    loss: Tensor | None
     """The head's loss, plus router_aux_loss_coef · aux_loss when router logits were requested."""
-    aux_loss: Tensor | None = None
-    """The pooled balance loss, K at balance."""
-    past_key_values: KVCache | None = None
-    hidden_states: ByLayer | None = None
+    hidden_states: ByLayer | None
     """As in ``ModelOutput``, like the rest."""
-    attentions: ByLayer | None = None
-    router_logits: tuple[Tensor, ...] | None = None
+    attentions: ByLayer | None
+    router_logits: tuple[Tensor, ...] | None
+    aux_loss: Tensor | None
+    """The pooled balance loss, K at balance."""
+    past_key_values: KVCache | None
+    """An item of sequence classification only, as in transformers."""
     last_layer_output: Tensor | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassifierOutput(HeadOutput):
-    """The output of sequence and token classification. A field that was not requested is None."""
+class SequenceClassifierOutput(HeadOutput):
+    """The output of sequence classification."""
 
     _order = ("loss", "logits", "past_key_values", "hidden_states", "attentions", "router_logits", "aux_loss")
 
     logits: Tensor
-    """[B, N] for sequences, [B, S, N] for tokens; N labels."""
+    """[B, N]; N labels."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenClassifierOutput(HeadOutput):
+    """The output of token classification."""
+
+    _order = ("loss", "logits", "hidden_states", "attentions", "router_logits", "aux_loss")
+
+    logits: Tensor
+    """[B, S, N]; N labels."""
+
+
 class QuestionAnsweringOutput(HeadOutput):
-    """The output of question answering. A field that was not requested is None."""
+    """The output of question answering."""
 
-    _order = (
-        "loss", "start_logits", "end_logits", "past_key_values", "hidden_states", "attentions", "router_logits",
-        "aux_loss",
-    )  # fmt: skip
+    _order = ("loss", "start_logits", "end_logits", "hidden_states", "attentions", "router_logits", "aux_loss")
 
     start_logits: Tensor
     """[B, S]: the score of each position as the first of the answer."""

@@ -12,7 +12,7 @@ from mixtral_probe.model.attention.attention import Numerics
 from mixtral_probe.model.attention.cache import KVCache
 from mixtral_probe.model.heads.base import TaskModel, task_head
 from mixtral_probe.model.heads.losses import sequence_loss
-from mixtral_probe.model.heads.outputs import ClassifierOutput
+from mixtral_probe.model.heads.outputs import SequenceClassifierOutput
 from mixtral_probe.model.sites import Instrument
 
 
@@ -34,7 +34,7 @@ class MixtralForSequenceClassification(TaskModel):
         instruments: Sequence[Instrument] = (),
         return_dict: bool | None = None,
         **options: Any,
-    ) -> ClassifierOutput | tuple[Any, ...]:
+    ) -> SequenceClassifierOutput | tuple[Any, ...]:
         """Classify sequences; the other arguments are those of ``MixtralModel.forward``.
 
         The prediction is that of the rightmost token that is not ``pad_token_id``, or, with embeddings, that the
@@ -57,7 +57,7 @@ class MixtralForSequenceClassification(TaskModel):
         last = self._last(input_ids, out.context.valid, logits)
         logits = logits[torch.arange(len(logits), device=logits.device), last]
         loss = None if labels is None else sequence_loss(logits, labels, self.config.problem_type)
-        return self._output(ClassifierOutput, out, loss, return_dict, logits=logits)
+        return self._output(SequenceClassifierOutput, out, loss, return_dict, logits=logits)
 
     def _last(self, input_ids: Tensor | None, valid: Tensor | None, logits: Tensor) -> Tensor | int:
         """[B], or −1 for the last position of all: where each sequence ends."""

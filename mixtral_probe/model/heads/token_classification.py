@@ -10,7 +10,7 @@ from mixtral_probe.model.attention.attention import Numerics
 from mixtral_probe.model.attention.cache import KVCache
 from mixtral_probe.model.heads.base import TaskModel, task_head
 from mixtral_probe.model.heads.losses import token_loss
-from mixtral_probe.model.heads.outputs import ClassifierOutput
+from mixtral_probe.model.heads.outputs import TokenClassifierOutput
 from mixtral_probe.model.sites import Instrument
 
 
@@ -38,7 +38,7 @@ class MixtralForTokenClassification(TaskModel):
         instruments: Sequence[Instrument] = (),
         return_dict: bool | None = None,
         **options: Any,
-    ) -> ClassifierOutput | tuple[Any, ...]:
+    ) -> TokenClassifierOutput | tuple[Any, ...]:
         """Classify tokens; the other arguments are those of ``MixtralModel.forward``.
 
         Args:
@@ -55,7 +55,7 @@ class MixtralForTokenClassification(TaskModel):
         )  # fmt: skip
         logits = self._logits(self.score, self.dropout(out.last_hidden_state), out, instruments)
         loss = None if labels is None else token_loss(logits, labels)
-        return self._output(ClassifierOutput, out, loss, return_dict, logits=logits)
+        return self._output(TokenClassifierOutput, out, loss, return_dict, logits=logits)
 
 
 def _field(config: MixtralConfig, name: str) -> Any:
