@@ -56,7 +56,7 @@ def visit_weights(
 def repeat_kv(x: Tensor, heads: Sequence[int], num_heads: int) -> Tensor:
     """Query head j reads kv head j // (H / H_kv): [B, H_kv, M, D] → [B, h, M, D].
 
-    The memory layout of all heads is that of transformers (unchanged in groups of one, a view for one kv head), since the
+    The memory layout of all heads is that of transformers (unchanged in groups of one, a view for one kv head): the
     rounding of a product depends on the layout of its factors.
     """
     groups = num_heads // x.shape[1]
