@@ -140,11 +140,13 @@ def _continuation(text: str, typed: list[str], key: str) -> None:
     if not st.button(f"Continue the text by {what_ifs.CONTINUED} tokens", key=f"{key}_continue"):
         return
     result = _run(text, typed, what_ifs.CONTINUED)
-    for name, column, continuation in zip(
-        ("Without", "With the change"), st.columns(2), result.meta["generated"].values(), strict=True
-    ):
+    (before, after), drawn = result.generated[0], result.generated_placebo[0]
+    said = {"Without": before, "With the change": after}
+    said |= {"With the placebo, first draw": drawn[0]} if drawn else {}
+    for (name, continuation), column in zip(said.items(), st.columns(len(said)), strict=True):
         column.caption(name)
-        column.code(continuation[0], language=None, wrap_lines=True)
+        column.code(continuation, language=None, wrap_lines=True)
+    values.cards(frames.rows(result.overall(), run="edited"), ("continuation_kept",))
 
 
 text, typed = _form()

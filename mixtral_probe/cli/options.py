@@ -146,8 +146,8 @@ EditsFile = Annotated[
 WhatIfGenerate = Annotated[
     int | None,
     typer.Option(
-        "--generate", metavar="N", min=1, help="Continue each text by at most N tokens, without and with the changes.",
-        rich_help_panel=_GENERATE,
+        "--generate", metavar="N", min=1, rich_help_panel=_GENERATE,
+        help="Continue each text by at most N tokens, without and with the changes and with each draw of the placebo.",
     ),
 ]  # fmt: skip
 WhatIfOut = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The folder the tables go to, as CSV.")]

@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.experiments.arrangements import MANY, dealt_arrangements, exchanged_arrangements
@@ -14,6 +15,7 @@ from mixtral_probe.experiments.other_heads import other_heads
 from mixtral_probe.instruments import Window
 from mixtral_probe.instruments.edits import Edit, MaskExpert, MeanExpert, ZeroExpert
 from mixtral_probe.instruments.edits.edit import HeadEdit, words
+from mixtral_probe.instruments.generated_damage import GeneratedDamage
 from mixtral_probe.instruments.placebo import (
     DamageAssignments,
     ExchangeWeights,
@@ -86,6 +88,33 @@ class Damage:
             return _product(exchanged_arrangements(int(touched[:, 0].sum())) for touched in of_windows)
         return _product(map(dealt_arrangements, of_windows))
 
+    def generated(self, window: Window, draws: Sequence[int]) -> list[Instrument]:
+        """The instruments of a generation whose new tokens are the window, one for each layer the edit touches."""
+        if self.semantics == "weights":  # a token alone has nobody to exchange weights with
+            return []
+        return [self._generated(int(layer), window, draws) for layer in self.layers(window)]
+
+    def _generated(self, layer: int, window: Window, draws: Sequence[int]) -> Instrument:
+        touched = self.touched[layer]
+        ranks = np.broadcast_to(np.arange(touched.shape[1]), touched.shape)
+        drawn = [
+            matched_assignments(
+                ranks, touched, [window], len(touched), num_experts=touched.shape[1],
+                seed=draw_seed((self.seed, layer), draw),
+            )
+            for draw in draws
+        ]  # fmt: skip
+        assert self.semantics != "weights"
+        none = torch.zeros(0, self.experts, dtype=torch.bool)
+        damage = DamageAssignments(layer, none, self.semantics, self._means(torch.device("cpu")))
+        return GeneratedDamage(damage, torch.from_numpy(np.stack(drawn, axis=1)))
+
+    def _means(self, device: torch.device) -> Tensor | None:
+        """[E, C] the constant of an edit that has one."""
+        if not isinstance(self.edit, MeanExpert):
+            return None
+        return torch.tensor(self.edit.mean, device=device).expand(self.experts, -1)
+
     def _of_layer(self, layer: int, batch: Batch, draws: Sequence[int]) -> Instrument:
         ids, touched = (_padded(values[layer], batch) for values in (self.before.expert_ids, self.touched))
         device, seeds = batch.ids.device, [draw_seed((self.seed, layer), draw) for draw in draws]
@@ -98,10 +127,8 @@ class Damage:
             )
             for seed in seeds
         ]  # fmt: skip
-        means = None
-        if isinstance(self.edit, MeanExpert):
-            means = torch.tensor(self.edit.mean, device=device).expand(self.experts, -1)
-        return DamageAssignments(layer, torch.from_numpy(np.concatenate(damaged)).to(device), self.semantics, means)
+        whole = torch.from_numpy(np.concatenate(damaged)).to(device)
+        return DamageAssignments(layer, whole, self.semantics, self._means(device))
 
     def __str__(self) -> str:
         layers = tuple(np.flatnonzero(self.touched.any((1, 2))).tolist())

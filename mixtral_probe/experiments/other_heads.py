@@ -78,8 +78,11 @@ class _InRows(Instrument):
 
     def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Tensor:
         rows = slice(self.first, self.first + self.number)
-        ids = None if context.input_ids is None else context.input_ids[rows]
-        changed = self.instrument.visit(site, layer, value[rows], replace(context, input_ids=ids))
+        whole = {"input_ids": context.input_ids, "positions": context.positions, "valid": context.valid}
+        of_rows: dict[str, Any] = {
+            name: tensor if tensor is None or len(tensor) == 1 else tensor[rows] for name, tensor in whole.items()
+        }
+        changed = self.instrument.visit(site, layer, value[rows], replace(context, **of_rows))
         return torch.cat([value[: self.first], changed, value[rows.stop :]])
 
 

@@ -1,7 +1,7 @@
 """What-if: the same text without edits, with them, and with draws of a placebo."""
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,14 @@ from torch import Tensor
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.experiments.compared_scores import Run, compared_scores
+from mixtral_probe.experiments.continuations import Continuations, continuations
 from mixtral_probe.experiments.matched_placebo import Placebo, RecordedRouting, matched_placebo
 from mixtral_probe.experiments.placebo_draws import PlaceboDraws
 from mixtral_probe.experiments.run_arrays import RoutingRecorder, RunArrays, document_ends
-from mixtral_probe.instruments import Window
 from mixtral_probe.instruments.edits import Edit
 from mixtral_probe.instruments.edits.edit import PlacedEdit
 from mixtral_probe.model import ForwardContext, Instrument
-from mixtral_probe.run import Passes, Plan, RunOptions, Subject, new_text
+from mixtral_probe.run import Passes, Plan, RunOptions, Subject
 from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
 from mixtral_probe.run.edit_binding import bind_edits
 from mixtral_probe.run.passes import model_batches
@@ -54,9 +54,12 @@ def what_if(
     meta = experiment_meta(subject, planned)
     meta |= {"edits": [edit.settings() for edit in edits], "sentences": [str(edit) for edit in edits]}
     meta |= {"placebo": placebo.sentences if drawn else [], "arrangements": placebo.arrangements, "seed": seed}
+    new: Continuations | None = None
     if generate is not None:
-        meta["generated"] = _generated(subject, planned, options, edits, generate)
-    return _result(subject, planned, sides, drawn, meta)
+        number = drawn.number if drawn else 0
+        new = continuations(subject, planned, options, edits, generate, number, seed)
+        meta |= {"generated": new.texts, "generated_placebo": new.placebo}
+    return _result(subject, planned, sides, drawn, new, meta)
 
 
 def what_if_runs(placebos: int) -> int:
@@ -142,8 +145,9 @@ def _draw(
 
 
 def _result(
-    subject: Subject, planned: Plan, sides: _TwoRuns, drawn: PlaceboDraws | None, meta: dict[str, Any]
-) -> WhatIf:
+    subject: Subject, planned: Plan, sides: _TwoRuns, drawn: PlaceboDraws | None, new: Continuations | None,
+    meta: dict[str, Any],
+) -> WhatIf:  # fmt: skip
     """The arrays of all runs."""
     runs = [sides.base, sides.edited, *([drawn.first] if drawn else [])]
     arrays = {part.name: np.stack([getattr(run, part.name) for run in runs]) for part in fields(RunArrays)}
@@ -154,6 +158,7 @@ def _result(
         arrays |= {f"draw_{part.name}": getattr(drawn.sums, part.name) for part in fields(drawn.sums)}
         arrays["draw_probability"] = drawn.probability
         arrays |= {f"token_draw_{name}": values for name, values in drawn.band.arrays().items()}
+    arrays |= new.arrays() if new else {}
     ids = np.where(sides.candidates < 0, 0, sides.candidates)
     meta["candidates"] = [subject.tokenizer.pieces(row) for row in ids]
     meta["experts"] = subject.config.num_local_experts
@@ -169,27 +174,3 @@ def _check(edits: Sequence[Edit], subject: Subject) -> None:
         if not isinstance(edit, Edit):
             raise InputError(f"edits come from mixtral_probe.edits, got {edit!r}; wrap a function in edits.Function")
         edit.check(subject.config)
-
-
-def _generated(
-    subject: Subject, planned: Plan, options: RunOptions, edits: Sequence[Edit], count: int
-) -> dict[str, list[str]]:
-    """The new text after each document, without and with the edits."""
-    texts: dict[str, list[str]] = {RUNS[0]: [], RUNS[1]: []}
-    passes = Passes(replace(options, on_progress=None))
-    for number in range(len(planned.documents)):
-        ids = planned.token_ids[planned.tokens["document"].to_numpy() == number].tolist()
-        for name, chosen in ((RUNS[0], ()), (RUNS[1], tuple(edits))):
-            instruments = bind_edits(chosen, planned.documents, [Window(number, 0, 0, len(ids))])
-            with passes.step():
-                texts[name].append(_continuation(subject, ids, count, instruments))
-    return texts
-
-
-def _continuation(subject: Subject, ids: list[int], count: int, instruments: Sequence[Instrument]) -> str:
-    prompt = torch.tensor([ids], device=subject.device)
-    sequences = subject.model.generate(
-        prompt, count, torch.ones_like(prompt), do_sample=False, instruments=instruments, tokenizer=subject.tokenizer
-    )
-    assert isinstance(sequences, Tensor)
-    return new_text(subject.tokenizer, ids, sequences[0, len(ids) :].tolist())

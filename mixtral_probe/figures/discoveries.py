@@ -1,4 +1,4 @@
-"""What a test by shuffled labels says about the values of a figure: false discovery rates, in tooltips and as dots."""
+"""What a test says about the values of a figure: false discovery rates, in tooltips and as dots."""
 
 import numpy as np
 import pandas as pd
@@ -11,15 +11,18 @@ RATE = "false_discovery"
 _METRIC, _LEVEL = "shuffle_false_discovery", 0.05
 
 
-def with_false_discovery(rows: pd.DataFrame, table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+def with_false_discovery(
+    rows: pd.DataFrame, table: pd.DataFrame, keys: list[str], metric: str = _METRIC
+) -> pd.DataFrame:  # fmt: skip
     """Return rows with the false discovery rate that the table has for their keys; missing where it has none.
 
     Args:
         rows: of `rows_of`.
         table: theirs; one of an older version has no such rates.
         keys: the columns that name a row.
+        metric: the rate's.
     """
-    rates = table[(table["metric"] == _METRIC).to_numpy(dtype=bool)][[*keys, "value"]]
+    rates = table[(table["metric"] == metric).to_numpy(dtype=bool)][[*keys, "value"]]
     return rows.merge(rates.rename(columns={"value": RATE}), on=keys, how="left")
 
 

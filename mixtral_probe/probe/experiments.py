@@ -60,7 +60,8 @@ class ExperimentMethods(ProbeBase):
                 same way. The range of D draws holds an exchangeable one in (D − 1) / (D + 1) of cases: 95 % for 39,
                 90 % for 19. Of a placebo that can turn out in fewer ways, no more draws are run.
             seed: of the placebo.
-            generate: also continue every text by at most this many tokens, without and with the edits.
+            generate: also continue every text by at most this many tokens, without and with the edits, and with each
+                draw, which damages as many assignments of new tokens as the edits do.
         """
         options = _options(window, positions_in_a_batch, on_progress, should_stop)
         planned = self._planned(source, options)
@@ -108,6 +109,7 @@ class ExperimentMethods(ProbeBase):
             placebos: draws of a placebo after each ablation, 0 for none: the same done to as many assignments of tokens
                 to experts drawn at random, rank by rank and document by document. The range of D draws holds an
                 exchangeable one in (D − 1) / (D + 1) of cases; p-values come from the draws of all experts together.
+                With 7 draws, three experts of many can stand out at a false discovery rate of 5 %; with 20, one alone.
             seed: of the placebo.
             path: a folder to write the result to. An interrupted run with the same arguments continues.
         """

@@ -44,13 +44,18 @@ def test_whatif_prints_what_probe_finds(model, known):
     assert "placebo: 39 draws, whose range holds one more such draw in 95 % of cases" in shown
     assert "1 document, 13 tokens, 39 placebo draws: about " in run(*asked).stderr
     assert f"continued with the change:  {known.meta['generated']['edited'][0]!r}" in shown
+    (draws,) = known.generated_placebo
+    alike = draws.count(known.meta["generated"]["base"][0])
+    assert f"continued with the placebo: {draws[0]!r}; {alike} of 39 draws as without the change" in shown
+    assert facts["generated_placebo"] == known.generated_placebo
     assert "placebo:" not in run(*asked, "--placebos", 0).stdout
     assert "7 draws, whose range holds one more such draw in 75 % of cases" in run(*asked, "--placebos", 7).stdout
 
 
 def test_its_tables_are_written_whole_or_not_at_all(model, known, tmp_path):
     saved = edits.save([EDIT], tmp_path / "edits.json")
-    asked = ("whatif", "--model", model, "--text", TEXT, "--edits", saved, "--seed", 5, "--out", tmp_path / "out")
+    asked = ("whatif", "--model", model, "--text", TEXT, "--edits", saved, "--seed", 5, "--out", tmp_path / "out",
+             "--generate", 4)  # fmt: skip
     for _ in range(2):  # the second replaces the first
         assert run(*asked).exit_code == 0
         names = ["what_if.csv", "what_if.json", "what_if_next_tokens.csv", "what_if_tokens.csv"]

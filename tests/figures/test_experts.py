@@ -18,7 +18,8 @@ def draw(*shape):
 
 def ablated():
     sums = {name: draw(3, 4, 5) * factor for name, factor in (("ablated", 12), ("routed", 3))}
-    sums |= {"draws": draw(7, 3, 4, 5) * 11, "log_arrangements": draw(3, 4, 5) * 9}
+    sums |= {"draws": sums["ablated"] + draw(7, 3, 4, 5) - 1.5, "log_arrangements": draw(3, 4, 5) * 9}
+    sums["ablated"][1, 1:] += 9  # three experts stand out
     base = {"nll": draw(5) * 10, "tokens": np.full(5, 10.0)}
     labels = {"document": tuple("abcde")}
     meta = META | {"semantics": "mask", "placebos": 7}
@@ -57,11 +58,17 @@ def test_a_map_of_what_is_lost():
     figure = figures.ablation(table)
     own = table[(table["metric"] == "loss_increase_beyond_placebo") & (table["group"] == "all")]
     np.testing.assert_array_equal(figure.data[0].z, numbers(own).reshape(3, 4))
-    assert [list(cell) for cell in figure.data[1].customdata] == own[["layer", "expert"]].astype(
+    assert [list(cell) for cell in figure.data[-1].customdata] == own[["layer", "expert"]].astype(
         int
     ).to_numpy().tolist()
-    assert "7 draws: " in figure.data[1].hovertext[0]
-    assert ", p 0." in figure.data[1].hovertext[0]
+    assert "7 draws: " in figure.data[-1].hovertext[0]
+    assert ", p 0." in figure.data[-1].hovertext[0]
+    rates = table[(table["metric"] == "loss_increase_false_discovery") & (table["group"] == "all")]
+    found = rates[rates["value"] < 0.05]
+    assert 0 < len(found) < 12
+    assert list(zip(figure.data[1].y, figure.data[1].x, strict=True)) == list(
+        zip(found["layer"], found["expert"], strict=True)
+    )
     ranks = figures.ablation(table, metric="loss_increase_rank")
     assert sorted(ranks.data[0].z.ravel()) == list(range(1, 13))
     assert ranks.layout.title.text == "Without an expert: rank by loss added"

@@ -24,6 +24,7 @@ SHOWN = {
     "divergence_bits": "divergence, bits",
     "prediction_changed": "other best guess",
     "rerouted": "other experts",
+    "continuation_kept": "continuation kept",
 }
 NEXT_SHOWN = 5
 
@@ -97,6 +98,7 @@ def _facts(result: "WhatIf") -> dict[str, Any]:
         "tokens": len(result.axis("token")),
         "rows": records(whole),
         "generated": result.meta.get("generated"),
+        "generated_placebo": result.meta.get("generated_placebo"),
     }
 
 
@@ -112,14 +114,20 @@ def _lines(result: "WhatIf") -> Iterator[str]:
     yield f"{'change of':18} {'edited':>10} {'95 % interval':>21} {PLACEBO_HEAD} {'rank':>9}"
     edited = result.overall().query("run == 'edited'").set_index("metric")
     for metric, name in SHOWN.items():
+        if metric not in edited.index:
+            continue
         row = edited.loc[metric]
         numbers = f"{estimate(row):10.4f} {interval(row['low'], row['high']):>21} {placebo_columns(row)}"
         yield f"{name:18} {numbers} {_rank(row):>9}"
     if documents == 1:
         yield from _next_lines(result)
-    for before, after in result.generated:
+    drawn = result.generated_placebo or [[] for _ in result.generated]
+    for (before, after), draws in zip(result.generated, drawn, strict=True):
         yield f"continued without the change: {before!r}"
         yield f"continued with the change:  {after!r}"
+        if draws:
+            alike = f"{draws.count(before)} of {words.counted(len(draws), 'draw')} as without the change"
+            yield f"continued with the placebo: {draws[0]!r}; {alike}"
 
 
 def _rank(row: "pd.Series[Any]") -> str:

@@ -148,7 +148,8 @@ SPEC = TableSpec(
             null=PLACEBO,
         ),
         "loss_increase_false_discovery": Metric(
-            "Benjamini-Hochberg over p: share of false finds if this and all stronger ones are believed",
+            "Benjamini-Hochberg over p: share of false finds if this and all stronger ones are believed; of m finds "
+            "among many it cannot be below 1 / (m draws)",
             "false discovery rate",
             ".2g",
             SHARE,

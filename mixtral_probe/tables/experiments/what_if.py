@@ -13,7 +13,7 @@ from mixtral_probe import metrics
 from mixtral_probe.stats import Blocks
 from mixtral_probe.stats.run_sums import RunSums
 from mixtral_probe.tables.experiments.placebo_band import BAND, band, band_words, mean_of, with_band
-from mixtral_probe.tables.experiments.what_if_runs import WhatIfSums
+from mixtral_probe.tables.experiments.what_if_runs import WhatIfSums, kept_tokens
 from mixtral_probe.tables.frame import rows, tidy
 from mixtral_probe.tables.leave_one_out import estimate_rows, leave_one_out
 from mixtral_probe.tables.load import expert_load
@@ -22,6 +22,7 @@ from mixtral_probe.tables.spec import Column, Drawing, Metric, TableSpec
 from mixtral_probe.trace import Result, WhatIf
 
 Floats = NDArray[np.float64]
+_OUT = "special tokens out"
 
 
 def what_if(result: Result) -> pd.DataFrame:
@@ -46,37 +47,48 @@ class _Comparison:
         self.blocks, self.documents = Blocks.of(result.axis("document")), len(result.axis("document"))
         self.draws, self.arrangements = result.draws, result.arrangements
         self.layers = len(result.expert_ids[0])
+        self.kept, self.continued = kept_tokens(result)
         self.about = {"edited": result.sentences, "placebo": result.placebo_sentences}
 
     def means(self) -> Iterator[pd.DataFrame]:
         """Yield the rows of every metric that is a mean over tokens."""
         scored, tokens, base = self.sums.scored, self.sums.tokens, self.sums.base.nll
-        after = "tokens with something before"
+        after, every = f"tokens with something before; {_OUT}", f"tokens; {_OUT}"
         without = float(metrics.ratio(base.sum(), scored.sum()))
-        yield from self._mean({}, "loss", lambda run: run.nll, scored, after, without)
-        yield from self._mean({}, "loss_change", partial(_change, base, 1), scored, after)
+        yield from self._mean({}, "loss", self._both(lambda run: run.nll), scored, after, without)
+        yield from self._mean({}, "loss_change", self._both(lambda run: run.nll - base), scored, after)
         for document in range(self.documents):
             inside = np.arange(self.documents) == document
-            change = partial(_change, base, inside)
-            yield from self._mean({"document": document}, "loss_change", change, scored * inside, "one document")
-        yield from self._mean({}, "divergence_bits", lambda run: run.bits, tokens, "tokens")
-        yield from self._mean({}, "prediction_changed", lambda run: run.changed, tokens, "tokens")
-        yield from self._mean({}, "rerouted", lambda run: run.rerouted.mean(-2), tokens, "tokens, all layers")
+            change = self._both(partial(_change, base, inside))
+            yield from self._mean(
+                {"document": document}, "loss_change", change, scored * inside, f"one document; {_OUT}"
+            )
+        yield from self._mean({}, "divergence_bits", self._both(lambda run: run.bits), tokens, every)
+        yield from self._mean({}, "prediction_changed", self._both(lambda run: run.changed), tokens, every)
+        moved = self._both(lambda run: run.rerouted.mean(-2))
+        yield from self._mean({}, "rerouted", moved, tokens, f"tokens, all layers; {_OUT}")
         for layer in range(self.layers):
-            yield from self._mean({"layer": layer}, "rerouted", partial(_of_layer, layer), tokens, "tokens")
+            moved = self._both(partial(_of_layer, layer))
+            yield from self._mean({"layer": layer}, "rerouted", moved, tokens, every)
+        if self.kept is not None:
+            yield from self._mean({}, "continuation_kept", self.kept, self.continued, "tokens of the continuation")
+
+    def _both(self, of_run: Callable[[RunSums], Floats]) -> tuple[Floats, Floats]:
+        """[documents] a sum of the run with the edits, and [draws, documents] of the draws."""
+        return of_run(self.sums.edited), of_run(self.sums.draws)
 
     def _mean(
-        self, keys: dict[str, Any], metric: str, of_run: Callable[[RunSums], Floats], sizes: NDArray[np.int64],
+        self, keys: dict[str, Any], metric: str, sums: tuple[Floats, Floats], sizes: NDArray[np.int64],
         tokens: str, without: float | None = None,
     ) -> Iterator[pd.DataFrame]:  # fmt: skip
         """Yield the row of the edits and, where it was run, that of the placebo, with intervals over documents.
 
         Args:
-            of_run: [..., documents] the sums of the metric of a run.
+            sums: [documents] of the edits, and [draws, documents] of the draws.
             sizes: [documents] the tokens they are divided by.
             without: the value without edits, which is then the null.
         """
-        edited, draws = of_run(self.sums.edited), of_run(self.sums.draws)
+        edited, draws = sums
         by_draw = metrics.ratio(draws.sum(-1), sizes.sum())
         value = metrics.ratio(edited.sum(), sizes.sum())
         null = mean_of(by_draw) if without is None else without
@@ -103,7 +115,7 @@ class _Comparison:
         )  # [1, Bk]
         below, bounds = below.astype(np.int64), SPEC.metrics[metric].bounds
         estimate = leave_one_out(metrics.ratio, (above, below), below, folded=self.blocks.folded, bounds=bounds)
-        scope = f"{tokens}; special tokens out; {self._words(run)}"
+        scope = f"{tokens}; {self._words(run)}"
         return estimate_rows({"run": run, **keys}, metric, estimate, null, [int(sizes.sum())], scope)
 
     def shares(self) -> Iterator[pd.DataFrame]:
@@ -173,6 +185,14 @@ SPEC = TableSpec(
         "rerouted": Metric(
             "share of tokens with another set of experts, over layers where `layer` is empty; null: mean of the draws",
             "share of tokens rerouted",
+            ".1%",
+            SHARE,
+            PLACEBO,
+        ),
+        "continuation_kept": Metric(
+            "tokens of the text generated without the edits before the first that differs with them / all of them; "
+            "null: mean of the placebo's draws",
+            "continuation kept",
             ".1%",
             SHARE,
             PLACEBO,

@@ -47,6 +47,18 @@ def _tokens(result: WhatIf, run: int) -> RunTokens:
     return RunTokens(nll, bits, result.predicted_id[run], result.expert_ids[run])
 
 
+def kept_tokens(result: WhatIf) -> tuple[tuple[Floats, Floats] | None, NDArray[np.int64]]:
+    """Return how many tokens of continuations are kept, by document with the edits and with each draw, and of how many.
+
+    None where texts were not continued, or by an earlier version, which did not count.
+    """
+    if "continuation_kept" not in result.arrays:
+        return None, np.zeros(0, np.int64)
+    edited = np.asarray(result.continuation_kept, np.float64)
+    draws = result.draw_continuation_kept if result.draws else np.empty((0, len(edited)))
+    return (edited, np.asarray(draws, np.float64)), np.asarray(result.continuation_tokens, np.int64)
+
+
 def placebo_tokens(result: WhatIf) -> tuple[Floats, Floats, Floats]:
     """[T] mean, least and greatest change of each token's loss over the draws; NaN without, ends with fewer than 2."""
     missing = np.full(len(result.axis("token")), np.nan)

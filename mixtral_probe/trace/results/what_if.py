@@ -65,6 +65,12 @@ class WhatIf(Result):
     """[T] mean over the draws of the change of each token's loss, nats; low and high are its range."""
     token_draw_low = Array("token")
     token_draw_high = Array("token")
+    continuation_tokens = Array("document")
+    """[documents] new tokens without edits, where texts were continued."""
+    continuation_kept = Array("document")
+    """[documents] those of them before the first other token with the edits."""
+    draw_continuation_kept = Array("draw", "document")
+    """[draws, documents] the same with each draw of the placebo."""
     candidates = Setting[list[list[str]]]()
     """By document, the texts of the candidates."""
     num_experts = Setting[int]("experts")
@@ -92,6 +98,11 @@ class WhatIf(Result):
     def generated(self) -> list[tuple[str, str]]:
         """By document, the text that follows without and with the edits; empty where none was generated."""
         return list(zip(*self.meta.get("generated", {}).values(), strict=True))
+
+    @property
+    def generated_placebo(self) -> list[list[str]]:
+        """By document, the text that follows with each draw of the placebo; empty where none was generated."""
+        return self.meta.get("generated_placebo", [])
 
     def overall(self) -> Any:
         """Return the rows of the table over all layers and documents."""
@@ -123,8 +134,9 @@ class WhatIf(Result):
         for metric in ("loss_change", "divergence_bits", "prediction_changed", "rerouted"):
             edited = whole[(whole["run"] == "edited") & (whole["metric"] == metric)].iloc[0]
             lines.append(f"  {metric:18}  {_number(edited)}{_placebo(edited)}")
-        for before, after in self.generated:
+        for document, (before, after) in enumerate(self.generated):
             lines += [f"  without edits  {before!r}", f"  with edits     {after!r}"]
+            lines += [f"  placebo        {text!r}" for text in [*self.generated_placebo, *[[]]][document][:1]]
         return "\n".join(lines)
 
 

@@ -25,7 +25,12 @@ def assert_shows(test, row):
     shown = card_values(test)
     assert shown["change of the loss, nats"] == f"{row.loc['loss_change', 'value']:+.3f}"
     assert shown["share of tokens rerouted"] == f"{row.loc['rerouted', 'value']:.1%}"
-    assert f"placebo: {row.loc['rerouted', 'null']:.1%}" in texts(test)
+    band = row.loc["rerouted"]
+    assert f"placebo: {band['null']:.1%}" in texts(test)
+    draws = band["placebo_draws"]  # no more than there are ways for the placebo to turn out
+    ends = f"{draws} draws: {band['placebo_low']:.1%} – {band['placebo_high']:.1%}"
+    p = f", p {band['p']:.2g}" if draws == what_ifs.PLACEBOS else ""
+    assert f"{ends}, rank {band['placebo_rank']} of {draws + 1}{p}" in texts(test)
 
 
 def test_the_address_says_the_edit_and_a_changed_slider_changes_it(monkeypatch, trace_path, probe):
@@ -131,7 +136,27 @@ def test_the_text_offered_at_first_is_not_in_the_address(monkeypatch, trace_path
 def test_the_text_is_continued_both_ways(monkeypatch, trace_path, probe):
     test = clean(page(monkeypatch, trace_path, edit_expert="3"))
     clean(test.button(key="edited_continue").click().run())
-    said = probe.what_if([TEXT], [edits.parse("mask_expert layer=0..7 expert=3")], generate=what_ifs.CONTINUED).meta[
-        "generated"
-    ]
-    assert [code.value for code in test.code] == [said["base"][0], said["edited"][0]]
+    result = probe.what_if([TEXT], [edits.parse("mask_expert layer=0..7 expert=3")], generate=what_ifs.CONTINUED)
+    assert [code.value for code in test.code] == [*result.generated[0], result.generated_placebo[0][0]]
+    row = result.overall().query("run == 'edited' and metric == 'continuation_kept'").iloc[0]
+    assert card_values(test)["continuation kept"] == f"{row['value']:.1%}"
+
+
+def test_numbers_come_before_the_placebo_is_drawn(monkeypatch, trace_path, probe):
+    """A first run without draws, then one that reports its progress; neither runs again when the page does."""
+    asked = []
+    run = probe.what_if
+
+    class Watched:
+        model = probe.model
+
+        def what_if(self, *arguments, placebos, on_progress, **more):
+            asked.append((placebos, on_progress is not None))
+            return run(*arguments, placebos=placebos, on_progress=on_progress, **more)
+
+    monkeypatch.setattr(what_ifs.models, "embedded", Watched)
+    test = clean(page(monkeypatch, trace_path, text="never run before", edit_expert="2"))
+    assert asked == [(0, False), (what_ifs.PLACEBOS, True)]
+    clean(test.run())
+    assert len(asked) == 2
+    assert len([metric for metric in test.metric if metric.label == "change of the loss, nats"]) == 1
