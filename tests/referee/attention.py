@@ -11,7 +11,7 @@ from tests.referee.counting import choices, windows_of
 from tests.referee.record import LAYERS, Record
 from tests.referee.rows import Row, row_of
 
-RECORDED = {0: (0, 1), 2: (1,)}
+RECORDED = {0: (0, 1), 1: (0,), 2: (1,)}
 """Layers, from 0 in the arrays, and heads whose attention was recorded."""
 HEADS = 2
 Maps = dict[tuple[int, int, int], np.ndarray]
@@ -31,14 +31,14 @@ def maps_of(record: Record) -> Maps:
     return maps
 
 
-def attentive_trace(record: Record) -> Trace:
-    """The record with its maps, and their sums by document."""
+def attentive_trace(record: Record, layers: tuple[int, ...] | None = LAYERS) -> Trace:
+    """The record with its maps, and their sums by document; without numbers, its layers are all of the model."""
     documents = pd.DataFrame({"id": [f"text-{i}" for i in range(len(record.group))], "domain": record.group})
     columns = ("document", "chunk", "token_id", "special")
     tokens = pd.DataFrame({name: getattr(record, name) for name in columns})
     meta = TraceMeta(
         num_layers=len(LAYERS), num_experts=record.experts, num_experts_per_tok=record.chosen, num_heads=HEADS,
-        moe_layers=LAYERS,
+        moe_layers=layers,
     )  # fmt: skip
     builder = TraceBuilder(documents, tokens, meta, attention=AttentionPlan(RECORDED))
     builder.expert_ids[...], builder.expert_weights[...] = record.ids, record.weights
@@ -117,3 +117,49 @@ def _routing_rows(record: Record, keys: tuple, metric: str, queries: list) -> It
         difference = np.mean(own) if own else np.nan
         yield row_of((*keys, expert), f"{metric}_difference", difference, 0, len(own))
         yield row_of((*keys, expert), f"{metric}_effect", difference / spread, 0, len(own))
+
+
+DOCUMENT, CHUNK, QUERY = 2, 1, 9
+"""The query whose attention the tables of single tokens are about: a place of its window."""
+
+
+def _window(record: Record) -> tuple[int, list[int]]:
+    """The number of its window, and the tokens up to the query."""
+    for number, window in enumerate(windows_of(record)):
+        if (record.document[window[0]], record.chunk[window[0]]) == (DOCUMENT, CHUNK):
+            return number, window[: QUERY + 1]
+    raise AssertionError("the record has this window")
+
+
+def attended_experts(record: Record) -> Iterator[Row]:
+    """In layer 0, over the mean of its heads."""
+    number, tokens = _window(record)
+    weights = np.mean([maps_of(record)[number, 0, head][QUERY] for head in RECORDED[0]], axis=0)
+    first = [choices(record, 0, token)[:1] for token in tokens]
+    routed = [key for key, chosen in enumerate(first) if chosen]
+    for expert in range(record.experts):
+        own = [key for key in routed if first[key] == [expert]]
+        keys = (DOCUMENT, CHUNK, LAYERS[0], None, QUERY, expert)
+        value = sum(weights[key] for key in own) / sum(weights[key] for key in routed)
+        yield Row(keys, "attended_share", value, len(own) / len(routed), len(routed))
+
+
+def attention_rollout(record: Record) -> Iterator[Row]:
+    """Abnar & Zuidema (2020), in a model of these layers alone: the product over them of (A + I) / 2 with normalised
+    rows, A the mean over heads."""
+    number, tokens = _window(record)
+    size = len(tokens)
+    flow, even = np.eye(size), np.eye(size)
+    flat = np.tril(np.ones((size, size))) / np.arange(1, size + 1)[:, None]
+    for layer, heads in RECORDED.items():
+        mean = np.mean([maps_of(record)[number, layer, head][:size, :size] for head in heads], axis=0)
+        flow, even = _mixed(mean) @ flow, _mixed(flat) @ even
+    for key, token in enumerate(tokens):
+        experts = " ".join(map(str, choices(record, len(LAYERS) - 1, token)))
+        keys = (DOCUMENT, CHUNK, len(LAYERS) - 1, None, QUERY, key, None, experts)
+        yield Row(keys, "attention_rollout", flow[QUERY, key], even[QUERY, key], 1)
+
+
+def _mixed(weights: np.ndarray) -> np.ndarray:
+    mixed = (weights + np.eye(len(weights))) / 2
+    return mixed / mixed.sum(-1, keepdims=True)

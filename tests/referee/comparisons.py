@@ -101,3 +101,22 @@ def saturation(record: Record) -> Iterator[Row]:
                 first = np.mean([one[0] == two[0] for one, two in pairs])
                 yield Row((step, layer, group), "saturation", shared, null, n)
                 yield Row((step, layer, group), "saturation_first", first, 1 / record.experts, n)
+
+
+PAIR = 40, 55
+"""Two tokens of one record."""
+
+
+def route_overlap(record: Record) -> Iterator[Row]:
+    found = []
+    for layer, number in enumerate(LAYERS):
+        one, two = (set(choices(record, layer, token)) for token in PAIR)
+        if one and two:
+            even = len(one) * len(two) / record.experts
+            numbers = (len(one & two), even, len(one & two) / len(one | two))
+            found.append((*numbers, chance("set_jaccard", record.experts, len(one), len(two))))
+            yield Row((number,), "shared_experts", found[-1][0], found[-1][1], 2)
+            yield Row((number,), "set_jaccard", found[-1][2], found[-1][3], 2)
+    shared, even, jaccard, by_chance = zip(*found, strict=True)
+    yield Row((None,), "shared_experts", sum(shared), sum(even), 2)
+    yield Row((None,), "set_jaccard", np.mean(jaccard), np.mean(by_chance), 2)

@@ -9,9 +9,6 @@ ELSEWHERE = {
     "real_mixtral_load": "published counts, compared with their source in tests/tables/test_load.py",
     "timing": "medians computed by hand in tests/tables/test_timing.py",
     "unit_routes": "shares computed by hand in tests/strip/test_units.py",
-    "route_overlap": "two tokens computed by hand in tests/tables/test_route_overlap.py",
-    "attended_experts": "one query computed by hand in tests/tables/test_attention.py",
-    "attention_rollout": "one query computed by hand in tests/tables/test_attention.py",
 }
 BY_HASH = "folds and halves of the documents come from a hash of their ids"
 DRAWN = "comes from random draws; tests/metrics and tests/tables check them on known truth"

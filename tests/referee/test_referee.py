@@ -21,7 +21,7 @@ from tests.referee import (
     systems,
 )
 from tests.referee.left_out import ELSEWHERE, LISTS, NULLS, TESTED, UNRESOLVED, VALUES
-from tests.referee.record import awkward, regular, trace_of
+from tests.referee.record import LAYERS, awkward, regular, trace_of
 from tests.referee.rows import UNCHECKED, assert_same
 
 RECORDS = {"regular": regular, "awkward": awkward}
@@ -52,6 +52,13 @@ def made(name, which):
         return function(dict(zip(comparisons.STEPS, (other, trace), strict=True)), by="domain")
     if name == "slice_differences":
         return function(*(RoutingStats.from_trace(trace, where=where) for where in differences.SLICES))
+    if name == "route_overlap":
+        return function(trace, *comparisons.PAIR)
+    query = {"document": attention.DOCUMENT, "chunk": attention.CHUNK, "query": attention.QUERY}
+    if name == "attended_experts":
+        return function(attention.attentive_trace(RECORDS[which]()), layer=LAYERS[0], **query)
+    if name == "attention_rollout":
+        return function(attention.attentive_trace(RECORDS[which](), layers=None), **query)
     if name in ("attention_summary", "attention_routing"):
         return function(attention.attentive_trace(RECORDS[which]()))
     if SPECS[name].source == "stats":
