@@ -243,6 +243,9 @@ def what_if_result() -> WhatIf:
         "predicted_id": rng.integers(0, 3, (3, tokens)), "special": rng.random(tokens) < 0.1,
         "probability": np.zeros((3, len(DOCUMENTS), 1)),
     }  # fmt: skip
+    new = rng.integers(1, 9, len(DOCUMENTS))
+    arrays |= {"continuation_tokens": new, "continuation_kept": rng.integers(0, new + 1),
+               "draw_continuation_kept": rng.integers(0, new + 1)[None]}  # fmt: skip
     meta = {"sentences": ["an edit"], "placebo": ["a placebo"], "experts": E}
     return WhatIf.of(arrays, labels() | {"run": ("base", "edited", "placebo")}, meta)
 
@@ -266,6 +269,9 @@ def what_if(result: WhatIf) -> Iterator[Row]:
         for keys, metric, values, tokens in means:
             null = NAN if run == 2 else np.mean(values[2, tokens])
             yield Row(keys, metric, np.mean(values[run, tokens]), null, len(tokens))
+        new = sum(result.continuation_tokens)
+        edited, drawn = (sum(kept) / new for kept in (result.continuation_kept, result.draw_continuation_kept[0]))
+        yield Row(whole, "continuation_kept", edited if run == 1 else drawn, drawn if run == 1 else NAN, new)
         for layer, expert in product(range(L), range(E)):
             before, after = ((result.expert_ids[side, layer, counted] == expert).mean() for side in (0, run))
             yield Row((name, layer, expert, None), "share", after, before, len(counted))
