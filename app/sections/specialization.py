@@ -127,6 +127,11 @@ def tokens_of(view: controls.PageView, expert: int) -> None:
         return
     figure = figures.expert_tokens(table, layer=view.layer, expert=expert, group=view.group)
     charts.show(figure, part, "expert_tokens", f"expert_tokens_layer_{view.layer}_expert_{expert}")
+    st.markdown(
+        "Documents have experts of their own, so a word of few documents seems to prefer theirs. Bars in full colour "
+        "are of words that prefer the expert consistently, from document to document; a word is tried when it occurs "
+        "in five folds of documents."
+    )
 
 
 def information(view: controls.PageView) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from mixtral_probe.figures.discoveries import RATE, dots, dots_note
+from mixtral_probe.figures.discoveries import RATE, dots, finds_note
 from mixtral_probe.figures.grid import FOOT, HEAD, panels, place
 from mixtral_probe.figures.theme import SELECTED, finish
 from mixtral_probe.figures.words import hover, label, names_of, percent_format, subtitle, ticks
@@ -69,7 +69,7 @@ def cell_map(rows: pd.DataFrame, metric: str, layout: CellMap, title: str, *, ce
         coloraxis=_color_axis(rows, quantity, centred, height), clickmode="event+select", hoverdistance=-1
     )
     roles = {"coloraxis": "diverging" if centred else "sequential"}
-    return finish(figure, title, subtitle(rows, dots_note(rows)), height=height, roles=roles)
+    return finish(figure, title, subtitle(rows, finds_note(rows, "dots")), height=height, roles=roles)
 
 
 def _values(rows: pd.DataFrame, axis: str) -> list[object]:

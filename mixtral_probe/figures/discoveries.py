@@ -1,4 +1,4 @@
-"""What a test says about the values of a figure: false discovery rates, in tooltips and as dots."""
+"""What tests say about the values of a figure: false discovery rates in tooltips, finds with dots or in full colour."""
 
 import numpy as np
 import pandas as pd
@@ -13,14 +13,14 @@ _METRIC, _LEVEL = "shuffle_false_discovery", 0.05
 
 def with_false_discovery(
     rows: pd.DataFrame, table: pd.DataFrame, keys: list[str], metric: str = _METRIC
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """Return rows with the false discovery rate that the table has for their keys; missing where it has none.
 
     Args:
         rows: of `rows_of`.
         table: theirs; one of an older version has no such rates.
         keys: the columns that name a row.
-        metric: the rate's.
+        metric: the name of the rates.
     """
     rates = table[(table["metric"] == metric).to_numpy(dtype=bool)][[*keys, "value"]]
     return rows.merge(rates.rename(columns={"value": RATE}), on=keys, how="left")
@@ -38,18 +38,23 @@ def rate_words(rate: float) -> str:
     return "" if pd.isna(rate) else f", {quantity.label} {quantity.text(rate)}"
 
 
-def dots_note(rows: pd.DataFrame) -> str:
-    """Return the part of a subtitle that says what dots mean; empty where no row was tested."""
+def found(rows: pd.DataFrame) -> np.ndarray:
+    """[rows] bool array: whether the rate of a row is below 5 %."""
+    return (rows[RATE] < _LEVEL).fillna(False).to_numpy(dtype=bool)
+
+
+def finds_note(rows: pd.DataFrame, mark: str) -> str:
+    """Return the part of a subtitle that says what the mark of finds means; empty where no row was tested."""
     tested = RATE in rows and rows[RATE].notna().any()
-    return f"dots: {metric_of(_METRIC).label} below {_LEVEL:.0%}" if tested else ""
+    return f"{mark}: {metric_of(_METRIC).label} below {_LEVEL:.0%}" if tested else ""
 
 
 def dots(x: np.ndarray, y: np.ndarray, rows: pd.DataFrame) -> go.Scatter:
     """Return a dot over every cell [rows] whose rate is below 5 %; a click goes through it."""
-    found = (rows[RATE] < _LEVEL).fillna(False).to_numpy(dtype=bool)
+    places = found(rows)
     return go.Scatter(
-        x=x[found],
-        y=y[found],
+        x=x[places],
+        y=y[places],
         mode="markers",
         marker={"size": 5, "color": "#ffffff", "line": {"width": 1, "color": "#1d2630"}},
         hoverinfo="skip",

@@ -104,6 +104,8 @@ from mixtral_probe.metrics.specialization.information import (
     mutual_information_bits,
 )
 from mixtral_probe.metrics.specialization.lift import (
+    MIN_FOLDS,
+    consistent_lift_p_values,
     false_discovery_rates,
     lift_p_values,
     token_lift,
@@ -156,6 +158,7 @@ from mixtral_probe.metrics.systems.placement import eplb_placement, rank_imbalan
 __all__ = [
     "EXCHANGES",
     "MIN_ARRANGEMENTS",
+    "MIN_FOLDS",
     "POLICIES",
     "Alternative",
     "CrossValidation",
@@ -184,6 +187,7 @@ __all__ = [
     "coactivation_lift",
     "conditional_mutual_information_bias",
     "conditional_mutual_information_bits",
+    "consistent_lift_p_values",
     "cosine_similarity",
     "cramers_v",
     "cv_squared",

@@ -40,6 +40,18 @@ def test_tokens_of_an_expert_are_labels_and_escaped(stats):
     assert all(text.startswith("&lt;i&gt;") for text in figure.layout.yaxis.ticktext)
 
 
+def test_finds_among_the_tokens_of_an_expert_are_in_full_colour():
+    trace = tasting_trace(np.random.default_rng(0), (12,), (120,), words=12, word=1.0, base=0.0)
+    table = tables.expert_tokens(RoutingStats.from_trace(trace))
+    rates = pick(table, layer=1, expert=2, metric="token_false_discovery")["value"].to_numpy()
+    figure = figures.expert_tokens(table, layer=1, expert=2)
+    np.testing.assert_array_equal(figure.data[0].marker.opacity == 1, rates < 0.05)
+    assert 0 < (rates < 0.05).sum() < len(rates)
+    assert "full colour: false discovery rate below 5%" in figure.layout.title.subtitle.text
+    text = tables.METRICS["token_false_discovery"].text(rates[0])
+    assert figure.data[0].hovertext[0].endswith(f"false discovery rate: {text}")
+
+
 def test_distances_between_groups_are_symmetric(stats):
     table = tables.group_divergence(stats)
     z = figures.group_divergence(table, layer=2).data[0].z

@@ -95,6 +95,35 @@ def test_p_values_of_routing_blind_to_types_are_uniform():
     assert (values <= 0.05).mean() <= 0.06
 
 
+def folds_of(counts):
+    """Rows of counts [F, V, E] as `consistent_lift_p_values` takes them: counts, fold and type of what occurs."""
+    fold, place = np.nonzero(counts.sum(-1))
+    return counts[fold, place], fold, place
+
+
+def test_a_consistent_preference_is_that_of_the_t_test_over_folds():
+    rng = np.random.default_rng(2)
+    counts = rng.poisson(3.0 * rng.dirichlet(np.full(4, 3.0), (6, 1)) * 4, (6, 5, 4))
+    counts[2:, 3] = 0  # the fourth type is in two folds only
+    p = metrics.consistent_lift_p_values(*folds_of(counts), [0, 1, 3], chosen=1)
+    frequency = counts.sum(1) / counts.sum((1, 2))[:, None]
+    for row, kind in enumerate([0, 1]):
+        own, n = counts[:, kind], counts[:, kind].sum(-1)
+        excess = (own - n[:, None] * frequency) / np.sqrt(n)[:, None]
+        t_test = distributions.ttest_1samp(excess, 0, alternative="greater").pvalue
+        whole, load = own.sum(0), counts.sum((0, 1))
+        alone = [distributions.hypergeom.sf(whole[e] - 1, load.sum(), load[e], whole.sum()) for e in range(4)]
+        np.testing.assert_allclose(p[row], np.maximum(t_test, alone))
+    assert np.isnan(p[2]).all()
+
+
+def test_equal_values_in_all_folds_are_no_proof():
+    # In each of 5 folds one of two tokens of the first type chose expert 0, as 4 of 10 of the second did.
+    counts = np.tile([[1, 1], [4, 6]], (5, 1, 1))
+    p = metrics.consistent_lift_p_values(*folds_of(counts), [0], chosen=1)
+    assert p[0, 0] == pytest.approx(distributions.hypergeom.sf(4, 60, 25, 10))
+
+
 def test_false_discoveries_by_hand():
     # Benjamini and Hochberg: p m / rank, made monotone from the largest down.
     found = metrics.false_discovery_rates([0.01, 0.04, 0.03, np.nan])

@@ -15,10 +15,12 @@ def tasting_trace(
     layers: int = 3,
     experts: int = 6,
     chosen: int = 2,
+    base: float = 0.4,
     taste: float = 0.5,
     topic: float = 0.0,
     words: int = 0,
     word: float = 0.0,
+    habit: float = 0.0,
 ) -> Trace:
     """Return a trace in which tokens choose by the logits of their layer, document, topic and word, and by chance.
 
@@ -29,21 +31,28 @@ def tasting_trace(
         documents: of each domain a, b, …
         lengths: tokens of a document of each domain.
         layers, experts, chosen: of the model.
+        base: spread of the logits that all tokens of a layer have in common.
         taste: spread of the logits of documents.
         topic: spread of the logits of domains; 0 = the label says nothing.
-        words: types of token, at random and alike in every document; 0 = ids are not recorded.
-        word: spread of the logits of every second type; the others say nothing.
+        words: types of token, which every document uses at rates of its own; 0 = ids are not recorded.
+        word: spread of the logits of every second type, each a rotation of those of the one before, so that with twice
+            as many types as experts, and `base` 0, these types together load the experts as the others do, whose
+            tokens have no preference.
+        habit: spread of the logits of a type in one document.
     """
     domain = np.repeat(np.arange(len(documents)), documents)
     owner = np.repeat(np.arange(len(domain)), np.repeat(lengths, documents))
     common, own = rng.normal(size=(1, len(domain), experts)), rng.normal(size=(layers, len(domain), experts))
-    logits = rng.normal(size=(layers, 1, experts)) * 0.4 + taste * np.sqrt(0.5) * (common + own)
+    logits = rng.normal(size=(layers, 1, experts)) * base + taste * np.sqrt(0.5) * (common + own)
     logits = logits + topic * rng.normal(size=(layers, len(documents), experts))[:, domain]
     logits, ids = logits[:, owner], None
     if words:
-        ids = rng.integers(0, words, len(owner))
-        preference = rng.normal(size=(layers, words, experts)) * (np.arange(words) % 2)[:, None]
-        logits = logits + word * preference[:, ids]
+        rates = rng.dirichlet(np.full(words, 2.0), len(domain)).cumsum(-1)
+        ids = np.minimum((rates[owner] < rng.random((len(owner), 1))).sum(-1), words - 1)
+        kinds, places = np.arange(words)[:, None], np.arange(experts)
+        rotated = rng.normal(size=(layers, experts))[:, (places + kinds // 2) % experts]  # [L, V, E]
+        logits = logits + word * (rotated * (kinds % 2))[:, ids]
+        logits = logits + habit * rng.normal(size=(layers, len(domain), words, experts))[:, owner, ids]
     noisy = logits + rng.gumbel(size=logits.shape)
     return Trace.from_arrays(
         expert_ids=np.argsort(-noisy, axis=-1)[..., :chosen],

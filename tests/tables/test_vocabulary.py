@@ -106,9 +106,12 @@ def test_tokens_of_an_expert_are_those_that_are_sent_to_it(routed):
         np.testing.assert_array_equal(frequency["value"], 1)
         lift = pick(own, metric="token_lift")
         np.testing.assert_allclose(lift["value"], 1 / frequency["null"])
-        assert (pick(own, metric="token_false_discovery")["value"] < 1e-6).all()
-    random = pick(table, layer=1, group="all", metric="token_false_discovery")["value"]
-    assert (random > 0.01).all()  # the smallest of blind routing is below q in a share q of all runs
+        # Six folds of documents: t tests of 5 degrees of freedom, whatever the number of tokens.
+        assert (pick(own, metric="token_false_discovery")["value"] < 1e-3).all()
+    # Both layers are one family: of all finds below q about a share q may be of the layer of random routing.
+    rates = pick(table, group="all", metric="token_false_discovery")
+    found = rates[(rates["value"] < 0.05).to_numpy()]
+    assert (found["layer"] == 1).mean() < 0.1
 
 
 def test_few_tokens_and_no_ids_are_said(routed):
