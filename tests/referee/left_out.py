@@ -25,7 +25,6 @@ VALUES = {
     ("domain_information", "mutual_information_bits_above_shuffles"): LESS_DRAWN,
     **{(name, "shuffle_p_value"): DRAWN for name in TESTED},
     **{(name, "shuffle_false_discovery"): RATES for name in TESTED},
-    ("expert_tokens", "token_false_discovery"): DRAWN,
     ("placement_simulation", "rank_imbalance_eplb_crossval"): BY_HASH,
     ("vocabulary_specialization", "vocabulary_specialization_crossval"): BY_HASH,
 }

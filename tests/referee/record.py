@@ -128,11 +128,16 @@ def _weights(logits, ids) -> np.ndarray:
     return (g / np.maximum(g.sum(-1, keepdims=True), 1e-30)).astype(np.float32)
 
 
+def document_id(number: int) -> str:
+    """The id of a document."""
+    return f"text-{number}"
+
+
 def trace_of(record: Record) -> Trace:
     """Hand the arrays over."""
     return Trace.from_arrays(
         expert_ids=record.ids, expert_weights=record.weights, router_logits=record.logits, token_ids=record.token_id,
         document=record.document, chunk=record.chunk, special=record.special, predicted_id=record.predicted_id,
         piece=[f" t{number}" for number in record.token_id], moe_layers=LAYERS,
-        documents=[{"id": f"text-{i}", "domain": name} for i, name in enumerate(record.group)],
+        documents=[{"id": document_id(i), "domain": name} for i, name in enumerate(record.group)],
     )  # fmt: skip

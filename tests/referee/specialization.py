@@ -1,14 +1,17 @@
 """What groups, types and neighbours tell about the expert, recomputed from raw arrays."""
 
 from collections.abc import Callable, Iterator
+from hashlib import blake2b
 from itertools import combinations
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import false_discovery_control, hypergeom, ttest_1samp
 
 from tests.referee.counting import ALL, Place, choices, counted, groups_of, place, places, token_keys
 from tests.referee.information import chance_information, entropy_bits, information
-from tests.referee.record import LAYERS, Record
+from tests.referee.record import LAYERS, Record, document_id
 from tests.referee.rows import NAN, UNCHECKED, Row, row_of
 
 Variable = Callable[[Record, int], object]
@@ -244,28 +247,70 @@ PRIOR = 1000
 
 
 def expert_tokens(record: Record) -> Iterator[Row]:
-    for at in places(record):
+    tried = [_Tried.of(at) for at in places(record)]
+    family = [p for types in tried for row in types.p for p in row if not np.isnan(p)]
+    rates = dict(zip(family, false_discovery_control(family), strict=True))
+    for types in tried:
+        for expert in range(types.at.experts):
+            yield from _expert_rows(types, expert, rates)
+
+
+class _Tried(NamedTuple):
+    """The types with ten tokens at a place."""
+
+    at: Place
+    types: list[int]
+    joint: list[np.ndarray]
+    n: list[int]
+    p: list[list[float]]
+    """[V][E] of a preference that is consistent over folds of documents."""
+
+    @classmethod
+    def of(cls, at: Place) -> "_Tried":
         known = having(at, type_of)
         types = values_of(known, type_of)
         joint = joint_of(known, type_of, types)
-        n = np.array([sum(type_of(record, t) == value for t in known.tokens) for value in types])
-        often = n >= 10
-        for expert in range(at.experts):
-            yield from _expert_rows(at, expert, np.array(types)[often], joint[often], n[often])
+        n = [sum(type_of(at.record, t) == value for t in known.tokens) for value in types]
+        often = [x for x in range(len(types)) if n[x] >= 10]
+        p = [[consistent_p(known, types[x], expert) for expert in range(at.experts)] for x in often]
+        return cls(at, [types[x] for x in often], [joint[x] for x in often], [n[x] for x in often], p)
 
 
-def _expert_rows(at: Place, expert: int, types: np.ndarray, joint: np.ndarray, n: np.ndarray) -> Iterator[Row]:
+def consistent_p(known: Place, kind: int, expert: int) -> float:
+    """The larger p of a t test over folds of documents and of a hypergeometric test over all tokens."""
+    tokens = [(fold_of(known.record, t), type_of(known.record, t) == kind) for t in known.tokens]
+    chose = [expert in chosen for chosen in known.choices()]
+    x = []
+    for fold in sorted({fold for fold, own in tokens if own}):
+        here = [i for i in range(len(tokens)) if tokens[i][0] == fold]
+        load, own = sum(chose[i] for i in here) / len(here), [chose[i] for i in here if tokens[i][1]]
+        x.append((sum(own) - len(own) * load) / np.sqrt(len(own)))
+    if len(x) < 5:
+        return NAN
+    both, own = sum(c and t[1] for c, t in zip(chose, tokens, strict=True)), sum(t[1] for t in tokens)
+    alone = hypergeom.sf(both - 1, len(tokens), sum(chose), own)
+    return max(ttest_1samp(x, 0, alternative="greater").pvalue, alone)
+
+
+def fold_of(record: Record, token: int) -> int:
+    """The first four bits of the 64-bit BLAKE2b hash of the document's id."""
+    name = document_id(int(record.document[token]))
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") >> 60
+
+
+def _expert_rows(tried: _Tried, expert: int, rates: dict[float, float]) -> Iterator[Row]:
+    at, types, joint, n = tried.at, tried.types, tried.joint, tried.n
     frequency, load = at.frequency()[expert], at.counts()[expert]
-    lift = joint[:, expert] / n / frequency if frequency else np.zeros(len(n))
+    lift = [joint[x][expert] / n[x] / frequency if frequency else 0.0 for x in range(len(n))]
     best = sorted((x for x in range(len(n)) if lift[x] > 1), key=lambda x: (-lift[x], -n[x], types[x]))[:10]
     for number, x in enumerate(best):
-        y = joint[x, expert]
+        y = joint[x][expert]
         keys = (*at.keys, expert, number, int(types[x]), f" t{types[x]}")
         yield Row(keys, "token_lift", lift[x], 1, n[x])
         yield Row(keys, "token_frequency", y / n[x], frequency, n[x])
         yield Row(keys, "token_npmi", npmi(y, joint[x].sum(), load, at.counts().sum()), 0, n[x])
         yield Row(keys, "token_log_odds", log_odds(y, n[x], load, at.n), 0, n[x])
-        yield Row(keys, "token_false_discovery", UNCHECKED, 1, n[x])
+        yield row_of(keys, "token_false_discovery", rates.get(tried.p[x][expert], NAN), 1, n[x])
     if not best:
         for metric, null in (
             ("token_lift", 1), ("token_frequency", frequency), ("token_npmi", 0), ("token_log_odds", 0),

@@ -61,8 +61,8 @@ def consistent_lift_p_values(
     explains: x = (N - n F) / sqrt(n). Documents that each have experts of their own, whatever their words, give values
     x about 0, independent between folds and of different spread. Their t statistic over m folds is compared with
     Student's t of m - 1 degrees of freedom, which such values exceed too seldom rather than too often (Ibragimov &
-    Müller 2010, theorem 1, for normal values and one-sided levels up to 4 %). Few tokens may give equal x in
-    all folds by chance, so the p-value is not below that of `lift_p_values`, exact for independent tokens.
+    Müller 2010, theorem 1, for normal values and one-sided levels up to 4 %). Few tokens may give equal x in all folds
+    by chance, so the p-value is not below that of `lift_p_values`, exact for independent tokens.
 
     Args:
         counts: [R, E] how often the tokens of one type in one fold chose each expert; of all types, each type at most
@@ -73,21 +73,23 @@ def consistent_lift_p_values(
         chosen: K.
 
     Returns:
-        NaN for a type in fewer than `MIN_FOLDS` folds.
+        NaN for a type in fewer than `MIN_FOLDS` folds, and for an expert that every token or none chose.
     """
-    rows, folds, row_type = np.asarray(counts), np.asarray(fold), np.asarray(place)
-    n, loads = occurrences(rows, chosen=chosen), _added(folds, rows, int(folds.max(initial=0)) + 1)
-    number = np.full(max(row_type.max(initial=0), np.max(types, initial=0)) + 1, -1)
-    number[np.asarray(types, np.intp)] = np.arange(len(np.asarray(types)))
+    rows, folds, row_type, wanted = (np.asarray(part) for part in (counts, fold, place, types))
+    n, experts = occurrences(rows, chosen=chosen), rows.shape[-1]
+    loads = _added(folds, rows, int(folds.max(initial=0)) + 1)
+    number = np.full(max(row_type.max(initial=0), wanted.max(initial=0)) + 1, -1)
+    number[wanted] = np.arange(len(wanted))
     kept = np.flatnonzero((number[row_type] >= 0) & (n > 0))
     frequency = ratio(loads, loads.sum(-1, keepdims=True) / chosen)[folds[kept]]
-    excess = (rows[kept] - n[kept, None] * frequency) / np.sqrt(n[kept, None])
-    parts = np.concatenate([np.ones((len(kept), 1)), excess, np.square(excess), rows[kept]], axis=-1)
-    met, total, square, taken = np.split(
-        _added(number[row_type[kept]], parts, len(np.asarray(types))), np.cumsum([1, *[rows.shape[-1]] * 2]), axis=-1
-    )
-    alone = lift_p_values(taken, np.ceil(occurrences(taken, chosen=chosen)), loads.sum(0), np.ceil(n.sum()))
-    return np.where(met >= MIN_FOLDS, np.maximum(_upper_t(met, total, square), alone), np.nan)
+    x = (rows[kept] - n[kept, None] * frequency) / np.sqrt(n[kept, None])
+    parts = np.concatenate([np.ones((len(kept), 1)), x, np.square(x), rows[kept]], axis=-1)
+    sums = _added(number[row_type[kept]], parts, len(wanted))
+    met, total, square, taken = np.split(sums, np.cumsum([1, experts, experts]), axis=-1)
+    load, tokens = loads.sum(0), np.ceil(n.sum())
+    alone = lift_p_values(taken, np.ceil(occurrences(taken, chosen=chosen)), load, tokens)
+    tested = (met >= MIN_FOLDS) & (load > 0) & (load < tokens)
+    return np.where(tested, np.maximum(_upper_t(met, total, square), alone), np.nan)
 
 
 def _added(place: NDArray[np.intp], rows: NDArray[Any], number: int) -> Floats:
