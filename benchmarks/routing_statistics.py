@@ -43,7 +43,8 @@ def main() -> None:
 
 def held(stats: mp.RoutingStats) -> float:
     """MB that the statistics hold."""
-    arrays = [*stats.sums.arrays().values(), *stats.structure.arrays().values(), stats.histogram]
+    parts = (stats.sums, stats.value_sums, stats.structure)
+    arrays = [*(array for part in parts for array in part.arrays().values()), stats.histogram]
     return sum(array.nbytes for array in [*arrays, stats.affinity.keys, stats.affinity.byte_counts]) / 2**20
 
 

@@ -10,6 +10,7 @@ from mixtral_probe.metrics import softmax
 from mixtral_probe.stats.chunks import Chunk, small
 from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, confidence, confidence_bins
 from mixtral_probe.stats.sums import Cells, Sums, add_cells, zeros
+from mixtral_probe.stats.value_sums import ValueAccumulator, ValueSums, documents_of, names_of_windows
 from mixtral_probe.trace import Trace
 
 Floats = NDArray[np.float64]
@@ -31,6 +32,7 @@ class SumsAccumulator:
         shape = (trace.num_experts_per_tok, trace.num_experts, len(CONFIDENCE))
         lead = (trace.num_layers, *cells.size)
         self.sums = zeros(lead, shape, logits=logits, gates=logits or trace.expert_weights is not None)
+        self._values = ValueAccumulator(cells, self.sums)
         bins = (*lead[:2], len(CONFIDENCE), NUM_BINS)
         self.histogram = np.zeros(bins, np.int64) if logits else None
 
@@ -44,11 +46,20 @@ class SumsAccumulator:
             if self._counted[part.span].any():
                 self._add(part.where(self._counted))
 
+    def finish(self) -> ValueSums:
+        """Return the sums [L, G, Bk, ...] of values of windows and documents; no update may follow."""
+        return self._values.finish()
+
     def _add(self, part: Chunk) -> None:
         ids, document = part.ids, part.document
         summands, sure = _per_token(part, ids)
-        _add_choices(self.sums, ids, self._cells.of_document[document])
-        _add(self.sums, summands, document, self._cells)
+        windows = names_of_windows(document, part.column("chunk"))
+        starts = np.flatnonzero(np.diff(windows, prepend=-1))
+        names, sums = windows[starts], _by_window(ids, summands, starts, part.trace.num_experts)
+        owner, totals = documents_of(names), self.sums.arrays()
+        for name, array in sums.arrays().items():
+            add_cells(totals[name], self._cells.group[owner], self._cells.block[owner], array)
+        self._values.update(names, sums)
         if self.histogram is not None and sure is not None:
             _count(self.histogram, sure, summands["confidence_tokens"], self._cells.group[document])
 
@@ -108,27 +119,31 @@ def _per_logits(logits: Floats, active: Values, chosen: NDArray[np.bool_]) -> tu
     return summands, sure
 
 
-def _add_choices(sums: Sums, ids: NDArray[np.int16], cell_of_token: NDArray[np.intp]) -> None:
-    """Add a chunk's choices [L, n, K] to `load` and `tokens`, in place; cells [n] are group * Bk + block."""
-    layers, groups, blocks, chosen, experts = sums.load.shape
-    cell = np.arange(layers)[:, None] * (groups * blocks) + cell_of_token  # [L, n]
+def _by_window(ids: NDArray[np.int16], summands: dict[str, Values], starts: NDArray[np.intp], experts: int) -> Sums:
+    """[L, W, ...] the sums of each window of a chunk, whose tokens are contiguous and begin at `starts` [W].
+
+    Args:
+        ids: [L, n, K] expert ids.
+        summands: [L, n, ...] as `_per_token` returns them.
+        starts: [W]
+        experts: E.
+    """
+    load = _load(ids, np.repeat(np.arange(len(starts)), np.diff(starts, append=ids.shape[1])), len(starts), experts)
+    kinds = {name: np.int64 if values.dtype == bool else np.float64 for name, values in summands.items()}
+    sums = {name: np.add.reduceat(values, starts, axis=1, dtype=kinds[name]) for name, values in summands.items()}
+    return Sums(tokens=load[:, :, 0].sum(-1), load=load, **sums)
+
+
+def _load(ids: NDArray[np.int16], window: NDArray[np.intp], windows: int, experts: int) -> NDArray[np.int64]:
+    """[L, W, K, E] how often each expert was chosen at each rank in each window, of ids [L, n, K]."""
+    layers, _, chosen = ids.shape
+    load = np.empty((layers, windows, chosen, experts), np.int64)
+    cell = (np.arange(layers)[:, None] * windows + window) * experts  # [L, n]
     for rank in range(chosen):
         of_rank = ids[..., rank]
-        key = (cell * experts + of_rank)[of_rank >= 0]
-        counts = np.bincount(key, minlength=layers * groups * blocks * experts)
-        sums.load[..., rank, :] += counts.reshape(layers, groups, blocks, experts)
-        if rank == 0:
-            sums.tokens[...] += counts.reshape(layers, groups, blocks, experts).sum(-1)
-
-
-def _add(sums: Sums, summands: dict[str, Values], document: NDArray[np.intp], cells: Cells) -> None:
-    """Add a chunk to the sums in place: first within each document (its rows are contiguous), then into its cell."""
-    starts = np.flatnonzero(np.diff(document, prepend=-1))
-    owner = document[starts]
-    totals = sums.arrays()
-    for name, values in summands.items():
-        per_document = np.add.reduceat(values, starts, axis=1, dtype=totals[name].dtype)
-        add_cells(totals[name], cells.group[owner], cells.block[owner], per_document)
+        counts = np.bincount((cell + of_rank)[of_rank >= 0], minlength=layers * windows * experts)
+        load[:, :, rank] = counts.reshape(layers, windows, experts)
+    return load
 
 
 def _count(histogram: NDArray[np.int64], sure: Floats, finite: Values, group: NDArray[np.intp]) -> None:

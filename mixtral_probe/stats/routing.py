@@ -20,6 +20,7 @@ from mixtral_probe.stats.groups import ALL, groups_of
 from mixtral_probe.stats.stats_file import Content
 from mixtral_probe.stats.structure import Structure, StructureAccumulator
 from mixtral_probe.stats.sums import Cells, Sums, add_cells
+from mixtral_probe.stats.value_sums import ValueSums
 from mixtral_probe.trace import Trace
 
 _NAMES = (
@@ -61,6 +62,8 @@ class RoutingStats(NotebookRepr):
     """What the hashes are folded modulo, since there were more documents than blocks; None where none are folded."""
     sums: Sums
     """[L, G, Bk, ...] the sums."""
+    value_sums: ValueSums
+    """[L, G, Bk, ...] the sums of values of single windows and documents."""
     histogram: NDArray[np.int64] | None
     """[L, G, Q, bins] how often each quantity of `CONFIDENCE` fell in each of its bins; None without logits."""
     structure: Structure
@@ -124,6 +127,7 @@ class RoutingStats(NotebookRepr):
             block_keys=blocks.keys,
             modulus=blocks.modulus,
             sums=sums.sums,
+            value_sums=sums.finish(),
             histogram=sums.histogram,
             structure=structure.structure,
             affinity=affinity.affinity,
@@ -147,8 +151,14 @@ class RoutingStats(NotebookRepr):
         pair = (mine.histogram, theirs.histogram)
         histogram = None if pair[0] is None or pair[1] is None else pair[0] + pair[1]
         counts = {name: array + theirs.structure.arrays()[name] for name, array in mine.structure.arrays().items()}
-        affinity = mine.affinity.merge(theirs.affinity)
-        return replace(mine, sums=Sums(**added), histogram=histogram, structure=Structure(**counts), affinity=affinity)
+        return replace(
+            mine,
+            sums=Sums(**added),
+            value_sums=mine.value_sums.merge(theirs.value_sums),
+            histogram=histogram,
+            structure=Structure(**counts),
+            affinity=mine.affinity.merge(theirs.affinity),
+        )
 
     def aligned(self, other: "RoutingStats") -> tuple["RoutingStats", "RoutingStats"]:
         """Return both over the groups and blocks of either, so that their sums have the same axes."""
@@ -178,6 +188,7 @@ class RoutingStats(NotebookRepr):
             block_keys=blocks,
             modulus=modulus,
             sums=self.sums.map(placed),
+            value_sums=self.value_sums.map(placed),
             histogram=histogram,
             structure=self.structure.map(placed),
             affinity=self.affinity.regrouped(g),
@@ -191,6 +202,7 @@ class RoutingStats(NotebookRepr):
             by=None,
             groups=(ALL,),
             sums=self.sums.map(lambda array: array.sum(1, keepdims=True)),
+            value_sums=self.value_sums.map(lambda array: array.sum(1, keepdims=True)),
             histogram=histogram,
             structure=self.structure.map(lambda array: array.sum(1, keepdims=True)),
             affinity=self.affinity.regrouped(np.zeros(len(self.groups), np.intp)),

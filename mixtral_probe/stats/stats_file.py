@@ -11,10 +11,11 @@ from mixtral_probe.stats.affinity import Affinity
 from mixtral_probe.stats.blocks import MAX_BLOCKS_OF_VERSION_4
 from mixtral_probe.stats.structure import Structure
 from mixtral_probe.stats.sums import Sums
+from mixtral_probe.stats.value_sums import ValueSums, values_of_documents
 
 Names = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
-_STRUCTURE = "structure."
+_STRUCTURE, _VALUES = "structure.", "values."
 
 
 class Content(NamedTuple):
@@ -22,6 +23,7 @@ class Content(NamedTuple):
 
     block_keys: NDArray[np.uint64]
     sums: Sums
+    value_sums: ValueSums
     histogram: NDArray[np.int64] | None
     structure: Structure
     affinity: Affinity
@@ -31,6 +33,7 @@ def write(path: str | PathLike[str], names: Names, content: Content) -> None:
     """Write names, which must be JSON values, and arrays; of the sums only the cells that occur."""
     cells = storage.occurring_cells(content.sums.tokens)
     by_cell = content.sums.arrays() | _prefixed(_STRUCTURE, content.structure.arrays())
+    by_cell |= _prefixed(_VALUES, content.value_sums.arrays())
     arrays = {name: storage.narrow(storage.of_cells(array, cells)) for name, array in by_cell.items()}
     arrays |= {"cells": storage.narrow(cells), "block_keys": content.block_keys}
     if content.histogram is not None:
@@ -46,7 +49,7 @@ def read(path: str | PathLike[str]) -> tuple[Names, Content]:
         InputError: the file is missing, of another kind, or written by another version.
     """
     names, arrays = storage.read(path)
-    if names.pop("version") < storage.VERSION:
+    if old := names.pop("version") < storage.VERSION:
         names["modulus"] = MAX_BLOCKS_OF_VERSION_4 if names.pop("folded") else None
     blocks, affinity = arrays.pop("block_keys"), Affinity.restored(names, arrays)
     arrays = {name: storage.widened(array) for name, array in arrays.items()}
@@ -54,7 +57,10 @@ def read(path: str | PathLike[str]) -> tuple[Names, Content]:
     by_cell = _by_cell(arrays, len(names["groups"]), len(blocks))
     structure = Structure(**_with_prefix(_STRUCTURE, by_cell))
     sums = Sums(**{name: array for name, array in by_cell.items() if "." not in name})
-    return names, Content(blocks, sums, histogram, structure, affinity)
+    values = ValueSums(**_with_prefix(_VALUES, by_cell))
+    if old and names["modulus"] is None:  # every block is one document
+        values = values_of_documents(sums)
+    return names, Content(blocks, sums, values, histogram, structure, affinity)
 
 
 def _by_cell(arrays: Arrays, groups: int, blocks: int) -> Arrays:

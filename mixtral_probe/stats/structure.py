@@ -5,7 +5,7 @@ never leaves a window, and a lag across a token that is not counted (a special o
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import product
 from math import comb
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mixtral_probe.metrics import set_index
 from mixtral_probe.stats.chunks import MAX_LAG, Chunk, Mask
-from mixtral_probe.stats.sums import Cells
+from mixtral_probe.stats.sums import Cells, SumsByName
 from mixtral_probe.trace import Trace
 
 Integers = NDArray[np.int64]
@@ -25,7 +25,7 @@ _PIECE_ELEMENTS = 2**20
 
 
 @dataclass(frozen=True)
-class Structure:
+class Structure(SumsByName):
     """Counts over tokens or pairs of tokens."""
 
     pairs: Integers
@@ -40,14 +40,6 @@ class Structure:
     """[pairs of layers first, ..., E, E] each of a token's K choices with each of its K in the other: K^2 a token."""
     sets: Integers
     """[..., S] tokens by all K experts they chose, as `metrics.set_index` numbers them; S is 0 unless `num_sets`."""
-
-    def map(self, function: Callable[[Any], Any]) -> "Structure":
-        """Apply a function to every array."""
-        return Structure(**{name: function(array) for name, array in self.arrays().items()})
-
-    def arrays(self) -> dict[str, Integers]:
-        """Return the arrays by name."""
-        return {field.name: getattr(self, field.name) for field in fields(Structure)}
 
 
 def num_sets(num_experts: int, chosen: int) -> int:

@@ -1,8 +1,8 @@
 """The sums, with any leading axes: [L, G, Bk] in statistics, [L, G] when the blocks are added up."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,21 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Sums:
+class SumsByName:
+    """Arrays with the same leading axes; one that could not be computed is None."""
+
+    def map(self, function: Callable[[Any], Any]) -> Self:
+        """Apply a function to every array that is not None."""
+        return replace(self, **{name: function(array) for name, array in self.arrays().items()})
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that are not None, by name."""
+        pairs = ((field.name, getattr(self, field.name)) for field in fields(self))
+        return {name: array for name, array in pairs if array is not None}
+
+
+@dataclass(frozen=True)
+class Sums(SumsByName):
     """Sums over tokens. The float ones are None when the trace lacked the arrays they are computed from."""
 
     tokens: Integers
@@ -40,15 +54,6 @@ class Sums:
         """[..., K] tokens that chose 1, 2, … K experts."""
         reached = self.load.sum(-1)  # tokens that chose so many or more
         return reached - np.concatenate([reached[..., 1:], np.zeros_like(reached[..., :1])], axis=-1)
-
-    def map(self, function: Callable[[Any], Any]) -> "Sums":
-        """Apply a function to every sum that is not None."""
-        return Sums(**{name: function(array) for name, array in self.arrays().items()})
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the sums that are not None, by name."""
-        pairs = ((field.name, getattr(self, field.name)) for field in fields(Sums))
-        return {name: array for name, array in pairs if array is not None}
 
 
 class Cells(NamedTuple):

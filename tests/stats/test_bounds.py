@@ -42,7 +42,8 @@ def test_memory_does_not_grow_with_the_tokens_of_a_trace(monkeypatch):
 def test_statistics_of_more_documents_are_no_larger():
     def held(trace):
         stats = RoutingStats.from_trace(trace, by="domain")
-        arrays = [*stats.sums.arrays().values(), *stats.structure.arrays().values(), stats.histogram]
+        parts = (stats.sums, stats.value_sums, stats.structure)
+        arrays = [*(array for part in parts for array in part.arrays().values()), stats.histogram]
         return sum(array.nbytes for array in [*arrays, stats.affinity.byte_counts, stats.affinity.keys])
 
     words = {"token_ids": np.tile(np.arange(20), 3000)}

@@ -26,9 +26,9 @@ def same(a, b):
     np.testing.assert_array_equal(a.affinity.keys, b.affinity.keys)
     np.testing.assert_array_equal(a.affinity.counts, b.affinity.counts)
     assert (a.affinity.pieces, a.affinity.halved) == (b.affinity.pieces, b.affinity.halved)
-    theirs = b.sums.arrays()
-    assert set(theirs) == set(a.sums.arrays())
-    for name, array in a.sums.arrays().items():
+    mine, theirs = (part.sums.arrays() | part.value_sums.arrays() for part in (a, b))
+    assert set(theirs) == set(mine)
+    for name, array in mine.items():
         if array.dtype == np.int64:
             np.testing.assert_array_equal(array, theirs[name], err_msg=name)
         else:
