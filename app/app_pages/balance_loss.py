@@ -11,7 +11,8 @@ view = controls.view()
 loss, parts = view.table("balance_loss"), view.table("balance_loss_breakdown")
 texts.title(
     "Balance loss",
-    "The load-balancing loss in each of its forms, with its balanced value, and the exact parts it is made of.",
+    "The load-balancing loss in each of its forms, with its balanced value and what chance gives, and the exact parts "
+    "it is made of.",
 )
 values.cards(
     balance_loss.over_layers(loss, view.group),

@@ -31,8 +31,9 @@ def other_forms(view: controls.PageView) -> None:
     if not choices.switch("Balance in other published forms", "variants"):
         return
     st.markdown(
-        "GShard's loss takes first choices alone, DeepSeek's loss and its max violation one document at a time, "
-        "Shazeer's CV² the weights; so they differ on the same routing. Each is shown with its own value at balance."
+        "GShard's loss takes first choices alone, DeepSeek's loss and its max violation one sequence at a time "
+        "(a document, or a window of a long one), Shazeer's CV² the weights; so they differ on the same routing. Each "
+        "stands beside what chance gives as many tokens, which for short sequences is far above balance."
     )
     table = view.table("balance_variants")
     figure = view.figure("balance_variants", group=view.group)

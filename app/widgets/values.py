@@ -20,14 +20,15 @@ def cards(table: pd.DataFrame, metrics: Sequence[str], suffix: str = "", *, scop
 
 
 def card(row: pd.Series, metric: str, label: str | None = None, *, scope: bool = False) -> None:
-    """Draw one metric as a large number, with interval, null and n below it, and its scope there or as help."""
+    """Draw one metric as a large number, with interval, references and n below it, and its scope there or as help."""
     words = metric_of(metric)
     interval = "no interval" if pd.isna(row["low"]) else f"95 %: {words.text(row['low'])} – {words.text(row['high'])}"
-    null = "" if pd.isna(row["null"]) else f"  \n{words.null}: {words.text(row['null'])}"
+    names = words.references(row.index)
+    against = "".join(f"  \n{name}: {words.text(row[key])}" for key, name in names.items() if pd.notna(row[key]))
     with st.container(border=True, gap=None):
         st.metric(label or words.label, words.text(estimate(row)), help=_help(row, words))
         of = f"  \n{row['scope']}" if scope else ""
-        lines = [f"{interval}{null}", band_text(row, words), f"n = {_count(row['n'])} tokens{of}"]
+        lines = [f"{interval}{against}", band_text(row, words), f"n = {_count(row['n'])} tokens{of}"]
         st.caption("  \n".join(filter(None, lines)))
 
 

@@ -128,7 +128,7 @@ def _axes(figure: go.Figure, names: dict[str, list[object]], layout: CellMap, ti
 
 
 def _color_axis(rows: pd.DataFrame, quantity: Metric, centred: bool, height: int) -> dict[str, object]:
-    """Return the shared colour axis, centred on the null where there is one for all, which its bar then names."""
+    """Return the shared colour axis, centred on balance or else the null if all rows have one, which its bar names."""
     bar: dict[str, object] = {
         "title": {"text": quantity.label, "side": "right"},
         "tickformat": percent_format(quantity),
@@ -137,13 +137,14 @@ def _color_axis(rows: pd.DataFrame, quantity: Metric, centred: bool, height: int
         "y": 1,
         "yanchor": "top",
     }
-    null = rows["null"].dropna().unique()
+    column, name = list(quantity.references(rows.columns).items())[-1]
+    null = rows[column].dropna().unique()
     if not centred or len(null) != 1:
         return {"colorbar": bar}
     reach, cut = _reach(rows["estimate"].to_numpy(float), null[0])
     marks = null[0] + reach * np.array([-1, -0.5, 0, 0.5, 1])
     texts = [quantity.text(mark) for mark in marks]
-    texts[2] = f"{quantity.null} {texts[2]}"
+    texts[2] = f"{name} {texts[2]}"
     texts[-1] = f"≥ {texts[-1]}" if cut else texts[-1]
     colorbar = bar | {"tickvals": marks, "ticktext": texts}
     return {"colorbar": colorbar, "cmin": null[0] - reach, "cmax": null[0] + reach}

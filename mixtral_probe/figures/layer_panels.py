@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.figures.grid import panels, place
-from mixtral_probe.figures.lines import line, null_line
+from mixtral_probe.figures.lines import line, reference_lines
 from mixtral_probe.figures.theme import ACCENT, FAINT
 from mixtral_probe.figures.words import hover_texts, label, names_of, percent_format, rows_of
 from mixtral_probe.tables.registry import Metric, metric_of
@@ -74,13 +74,13 @@ def layer_axis(figure: go.Figure, table: pd.DataFrame, **cell: int) -> None:
 
 
 def layer_traces(table: pd.DataFrame, metric: str, group: str, *, legend: bool) -> list[go.Scatter]:
-    """Return one metric along the layers: other groups thin behind, the null line, the group with its intervals."""
+    """Return one metric along the layers: other groups thin behind, null and balance, the group with its intervals."""
     quantity, rows = metric_of(metric), rows_of(table, metric, group)
     names = [name for name in names_of(table, "group") if name != group]
     behind = [_behind([rows_of(table, metric, name) for name in names], quantity, legend)] if names else []
     style = {"marker": {"size": 6}, "legendgroup": "main"}
     main = line(rows, "layer", ("layer", "group"), quantity, color=ACCENT, name=label(group), legend=legend, **style)
-    return [*behind, null_line(rows, "layer", quantity.null, legend=legend), main]
+    return [*behind, *reference_lines(rows, "layer", quantity, legend=legend), main]
 
 
 def _behind(others: list[pd.DataFrame], quantity: Metric, legend: bool) -> go.Scatter:

@@ -14,6 +14,8 @@ from mixtral_probe.tables.registry import Metric
 
 DOTTED = {"color": REFERENCE, "dash": "dot", "width": 1.8}
 """The line of a null."""
+DASHED = DOTTED | {"dash": "dash"}
+"""The line of a second reference: a balanced value, or a second null."""
 
 
 def line(
@@ -42,15 +44,25 @@ def line(
     )
 
 
-def null_line(part: pd.DataFrame, x: str, name: str, *, legend: bool = True) -> go.Scatter:
-    """Return the null of each row along the column `x`, dotted."""
+def reference_lines(part: pd.DataFrame, x: str, quantity: Metric, *, legend: bool = True) -> list[go.Scatter]:
+    """Return what each row is set against along the column `x`, chance dotted; one that all rows lack is left out."""
+    names = quantity.references(part.columns)
+    return [
+        null_line(part, x, name, legend=legend, column=column)
+        for column, name in names.items()
+        if len(names) == 1 or part[column].notna().any()
+    ]
+
+
+def null_line(part: pd.DataFrame, x: str, name: str, *, legend: bool = True, column: str = "null") -> go.Scatter:
+    """Return the null of each row along the column `x`, dotted, or the values of another column, dashed."""
     return go.Scatter(
         x=part[x].to_numpy(float),
-        y=part["null"].to_numpy(float),
+        y=part[column].to_numpy(float),
         mode="lines",
-        line=DOTTED,
+        line=DOTTED if column == "null" else DASHED,
         name=name,
-        legendgroup="null",
+        legendgroup=column,
         showlegend=legend,
         hoverinfo="skip",
     )

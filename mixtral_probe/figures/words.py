@@ -2,7 +2,7 @@
 
 import html
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,6 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.figures.discoveries import RATE, rate_line
 from mixtral_probe.tables.registry import Metric, band_text, estimates
 
-SAME_LOAD = "random order"
-"""What the second null, the column `null_same_load`, is called: the same tokens in random order."""
 LABELLED = 40
 """Up to this many tokens each has its text on the axis; above, positions only."""
 
@@ -110,11 +108,13 @@ def hover_texts(rows: pd.DataFrame, keys: Sequence[str], quantity: Metric, *, br
     if brief:
         lines = [f"{head}<br>{quantity.text(value)}" for head, value in zip(heads, rows["estimate"], strict=True)]
     else:
-        numbers = rows[["estimate", "value", "low", "high", "null", "n"]].itertuples(index=False)
+        names = quantity.references(rows.columns)
+        numbers = rows[["estimate", "value", "low", "high", "n", *names]].itertuples(index=False)
         rates = rows[RATE] if RATE in rows else [float("nan")] * len(rows)
         lines = [
-            f"<b>{head}</b><br>{_numbers(quantity, *row)}{second}{rate_line(rate)}"
-            for head, row, second, rate in zip(heads, numbers, _second_nulls(rows, quantity), rates, strict=True)
+            f"<b>{head}</b><br>{_numbers(quantity, row[:5], dict(zip(names.values(), row[5:], strict=True)))}"
+            f"{rate_line(rate)}"
+            for head, row, rate in zip(heads, numbers, rates, strict=True)
         ]
         if "placebo_low" in rows:
             bands = [band_text(row, quantity) for row in rows.to_dict("records")]
@@ -122,21 +122,14 @@ def hover_texts(rows: pd.DataFrame, keys: Sequence[str], quantity: Metric, *, br
     return np.array(lines, dtype=object)
 
 
-def _second_nulls(rows: pd.DataFrame, quantity: Metric) -> list[str]:
-    """Return the line about the second null of each row; empty where the table has none."""
-    if "null_same_load" not in rows:
-        return [""] * len(rows)
-    return [f"<br>{SAME_LOAD}: {quantity.text(null)}" for null in rows["null_same_load"]]
-
-
-def _numbers(quantity: Metric, estimate: float, value: float, low: float, high: float, null: float, n: int) -> str:
-    text = quantity.text
+def _numbers(quantity: Metric, row: tuple[Any, ...], references: Mapping[str, float]) -> str:
+    """Return estimate, value, low, high and n of a row in words, with the values it is set against."""
+    text, (estimate, value, low, high, n) = quantity.text, row
     interval = "no interval" if pd.isna(low) else f"95 % interval {text(low)} to {text(high)}"
     plain = "" if text(value) == text(estimate) else f"<br>plain value: {text(value)}"
     count = "not given" if pd.isna(n) else f"{int(n):,} tokens"
-    return (
-        f"{quantity.label}: <b>{text(estimate)}</b><br>{interval}{plain}<br>{quantity.null}: {text(null)}<br>n: {count}"
-    )
+    against = "".join(f"<br>{name}: {text(number)}" for name, number in references.items())
+    return f"{quantity.label}: <b>{text(estimate)}</b><br>{interval}{plain}{against}<br>n: {count}"
 
 
 def percent_format(quantity: Metric) -> str | None:

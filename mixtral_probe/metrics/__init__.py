@@ -59,6 +59,7 @@ from mixtral_probe.metrics.load.nulls import (
     uniform_counts,
 )
 from mixtral_probe.metrics.losses.balance_loss import (
+    chance_device_balance_loss,
     chance_load_balancing_loss,
     device_balance_loss,
     gshard_loss,
@@ -179,6 +180,7 @@ __all__ = [
     "buddy_share",
     "cache_hits",
     "chance_aligned_cosine",
+    "chance_device_balance_loss",
     "chance_load_balancing_loss",
     "choice_places",
     "chosen_mask",

@@ -20,8 +20,8 @@ def pooling_equation(loss: pd.DataFrame, parts: pd.DataFrame, *, group: str = "a
     if hidden.empty or whole.empty:
         return ""
     pooled, mean = whole.loc["load_balancing_loss_pooled"], float(whole.loc["load_balancing_loss_mean", "value"])
-    # K, because the pooled loss is K at balance.
-    per_choice, gap, choices = float(pooled["value"] / pooled["null"]), float(hidden["value"].sum()), pooled["null"]
+    choices = float(pooled["balanced"])  # K, because the pooled loss is K at balance.
+    per_choice, gap = float(pooled["value"]) / choices, float(hidden["value"].sum())
     digits = next((d for d in _DIGITS if _closes(mean, gap, per_choice, d)), _DIGITS[-1])
     return (
         f"{per_choice * choices:.{digits}f} / {choices:.0f} = {per_choice:.{digits}f} "

@@ -47,11 +47,13 @@ def _rows(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _numbers(row: Mapping[str, Any]) -> str:
-    """Return a row's estimate with interval, null and n."""
+    """Return a row's estimate with interval, what it is set against, and n."""
     quantity = metric_of(str(row["metric"]))
     text = quantity.text
     interval = "" if pd.isna(row["low"]) else f"95 % interval {text(row['low'])} to {text(row['high'])}; "
-    return f"{text(row['estimate'])} ({interval}{quantity.null} {text(row['null'])}; n = {int(row['n']):,})"
+    names = quantity.references(row.keys())
+    against = [f"{name} {text(row[key])}" for key, name in names.items() if len(names) == 1 or pd.notna(row[key])]
+    return f"{text(row['estimate'])} ({interval}{', '.join(against)}; n = {int(row['n']):,})"
 
 
 def _extreme(rows: pd.DataFrame, *, largest: bool = True) -> dict[str, Any]:

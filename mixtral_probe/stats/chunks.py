@@ -110,10 +110,12 @@ class Accumulator(Protocol):
         ...
 
 
-def chunks(trace: Trace) -> Iterator[Chunk]:
-    """Yield all tokens of a trace in chunks that can be split into whole `small` ones."""
+def accumulate(trace: Trace, *accumulators: Accumulator) -> None:
+    """Add all tokens of a trace to accumulators, in place, in chunks that can be split into whole `small` ones."""
     tokens = small(trace)
-    return Chunk.of(trace).split(max(1, CHUNK_TOKENS // tokens) * tokens)
+    for chunk in Chunk.of(trace).split(max(1, CHUNK_TOKENS // tokens) * tokens):
+        for accumulator in accumulators:
+            accumulator.update(chunk)
 
 
 def counted_chunks(trace: Trace, counted: Mask) -> Iterator[Chunk]:

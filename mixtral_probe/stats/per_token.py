@@ -16,6 +16,8 @@ CONFIDENCE: dict[str, tuple[float, float]] = {
     "order_margin": (0.0, 16.0),
 }
 """The Q quantities of `router_confidence` and the range of their fixed bins; values outside go to the outer bins."""
+TOP1_PROBABILITY, TOPK_MASS = (list(CONFIDENCE).index(name) for name in ("top1_probability", "topk_mass"))
+"""The places of two of them: the largest probability, and the sum of those of the chosen experts."""
 
 
 def confidence_edges() -> Floats:

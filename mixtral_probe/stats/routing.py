@@ -15,7 +15,7 @@ from mixtral_probe.stats import stats_file
 from mixtral_probe.stats.accumulate import SumsAccumulator
 from mixtral_probe.stats.affinity import Affinity, AffinityAccumulator
 from mixtral_probe.stats.blocks import Blocks, block_positions, document_keys, union_blocks
-from mixtral_probe.stats.chunks import Accumulator, chunks, counted_rows
+from mixtral_probe.stats.chunks import accumulate, counted_rows
 from mixtral_probe.stats.groups import ALL, groups_of
 from mixtral_probe.stats.stats_file import Content
 from mixtral_probe.stats.structure import Structure, StructureAccumulator
@@ -112,10 +112,7 @@ class RoutingStats(NotebookRepr):
         sums = SumsAccumulator(trace, cells, included)
         structure = StructureAccumulator(trace, cells, counted, pairs)
         affinity = AffinityAccumulator(trace, group, keys, counted)
-        accumulators: tuple[Accumulator, ...] = (sums, structure, affinity)
-        for chunk in chunks(trace):
-            for accumulator in accumulators:
-                accumulator.update(chunk)
+        accumulate(trace, sums, structure, affinity)
         return cls(
             layers=trace.layers,
             layer_pairs=pairs,
@@ -147,16 +144,14 @@ class RoutingStats(NotebookRepr):
         """
         _check_mergeable(self, other)
         mine, theirs = self.aligned(other)
-        added = {name: array + theirs.sums.arrays()[name] for name, array in mine.sums.arrays().items()}
         pair = (mine.histogram, theirs.histogram)
         histogram = None if pair[0] is None or pair[1] is None else pair[0] + pair[1]
-        counts = {name: array + theirs.structure.arrays()[name] for name, array in mine.structure.arrays().items()}
         return replace(
             mine,
-            sums=Sums(**added),
+            sums=mine.sums.merge(theirs.sums),
             value_sums=mine.value_sums.merge(theirs.value_sums),
             histogram=histogram,
-            structure=Structure(**counts),
+            structure=mine.structure.merge(theirs.structure),
             affinity=mine.affinity.merge(theirs.affinity),
         )
 

@@ -24,6 +24,12 @@ class SumsByName:
         pairs = ((field.name, getattr(self, field.name)) for field in fields(self))
         return {name: array for name, array in pairs if array is not None}
 
+    def merge(self, other: Self) -> Self:
+        """Add other sums; what either lacks is None."""
+        theirs = other.arrays()
+        both = {name: array + theirs[name] for name, array in self.arrays().items() if name in theirs}
+        return type(self)(**{field.name: both.get(field.name) for field in fields(self)})
+
 
 @dataclass(frozen=True)
 class Sums(SumsByName):

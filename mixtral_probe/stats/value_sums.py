@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats.per_token import CONFIDENCE
+from mixtral_probe.stats.per_token import TOPK_MASS
 from mixtral_probe.stats.sums import Cells, Floats, Integers, Sums, SumsByName, add_cells
 
 _CHUNK_BITS = 32
-TOPK_MASS = list(CONFIDENCE).index("topk_mass")
-"""The place of the summed probabilities of the chosen experts among the quantities of `Sums.confidence`."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +41,6 @@ class ValueSums(SumsByName):
     """[..., E] over documents: share of the choices."""
     gate_share: Floats | None = None
     """[..., E] over documents: share of the weights; None without logits and expert weights."""
-
-    def merge(self, other: "ValueSums") -> "ValueSums":
-        """Add other sums; what either lacks is None."""
-        mine, theirs = self.arrays(), other.arrays()
-        return ValueSums(**{name: array + theirs[name] for name, array in mine.items() if name in theirs})
 
 
 def values_of_windows(sums: Sums) -> ValueSums:

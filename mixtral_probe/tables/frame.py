@@ -37,13 +37,20 @@ def missing_rows(keys: Mapping[str, Any], metric: str, shape: Sequence[int], why
     return rows(keys, metric, np.full(tuple(shape), np.nan), null=np.nan, n=0, scope=f"not enough data: {why}")
 
 
-def tidy(parts: Sequence[pd.DataFrame], spec: TableSpec) -> pd.DataFrame:
+def tidy(parts: Sequence[pd.DataFrame], spec: TableSpec, balanced: Mapping[str, float] | None = None) -> pd.DataFrame:
     """Return parts of a table as one, with the columns and dtypes of its SPEC, sorted by its keys, then metric.
 
     Rows whose layer is empty (all layers pooled) come last.
+
+    Args:
+        parts: rows of one or several metrics each.
+        spec: the declaration of the table.
+        balanced: the balanced value of each metric, where the table has the column.
     """
     # Hundreds of small parts: one array per column is ten times faster than dtypes for each part.
     arrays = {name: np.concatenate([_column(part, name, kind) for part in parts]) for name, kind in spec.dtypes.items()}
+    if balanced is not None:
+        arrays["balanced"] = np.array([balanced[name] for name in arrays["metric"]], np.float64)
     frame = pd.DataFrame(arrays).astype(spec.dtypes)
     return frame.sort_values([*spec.keys, "metric"], kind="stable", ignore_index=True)
 

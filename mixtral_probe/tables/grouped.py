@@ -1,6 +1,6 @@
 """The sums of statistics by layer and group, with the group "all" after the groups."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,3 +76,30 @@ class GroupedSums:
             bounds=bounds,
             curvature=curvature,
         )
+
+
+def estimate_of_groups(
+    value: Floats,
+    deleted: Floats,
+    sizes: NDArray[np.int64],
+    *,
+    folded: bool,
+    bounds: Bounds = ANY,
+    essential: Sequence[int] = (),
+    curvature: float = 0.0,
+) -> Estimate:
+    """Return a value of several groups, whose shares of the tokens are held fixed, with its interval.
+
+    Every group is a stratum of the jackknife, as in a corpus that was put together by topic.
+
+    Args:
+        value: [L, tail] the formula of all blocks.
+        deleted: [L, G, Bk, tail] the formula with one block of one group left out and the groups' shares as before.
+        sizes: [L, G, Bk] tokens per block.
+        folded, bounds, essential, curvature: as in `leave_one_out.estimate`.
+    """
+    layers, groups, blocks = sizes.shape
+    less, tokens = deleted.reshape(layers, groups * blocks, *deleted.shape[3:]), sizes.reshape(layers, groups * blocks)
+    strata = np.repeat(np.arange(groups), blocks)
+    own: dict[str, Any] = {"strata": strata, "essential": essential, "quantiles": "own", "curvature": curvature}
+    return estimate(value, less, tokens, folded=folded, bounds=bounds, **own)

@@ -121,33 +121,6 @@ def _about_value(found: Jackknife, value: Floats) -> Jackknife:
     return found._replace(corrected=found.corrected + bias, low=found.low + bias, high=found.high + bias)
 
 
-def estimate_of_groups(
-    value: Floats,
-    deleted: Floats,
-    sizes: Integers,
-    *,
-    folded: bool,
-    bounds: Bounds = ANY,
-    essential: Sequence[int] = (),
-    curvature: float = 0.0,
-) -> Estimate:
-    """Return a value of several groups, whose shares of the tokens are held fixed, with its interval.
-
-    Every group is a stratum of the jackknife, as in a corpus that was put together by topic.
-
-    Args:
-        value: [L, tail] the formula of all blocks.
-        deleted: [L, G, Bk, tail] the formula with one block of one group left out and the groups' shares as before.
-        sizes: [L, G, Bk] tokens per block.
-        folded, bounds, essential, curvature: as in `estimate`.
-    """
-    layers, groups, blocks = sizes.shape
-    less, tokens = deleted.reshape(layers, groups * blocks, *deleted.shape[3:]), sizes.reshape(layers, groups * blocks)
-    strata = np.repeat(np.arange(groups), blocks)
-    own: dict[str, Any] = {"strata": strata, "essential": essential, "quantiles": "own", "curvature": curvature}
-    return estimate(value, less, tokens, folded=folded, bounds=bounds, **own)
-
-
 def _count_blocks(
     sizes: NDArray[Any], strata: Places | None, essential: Sequence[int], shape: tuple[int, ...]
 ) -> tuple[Integers, NDArray[np.bool_]]:

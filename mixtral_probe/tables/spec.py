@@ -1,11 +1,13 @@
 """The declaration of a table: its function, its columns, its metrics and how they are written, its figures."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+
+from mixtral_probe.tables.phrases import SAME_LOAD
 
 
 class Column(NamedTuple):
@@ -75,6 +77,7 @@ COLUMNS = {
         "and no two tokens alike because they are neighbours or of one document",
         "float64",
     ),
+    "balanced": Column("what the metric is when every expert is used and weighted alike", "float64"),
     "n": Column("tokens the value comes from", "Int64"),
     "scope": Column("which layers and tokens, which normalisation, and what is missing and why", "str"),
 }
@@ -84,6 +87,8 @@ VALUES = ("metric", "value", "corrected", "low", "high", "null", "n", "scope")
 VALUES_SAME_LOAD = (*VALUES[:6], "null_same_load", *VALUES[6:])
 """Those of a table with a second null, which separates uneven loads (second null against `null`) from the order of the
 tokens (value against second null)."""
+VALUES_WITH_BALANCED = (*VALUES[:6], "balanced", *VALUES[6:])
+"""The same where balance and chance are two values."""
 
 
 def estimates(table: pd.DataFrame) -> pd.Series:
@@ -117,7 +122,19 @@ class Metric:
     bounds: tuple[float, float] = (-np.inf, np.inf)
     """The least and the greatest value possible, whatever the model."""
     null: str = "null"
-    """What the reference line is called."""
+    """What the reference line of chance is called."""
+    balanced: str | None = None
+    """What the reference line of the balanced value is called; None where there is none."""
+
+    def references(self, columns: Container[str]) -> dict[str, str]:
+        """Return those of a table's columns that have reference values, chance first, and what each is called.
+
+        In tables of an older version, without the column `balanced`, the balanced value is the null.
+        """
+        if self.balanced is not None and "balanced" not in columns:
+            return {"null": self.balanced}
+        names = {"null": self.null, "null_same_load": SAME_LOAD, "balanced": self.balanced}
+        return {column: name for column, name in names.items() if name is not None and column in columns}
 
     def text(self, value: float) -> str:
         """Write a value for a reader."""

@@ -36,23 +36,33 @@ def same_interval(part, own):
     np.testing.assert_allclose(part.y - part.error_y.arrayminus, own["low"], rtol=1e-12)
 
 
-def test_every_variant_has_its_value_at_balance_and_its_scope(made):
+def test_every_variant_has_its_null_and_its_scope_and_a_loss_its_value_at_balance(made):
     table = made["balance_variants"]
     figure = figures.balance_variants(table, group="law")
     lines = parts(figure, "law")
-    balanced = [part for part in figure.data if part.legendgroup == "null"]
-    assert len(lines) == len(balanced) == len(figure.layout.annotations) == len(VARIANTS)
-    scopes = {"load_balancing_loss_sequence": "mean over documents, each document alike",
+    nulls, balanced = ([part for part in figure.data if part.legendgroup == name] for name in ("null", "balanced"))
+    assert len(lines) == len(nulls) == len(figure.layout.annotations) == len(VARIANTS)
+    scopes = {"load_balancing_loss_sequence": "mean over windows, each alike",
               "load_chi_squared": "7 degrees of freedom · no interval: a test"}  # fmt: skip
-    for metric, line, null, title in zip(VARIANTS, lines, balanced, figure.layout.annotations, strict=True):
+    for metric, line, null, title in zip(VARIANTS, lines, nulls, figure.layout.annotations, strict=True):
         own = pick(table, group="law", metric=metric)
         same_interval(line, own)
         np.testing.assert_array_equal(null.y, own["null"])
         assert null.line.dash == "dot"
         assert title.text.startswith(f"{metric_of(metric).label}<br>")
         assert scopes.get(metric, "") in title.text
-    assert set(balanced[1].y) == {1.0}
+    assert [set(part.y) for part in balanced] == [{1 / 64}, {1.0}]  # of gshard and sequence
+    assert {part.line.dash for part in balanced} == {"dash"}
     assert "group law, the others behind · dotted: " in figure.layout.title.subtitle.text
+
+
+def test_a_table_of_an_older_version_has_the_balanced_value_as_null(made):
+    old = made["balance_variants"].drop(columns="balanced").assign(null=1.0)
+    figure = figures.balance_variants(old, metrics=["load_balancing_loss_sequence"], group="law")
+    [line] = [part for part in figure.data if part.line.dash == "dot"]
+    assert line.name == "balanced"
+    assert set(line.y) == {1.0}
+    assert "<br>balanced: 1<br>" in figure.data[-1].hovertext[0]
 
 
 def test_variants_that_need_weights_or_logits_are_left_out_without_them():

@@ -123,8 +123,11 @@ def test_every_loss_variant_has_its_own_balanced_line(tables):
     table = tables["balance_loss"]
     figure = figures.balance_loss(table)
     over = table[table["layer"].isna()]
-    found = {float(trace.x[0]) for trace in figure.data if trace.line.dash == "dot" and len(set(trace.x)) == 1}
+    found = {float(trace.x[0]) for trace in figure.data if trace.line.dash == "dash" and len(set(trace.x)) == 1}
     assert found == {1.0, 2.0, np.log(8) ** 2}
+    nulls = {group: rows["null"].tolist() for group, rows in over.groupby("group")}
+    drawn_nulls = [trace.x[1:-1] for trace in figure.data if trace.line.dash == "dot" and len(set(trace.x)) > 1]
+    assert [of_group[0] for of_group in drawn_nulls[:2]] == [nulls["code"][0], nulls["code"][1]]
     dots = [trace for trace in figure.data if trace.mode == "markers"]
     pooled = over[over["metric"] == "load_balancing_loss_pooled"]
     pooled = pd.Series(drawn(pooled), index=pooled["group"])

@@ -127,7 +127,9 @@ def test_a_device_that_has_all_tokens():
     stats = RoutingStats.from_trace(fixed_trace(*collapsed([(0, 1)], 12)))
     table = pick(tables.placement_simulation(stats, ranks=[2, 4, 8]), metric="load_balancing_loss_device")
     assert table["value"].tolist() == pytest.approx([2, 4, 4])
-    assert set(table["null"]) == {1}
+    # all 12 tokens choose with the whole of their probability: q = 1
+    expected = [8 / m * (1 + (m - 1) / 7 + 11 * 2 * m / 8) / (2 * 12) for m in (4, 2, 1)]
+    assert table["null"].tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("recorded", ["weights", "logits"])

@@ -118,10 +118,11 @@ def test_pooled_loss_is_that_of_transformers_with_padding_masked():
 
 def test_nulls_and_intervals():
     table = tables.balance_loss(RoutingStats.from_trace(random_trace(documents=12)))
-    assert set(pick(table, metric=LAYER)["null"]) == {1}
-    assert pick(table, metric=POOLED)["null"].item() == 2
+    assert set(pick(table, metric=LAYER)["balanced"]) == {1}
+    assert pick(table, metric=POOLED)["balanced"].item() == 2
     assert (table["low"] <= table["high"]).all()
-    assert (pick(table, metric="router_z_loss")["null"] == np.log(8) ** 2).all()
+    assert (pick(table, metric="router_z_loss")["balanced"] == np.log(8) ** 2).all()
+    assert pick(table, metric="router_z_loss")["null"].isna().all()
 
 
 def test_pooling_over_groups_needs_groups():

@@ -21,7 +21,7 @@ VARIANTS = (
 
 
 def balance_variants(table: pd.DataFrame, *, metrics: Sequence[str] = VARIANTS, group: str = "all") -> go.Figure:
-    """Draw balance in its other published forms, layer by layer: each with its value at balance and its own scope.
+    """Draw balance in its other published forms, layer by layer: each with its null and its own scope.
 
     Args:
         table: `tables.balance_variants`; its other groups are drawn as thin lines behind.
@@ -39,7 +39,7 @@ def balance_variants(table: pd.DataFrame, *, metrics: Sequence[str] = VARIANTS, 
     for title, metric in zip(figure.layout.annotations, metrics, strict=False):
         rest = [part for part in shared_scope(rows_of(rows, metric)) if part not in shared]
         title.text += f'<br><span style="font-size:10.5px">{label(" · ".join(rest))}</span>'
-    figure.update_traces(showlegend=False)  # what the dotted line is differs by panel
-    more = "dotted: uniform routing, for losses even loads"
+    figure.update_traces(showlegend=False)  # what the lines are differs by panel
+    more = "dotted: uniform routing, for losses independent routing; dashed: balanced losses"
     about = subtitle(rows, " · ".join(filter(None, [others_behind(table, group), more])))
     return finish(figure, "Balance in other published forms", about, height=height)

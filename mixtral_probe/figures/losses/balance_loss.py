@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from mixtral_probe.figures.bars import whiskers
 from mixtral_probe.figures.grid import panels, place
 from mixtral_probe.figures.layer_panels import layer_axis, layer_traces
-from mixtral_probe.figures.lines import DOTTED
+from mixtral_probe.figures.lines import DASHED, DOTTED
 from mixtral_probe.figures.theme import ACCENT, finish
 from mixtral_probe.figures.words import hover, label, names_of, rows_of, subtitle
 from mixtral_probe.tables.registry import metric_of
@@ -17,7 +17,7 @@ _LOSSES = ("load_balancing_loss", "load_balancing_loss_pooled_part", "router_z_l
 
 
 def balance_loss(table: pd.DataFrame, *, group: str = "all") -> go.Figure:
-    """Draw the variants of the balance loss side by side, each with the line of its own balanced value.
+    """Draw the variants of the balance loss side by side, each with its balanced value and its null.
 
     Above, the value over all layers of each group; below, layer by layer.
 
@@ -43,7 +43,7 @@ def balance_loss(table: pd.DataFrame, *, group: str = "all") -> go.Figure:
         for trace in layer_traces(each, metric, group, legend=False):
             figure.add_trace(trace, **cell)
         layer_axis(figure, each, **cell)
-    more = "above: over all layers, every group; below: layer by layer; dotted: the balanced value"
+    more = "above: over all layers, every group; below: layer by layer; dashed: balanced; dotted: independent routing"
     about = subtitle(table[table["group"] == group], more)
     return finish(figure, "Balance loss: variants", about, height=height)
 
@@ -62,23 +62,32 @@ def _group_axis(figure: go.Figure, groups: list[str], cell: dict[str, int], *, l
 
 
 def _dots(rows: pd.DataFrame, groups: list[str]) -> list[go.Scatter]:
-    """Return one dot with interval per group, and the balanced value as a line down the panel."""
+    """Return one dot with interval per group, with null and balanced value as lines down the panel."""
     quantity = metric_of(str(rows["metric"].iloc[0]))
-    null = go.Scatter(
-        x=np.full(2, float(rows["null"].iloc[0])),
-        y=np.array([-0.6, len(groups) - 0.4]),
-        mode="lines",
-        line=DOTTED,
-        hoverinfo="skip",
-        showlegend=False,
-    )
+    rows = rows.assign(place=rows["group"].map({name: number for number, name in enumerate(groups)}))
+    lines = [
+        _down(rows, column, len(groups)) for column in quantity.references(rows.columns) if rows[column].notna().any()
+    ]
     dots = go.Scatter(
         x=rows["estimate"].to_numpy(float),
-        y=rows["group"].map({name: number for number, name in enumerate(groups)}).to_numpy(np.int64),
+        y=rows["place"].to_numpy(np.int64),
         error_x=whiskers(rows),
         mode="markers",
         marker={"size": 7, "color": ACCENT},
         showlegend=False,
         **hover(rows, ("group",), quantity),
     )
-    return [null, dots]
+    return [*lines, dots]
+
+
+def _down(rows: pd.DataFrame, column: str, groups: int) -> go.Scatter:
+    """Return the reference values of groups as a line down the panel, drawn a little further on both sides."""
+    ordered = rows.sort_values("place")
+    return go.Scatter(
+        x=np.pad(ordered[column].to_numpy(float), 1, mode="edge"),
+        y=np.concatenate([[-0.6], ordered["place"].to_numpy(float), [groups - 0.4]]),
+        mode="lines",
+        line=DOTTED if column == "null" else DASHED,
+        hoverinfo="skip",
+        showlegend=False,
+    )

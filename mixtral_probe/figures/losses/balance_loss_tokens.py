@@ -28,8 +28,9 @@ def balance_loss_tokens(table: pd.DataFrame, *, document: int = 0, chunk: int = 
     figure = go.Figure(_heat(rows, layers))
     _token_axis(figure, rows)
     layer_rows(figure, layers)
-    bar = {"title": {"text": metric_of(_METRIC).label, "side": "right"}}
-    figure.update_layout(coloraxis={"cmid": float(rows["null"].iloc[0]), "colorbar": bar})
+    quantity = metric_of(_METRIC)
+    bar, balanced = {"title": {"text": quantity.label, "side": "right"}}, [*quantity.references(rows.columns)][-1]
+    figure.update_layout(coloraxis={"cmid": float(rows[balanced].iloc[0]), "colorbar": bar})
     title = f"Balance loss by token, {window_name(document, chunk)}"
     height, roles = 190 + max(120, 20 * len(layers)), {"coloraxis": "diverging"}
     return finish(figure, title, subtitle(rows), height=height, roles=roles)

@@ -6,9 +6,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.grid import panels, place
-from mixtral_probe.figures.lines import line, null_line
+from mixtral_probe.figures.lines import line, reference_lines
 from mixtral_probe.figures.theme import ACCENT
-from mixtral_probe.figures.words import SAME_LOAD, rows_of
+from mixtral_probe.figures.words import rows_of
 from mixtral_probe.tables.registry import metric_of
 
 
@@ -41,11 +41,8 @@ def simulated_lines(
         legend: whether the nulls are in the legend.
     """
     quantity = metric_of(str(rows["metric"].iloc[0]))
-    lines = [null_line(rows, x, quantity.null, legend=legend)]
-    if "null_same_load" in rows:
-        second = null_line(rows.assign(null=rows["null_same_load"]), x, SAME_LOAD, legend=legend)
-        lines.append(second.update(line={"dash": "dash"}, legendgroup="same load"))
-    return [*lines, line(rows, x, keys, quantity, color=ACCENT, name=name, legend=False)]
+    main = line(rows, x, keys, quantity, color=ACCENT, name=name, legend=False)
+    return [*reference_lines(rows, x, quantity, legend=legend), main]
 
 
 def simulated_panels(

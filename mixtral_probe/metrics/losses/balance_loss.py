@@ -39,8 +39,7 @@ def chance_load_balancing_loss(
         num_experts: E.
         chosen: K.
     """
-    q, t, k = (np.asarray(array, np.float64) for array in (mass, tokens, choices))
-    return ratio(num_experts * q + (t - 1) * k, chosen * np.square(t))
+    return chance_device_balance_loss(mass, tokens, choices, num_experts=num_experts, chosen=chosen, ranks=num_experts)
 
 
 def load_balancing_excess(share: ArrayLike, probability: ArrayLike) -> Floats:
@@ -112,3 +111,22 @@ def device_balance_loss(share: ArrayLike, probability: ArrayLike, ranks: int) ->
     experts = f.shape[-1]
     load, mass = (array.reshape(*array.shape[:-1], ranks, experts // ranks) for array in (f, p))
     return (experts * load.mean(-1) * mass.sum(-1)).sum(-1)
+
+
+def chance_device_balance_loss(
+    mass: ArrayLike, tokens: ArrayLike, choices: ArrayLike, *, num_experts: int, chosen: int, ranks: int
+) -> Floats:
+    """[...] mean of `device_balance_loss` over all ways to permute each token's expert labels; NaN for no tokens.
+
+    Of a token's K choices and its probabilities, those of one expert surely lie on one device, and those of two experts
+    with chance (m - 1) / (E - 1), m = E / ranks being the experts of a device.
+
+    Args:
+        mass, tokens, choices, num_experts, chosen: as in `chance_load_balancing_loss`.
+        ranks: devices; divides E.
+    """
+    q, t, k = (np.asarray(array, np.float64) for array in (mass, tokens, choices))
+    experts = num_experts // ranks
+    together = (experts - 1) / max(num_experts - 1, 1)
+    own, others = q + (k - q) * together, (t - 1) * k * experts / num_experts
+    return ratio(num_experts / experts * (own + others), chosen * np.square(t))

@@ -3,11 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from mixtral_probe import metrics
-from mixtral_probe.stats import RoutingStats, Sums
+from mixtral_probe.stats import RoutingStats
 from mixtral_probe.tables.frame import missing_rows, tidy
-from mixtral_probe.tables.grouped import Floats, GroupedSums
-from mixtral_probe.tables.load.document_means import document_mean_rows
+from mixtral_probe.tables.grouped import GroupedSums
+from mixtral_probe.tables.load.means import Mean, mean_rows
 from mixtral_probe.tables.phrases import EVEN_USE, NO_GATES, SHARE
 from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
 
@@ -20,20 +19,13 @@ def expert_relevance(stats: RoutingStats) -> pd.DataFrame:
     """
     sums, even = GroupedSums.of(stats), 1 / stats.num_experts
     keys = sums.keys(expert=np.arange(stats.num_experts))
-    ratio = document_mean_rows(
-        sums, "token_selection_ratio", lambda sums: metrics.share(sums.counts), even, SHARE, keys
-    )
+    ratio = mean_rows(sums, Mean("token_selection_ratio", "documents", "choice_share", even, SHARE), keys)
     if sums.total.gate is None:
         shape = (*sums.total.tokens.shape, stats.num_experts)
         gates = missing_rows(keys, "average_gate_score", shape, NO_GATES)
     else:
-        gates = document_mean_rows(sums, "average_gate_score", _gate_share, even, SHARE, keys)
+        gates = mean_rows(sums, Mean("average_gate_score", "documents", "gate_share", even, SHARE), keys)
     return tidy([gates, ratio], SPEC)
-
-
-def _gate_share(sums: Sums) -> Floats:
-    assert sums.gate is not None
-    return metrics.share(sums.gate)
 
 
 SPEC = TableSpec(

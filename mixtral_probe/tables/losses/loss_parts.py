@@ -37,7 +37,7 @@ class LossParts:
 
     def mean(self, sums: Sums) -> Floats:
         """[...] mean of the layers' losses, weighted by tokens (which are alike unless layers were skipped)."""
-        return _mean_over_layers(self.each_layer(sums), sums)
+        return mean_over_layers(self.each_layer(sums), sums)
 
     def pooled_part(self, sums: Sums) -> Floats:
         """[L, ...] each layer's part of the pooled loss: E sum_i F_i P_i^l T^l / sum_l T^l with F over all layers."""
@@ -57,7 +57,7 @@ class LossParts:
 
     def z_loss_mean(self, sums: Sums) -> Floats:
         """[...] mean of the layers' z-losses."""
-        return _mean_over_layers(self.z_loss(sums), sums)
+        return mean_over_layers(self.z_loss(sums), sums)
 
     def contribution(self, sums: Sums) -> Floats:
         """[L, ..., E] E f P."""
@@ -97,5 +97,6 @@ class LossParts:
         return metrics.pooling_gap(f, p, np.moveaxis(sums.tokens, axis, -1))
 
 
-def _mean_over_layers(values: Floats, sums: Sums) -> Floats:
+def mean_over_layers(values: Floats, sums: Sums) -> Floats:
+    """[...] mean of values [L, ...] of layers, weighted by their tokens."""
     return metrics.weighted_mean(np.moveaxis(values, 0, -1), np.moveaxis(sums.tokens, 0, -1))

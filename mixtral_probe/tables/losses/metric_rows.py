@@ -8,7 +8,7 @@ import pandas as pd
 from mixtral_probe.tables.frame import missing_rows
 from mixtral_probe.tables.grouped import GroupedSums, Statistic
 from mixtral_probe.tables.leave_one_out import estimate_rows
-from mixtral_probe.tables.phrases import NO_LOGITS
+from mixtral_probe.tables.phrases import NO_LOGITS, PERMUTED_EXPERTS
 from mixtral_probe.tables.spec import Metric
 
 
@@ -17,7 +17,9 @@ class LossMetric(NamedTuple):
 
     name: str
     statistic: Statistic
-    null: float
+    null: Statistic | None
+    """Its mean under independent routing; None where that says nothing."""
+    balanced: float
     scope: str
     rows: Literal["each layer", "all layers"] = "each layer"
     curvature: float = 0.0
@@ -43,4 +45,6 @@ def loss_rows(
     if sums.total.probability is None:
         return missing_rows(keys, metric.name, (*tokens.shape, *map(len, axes.values())), NO_LOGITS)
     estimate = sums.estimate(metric.statistic, bounds=declared.bounds, sizes=sizes, curvature=metric.curvature)
-    return estimate_rows(keys, metric.name, estimate, metric.null, tokens, f"{metric.scope}; {sums.tokens_scope}")
+    null = np.nan if metric.null is None else metric.null(sums.total)
+    about = f"{metric.scope}; {sums.tokens_scope}" + ("" if metric.null is None else f"; {PERMUTED_EXPERTS}")
+    return estimate_rows(keys, metric.name, estimate, null, tokens, about)

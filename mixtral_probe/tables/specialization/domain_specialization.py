@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats
 from mixtral_probe.tables.frame import empty, tidy
-from mixtral_probe.tables.leave_one_out import Bounds, Estimate, estimate_of_groups, estimate_rows
+from mixtral_probe.tables.grouped import estimate_of_groups
+from mixtral_probe.tables.leave_one_out import Bounds, Estimate, estimate_rows
 from mixtral_probe.tables.phrases import NO_GROUPS
 from mixtral_probe.tables.scope import tokens_scope
 from mixtral_probe.tables.spec import Drawing, Metric, TableSpec

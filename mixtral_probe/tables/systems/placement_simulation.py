@@ -15,8 +15,9 @@ from mixtral_probe.stats import RoutingStats, with_all
 from mixtral_probe.tables.frame import missing_rows, rows, tidy
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.leave_one_out import estimate_rows
+from mixtral_probe.tables.losses.loss_chance import LossChance
 from mixtral_probe.tables.losses.loss_parts import LossParts
-from mixtral_probe.tables.phrases import BALANCED, NO_LOGITS, NOT_SMOOTH, POSITIVE, UNIFORM
+from mixtral_probe.tables.phrases import INDEPENDENT, NO_LOGITS, NOT_SMOOTH, PERMUTED_EXPERTS, POSITIVE, UNIFORM
 from mixtral_probe.tables.spec import VALUES_SAME_LOAD, Drawing, Metric, TableSpec
 from mixtral_probe.tables.systems.windows import mean_over_layers
 
@@ -72,8 +73,9 @@ def _device_loss(sums: GroupedSums, ranks: int) -> pd.DataFrame:
         lambda sums: metrics.device_balance_loss(losses.share(sums), losses.probability(sums), ranks),
         bounds=(0, ranks),
     )
-    scope = f"one layer; {sums.tokens_scope}; the experts placed in their order"
-    table = estimate_rows(keys, name, estimate, 1.0, sums.total.tokens, f"{scope}; {_SETTLED}")
+    scope = f"one layer; {sums.tokens_scope}; the experts placed in their order; {PERMUTED_EXPERTS}; {_SETTLED}"
+    null = LossChance(sums.stats.num_experts_per_tok).device(sums.total, ranks)
+    table = estimate_rows(keys, name, estimate, null, sums.total.tokens, scope)
     return table.assign(null_same_load=estimate.value.ravel())
 
 
@@ -210,11 +212,12 @@ SPEC = TableSpec(
             null=UNIFORM,
         ),
         "load_balancing_loss_device": Metric(
-            "DeepSeekMoE: sum over ranks of (mean E f)(sum P) of their experts; 1 at balance",
+            "DeepSeekMoE: sum over ranks of (mean E f)(sum P) of their experts, 1 at balance; null: independent "
+            "routing",
             "loss of devices",
             ".4g",
             POSITIVE,
-            BALANCED,
+            INDEPENDENT,
         ),
     },
     figures=(Drawing("placement_simulation"),),

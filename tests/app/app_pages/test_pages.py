@@ -127,8 +127,9 @@ def test_balance_loss_shows_the_numbers_of_the_table(monkeypatch, trace_path):
     layer = row(table, "load_balancing_loss", group="all", layer=0)
     assert float(card_values(test)["pooled loss (transformers)"]) == pytest.approx(estimate(pooled), rel=1e-3)
     assert float(card_values(test)["loss of one layer, layer 0"]) == pytest.approx(estimate(layer), rel=1e-3)
-    assert pooled["null"] == 2
-    assert layer["null"] == 1
+    assert pooled["balanced"] == 2
+    assert layer["balanced"] == 1
+    assert layer["null"] > 1
 
 
 def test_balance_loss_writes_out_what_pooling_hides(monkeypatch, trace_path):
@@ -151,12 +152,12 @@ def test_balance_in_other_forms_is_shown_when_the_address_says_so(monkeypatch, t
     clean(test.toggle(key="balance_variants_table").set_value(True).run())
     own = pick(tables.balance_variants(routing_stats(Trace.load(trace_path))), group=group)
     np.testing.assert_array_equal(test.dataframe[0].value["value"].to_numpy(float), own["value"].to_numpy(float))
-    assert "dotted: uniform routing, for losses even loads" in texts(test)
+    assert "dotted: uniform routing, for losses independent routing; dashed: balanced losses" in texts(test)
 
 
 def test_balance_in_other_forms_stands_a_trace_of_ids_alone(monkeypatch, bare_path):
     test = clean(opened(monkeypatch, bare_path, page="balance_loss", query={"variants": "shown"}))
-    assert "max violation, mean of documents" in str(test.get("plotly_chart")[1].proto)
+    assert "max violation, mean of windows" in str(test.get("plotly_chart")[1].proto)
 
 
 @pytest.mark.parametrize("metric", ["contribution", "excess", "pooling_gap_groups"])
