@@ -54,6 +54,7 @@ from mixtral_probe.metrics.load.balance import (
 from mixtral_probe.metrics.load.nulls import (
     expected_cv_squared,
     expected_dead_experts,
+    expected_importance_cv_squared,
     expected_max_violation,
     simulated_null,
     uniform_counts,
@@ -212,6 +213,7 @@ __all__ = [
     "expected_cv_squared",
     "expected_dead_experts",
     "expected_drops",
+    "expected_importance_cv_squared",
     "expected_largest_share",
     "expected_max_violation",
     "expected_pairs",

@@ -39,35 +39,37 @@ class ValueSums(SumsByName):
     """[...] the number of documents."""
     choice_share: Floats | None = None
     """[..., E] over documents: share of the choices."""
-    gate_share: Floats | None = None
-    """[..., E] over documents: share of the weights; None without logits and expert weights."""
+    gate_score: Floats | None = None
+    """[..., E] over documents: mean weight of a token; None without logits and expert weights."""
 
 
 def values_of_windows(sums: Sums) -> ValueSums:
     """Return the values [...] of windows with these sums, those of a window without tokens 0."""
     tokens, counts = sums.tokens, sums.counts
     chosen, experts = sums.load.shape[-2:]
+    choices = counts.sum(-1)
+    violation_chance = metrics.expected_max_violation(tokens, experts, metrics.ratio(choices, tokens))
     values: dict[str, Any] = {
         "windows": (tokens > 0).astype(np.int64),
         "violation": np.nan_to_num(metrics.max_violation(counts)),
-        "violation_chance": np.nan_to_num(metrics.expected_max_violation(tokens, experts, chosen)),
+        "violation_chance": np.nan_to_num(violation_chance),
     }
     if sums.probability is not None and sums.confidence is not None:
         share = metrics.ratio(counts, chosen * tokens[..., None])
         loss = metrics.load_balancing_loss(share, metrics.ratio(sums.probability, tokens[..., None]))
         mass = sums.confidence[..., TOPK_MASS]
-        chance = metrics.chance_load_balancing_loss(mass, tokens, counts.sum(-1), num_experts=experts, chosen=chosen)
+        chance = metrics.chance_load_balancing_loss(mass, tokens, choices, num_experts=experts, chosen=chosen)
         values |= {"loss": np.nan_to_num(loss), "loss_chance": np.nan_to_num(chance)}
     return ValueSums(**values)
 
 
 def values_of_documents(sums: Sums) -> ValueSums:
     """Return the values [..., E] of documents with these sums, those of a document without tokens 0."""
-    gate = None if sums.gate is None else np.nan_to_num(metrics.share(sums.gate))
+    gate = None if sums.gate is None else np.nan_to_num(metrics.ratio(sums.gate, sums.tokens[..., None]))
     return ValueSums(
         documents=(sums.tokens > 0).astype(np.int64),
         choice_share=np.nan_to_num(metrics.share(sums.counts)),
-        gate_share=gate,
+        gate_score=gate,
     )
 
 

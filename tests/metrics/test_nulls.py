@@ -14,17 +14,17 @@ def brute_force(tokens, experts, chosen, draws, seed=1):
 
 
 def test_expected_cv_squared_is_three_over_t_for_two_of_eight():
-    assert metrics.expected_cv_squared(100, 8, 2) == pytest.approx(0.03)
+    assert metrics.expected_cv_squared([0, 100], 8) == pytest.approx(0.03)
     found = metrics.cv_squared(brute_force(50, 8, 2, 4000)).mean()
-    assert found == pytest.approx(float(metrics.expected_cv_squared(50, 8, 2)), rel=0.05)
-    assert np.isnan(metrics.expected_cv_squared(0, 8, 2))
+    assert found == pytest.approx(float(metrics.expected_cv_squared([0, 50], 8)), rel=0.05)
+    assert np.isnan(metrics.expected_cv_squared([0, 0], 8))
 
 
 def test_expected_dead_experts():
-    assert metrics.expected_dead_experts(1, 8, 2) == 6
+    assert metrics.expected_dead_experts([0, 1], 8) == 6
     found = metrics.dead_experts(brute_force(6, 8, 2, 4000)).mean()
-    assert found == pytest.approx(float(metrics.expected_dead_experts(6, 8, 2)), rel=0.05)
-    assert np.isnan(metrics.expected_dead_experts(0, 8, 2))
+    assert found == pytest.approx(float(metrics.expected_dead_experts([0, 6], 8)), rel=0.05)
+    assert np.isnan(metrics.expected_dead_experts([0, 0], 8))
 
 
 @pytest.mark.parametrize("tokens", [300, 20000])
@@ -54,7 +54,7 @@ def test_null_is_the_same_each_time_and_missing_for_no_tokens():
 
 def test_choosing_every_expert_leaves_nothing_to_chance():
     assert metrics.simulated_null(metrics.max_violation, 5000, 4, 4.0) == (0, 0)
-    assert metrics.expected_cv_squared(10, 4, 4) == 0
+    assert metrics.expected_cv_squared([0, 0, 0, 10], 4) == 0
 
 
 def test_shared_draws_cannot_be_changed():
@@ -89,3 +89,27 @@ def test_expected_max_violation_of_many_sizes(experts, chosen):
     mean, _ = metrics.simulated_null(metrics.max_violation, 2040, experts, chosen)
     assert found[1, 2] == pytest.approx(mean, rel=0.03)
     assert (metrics.expected_max_violation([1, 50], 4, 4) == 0).all()
+
+
+def mixed(draws, choices, experts=8):
+    """[draws, E] counts and [draws, E] even weights of tokens of which so many choose 1, 2, ... experts."""
+    counts, weights = np.zeros((2, draws, experts))
+    for number, tokens in enumerate(choices, start=1):
+        own = brute_force(tokens, experts, number, draws, seed=number)
+        counts, weights = counts + own, weights + own / number
+    return counts, weights
+
+
+def test_nulls_of_tokens_that_choose_one_two_or_three_experts():
+    choices = [5, 9, 12]
+    counts, weights = mixed(6000, choices)
+    assert metrics.expected_cv_squared(choices, 8) == pytest.approx(metrics.cv_squared(counts).mean(), rel=0.04)
+    assert metrics.expected_importance_cv_squared(choices, 8) == pytest.approx(
+        metrics.cv_squared(weights).mean(), rel=0.04
+    )
+    assert metrics.load_chi_squared(counts, choices).mean() == pytest.approx(7, rel=0.04)
+    assert metrics.expected_max_violation(26, 8, 59 / 26) == pytest.approx(
+        metrics.max_violation(counts).mean(), rel=0.04
+    )
+    few, _ = mixed(6000, [2, 1, 1])
+    assert metrics.expected_dead_experts([2, 1, 1], 8) == pytest.approx(metrics.dead_experts(few).mean(), rel=0.02)

@@ -23,12 +23,12 @@ def test_effective_experts_of_simpson():
 
 def test_chi_squared_of_one_choice_is_that_of_scipy_and_of_two_has_its_distribution():
     counts = np.array([10, 20, 30, 41])
-    assert metrics.load_chi_squared(counts, 101) == pytest.approx(distributions.chisquare(counts).statistic)
-    assert metrics.load_chi_squared([5, 5], 5) == 0
+    assert metrics.load_chi_squared(counts, [101]) == pytest.approx(distributions.chisquare(counts).statistic)
+    assert metrics.load_chi_squared([5, 5], [0, 5]) == 0
     rng = np.random.default_rng(0)
     chosen = rng.random((2000, 400, 8)).argsort(-1)[..., :2].reshape(2000, -1)
     drawn = np.array([np.bincount(row, minlength=8) for row in chosen])
-    values = metrics.load_chi_squared(drawn, 400)
+    values = metrics.load_chi_squared(drawn, [0, 400])
     assert values.mean() == pytest.approx(7, abs=3 * np.sqrt(14 / 2000))
     assert distributions.kstest(values, distributions.chi2(7).cdf).pvalue > 0.01
 

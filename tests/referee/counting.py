@@ -100,6 +100,16 @@ class Place:
         by = {int(document): [t for t in self.tokens if of[t] == document] for document in of[self.tokens]}
         return [Place(self.record, self.layer, self.group, tokens) for tokens in by.values()]
 
+    def windows(self) -> "list[Place]":
+        """The same of each window that has such tokens."""
+        of = [(int(self.record.document[t]), int(self.record.chunk[t])) for t in self.tokens]
+        by = {window: [t for t, its in zip(self.tokens, of, strict=True) if its == window] for window in of}
+        return [Place(self.record, self.layer, self.group, tokens) for tokens in by.values()]
+
+    def mass(self, token: int) -> float:
+        """The probability of the experts that a token chose."""
+        return sum(probabilities(self.record, self.layer, token)[choices(self.record, self.layer, token)])
+
 
 def place(record: Record, layer: int, group: str) -> Place:
     """The tokens of a group that count in a layer (from 0 in the arrays)."""

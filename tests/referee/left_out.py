@@ -32,8 +32,8 @@ VALUES = {
 NULLS = {
     **{("balance", name): UNIFORM for name in ("effective_experts", "gini", "max_violation", "min_violation")},
     ("balance", "normalized_entropy"): UNIFORM,
+    ("balance_loss", "router_z_loss"): NO_NULL,
     ("balance_variants", "inverse_simpson"): UNIFORM,
-    ("balance_variants", "load_balancing_loss_sequence"): UNIFORM,
     ("balance_variants", "max_violation_batch"): UNIFORM,
     ("cache_simulation", "hit_rate"): UNIFORM,
     ("cache_simulation", "hit_rate_sequential"): UNIFORM,
@@ -60,10 +60,6 @@ NULLS = {
 }
 """By table and metric."""
 UNRESOLVED = {
-    ("awkward", "balance"): {"cv_squared", "dead_experts"},
-    ("awkward", "balance_variants"): {"load_chi_squared", "importance_cv_squared"},
-    ("regular", "expert_relevance"): {"average_gate_score"},
-    ("awkward", "expert_relevance"): {"average_gate_score"},
     ("awkward", "expert_tokens"): {
         "token_lift", "token_npmi", "token_log_odds", "token_frequency", "token_false_discovery",
     },

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tests.referee.counting import Place, places, probabilities
+from tests.referee.losses import chance_of_loss, loss
 from tests.referee.record import Record
 from tests.referee.rows import NAN, UNCHECKED, Row
 
@@ -47,7 +48,7 @@ def balance(record: Record) -> Iterator[Row]:
 
 def balance_variants(record: Record) -> Iterator[Row]:
     for at in places(record):
-        f, documents = at.share(), at.documents()
+        f, windows = at.share(), at.windows()
         values = {
             "inverse_simpson": (1 / sum(f**2), UNCHECKED),
             "load_chi_squared": (chi_squared(at), at.experts - 1),
@@ -55,9 +56,12 @@ def balance_variants(record: Record) -> Iterator[Row]:
                 cv_squared(at.gates()),
                 sum(at.experts / len(c) - 1 for c in at.choices()) / at.n**2,
             ),
-            "max_violation_batch": (np.mean([at.experts * max(d.share()) - 1 for d in documents]), UNCHECKED),
-            "load_balancing_loss_gshard": (gshard(at), 1 / at.experts**2),
-            "load_balancing_loss_sequence": (np.mean([loss(d) for d in documents]), UNCHECKED),
+            "max_violation_batch": (np.mean([at.experts * max(w.share()) - 1 for w in windows]), UNCHECKED),
+            "load_balancing_loss_gshard": (gshard(at), chance_of_gshard(at)),
+            "load_balancing_loss_sequence": (
+                np.mean([loss(w) for w in windows]),
+                np.mean([chance_of_loss(w) for w in windows]),
+            ),
         }
         for metric, (value, null) in values.items():
             yield Row(at.keys, metric, value, null, at.n)
@@ -70,17 +74,18 @@ def chi_squared(at: Place) -> float:
     return raw * (at.experts - 1) / (at.experts * variance_of_uniform_load(at) / even)
 
 
-def loss(at: Place) -> float:
-    """E sum f P with f = n / (K T), K the largest number of choices, also where some tokens have fewer."""
-    return at.experts * sum(at.counts() / (at.chosen * at.n) * at.probability())
-
-
 def gshard(at: Place) -> float:
     """Mean over experts of (share of first choices) x P (Lepikhin et al. 2020)."""
     first = np.zeros(at.experts)
     for chosen in at.choices():
         first[chosen[0]] += 1 / at.n
     return sum(first * at.probability()) / at.experts
+
+
+def chance_of_gshard(at: Place) -> float:
+    """Its mean when each token's experts are permuted; a token's first choice is its likeliest expert."""
+    largest = [max(probabilities(at.record, at.layer, token)) for token in at.tokens]
+    return sum(p + (at.n - 1) / at.experts for p in largest) / at.n**2 / at.experts
 
 
 def expert_load(record: Record) -> Iterator[Row]:

@@ -189,7 +189,19 @@ def device_loss(record: Record, placement: list[list[int]]) -> Iterator[Row]:
             f, p = record.experts * share(at), at.probability()
             value = sum(np.mean(f[rank]) * sum(p[rank]) for rank in placement)
             keys = (*at.keys, len(placement), record.experts)
-            yield Row(keys, "load_balancing_loss_device", value, 1, at.n)
+            yield Row(keys, "load_balancing_loss_device", value, chance_of_device_loss(at, placement), at.n)
+
+
+def chance_of_device_loss(at: Place, placement: list[list[int]]) -> float:
+    """Mean over permutations of each token's experts: of its own choices and probabilities two different experts share
+    a device as often as any two do; of another token's, as often as any expert and any, itself too."""
+    pairs = [(i, j) for rank in placement for i in rank for j in rank]
+    two = sum(i != j for i, j in pairs) / (at.experts * (at.experts - 1))
+    met = 0.0
+    for token, chosen in zip(at.tokens, at.choices(), strict=True):
+        met += at.mass(token) + (len(chosen) - at.mass(token)) * two
+        met += (at.n - 1) * len(chosen) * len(pairs) / at.experts**2
+    return at.experts / len(placement[0]) * met / (at.chosen * at.n**2)
 
 
 def skipping_simulation(record: Record) -> Iterator[Row]:

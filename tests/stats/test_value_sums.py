@@ -32,7 +32,7 @@ def by_hand(trace, kept):
     """Lists of the values of windows and documents of each layer; kept [L, T] says which tokens count."""
     tokens, found = trace.tokens, []
     for layer in range(trace.num_layers):
-        names = ("violation", "loss", "loss_chance", "choice_share", "gate_share", "lengths")
+        names = ("violation", "loss", "loss_chance", "choice_share", "gate_score", "lengths")
         values = {name: [] for name in names}
         p = softmax(trace.router_logits[layer].astype(float), -1)
         ids, gates = trace.expert_ids[layer], trace.expert_weights[layer].astype(float)
@@ -45,7 +45,7 @@ def by_hand(trace, kept):
                 if keys == ["document"]:
                     gate = np.bincount(ids[own].ravel(), gates[own].ravel(), minlength=EXPERTS)
                     values["choice_share"].append(counts / counts.sum())
-                    values["gate_share"].append(gate / gate.sum())
+                    values["gate_score"].append(gate / len(own))
                     continue
                 values["violation"].append(counts.max() / counts.mean() - 1)
                 values["loss"].append(EXPERTS * (counts / counts.sum() * p[own].mean(0)).sum())
@@ -69,7 +69,7 @@ def check(stats, expected):
     for layer, values in enumerate(expected):
         assert sums.windows[layer] == len(values["loss"])
         assert sums.documents[layer] == len(values["choice_share"])
-        for name in ("violation", "loss", "loss_chance", "choice_share", "gate_share"):
+        for name in ("violation", "loss", "loss_chance", "choice_share", "gate_score"):
             total = np.sum(values[name], axis=0)
             np.testing.assert_allclose(getattr(sums, name)[layer], total, rtol=1e-6, err_msg=name)
         chance = metrics.expected_max_violation(values["lengths"], EXPERTS, CHOSEN).sum()
@@ -117,5 +117,5 @@ def test_without_logits_there_is_no_loss_and_without_weights_no_gate():
     trace = cut_trace(9)
     bare = Trace.from_arrays(expert_ids=trace.expert_ids, num_experts=EXPERTS, document=trace.tokens["document"])
     sums = RoutingStats.from_trace(bare).value_sums
-    assert sums.loss is sums.loss_chance is sums.gate_share is None
+    assert sums.loss is sums.loss_chance is sums.gate_score is None
     assert sums.windows.sum() == 18

@@ -83,18 +83,31 @@ def inverse_simpson(counts: ArrayLike) -> Floats:
     return ratio(1.0, np.square(share(counts)).sum(-1))
 
 
-def load_chi_squared(counts: ArrayLike, tokens: ArrayLike) -> Floats:
+def uniform_load_variance(choices: ArrayLike, num_experts: int) -> Floats:
+    """[...] variance of an expert's load n_i, exactly: the sum over tokens of k/E (1 - k/E).
+
+    Args:
+        choices: [..., K] how many tokens chose 1, 2, ... K experts.
+        num_experts: E.
+    """
+    tokens = np.asarray(choices, np.float64)
+    rate = np.arange(1, tokens.shape[-1] + 1) / num_experts
+    return (tokens * rate * (1 - rate)).sum(-1)
+
+
+def load_chi_squared(counts: ArrayLike, choices: ArrayLike) -> Floats:
     """[...] chi-square of the load against an even one, with E - 1 degrees of freedom for any K; 0 where K = E.
 
-    X^2 (E - 1) / (E - K) with X^2 = sum (n_i - T K/E)^2 / (T K/E): a token's choices exclude each other, so X^2 alone
-    has the mean E - K (7/6 for 2 of 8). Its p-value is valid for independent tokens only; the tokens of a text are not.
+    sum (n_i - mean)^2 (E - 1) / (E V), V being `uniform_load_variance`. For K choices of every token that is
+    X^2 (E - 1) / (E - K): a token's choices exclude each other, so Pearson's X^2 alone has the mean E - K (7/6 for 2 of
+    8). Its p-value is valid for independent tokens only; the tokens of a text are not.
 
     Args:
         counts: [..., E].
-        tokens: [...] T; K is the mean number of choices, sum n / T.
+        choices: [..., K] how many tokens chose 1, 2, ... K experts.
     """
     n = np.asarray(counts, np.float64)
-    experts, total = n.shape[-1], n.sum(-1)
-    unchosen = experts - ratio(total, tokens)
-    square = total * cv_squared(n)
-    return np.where(unchosen == 0, 0.0, ratio(square * (experts - 1), np.where(unchosen == 0, 1.0, unchosen)))
+    experts, variance = n.shape[-1], uniform_load_variance(choices, n.shape[-1])
+    square = np.square(n - n.mean(-1, keepdims=True)).sum(-1) * (experts - 1)
+    settled = np.where(n.sum(-1) > 0, 0.0, np.nan)
+    return np.where(variance > 0, ratio(square, experts * variance), settled)

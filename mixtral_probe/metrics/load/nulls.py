@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixtral_probe.metrics.load.balance import max_violation
+from mixtral_probe.metrics.load.balance import max_violation, uniform_load_variance
 from mixtral_probe.metrics.ratios import ratio
 
 Floats = NDArray[np.float64]
@@ -18,16 +18,39 @@ DRAWS = 1000
 _SMALL_SIZES, _SIZES_PER_DOUBLING = 16, 4
 
 
-def expected_cv_squared(tokens: ArrayLike, num_experts: int, chosen: ArrayLike) -> Floats:
-    """[...] E[CV^2] = (E/K - 1) / T, exactly; NaN for no tokens."""
-    return ratio(num_experts / np.asarray(chosen, np.float64) - 1, tokens)
+def expected_cv_squared(choices: ArrayLike, num_experts: int) -> Floats:
+    """[...] E[CV^2], exactly: (E/K - 1) / T where all T tokens choose K; NaN for no tokens.
+
+    Args:
+        choices, num_experts: as in `uniform_load_variance`.
+    """
+    tokens = np.asarray(choices, np.float64)
+    mean = (tokens * np.arange(1, tokens.shape[-1] + 1)).sum(-1) / num_experts
+    return ratio(uniform_load_variance(tokens, num_experts), np.square(mean))
 
 
-def expected_dead_experts(tokens: ArrayLike, num_experts: int, chosen: ArrayLike) -> Floats:
-    """[...] E[number never chosen] = E (1 - K/E)^T, exactly; NaN for no tokens."""
-    tokens = np.asarray(tokens, np.float64)
-    expected = num_experts * (1 - np.asarray(chosen, np.float64) / num_experts) ** tokens
-    return np.where(tokens > 0, expected, np.nan)
+def expected_importance_cv_squared(choices: ArrayLike, num_experts: int) -> Floats:
+    """[...] E[CV^2] of the experts' summed weights where every token weighs its experts evenly; NaN for no tokens.
+
+    The sum over tokens of E/k - 1, over T^2: exact.
+
+    Args:
+        choices, num_experts: as in `uniform_load_variance`.
+    """
+    tokens = np.asarray(choices, np.float64)
+    spread = num_experts / np.arange(1, tokens.shape[-1] + 1) - 1
+    return ratio((tokens * spread).sum(-1), np.square(tokens.sum(-1)))
+
+
+def expected_dead_experts(choices: ArrayLike, num_experts: int) -> Floats:
+    """[...] E[number never chosen], exactly: E (1 - K/E)^T where all T tokens choose K; NaN for no tokens.
+
+    Args:
+        choices, num_experts: as in `uniform_load_variance`.
+    """
+    tokens = np.asarray(choices, np.float64)
+    missed = 1 - np.arange(1, tokens.shape[-1] + 1) / num_experts
+    return np.where(tokens.sum(-1) > 0, num_experts * np.prod(missed**tokens, axis=-1), np.nan)
 
 
 @lru_cache(maxsize=512)
@@ -68,17 +91,36 @@ def simulated_null(
     return float(values.mean()), float(np.quantile(values, 0.95))
 
 
-def expected_max_violation(tokens: ArrayLike, num_experts: int, chosen: int) -> Floats:
+def expected_max_violation(tokens: ArrayLike, num_experts: int, chosen: ArrayLike) -> Floats:
     """[...] E[MaxVio] of many numbers of tokens T, by `simulated_null`; NaN for no tokens.
 
     Above 16 tokens four sizes per doubling are simulated and those between interpolated, both in logarithms: MaxVio
     falls like 1 / sqrt(T), so this adds less than a thousandth, where the simulation itself is exact to about 1 %.
+    Between two whole numbers of choices MaxVio is taken to be linear in sqrt(E/k - 1), the deviation of a load.
+
+    Args:
+        tokens: [...] T.
+        num_experts: E.
+        chosen: [...] mean number of choices of a token, 1 to E.
     """
-    sizes, place = np.unique(np.asarray(tokens, np.int64), return_inverse=True)
-    means = np.where(sizes > 0, 0.0, np.nan)
-    if chosen < num_experts and (sizes > 0).any():
-        means[sizes > 0] = _interpolated(_max_violation, sizes[sizes > 0], num_experts, chosen)
-    return means[place].reshape(np.shape(tokens))
+    t, k = np.broadcast_arrays(np.asarray(tokens, np.int64), np.asarray(chosen, np.float64))
+    k = np.where(t > 0, k, 1.0)
+    low, high = np.floor(k), np.ceil(k)
+    ends = [_max_violation_of(t, num_experts, whole.astype(np.int64)) for whole in (low, high)]
+    deviations = [np.sqrt(num_experts / whole - 1) for whole in (low, k, high)]
+    part = np.nan_to_num(ratio(deviations[0] - deviations[1], deviations[0] - deviations[2]))
+    return ends[0] + (ends[1] - ends[0]) * part
+
+
+def _max_violation_of(tokens: NDArray[np.int64], experts: int, chosen: NDArray[np.int64]) -> Floats:
+    """[...] the same of whole numbers of choices; each number of tokens and choices is found once."""
+    kinds, place = np.unique(np.stack([tokens.ravel(), chosen.ravel()]), axis=1, return_inverse=True)
+    means = np.where(kinds[0] > 0, 0.0, np.nan)
+    for whole in {*kinds[1].tolist()} - {experts}:
+        own = (kinds[1] == whole) & (kinds[0] > 0)
+        if own.any():
+            means[own] = _interpolated(_max_violation, kinds[0][own], experts, whole)
+    return means[place.reshape(tokens.shape)]
 
 
 def _interpolated(

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import RoutingStats
+from mixtral_probe.stats import RoutingStats, Sums
 from mixtral_probe.tables.frame import rows, tidy
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.leave_one_out import estimate_rows
@@ -56,7 +56,7 @@ def balance(stats: RoutingStats) -> pd.DataFrame:
 def _balance_rows(sums: GroupedSums, name: str, metric: Balance) -> pd.DataFrame:
     tokens, counts = sums.total.tokens, sums.total.counts
     scope = f"one layer; {sums.tokens_scope}; {metric.what}"
-    null, most = _uniform(name, metric, tokens, counts)
+    null, most = _uniform(name, metric, sums.total)
     if metric.smooth:
         estimate = sums.estimate(lambda sums: metric.formula(sums.counts), bounds=(0, metric.high))
         return estimate_rows(sums.keys(), name, estimate, null, tokens, scope)
@@ -67,16 +67,16 @@ def _balance_rows(sums: GroupedSums, name: str, metric: Balance) -> pd.DataFrame
     return rows(sums.keys(), name, metric.formula(counts), null=null, n=tokens, scope=scopes)
 
 
-def _uniform(name: str, metric: Balance, tokens: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[Floats, Floats]:
+def _uniform(name: str, metric: Balance, sums: Sums) -> tuple[Floats, Floats]:
     """[L, G] mean and 95 % point of the metric under uniform top-K routing of the same number of tokens."""
-    experts = counts.shape[-1]
-    chosen = metrics.ratio(counts.sum(-1), tokens)
+    tokens, counts = sums.tokens, sums.counts
+    experts, chosen = counts.shape[-1], metrics.ratio(counts.sum(-1), tokens)
     # Most layers have the same tokens: each size is simulated once.
     sizes, place = np.unique(np.stack([tokens.ravel(), np.nan_to_num(chosen).ravel()]), axis=1, return_inverse=True)
     pairs = [metrics.simulated_null(metric.formula, int(t), experts, float(k)) for t, k in sizes.T]
     mean, most = np.array(pairs).reshape(-1, 2).T[:, place.ravel()].reshape(2, *tokens.shape)
-    closed = {"cv_squared": metrics.expected_cv_squared, "dead_experts": metrics.expected_dead_experts}
-    return (closed[name](tokens, experts, chosen) if name in closed else mean), most
+    exact = {"cv_squared": metrics.expected_cv_squared, "dead_experts": metrics.expected_dead_experts}
+    return (exact[name](sums.choices, experts) if name in exact else mean), most
 
 
 SPEC = TableSpec(

@@ -42,10 +42,10 @@ def balance_variants(stats: RoutingStats) -> pd.DataFrame:
 
 
 def _importance_rows(sums: GroupedSums) -> pd.DataFrame:
-    tokens, experts, chosen = sums.total.tokens, sums.stats.num_experts, sums.stats.num_experts_per_tok
+    experts = sums.stats.num_experts
     if sums.total.gate is None:
-        return missing_rows(sums.keys(), "importance_cv_squared", tokens.shape, NO_GATES)
-    null = metrics.expected_cv_squared(tokens, experts, chosen)
+        return missing_rows(sums.keys(), "importance_cv_squared", sums.total.tokens.shape, NO_GATES)
+    null = metrics.expected_importance_cv_squared(sums.total.choices, experts)
     return _smooth(sums, "importance_cv_squared", _importance, null, (0, experts - 1))
 
 
@@ -82,7 +82,7 @@ def _smooth(
 
 def _chi_squared(sums: GroupedSums) -> pd.DataFrame:
     n, experts = sums.total.tokens, sums.stats.num_experts
-    value = metrics.load_chi_squared(sums.total.counts, n)
+    value = metrics.load_chi_squared(sums.total.counts, sums.total.choices)
     free = experts - 1 if sums.stats.num_experts_per_tok < experts else 0
     p = chdtrc(max(free, 1), value)
     about = f"one layer; {sums.tokens_scope}; {free} degrees of freedom; no interval: a test; p = "

@@ -24,7 +24,7 @@ def expert_relevance(stats: RoutingStats) -> pd.DataFrame:
         shape = (*sums.total.tokens.shape, stats.num_experts)
         gates = missing_rows(keys, "average_gate_score", shape, NO_GATES)
     else:
-        gates = mean_rows(sums, Mean("average_gate_score", "documents", "gate_share", even, SHARE), keys)
+        gates = mean_rows(sums, Mean("average_gate_score", "documents", "gate_score", even, SHARE), keys)
     return tidy([gates, ratio], SPEC)
 
 
