@@ -156,6 +156,8 @@ def test_what_the_word_before_tells_is_recovered():
 @pytest.mark.parametrize("documents", [6, 12, 40])
 def test_intervals_of_nothing_hold_nothing(documents):
     found = numbers(Texts(documents), 150, documents=documents)
-    for variable, rows in found.items():
+    for variable, every in found.items():
+        rows = every[~np.isnan(every[:, 2])]  # frequent pairs of words may be those of fewer than 5 documents
+        assert len(rows) > 50
         # 0.92 less two standard errors.
         assert np.mean((rows[:, 2] <= 0) & (rows[:, 3] >= 0)) >= 0.92 - 2 * np.sqrt(0.92 * 0.08 / len(rows)), variable

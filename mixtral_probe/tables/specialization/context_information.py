@@ -23,7 +23,7 @@ Places = NDArray[np.intp]
 Counts = NDArray[np.int64]
 Ids = NDArray[np.int16]
 Floats = NDArray[np.float64]
-_SHUFFLES = 10
+_SHUFFLES = 5
 _IN_DOCUMENTS = f"null: experts exchanged among the tokens of each document, mean of {_SHUFFLES} shuffles"
 _WORDS = {
     "token": f"token routed; {_IN_DOCUMENTS}",
