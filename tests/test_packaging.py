@@ -108,7 +108,7 @@ def test_an_unpacked_wheel_finds_its_app_and_its_model(wheel, tmp_path):
     code = (
         "from mixtral_probe.cli.verbs.dashboard import _app_folder; from mixtral_probe.resources import data_path;"
         "from mixtral_probe import MixtralConfig;"
-        "print(_app_folder()); print(data_path('corpus')); MixtralConfig.from_file(data_path('mixtral-mini'))"
+        "print(_app_folder()); print(data_path('corpus')); MixtralConfig.from_pretrained(data_path('mixtral-mini'))"
     )
     environment = os.environ | {"PYTHONPATH": str(site)}
     command = [sys.executable, "-c", code]

@@ -154,7 +154,7 @@ def _config(folder: Path, native: bool) -> MixtralConfig:
     """The config: params.json for native weights, if present; otherwise config.json."""
     if native and ((folder / PARAMS).is_file() or not (folder / "config.json").is_file()):
         return native_config(folder / PARAMS)
-    return MixtralConfig.from_file(folder)
+    return MixtralConfig.from_pretrained(folder)
 
 
 def _layout(stored: Mapping[str, StoredTensor], native: bool) -> Layout | NativeLayout:

@@ -15,9 +15,10 @@ from mixtral_probe.checkpoint.placement import DeviceMap, Placement, place, plac
 from mixtral_probe.config import MixtralConfig, read_generation_config
 from mixtral_probe.errors import InputError
 from mixtral_probe.model import Numerics
-from mixtral_probe.model.resizing.pruning import PRUNED, decoder, prune_heads
+from mixtral_probe.model.base import BaseModel
+from mixtral_probe.model.resizing.pruning import PRUNED, prune_heads
 
-M = TypeVar("M", bound=nn.Module)
+M = TypeVar("M", bound=BaseModel)
 _SHAPES = {
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "head_dim", "num_local_experts", "tie_word_embeddings", "model_type",
@@ -61,7 +62,8 @@ def load_model(
     _fill(model, checkpoint, kind, placement)
     if isinstance(model, base.MixtralForCausalLM):
         model.generation_config = read_generation_config(checkpoint.folder)
-    decoder(model).multi_device = len(placement.devices) > 1
+    model.name_or_path = str(folder)
+    model.base_model.multi_device = len(placement.devices) > 1
     if pruned := getattr(config, PRUNED, None):
         prune_heads(model, {int(layer): heads for layer, heads in pruned.items()})
     return model.eval()
@@ -114,8 +116,8 @@ def _chosen_dtype(
     return checkpoint.dtype if dtype == "auto" else as_dtype(dtype)
 
 
-def _fill(model: nn.Module, checkpoint: Checkpoint, dtype: torch.dtype, placement: Placement) -> None:
-    body = decoder(model)
+def _fill(model: BaseModel, checkpoint: Checkpoint, dtype: torch.dtype, placement: Placement) -> None:
+    body = model.base_model
     for index, layer in enumerate(body.layers):
         if placement.layers[index].type != "meta":
             layer.load_state_dict(checkpoint.layer(index, dtype, placement.layers[index]), assign=True)
@@ -131,8 +133,7 @@ def _fill(model: nn.Module, checkpoint: Checkpoint, dtype: torch.dtype, placemen
             continue
         _check_labels(name, weight, checkpoint)
         _assign(model, own_name, checkpoint.tensor(name, dtype, device))
-    if isinstance(model, base.MixtralForCausalLM) and checkpoint.config.tie_word_embeddings:
-        model.lm_head.weight = body.embed_tokens.weight
+    model.tie_weights()
     if fresh:
         absent = f"{' and '.join(fresh)} {'is' if len(fresh) == 1 else 'are'} not in {checkpoint.folder}"
         warnings.warn(f"{absent}: this head has random weights and must be trained", stacklevel=4)
@@ -144,13 +145,11 @@ def _assign(model: nn.Module, name: str, weight: torch.Tensor) -> None:
 
 
 def _new(
-    name: str, weight: torch.Tensor, model: nn.Module, dtype: torch.dtype, device: torch.device
+    name: str, weight: torch.Tensor, model: BaseModel, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:  # fmt: skip
     """Initial weights of a head: normal, with a bias of 0."""
     fresh = torch.zeros(weight.shape, dtype=dtype, device=device)
-    config = model.config
-    assert isinstance(config, MixtralConfig)
-    return fresh if name.endswith("bias") else fresh.normal_(0.0, config.initializer_range)
+    return fresh if name.endswith("bias") else fresh.normal_(0.0, model.config.initializer_range)
 
 
 def _check_labels(name: str, weight: torch.Tensor, checkpoint: Checkpoint) -> None:

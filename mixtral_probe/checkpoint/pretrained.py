@@ -12,9 +12,10 @@ from mixtral_probe.checkpoint.memory import require_memory
 from mixtral_probe.checkpoint.names import Layout
 from mixtral_probe.checkpoint.placement import DeviceMap
 from mixtral_probe.checkpoint.save import save_model
+from mixtral_probe.checkpoint.state_dict import register_names
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.model import Numerics
-from mixtral_probe.model.resizing.pruning import PRUNED, decoder, prune_heads
+from mixtral_probe.model.resizing.pruning import PRUNED, prune_heads
 from mixtral_probe.model.resizing.vocabulary import resize_token_embeddings
 
 
@@ -24,6 +25,7 @@ class Pretrained:
     def __init__(self, config: MixtralConfig, numerics: Numerics = "fast") -> None:
         require_memory(config.num_parameters(), torch.get_default_dtype(), torch.get_default_device())
         super().__init__(config, numerics)  # type: ignore[call-arg]
+        register_names(self)  # type: ignore[arg-type]
         if pruned := getattr(config, PRUNED, None):
             self.prune_heads({int(layer): heads for layer, heads in pruned.items()})
 
@@ -78,18 +80,15 @@ class Pretrained:
         """
         save_model(self, folder, layout, max_shard_size, dtype)  # type: ignore[arg-type]
 
-    def resize_token_embeddings(self, size: int, mean_resizing: bool = True) -> nn.Embedding:
+    def resize_token_embeddings(
+        self,
+        new_num_tokens: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        mean_resizing: bool = True,
+    ) -> nn.Embedding:
         """Change the size of the vocabulary; see ``mixtral_probe.model.resizing.vocabulary``."""
-        return resize_token_embeddings(self, size, mean_resizing)  # type: ignore[arg-type]
+        return resize_token_embeddings(self, new_num_tokens, pad_to_multiple_of, mean_resizing)  # type: ignore[arg-type]
 
     def prune_heads(self, heads: Mapping[int, Iterable[int]]) -> None:
         """Remove attention heads, {layer: heads}; see ``mixtral_probe.model.resizing.pruning.prune_heads``."""
         prune_heads(self, heads)  # type: ignore[arg-type]
-
-    def gradient_checkpointing_enable(self) -> None:
-        """In training, run each layer again for its gradient instead of keeping its activations."""
-        decoder(self).gradient_checkpointing = True  # type: ignore[arg-type]
-
-    def gradient_checkpointing_disable(self) -> None:
-        """Keep activations for the gradients, which is faster."""
-        decoder(self).gradient_checkpointing = False  # type: ignore[arg-type]

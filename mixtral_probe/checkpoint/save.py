@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mixtral_probe import files
 from mixtral_probe import model as base
@@ -14,15 +14,16 @@ from mixtral_probe.checkpoint.files import INDEX, SHARD, WEIGHTS
 from mixtral_probe.checkpoint.names import HEAD, Layout, pieces, stored_name
 from mixtral_probe.checkpoint.options import as_bytes, as_dtype
 from mixtral_probe.checkpoint.writer import write_safetensors
-from mixtral_probe.config import GENERATION_CONFIG, MixtralConfig
+from mixtral_probe.config import GENERATION_CONFIG
 from mixtral_probe.errors import InputError
+from mixtral_probe.model.base import BaseModel
 from mixtral_probe.model.resizing.pruning import with_every_head
 
 Shard = dict[str, Tensor]
 
 
 def save_model(
-    model: nn.Module,
+    model: BaseModel,
     folder: str | Path,
     layout: Layout = "classic",
     max_shard_size: int | str | None = "5GB",
@@ -54,12 +55,12 @@ def save_model(
     _write(model, shards, kind, folder)
 
 
-def _to_store(model: nn.Module, layout: Layout) -> Iterator[tuple[str, Tensor]]:
+def _to_store(model: BaseModel, layout: Layout) -> Iterator[tuple[str, Tensor]]:
     """Stored name and a view of the weight, in the order of the layers; a tied head is left out."""
     is_base = isinstance(model, base.MixtralModel)
     for own_name, parameter in model.named_parameters():
         name = f"model.{own_name}" if is_base else own_name
-        if name == HEAD and _config(model).tie_word_embeddings:
+        if name == HEAD and model.config.tie_word_embeddings:
             continue
         weight = with_every_head(model, own_name, parameter.detach())
         for piece in pieces(name, tuple(weight.shape), layout):
@@ -86,7 +87,7 @@ def _size(shards: dict[str, Shard], dtype: torch.dtype) -> int:
     return sum(weight.numel() for shard in shards.values() for weight in shard.values()) * dtype.itemsize
 
 
-def _write(model: nn.Module, shards: dict[str, Shard], dtype: torch.dtype, folder: Path) -> None:
+def _write(model: BaseModel, shards: dict[str, Shard], dtype: torch.dtype, folder: Path) -> None:
     """Write every file under a temporary name, then rename, the index last; remove files of an earlier save."""
     settings = {"config.json": _config_fields(model, dtype), **_generation_fields(model)}
     names = [*shards, *settings, *([INDEX] if len(shards) > 1 else [])]
@@ -111,14 +112,14 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _config_fields(model: nn.Module, dtype: torch.dtype) -> dict[str, Any]:
+def _config_fields(model: BaseModel, dtype: torch.dtype) -> dict[str, Any]:
     """transformers 4 reads ``torch_dtype``, transformers 5 ``dtype``."""
     name = str(dtype).removeprefix("torch.")
     kind = next(c.__name__ for c in type(model).__mro__ if c.__module__.startswith("mixtral_probe.model."))
-    return _config(model).to_dict() | {"architectures": [kind], "dtype": name, "torch_dtype": name}
+    return model.config.to_dict() | {"architectures": [kind], "dtype": name, "torch_dtype": name}
 
 
-def _generation_fields(model: nn.Module) -> dict[str, dict[str, Any]]:
+def _generation_fields(model: BaseModel) -> dict[str, dict[str, Any]]:
     """The file of a language model's defaults of generation, as transformers writes it, by its name."""
     if not isinstance(model, base.MixtralForCausalLM):
         return {}
@@ -126,9 +127,3 @@ def _generation_fields(model: nn.Module) -> dict[str, dict[str, Any]]:
         return {GENERATION_CONFIG: model.generation_config}
     ids = {name: getattr(model.config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     return {GENERATION_CONFIG: {"_from_model_config": True} | {k: v for k, v in ids.items() if v is not None}}
-
-
-def _config(model: nn.Module) -> MixtralConfig:
-    config = model.config
-    assert isinstance(config, MixtralConfig)
-    return config

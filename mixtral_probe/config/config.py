@@ -1,5 +1,6 @@
 """A Mixtral model's configuration: every field of a Hugging Face ``config.json``, checked before anything is built."""
 
+import json
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -8,11 +9,23 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from mixtral_probe.config.rope import attention_factor, one_rope
 from mixtral_probe.config.rules import broken_rule
 from mixtral_probe.errors import InputError
+from mixtral_probe.files import plain_errors, write_bytes
 from mixtral_probe.json_files import read_json_object
+
+READ_IN_EVERY_CALL = (
+    "use_cache", "output_router_logits", "output_attentions", "output_hidden_states", "return_dict", "sliding_window",
+    "router_aux_loss_coef", "pad_token_id", "bos_token_id", "eos_token_id", "problem_type", "id2label", "label2id",
+    "initializer_range", "dtype", "architectures",
+)  # fmt: skip
+"""Fields that can be assigned, since a model that exists goes by them; unknown fields can be too."""
+_OTHER_NAMES = {"num_experts": "num_local_experts", "torch_dtype": "dtype"}
 
 
 class MixtralConfig(BaseModel):
     """Hyperparameters of a Mixtral model under their Hugging Face names; unknown fields are kept as they are.
+
+    Fields that determine how a model is built cannot be assigned, since a model would not change with them; ``replace``
+    gives another config.
 
     The rotary settings are read in the spelling of transformers 4 (``rope_theta``, ``rope_scaling``) and in that of
     transformers 5 (``rope_parameters``), kept as the latter with all defaults, and written in both.
@@ -76,6 +89,21 @@ class MixtralConfig(BaseModel):
             name = ".".join(str(part) for part in first["loc"])
             raise InputError(f"config field {name}: {first['msg']}; it is {first['input']!r}") from None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            return object.__setattr__(self, name, value)
+        changed = self.replace(**{name: value}) if self._can_be_assigned(name) else None
+        if changed is None or changed.num_labels != self.num_labels:
+            raise InputError(
+                f"config field {name} is fixed, since models are built by it, got an assignment of {value!r}; make "
+                f"another config with config.replace({name}=…)"
+            )
+        self.__dict__.update(changed.__dict__)
+        object.__setattr__(self, "__pydantic_extra__", changed.__pydantic_extra__)
+
+    def _can_be_assigned(self, name: str) -> bool:
+        return name in READ_IN_EVERY_CALL or not hasattr(type(self), name) and name not in type(self).model_fields
+
     @model_validator(mode="before")
     @classmethod
     def _in_one_spelling(cls, fields: dict[str, Any]) -> dict[str, Any]:
@@ -99,6 +127,11 @@ class MixtralConfig(BaseModel):
         return self.hidden_size // max(1, self.num_attention_heads) if self.head_dim is None else self.head_dim
 
     @property
+    def num_experts(self) -> int:
+        """E, under the name that other mixture models have for it."""
+        return self.num_local_experts
+
+    @property
     def rope_theta(self) -> float:
         """The base of the rotary frequencies."""
         return float(self.rope_parameters["rope_theta"])
@@ -116,23 +149,41 @@ class MixtralConfig(BaseModel):
         return len(self.id2label)
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> Self:
-        """Build from the content of a ``config.json``."""
-        return cls(**fields)
+    def from_dict(cls, fields: dict[str, Any], **changes: Any) -> Self:
+        """Build from the content of a ``config.json``, some of it changed."""
+        config = cls(**fields)
+        return config.replace(**changes) if changes else config
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Self:
-        """Read a ``config.json``, or the one in a model folder."""
-        path = Path(path)
+    def from_pretrained(cls, path: str | Path, **changes: Any) -> Self:
+        """Read a ``config.json``, or the one in a model folder, some of it changed."""
+        path = Path(path).expanduser()
         path = path / "config.json" if path.is_dir() else path
         try:
-            return cls.from_dict(read_json_object(path))
+            fields = read_json_object(path)
         except FileNotFoundError:
             raise InputError(f"a model folder needs a config.json, got none at {path}") from None
+        return cls.from_dict(fields, **changes)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``config.json`` into a folder, which is created where needed."""
+        folder = Path(folder).expanduser()
+        with plain_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(folder / "config.json", self.to_json_string().encode())
+
+    def to_json_string(self) -> str:
+        """Return the text of a ``config.json``."""
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
+
+    def get_text_config(self, decoder: bool = False) -> Self:
+        """Return the config itself: a Mixtral has no other part than that of text."""
+        return self
 
     def replace(self, **changes: Any) -> Self:
         """Return the same config with some fields changed, checked again."""
         fields = self.model_dump()
+        changes = {_OTHER_NAMES.get(name, name): value for name, value in changes.items()}
         if ropes := [changes[name] for name in ("rope_parameters", "rope_scaling") if name in changes]:
             del fields["rope_parameters"]
             fields.pop("original_max_position_embeddings", None)

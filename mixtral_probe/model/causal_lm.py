@@ -12,8 +12,8 @@ from mixtral_probe.model.collector import LayerChoice
 from mixtral_probe.model.context import ForwardContext
 from mixtral_probe.model.generation import Generates
 from mixtral_probe.model.hooks import Hooks
-from mixtral_probe.model.inputs import kept_positions, require_labels
-from mixtral_probe.model.losses import load_balancing_loss_pooled, next_token_loss
+from mixtral_probe.model.inputs import kept_positions
+from mixtral_probe.model.losses import LOSS_ARGUMENTS, load_balancing_loss_pooled, next_token_loss
 from mixtral_probe.model.model import MixtralModel, initialise
 from mixtral_probe.model.outputs import CausalLMOutput
 from mixtral_probe.model.sites import MODEL, Instrument, Site
@@ -22,14 +22,15 @@ from mixtral_probe.model.sites import MODEL, Instrument, Site
 class MixtralForCausalLM(Generates):
     """Predicts the next token. Arguments as in ``MixtralModel``."""
 
+    loss_type = "ForCausalLM"
+    """The name of its loss in transformers, whose Trainer counts by it the labels that have a prediction."""
+
     def __init__(self, config: MixtralConfig, numerics: Numerics = "fast") -> None:
         super().__init__()
-        self.config, self.numerics = config, numerics
-        self.model = MixtralModel(config, numerics)
+        self.model, self.numerics = MixtralModel(config, numerics), numerics
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         initialise(self.lm_head, config)
-        if config.tie_word_embeddings:
-            self.lm_head.weight = self.model.embed_tokens.weight
+        self.tie_weights()
 
     def forward(
         self,
@@ -46,6 +47,7 @@ class MixtralForCausalLM(Generates):
         logits_to_keep: int | Tensor = 0,
         instruments: Sequence[Instrument] = (),
         return_dict: bool | None = None,
+        **further: Any,
     ) -> CausalLMOutput | tuple[Any, ...]:
         """Predict next tokens; the other arguments are those of ``MixtralModel.forward``.
 
@@ -54,19 +56,21 @@ class MixtralForCausalLM(Generates):
             output_router_logits: return them, and add the balance loss to the loss; the config has the default.
             logits_to_keep: apply the head to the last n positions only, 0 for all, or to those of an index tensor, [n]
                 for all rows or [B, n].
+            further: ``shift_labels`` [B, S], in place of ``labels`` the label of each position itself; and
+                ``num_items_in_batch``, by which the sum of the losses is divided, in place of their number here, as
+                training over several batches to a step needs; ``ignore_index`` for −100. (Those who look at the
+                signature, such as transformers' Trainer, do not find them there, as in transformers.)
 
         Raises:
             InputError: an argument breaks a rule.
         """
+        loss_arguments = {name: further.pop(name) for name in LOSS_ARGUMENTS if name in further}
         out = self.model(
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache,
-            output_attentions, output_hidden_states, output_router_logits, instruments, return_dict=True,
+            output_attentions, output_hidden_states, output_router_logits, instruments, return_dict=True, **further,
         )  # fmt: skip
         logits = self.head(kept_positions(out.last_hidden_state, logits_to_keep), out.context, instruments)
-        loss = aux = None
-        if labels is not None:
-            require_labels(labels, logits)
-            loss = next_token_loss(logits, labels)
+        loss, aux = next_token_loss(logits, labels, **loss_arguments), None
         if out.router_logits is not None:
             aux = load_balancing_loss_pooled(out.router_logits, self.config.num_experts_per_tok, out.context.valid)
             loss = None if loss is None else loss + self.config.router_aux_loss_coef * aux.to(loss.device)

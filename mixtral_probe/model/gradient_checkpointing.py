@@ -4,9 +4,9 @@ Chen et al. 2016, arXiv 1604.06174, in torch's non-reentrant form, where a value
 such as router logits for the balance loss, still has its gradient.
 """
 
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Self
 
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
@@ -18,13 +18,38 @@ from mixtral_probe.model.hooks import Hooks, WrappedHooks
 from mixtral_probe.model.sites import Site
 
 _UNCHANGED = object()
+_ARGUMENTS = ("preserve_rng_state", "determinism_check", "debug")
 
 
-def recomputed(layer: nn.Module, hidden: Tensor, context: ForwardContext, hooks: Hooks) -> Tensor:
-    """``layer(hidden, context, hooks)``, keeping only its input; instruments are visited in the first run only."""
-    runs = _Runs(hooks)
-    out: Tensor = checkpoint(lambda x: layer(x, context, runs.next()), hidden, use_reentrant=False)
-    return out
+@dataclass(frozen=True)
+class Checkpointing:
+    """Which layers run again, and the arguments of torch's ``checkpoint``."""
+
+    arguments: Mapping[str, Any]
+    every_n_layers: int = 1
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any] | None, every_n_layers: int) -> Self:
+        """Check the arguments of ``activation_checkpointing_enable``."""
+        chosen = {name: value for name, value in (arguments or {}).items() if name != "use_reentrant"}
+        for name in chosen:
+            if name not in _ARGUMENTS:
+                raise InputError(
+                    f"gradient checkpointing takes use_reentrant, {', '.join(_ARGUMENTS)}, got {name!r}; leave it out"
+                )
+        if every_n_layers < 1:
+            raise InputError(f"every_n_layers must be at least 1, got {every_n_layers}")
+        return cls(chosen, every_n_layers)
+
+    def run(self, layer: nn.Module, index: int, hidden: Tensor, context: ForwardContext, hooks: Hooks) -> Tensor:
+        """``layer(hidden, context, hooks)``, keeping only its input; instruments are visited in the first run only."""
+        if index % self.every_n_layers:
+            return layer(hidden, context, hooks)
+        runs = _Runs(hooks)
+        out: Tensor = checkpoint(
+            lambda x: layer(x, context, runs.next()), hidden, use_reentrant=False, **self.arguments
+        )
+        return out
 
 
 class _Runs:

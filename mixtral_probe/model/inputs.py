@@ -3,14 +3,30 @@
 Values are checked on the CPU only: on an accelerator the host would have to wait for them.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from mixtral_probe.errors import InputError
 
+WITHOUT_EFFECT = (
+    "cache_position", "token_type_ids", "num_items_in_batch", "shift_labels", "cu_seq_lens_q", "cu_seq_lens_k",
+    "max_length_q", "max_length_k", "seq_idx",
+)  # fmt: skip
+"""Arguments of transformers that its Mixtral takes without any use for them, or that only a loss uses."""
 _WHOLE = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
 IGNORED = -100
 """The label of a position without a prediction."""
+
+
+def require_known(arguments: Iterable[str]) -> None:
+    """Raise InputError unless these further arguments of ``forward`` are among ``WITHOUT_EFFECT``."""
+    for name in arguments:
+        if name not in WITHOUT_EFFECT:
+            raise InputError(
+                f"further arguments of forward must be among {', '.join(WITHOUT_EFFECT)}, got {name!r}; leave it out"
+            )
 
 
 def require_ids(ids: Tensor, vocabulary: int) -> None:
@@ -34,16 +50,16 @@ def require_positions(positions: Tensor, batch: int, length: int) -> None:
         raise InputError(f"position_ids must be whole numbers [{batch} or 1, {length}], got {described(positions)}")
 
 
-def require_labels(labels: Tensor, logits: Tensor) -> None:
+def require_labels(labels: Tensor, logits: Tensor, ignored: int = IGNORED) -> None:
     """Raise InputError unless labels are [B, S] ids of the vocabulary or −100, one for each of the logits [B, S, V]."""
     if labels.shape != logits.shape[:2] or labels.dtype != torch.int64:
         raise InputError(
             f"labels must be int64 {list(logits.shape[:2])}, one for each position with logits, "
             f"got {described(labels)}; with labels leave logits_to_keep at 0"
         )
-    if (wrong := _outside(labels[labels != IGNORED], 0, logits.shape[-1])) is not None:
+    if (wrong := _outside(labels[labels != ignored], 0, logits.shape[-1])) is not None:
         raise InputError(
-            f"labels must be token ids in 0–{logits.shape[-1] - 1}, or {IGNORED} to be ignored, got {wrong}"
+            f"labels must be token ids in 0–{logits.shape[-1] - 1}, or {ignored} to be ignored, got {wrong}"
         )
 
 

@@ -6,6 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mixtral_probe.model.inputs import IGNORED, require_labels
+
+LOSS_ARGUMENTS = ("shift_labels", "num_items_in_batch", "ignore_index")
+"""Arguments of ``forward`` that are those of ``next_token_loss``."""
+
 
 def load_balancing_loss_pooled(router_logits: Sequence[Tensor], top_k: int, mask: Tensor | None = None) -> Tensor:
     """E · Σ_e C_e P_e over all layers and unmasked tokens pooled, as transformers computes it; K at balance, E at most.
@@ -39,10 +44,42 @@ def router_z_loss(router_logits: Sequence[Tensor], mask: Tensor | None = None) -
     return torch.stack(squares).mean()
 
 
-def next_token_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy in nats of logits [B, S, V] at position s against labels [B, S] at s + 1; −100 is ignored."""
-    targets = F.pad(labels.to(logits.device), (0, 1), value=-100)[:, 1:].reshape(-1)
-    return F.cross_entropy(logits.float().reshape(-1, logits.shape[-1]), targets, ignore_index=-100)
+def next_token_loss(
+    logits: Tensor,
+    labels: Tensor | None,
+    shift_labels: Tensor | None = None,
+    num_items_in_batch: Tensor | float | None = None,
+    ignore_index: int = IGNORED,
+) -> Tensor | None:
+    """Cross entropy in nats of logits [B, S, V] at position s against labels [B, S] at s + 1; None without labels.
+
+    Args:
+        shift_labels: [B, S], at s itself; they take precedence.
+        num_items_in_batch: what the sum is divided by; by default the number of labels that are not ignored.
+        ignore_index: the label that is ignored.
+
+    Raises:
+        InputError: labels have another shape or dtype, or are outside the vocabulary.
+    """
+    if shift_labels is None and labels is not None:
+        require_labels(labels, logits, ignore_index)
+        shift_labels = F.pad(labels, (0, 1), value=ignore_index)[:, 1:]
+    if shift_labels is None:
+        return None
+    require_labels(shift_labels, logits, ignore_index)
+    targets = shift_labels.to(logits.device).reshape(-1)
+    return mean_cross_entropy(logits.float().flatten(0, 1), targets, num_items_in_batch, ignore_index)
+
+
+def mean_cross_entropy(
+    logits: Tensor, labels: Tensor, num_items_in_batch: Tensor | float | None = None, ignore_index: int = IGNORED
+) -> Tensor:
+    """Cross entropy in nats of logits [T, N] against labels [T]; other arguments as in ``next_token_loss``."""
+    if num_items_in_batch is None:
+        return F.cross_entropy(logits, labels, ignore_index=ignore_index)
+    if isinstance(num_items_in_batch, Tensor):
+        num_items_in_batch = num_items_in_batch.to(logits.device)
+    return F.cross_entropy(logits, labels, ignore_index=ignore_index, reduction="sum") / num_items_in_batch
 
 
 def _share_and_probability(logits: Tensor, top_k: int, mask: Tensor | None) -> tuple[Tensor, Tensor]:

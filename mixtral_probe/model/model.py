@@ -12,18 +12,19 @@ from mixtral_probe.model.attention.attention import Numerics
 from mixtral_probe.model.attention.cache import KVCache, past_length
 from mixtral_probe.model.attention.mask import Grid, additive_mask, packed_sequences, valid_tokens
 from mixtral_probe.model.attention.rope import Rope
+from mixtral_probe.model.base import BaseModel
 from mixtral_probe.model.collector import Collector, LayerChoice
 from mixtral_probe.model.context import ForwardContext
-from mixtral_probe.model.gradient_checkpointing import recomputed, refuse_cache
+from mixtral_probe.model.gradient_checkpointing import Checkpointing, refuse_cache
 from mixtral_probe.model.hooks import Hooks, require_fit, span, timers
-from mixtral_probe.model.inputs import require_embeddings, require_ids, require_positions
+from mixtral_probe.model.inputs import require_embeddings, require_ids, require_known, require_positions
 from mixtral_probe.model.layer import DecoderLayer
 from mixtral_probe.model.norm import RMSNorm
 from mixtral_probe.model.outputs import ModelOutput
 from mixtral_probe.model.sites import MODEL, Instrument, Site
 
 
-class MixtralModel(nn.Module):
+class MixtralModel(BaseModel):
     """Mixtral without its language head. Modules carry the names of the Hugging Face checkpoint.
 
     Args:
@@ -41,8 +42,8 @@ class MixtralModel(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(config, i, numerics) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.rope = Rope(config)
-        self.gradient_checkpointing = False
-        """Whether layers run again for their gradients in training; see ``gradient_checkpointing``."""
+        self.checkpointing: Checkpointing | None = None
+        """How layers run again for their gradients in training; None where they keep their activations."""
         self.multi_device = False
         """Whether parts of the model lie on different devices."""
         initialise(self, config)
@@ -60,6 +61,7 @@ class MixtralModel(nn.Module):
         output_router_logits: bool | None = None,
         instruments: Sequence[Instrument] = (),
         return_dict: bool | None = None,
+        **without_effect: Any,
     ) -> ModelOutput | tuple[Any, ...]:
         """Run tokens through the layers. The config decides every argument that is None.
 
@@ -81,10 +83,12 @@ class MixtralModel(nn.Module):
             output_router_logits: return those of all layers.
             instruments: attached to this call only, visited in this order.
             return_dict: False returns a tuple in the order of transformers, without the values that are None.
+            without_effect: ``inputs.WITHOUT_EFFECT``, such as ``cache_position`` and ``token_type_ids``.
 
         Raises:
             InputError: an argument breaks a rule.
         """
+        require_known(without_effect)
         collector = Collector.of(self.config, output_hidden_states, output_attentions, output_router_logits)
         instruments = (*instruments, collector) if collector.active else tuple(instruments)
         require_fit(instruments, self.config)
@@ -110,19 +114,22 @@ class MixtralModel(nn.Module):
         With the ``context`` of an earlier pass without a cache, that pass is repeated from the middle. Also returns
         the context, on the device of the hidden states.
         """
-        recompute = self._recomputes()
+        checkpointing = self.checkpointing if self._recomputes() else None
         for index in range(first, len(self.layers)):
             layer = self.layers[index]
             if self.multi_device:
                 hidden, context = _to_device_of(next(layer.parameters()), hidden, context)
             hooks = Hooks(instruments, index, context)
-            hidden = recomputed(layer, hidden, context, hooks) if recompute else layer(hidden, context, hooks)
+            if checkpointing is None:
+                hidden = layer(hidden, context, hooks)
+            else:
+                hidden = checkpointing.run(layer, index, hidden, context, hooks)
         if self.multi_device:
             hidden, context = _to_device_of(self.norm.weight, hidden, context)
         return self.norm(hidden), context
 
     def _recomputes(self) -> bool:
-        return self.gradient_checkpointing and self.training and torch.is_grad_enabled()
+        return self.checkpointing is not None and self.training and torch.is_grad_enabled()
 
     def _embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
         if (input_ids is None) == (inputs_embeds is None):

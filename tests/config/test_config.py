@@ -151,7 +151,7 @@ def test_what_rope_parameters_leave_open_is_filled_in():
 def test_unknown_keys_are_kept(tmp_path):
     fields = MIXTRAL_8X7B | {"my_note": {"a": [1]}, "original_max_position_embeddings": 7}
     (tmp_path / "config.json").write_text(json.dumps(fields))
-    written = MixtralConfig.from_file(tmp_path).to_dict()
+    written = MixtralConfig.from_pretrained(tmp_path).to_dict()
     assert {key: written[key] for key in fields} == fields
     rope = {"rope_type": "linear", "factor": 2.0, "my_note": "x"}
     assert MixtralConfig(rope_parameters=rope).to_dict()["rope_parameters"]["my_note"] == "x"
@@ -297,10 +297,10 @@ def test_broken_rules_are_named(fields, message):
 
 def test_broken_files_are_named(tmp_path):
     with pytest.raises(InputError, match=r"got none at .*config\.json"):
-        MixtralConfig.from_file(tmp_path)
+        MixtralConfig.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match=r"must be valid JSON, got .*config\.json with an error"):
-        MixtralConfig.from_file(tmp_path)
+        MixtralConfig.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(InputError, match=r"must hold one JSON object, got .* with a list"):
-        MixtralConfig.from_file(tmp_path)
+        MixtralConfig.from_pretrained(tmp_path)

@@ -99,7 +99,7 @@ def both(case, numerics):
         transformers.MixtralConfig(**fields), attn_implementation="eager", experts_implementation="eager"
     ).eval()
     randomise(theirs, case.seed, 0.3)
-    ours.load_state_dict({k.replace(".mlp.", ".block_sparse_moe."): w for k, w in theirs.state_dict().items()})
+    ours.load_state_dict(theirs.state_dict())
     return theirs, ours
 
 

@@ -30,7 +30,7 @@ def reference(kind, **changes):
 def like(theirs, kind, numerics="reference"):
     config = MixtralConfig.from_dict(theirs.config.to_dict())
     model = getattr(mp, f"MixtralFor{kind}")(config, numerics)
-    model.load_state_dict({name.replace(".mlp.", ".block_sparse_moe."): w for name, w in theirs.state_dict().items()})
+    model.load_state_dict(theirs.state_dict())
     return model.eval()
 
 

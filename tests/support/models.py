@@ -85,7 +85,7 @@ def ours_like(theirs: Any, numerics: Any = "reference") -> MixtralForCausalLM:
     """Our model with the weights and the dtype of one of transformers, without going through files."""
     config = MixtralConfig.from_dict(theirs.config.to_dict())
     model = MixtralForCausalLM(config, numerics).to(theirs.dtype)
-    model.load_state_dict({name.replace(".mlp.", ".block_sparse_moe."): w for name, w in theirs.state_dict().items()})
+    model.load_state_dict(theirs.state_dict())
     return model.eval()
 
 

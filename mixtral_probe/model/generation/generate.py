@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
 from mixtral_probe.model.attention.cache import KVCache
+from mixtral_probe.model.base import BaseModel
 from mixtral_probe.model.generation.beam import beam_search
 from mixtral_probe.model.generation.feed import Feed
 from mixtral_probe.model.generation.options import GenerationOptions
@@ -19,13 +19,22 @@ from mixtral_probe.model.generation.stopping import Stops, TokenSpelling
 from mixtral_probe.model.sites import Instrument
 
 
-class Generates(nn.Module):
+class Generates(BaseModel):
     """A language model with ``generate``."""
 
-    config: MixtralConfig
     generation_config: dict[str, Any] | None = None
     """The content of the folder's ``generation_config.json``: defaults of the options of ``generate``. None for a model
     without one, whose config has them."""
+
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, past_key_values: KVCache | None = None, **arguments: Any
+    ) -> dict[str, Any]:
+        """Return the arguments of the next forward call: ids [B, n] that the cache lacks, and those given.
+
+        For libraries that wrap a model of transformers, such as PEFT; ``generate`` does not call it.
+        """
+        past = 0 if past_key_values is None else len(past_key_values)
+        return {"input_ids": input_ids[:, past:], "past_key_values": past_key_values, **arguments}
 
     def generation_options(self, **options: Any) -> GenerationOptions:
         """Return the options of a generation: those given, then those of ``generation_config``, then defaults.

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.model.attention.attention import Numerics
+from mixtral_probe.model.base import BaseModel
 from mixtral_probe.model.heads.outputs import HeadOutput
 from mixtral_probe.model.hooks import Hooks
 from mixtral_probe.model.losses import load_balancing_loss_pooled
@@ -17,13 +18,12 @@ from mixtral_probe.model.sites import MODEL, Instrument, Site
 Kind = TypeVar("Kind", bound=HeadOutput)
 
 
-class TaskModel(nn.Module):
+class TaskModel(BaseModel):
     """The decoder stack, with the logits and outputs of a task head."""
 
     def __init__(self, config: MixtralConfig, numerics: Numerics = "fast") -> None:
         super().__init__()
-        self.config, self.numerics = config, numerics
-        self.model = MixtralModel(config, numerics)
+        self.model, self.numerics = MixtralModel(config, numerics), numerics
 
     def _logits(self, head: nn.Linear, hidden: Tensor, out: ModelOutput, instruments: Sequence[Instrument]) -> Tensor:
         """Logits [B, S, N] of hidden states [B, S, C]."""

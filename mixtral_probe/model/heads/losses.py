@@ -5,9 +5,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.model.inputs import IGNORED
+from mixtral_probe.model.losses import mean_cross_entropy
 
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
-IGNORED = -100
 
 
 def sequence_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
@@ -45,14 +46,23 @@ def token_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return label_loss(logits.flatten(0, 1).float(), labels.to(logits.device).view(-1))
 
 
-def span_loss(start: Tensor, end: Tensor, start_positions: Tensor, end_positions: Tensor) -> Tensor:
-    """Mean of the two cross entropies in nats of logits [B, S]; positions of S or more, [B] or [B, 1], are ignored."""
+def span_loss(
+    start: Tensor,
+    end: Tensor,
+    start_positions: Tensor,
+    end_positions: Tensor,
+    num_items_in_batch: Tensor | float | None = None,
+) -> Tensor:
+    """Mean of the two cross entropies in nats of logits [B, S]; positions of S or more, [B] or [B, 1], are ignored.
+
+    ``num_items_in_batch`` is what their sums are divided by, in place of the number of positions that count.
+    """
     losses = []
     for logits, positions, name in ((start, start_positions, "start"), (end, end_positions, "end")):
         _check_count(positions, logits.shape[:1], f"{name}_positions")
         limit = logits.shape[1]
         targets = positions.to(logits.device).view(-1).clamp(0, limit)
-        losses.append(F.cross_entropy(logits, targets, ignore_index=limit))
+        losses.append(mean_cross_entropy(logits, targets, num_items_in_batch, ignore_index=limit))
     return (losses[0] + losses[1]) / 2
 
 

@@ -41,7 +41,7 @@ class MixtralForQuestionAnswering(TaskModel):
             start_positions, end_positions: [B], the answer's first and last position; S or more is left out
                 of the loss; both or neither must be given.
             options: ``use_cache``, ``output_attentions``, ``output_hidden_states`` and ``output_router_logits``, which
-                adds the balance loss to the loss.
+                adds the balance loss to the loss; ``num_items_in_batch``, what the sum of the losses is divided by.
 
         Raises:
             InputError: one of the two positions alone, or another shape.
@@ -57,6 +57,7 @@ class MixtralForQuestionAnswering(TaskModel):
         start, end = self._logits(self.qa_outputs, out.last_hidden_state, out, instruments).unbind(-1)
         loss = None
         if start_positions is not None and end_positions is not None:
-            loss = span_loss(start, end, start_positions, end_positions)
+            items = options.get("num_items_in_batch")
+            loss = span_loss(start, end, start_positions, end_positions, items)
         start, end = start.contiguous(), end.contiguous()
         return self._output(QuestionAnsweringOutput, out, loss, return_dict, start_logits=start, end_logits=end)

@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
 from mixtral_probe.model.attention.attention import Attention
 from mixtral_probe.model.attention.pruned import PrunedAttention
-from mixtral_probe.model.model import MixtralModel
+from mixtral_probe.model.base import BaseModel
 
 PRUNED = "heads_pruned"
 """The config field of the removed heads, {layer: [heads]}; with ``pruned_heads``, the name of transformers 4, that
@@ -19,7 +19,7 @@ _PROJECTION = re.compile(r"(?:model\.)?layers\.(\d+)\.self_attn\.([qo])_proj\.we
 
 
 @torch.no_grad()
-def prune_heads(model: nn.Module, heads: Mapping[int, Iterable[int]]) -> None:
+def prune_heads(model: BaseModel, heads: Mapping[int, Iterable[int]]) -> None:
     """Remove the weights of query heads; the outputs are those of a model in which they give 0.
 
     See ``PrunedAttention``. Attention weights exist only for the remaining heads.
@@ -30,7 +30,7 @@ def prune_heads(model: nn.Module, heads: Mapping[int, Iterable[int]]) -> None:
     Raises:
         InputError: a layer or a head does not exist, or a layer would have no head.
     """
-    body = decoder(model)
+    body = model.base_model
     total = body.config.num_attention_heads
     removed = {int(layer): set(chosen) for layer, chosen in (getattr(body.config, PRUNED, None) or {}).items()}
     for layer, chosen in heads.items():
@@ -44,25 +44,13 @@ def prune_heads(model: nn.Module, heads: Mapping[int, Iterable[int]]) -> None:
         remaining = [head for head in range(total) if head not in removed[layer]]
         body.layers[layer].self_attn = PrunedAttention(whole, body.config, remaining)
     by_layer = {layer: sorted(chosen) for layer, chosen in sorted(removed.items()) if chosen}
-    set_config(model, body.config.replace(**{PRUNED: by_layer}))
+    model.config = model.config.replace(**{PRUNED: by_layer})
 
 
-def decoder(model: nn.Module) -> MixtralModel:
-    """The decoder stack of a model, or the model itself where it is one."""
-    body = model if isinstance(model, MixtralModel) else model.model
-    assert isinstance(body, MixtralModel)
-    return body
-
-
-def set_config(model: nn.Module, config: MixtralConfig) -> None:
-    """Replace the config of a model and its decoder stack."""
-    model.config = decoder(model).config = config  # type: ignore[assignment]
-
-
-def with_every_head(model: nn.Module, name: str, weight: Tensor) -> Tensor:
+def with_every_head(model: BaseModel, name: str, weight: Tensor) -> Tensor:
     """A parameter in its shape before pruning, with zeros for removed heads; others are returned unchanged."""
     match = _PROJECTION.fullmatch(name)
-    attention = decoder(model).layers[int(match[1])].self_attn if match else None
+    attention = model.base_model.layers[int(match[1])].self_attn if match else None
     if match is None or not isinstance(attention, PrunedAttention):
         return weight
     axis = 0 if match[2] == "q" else 1

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.model.resizing.pruning import decoder, set_config
+from mixtral_probe.model.base import BaseModel
 
 COVARIANCE_SHARE = 1e-9
 """Covariance of new rows as a share of that of the old ones."""
@@ -12,33 +12,40 @@ _ROWS_AT_ONCE = 256  # rows drawn at once: each takes V random numbers
 
 
 @torch.no_grad()
-def resize_token_embeddings(model: nn.Module, size: int, mean_resizing: bool = True) -> nn.Embedding:
+def resize_token_embeddings(
+    model: BaseModel,
+    new_num_tokens: int | None = None,
+    pad_to_multiple_of: int | None = None,
+    mean_resizing: bool = True,
+) -> nn.Embedding:
     """Change the number of rows of the embedding and of a language head; returns the embedding.
 
     Rows are cut off or added at the end. A new row near the mean of the old ones hardly changes the probabilities of
     the old tokens (Hewitt 2021, "Initializing new word embeddings for pretrained language models").
 
     Args:
-        size: rows, the new vocab_size.
+        new_num_tokens: rows, the new vocab_size; None for as many as there are.
+        pad_to_multiple_of: round the rows up to a multiple of this number, as fast products of matrices want it.
         mean_resizing: draw new rows from a normal distribution with the old rows' mean and a billionth of their
             covariance, as transformers does; without, with mean 0 and ``initializer_range``.
 
     Raises:
-        InputError: the size is not positive, or not above the padding token.
+        InputError: a number is not positive, or the size is not above the padding token.
     """
-    body = decoder(model)
-    _check(size, body.config.pad_token_id)
-    if size == body.config.vocab_size:
-        return body.embed_tokens
-    old, head = body.embed_tokens, getattr(model, "lm_head", None)
+    config, old, head = model.config, model.get_input_embeddings(), model.get_output_embeddings()
+    size = config.vocab_size if new_num_tokens is None else new_num_tokens
+    _check(size, config.pad_token_id)
+    size = size if pad_to_multiple_of is None else _rounded_up(size, pad_to_multiple_of)
+    if size == config.vocab_size:
+        return old
     tied = head is not None and head.weight is old.weight
-    std = None if mean_resizing else body.config.initializer_range
+    std = None if mean_resizing else config.initializer_range
     old.weight = _resized(old.weight, size, std)
     old.num_embeddings = size
     if head is not None:
         head.weight = old.weight if tied else _resized(head.weight, size, std)
         head.out_features = size
-    set_config(model, body.config.replace(vocab_size=size))
+    model.config = config.replace(vocab_size=size)
     return old
 
 
@@ -47,6 +54,12 @@ def _check(size: int, padding: int | None) -> None:
         raise InputError(f"the size of a vocabulary must be a whole number of at least 1, got {size!r}")
     if padding is not None and padding >= size:
         raise InputError(f"the size of a vocabulary must be above the config's pad_token_id, {padding}, got {size}")
+
+
+def _rounded_up(size: int, multiple: int) -> int:
+    if isinstance(multiple, bool) or not isinstance(multiple, int) or multiple < 1:
+        raise InputError(f"pad_to_multiple_of must be a whole number of at least 1, got {multiple!r}")
+    return -(-size // multiple) * multiple
 
 
 def _resized(weight: Tensor, size: int, std: float | None) -> nn.Parameter:
