@@ -102,7 +102,7 @@ class MixtralConfig(BaseModel):
         object.__setattr__(self, "__pydantic_extra__", changed.__pydantic_extra__)
 
     def _can_be_assigned(self, name: str) -> bool:
-        return name in READ_IN_EVERY_CALL or not hasattr(type(self), name) and name not in type(self).model_fields
+        return name in READ_IN_EVERY_CALL or (not hasattr(type(self), name) and name not in type(self).model_fields)
 
     @model_validator(mode="before")
     @classmethod

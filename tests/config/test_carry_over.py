@@ -70,7 +70,7 @@ def test_copies_are_independent(copied):
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("hidden_size", 32, r"hidden_size is fixed, .* assignment of 32; make another .*config\.replace\(hidden_size=…"),
+        ("hidden_size", 32, r"hidden_size is fixed, .* of 32; make another .*config\.replace\(hidden_size=…"),
         ("num_experts_per_tok", 3, "num_experts_per_tok is fixed"),
         ("rope_parameters", {}, "rope_parameters is fixed"),
         ("num_labels", 3, "num_labels is fixed"),

@@ -69,7 +69,7 @@ def test_saved_read_and_merged(tmp_path):
         torch.testing.assert_close(read(IDS).logits, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern:RuntimeWarning")  # with transformers' own models too
+@pytest.mark.filterwarnings("ignore:The following (rank|alpha)_pattern:RuntimeWarning")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -81,6 +81,7 @@ def test_saved_read_and_merged(tmp_path):
     ids=str,
 )
 def test_adapters_of_other_parts(changes):
+    """PEFT warns of its own pattern with models of transformers too."""
     losses = trained(lora(toy_model(), **changes), rate=0.1)
     assert losses[-1] < losses[0]
 

@@ -53,9 +53,8 @@ def test_labels_of_the_positions_themselves_are_enough(models):
 @pytest.mark.parametrize("kept", [1, 4])
 def test_labels_of_some_positions(models, kept):
     with torch.no_grad():
-        theirs, ours = (
-            model(IDS, labels=IDS, shift_labels=ELSEWHERE[:, -kept:].contiguous(), logits_to_keep=kept).loss for model in models
-        )
+        arguments = {"shift_labels": ELSEWHERE[:, -kept:].contiguous(), "logits_to_keep": kept}
+        theirs, ours = (model(IDS, labels=IDS, **arguments).loss for model in models)
     torch.testing.assert_close(ours, theirs)
 
 

@@ -69,9 +69,7 @@ def test_predictions(tmp_path):
     theirs = reference_model()
     unlabelled = [{"input_ids": row["input_ids"]} for row in examples()[:4]]
     for data in (examples()[:4], unlabelled):
-        expected, found = (
-            trainer(model, tmp_path).predict(data).predictions for model in (theirs, ours_like(theirs))
-        )
+        expected, found = (trainer(model, tmp_path).predict(data).predictions for model in (theirs, ours_like(theirs)))
         assert found == pytest.approx(expected, abs=1e-5)
 
 
