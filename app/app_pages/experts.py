@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app.jobs import expert_measurements
+from app.jobs import ablations, expert_measurements
 from app.jobs.queue import Job
 from app.sections.specialization import tokens_of
 from app.state import address, controls
@@ -12,6 +12,7 @@ from mixtral_probe.tables import TABLES
 from mixtral_probe.tables.registry import estimates, metric_of
 
 _PARTNERS = 8  # drawn as numbers; the table below them has all
+_LOST = ("loss_increase", "loss_increase_beyond_placebo", "loss_increase_rank", "loss_increase_false_discovery")
 _ALIKE = ("linear_cka", "output_cosine", "aligned_cosine")
 
 view = controls.view()
@@ -72,6 +73,40 @@ def _show_measurement(measurement: expert_measurements.Measurement) -> None:
     charts.show(figure, alike, "alike_map", f"expert_similarity_layer_{layer}_expert_{expert}")
 
 
+def _ablate() -> None:
+    """Draw the ablation of the experts of the chosen layer: its button, its progress, and its numbers."""
+    st.header("What is lost without it", anchor=False)
+    texts.where_note("one bundled text of each domain")
+    needed = ablations.estimate(layer)
+    if needed is None:
+        st.info(f"The embedded model, whose experts can be left out here, has no layer {layer}.")
+        return
+    st.caption(
+        f"For traces of the embedded model: every expert of layer {layer} is left out, one at a time, over "
+        f"{needed.tokens:,} tokens, beside {ablations.PLACEBOS} draws of a placebo of its size; about "
+        f"{job_list.seconds(needed.seconds)}."
+    )
+    if st.button(f"Leave out the experts of layer {layer}", key="experts_ablate", icon=":material/science:"):
+        try:
+            ablations.start(layer)
+        except InputError as error:
+            st.error(str(error))
+    job_list.watch(ablations.KIND, "Not measured yet.", _done)
+    found = [one for one in ablations.finished() if one.layer == layer]
+    if found and not found[0].fits(view.trace):
+        st.info("This trace is not of the embedded model, so the ablation is not about its experts.")
+    elif found:
+        _show_ablation(found[0])
+
+
+def _show_ablation(ablation: ablations.Ablation) -> None:
+    of_expert = frames.rows(ablation.table, group="all", expert=expert)
+    values.cards(of_expert, [metric for metric in _LOST if metric in set(of_expert["metric"])])
+    metric = choices.metric("Ablation", _LOST, "lost")
+    figure = figures.ablation(ablation.table, metric=metric)
+    charts.show(figure, ablation.table, "lost_map", f"ablation_layer_{layer}")
+
+
 _load()
 _partners()
 tokens_of(view, expert)
@@ -81,3 +116,4 @@ for newest in expert_measurements.measurements()[:1]:
         _show_measurement(newest)
     else:
         st.info("This trace is not of the embedded model, so the measurement is not about its experts.")
+_ablate()

@@ -86,3 +86,31 @@ def test_a_full_line_is_told_of_in_one_sentence(monkeypatch, tmp_path):
     test.button(key="experts_measure").click().run()
     assert not test.exception
     assert [error.value for error in test.error] == ["the line is full"]
+
+
+def test_an_ablation_of_the_layer_is_shown_with_its_band(monkeypatch, tmp_path, toy):
+    path = toy.trace(TEXTS).save(tmp_path / "toy.trace")
+    test = clean(opened(monkeypatch, path, page="experts", query=QUERY))
+    tokens = len(toy.plan(TEXTS).token_ids)
+    assert f"every expert of layer 1 is left out, one at a time, over {tokens} tokens, beside 7 draws" in texts(test)
+    clean(test.button(key="experts_ablate").click().run())
+    (job,) = registry.registry().of(test.session_state["session"], "ablation")
+    job = registry.registry().wait(job.id, 60.0)
+    assert job.progress.complete
+    clean(test.run())
+    table = tables.ablation(Result.load(job.result))
+    own = pick(table, group="all", expert=3).set_index("metric")
+    for metric in ("loss_increase", "loss_increase_beyond_placebo", "loss_increase_rank"):
+        assert card_values(test)[metric_of(metric).label] == metric_of(metric).text(estimate(own.loc[metric]))
+    lost = own.loc["loss_increase"]
+    ends = " – ".join(metric_of("loss_increase").text(lost[name]) for name in ("placebo_low", "placebo_high"))
+    assert f"7 draws: {ends}" in texts(test)
+    clean(test.segmented_control(key="lost").set_value("loss_increase_rank").run())
+    clean(test.selectbox(key="expert").set_value(5).run())
+
+
+def test_a_layer_that_the_embedded_model_lacks_is_not_left_out(monkeypatch, tmp_path):
+    path = routed_trace(layers=5).save(tmp_path / "a.trace")
+    test = clean(opened(monkeypatch, path, page="experts", query=QUERY | {"layer": "4"}))
+    assert "The embedded model, whose experts can be left out here, has no layer 4." in [i.value for i in test.info]
+    assert not [button for button in test.button if button.key == "experts_ablate"]
