@@ -40,6 +40,7 @@ class BaseModel(nn.Module):
 
     @config.setter
     def config(self, config: MixtralConfig) -> None:
+        """Replace it in the model and its decoder stack."""
         self.base_model._config = config
 
     @property
