@@ -115,7 +115,9 @@ class _Units:
 
     def __init__(self, cells: Cells, values: Callable[[Sums], ValueSums], empty: Sums) -> None:
         self._cells, self._values = cells, values
-        self._total = values(empty).arrays()
+        one = values(empty.map(lambda array: array[:1, :1, :1])).arrays()
+        lead = empty.tokens.shape
+        self._total = {name: np.zeros((*lead, *array.shape[3:]), array.dtype) for name, array in one.items()}
         self._open: tuple[Integers, Sums] | None = None
 
     def update(self, names: Integers, sums: Sums) -> None:

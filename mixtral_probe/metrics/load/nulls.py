@@ -106,6 +106,8 @@ def expected_max_violation(tokens: ArrayLike, num_experts: int, chosen: ArrayLik
     t, k = np.broadcast_arrays(np.asarray(tokens, np.int64), np.asarray(chosen, np.float64))
     k = np.where(t > 0, k, 1.0)
     low, high = np.floor(k), np.ceil(k)
+    if np.array_equal(low, high):
+        return _max_violation_of(t, num_experts, low.astype(np.int64))
     ends = [_max_violation_of(t, num_experts, whole.astype(np.int64)) for whole in (low, high)]
     deviations = [np.sqrt(num_experts / whole - 1) for whole in (low, k, high)]
     part = np.nan_to_num(ratio(deviations[0] - deviations[1], deviations[0] - deviations[2]))
@@ -114,12 +116,13 @@ def expected_max_violation(tokens: ArrayLike, num_experts: int, chosen: ArrayLik
 
 def _max_violation_of(tokens: NDArray[np.int64], experts: int, chosen: NDArray[np.int64]) -> Floats:
     """[...] the same of whole numbers of choices; each number of tokens and choices is found once."""
-    kinds, place = np.unique(np.stack([tokens.ravel(), chosen.ravel()]), axis=1, return_inverse=True)
-    means = np.where(kinds[0] > 0, 0.0, np.nan)
-    for whole in {*kinds[1].tolist()} - {experts}:
-        own = (kinds[1] == whole) & (kinds[0] > 0)
+    kinds, place = np.unique(tokens * (experts + 1) + chosen, return_inverse=True)
+    sizes, choices = np.divmod(kinds, experts + 1)
+    means = np.where(sizes > 0, 0.0, np.nan)
+    for whole in {*choices.tolist()} - {experts}:
+        own = (choices == whole) & (sizes > 0)
         if own.any():
-            means[own] = _interpolated(_max_violation, kinds[0][own], experts, whole)
+            means[own] = _interpolated(_max_violation, sizes[own], experts, whole)
     return means[place.reshape(tokens.shape)]
 
 
