@@ -36,7 +36,10 @@ class Affinity:
     keys: Integers
     """[R] ascending: target, group, fold and token id packed into one number; see `pack`."""
     byte_counts: ByteCounts
-    """[R, L, E] how often each expert was chosen at any rank."""
+    """[R, L, E] how often each expert was chosen at any rank. Where some token chose fewer than K, [R, L, E + 1]: the
+    last column has the choices that were not made, so that every token is in a row K times."""
+    shape: tuple[int, int]
+    """E and K."""
     pieces: dict[int, str]
     """The text of each token type, where the trace had it; characters that UTF-8 cannot encode are escaped."""
     halved: bool = False
@@ -56,12 +59,12 @@ class Affinity:
         number = groups[rows]
         parts = [(at[number == name], self.byte_counts.take(rows[number == name])) for name in np.unique(number)]
         counts = sum_rows(len(cell), parts) if parts else self.byte_counts.take(rows)
-        return TypeCounts(ids, *unpack(cell)[2:], counts, self.halved)
+        return TypeCounts(ids, *unpack(cell)[2:], counts, self.shape, self.halved)
 
     @property
     def counts(self) -> Integers:
         """[L, R, E] how often each expert was chosen at any rank, unpacked: eight times as large."""
-        return np.moveaxis(self.byte_counts.unpacked(), 1, 0)
+        return np.moveaxis(self.byte_counts.unpacked()[..., : self.shape[0]], 1, 0)
 
     def regrouped(self, group: NDArray[np.intp]) -> "Affinity":
         """Rename group g to group[g]; groups with one new name are added up."""
@@ -89,8 +92,9 @@ class Affinity:
         halved = self.halved or other.halved
         both = [part.in_halves() if halved else part for part in (self, other)]
         keys = _distinct(*(part.keys for part in both))
-        parts = [(np.searchsorted(keys, part.keys), part.byte_counts) for part in both]
-        return Affinity(keys, sum_rows(len(keys), parts), _merged_texts(self.pieces, other.pieces), halved)
+        columns = max(part.byte_counts.low.shape[-1] for part in both)
+        parts = [(np.searchsorted(keys, part.keys), part.byte_counts.widened(columns)) for part in both]
+        return Affinity(keys, sum_rows(len(keys), parts), self.shape, _merged_texts(self.pieces, other.pieces), halved)
 
     def stored(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Return names and arrays [R, ...] for a file."""
@@ -103,12 +107,13 @@ class Affinity:
     def restored(cls, names: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> "Affinity":
         """Take what `stored` returned out of the names and arrays of a file, of version 4 too."""
         keys = arrays.pop(f"{_STORED}keys").astype(np.int64)
+        shape = (names["num_experts"], names["num_experts_per_tok"])
         pieces = {int(token): text for token, text in names.pop("pieces").items()}
         if (halved := names.pop("halved", None)) is None:
             counts = ByteCounts.of(np.moveaxis(arrays.pop(f"{_STORED}counts"), 1, 0))
-            return cls(keys_of_halves(keys), counts, pieces, halved=True)
+            return cls(keys_of_halves(keys), counts, shape, pieces, halved=True)
         low, rows, high = (arrays.pop(f"{_STORED}{name}") for name in ("low", "rows_above_255", "high"))
-        return cls(keys, ByteCounts(low, rows.astype(np.intp), high.astype(np.int64)), pieces, halved)
+        return cls(keys, ByteCounts(low, rows.astype(np.intp), high.astype(np.int64)), shape, pieces, halved)
 
 
 def _distinct(*parts: Integers) -> Integers:
@@ -157,7 +162,7 @@ class AffinityAccumulator:
         self._cell = pack(0, group, (keys >> np.uint64(64 - _FOLD_BITS)).astype(np.int64), 0)  # [documents]
         self._counted = counted
         none = ByteCounts.of(np.zeros((0, trace.num_layers, trace.num_experts), np.int64))
-        self.affinity = Affinity(np.zeros(0, np.int64), none, {})
+        self.affinity = Affinity(np.zeros(0, np.int64), none, (trace.num_experts, trace.num_experts_per_tok), {})
 
     def update(self, chunk: Chunk) -> None:
         """Add a chunk, in place."""
@@ -170,12 +175,14 @@ class AffinityAccumulator:
             ids = self._target(chunk, number)
             rows = np.flatnonzero(self._counted[chunk.span] & (ids >= 0))
             types, place = np.unique(pack(number, 0, 0, ids[rows]) + cell[rows], return_inverse=True)
-            counts = _tally(expert_ids, rows, place, len(types), chunk.trace.num_experts)
-            parts.append((np.arange(size, size + len(types)), ByteCounts.of(counts)))
+            counts = _tally(expert_ids, rows, place, len(types), self.affinity.shape[0])
+            parts.append((np.arange(size, size + len(types)), counts))
             keys.append(types)
             size += len(types)
         texts = _texts(chunk.trace.tokens[["token_id", "piece"]].iloc[chunk.span], self._counted[chunk.span])
-        return Affinity(np.concatenate(keys), sum_rows(size, parts), texts)
+        columns = max(counts.shape[-1] for _, counts in parts)
+        packed = [(at, ByteCounts.of(counts).widened(columns)) for at, counts in parts]
+        return Affinity(np.concatenate(keys), sum_rows(size, packed), self.affinity.shape, texts)
 
     def _target(self, chunk: Chunk, number: int) -> Integers:
         """[n] the token id of a target for each token; -1 where it is missing."""
@@ -193,12 +200,24 @@ class AffinityAccumulator:
 def _tally(
     expert_ids: NDArray[np.int16], rows: NDArray[np.intp], place: NDArray[np.intp], types: int, experts: int
 ) -> NDArray[np.uint32]:
-    """[types, L, E] how often the tokens of each type chose each expert; expert ids [L, n, K], rows and place [m]."""
-    counts = np.zeros((types, len(expert_ids), experts), np.uint32)
+    """[types, L, E or E + 1] how often the tokens of each type chose each expert, as in `Affinity.byte_counts`.
+
+    Args:
+        expert_ids: [L, n, K] experts; a token without any in a layer does not count there.
+        rows: [m] tokens.
+        place: [m] the type of each.
+        types: how many there are.
+        experts: E.
+    """
+    fewer = (expert_ids[:, rows, 0] >= 0) & (expert_ids[:, rows, -1] < 0)
+    columns = experts + bool(fewer.any())
+    counts = np.zeros((types, len(expert_ids), columns), np.uint32)
     for layer, ids in enumerate(expert_ids):
         chosen = ids[rows]
-        cell = (place[:, None] * experts + chosen)[chosen >= 0]
-        counts[:, layer] = np.bincount(cell, minlength=types * experts).reshape(types, experts)
+        if columns > experts:
+            chosen = np.where(chosen < 0, np.where(chosen[:, :1] < 0, -1, experts), chosen)
+        cell = (place[:, None] * columns + chosen)[chosen >= 0]
+        counts[:, layer] = np.bincount(cell, minlength=types * columns).reshape(types, columns)
     return counts
 
 

@@ -46,6 +46,14 @@ class ByteCounts:
         """[R, 1, E] the counts of one layer, by its place."""
         return ByteCounts(self.low[:, layer : layer + 1], self.rows, self.high[:, layer : layer + 1])
 
+    def widened(self, columns: int) -> "ByteCounts":
+        """[R, L, columns] the same with counts of 0 in further columns."""
+        missing = columns - self.low.shape[-1]
+        if not missing:
+            return self
+        ends = ((0, 0), (0, 0), (0, missing))
+        return ByteCounts(np.pad(self.low, ends), self.rows, np.pad(self.high, ends))
+
     def unpacked(self) -> Integers:
         """[R, L, E] the counts as they are."""
         return self._as(np.dtype(np.int64))

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mixtral_probe.stats.byte_counts import ByteCounts
 
 Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
 FOLDS = 16
 """Sets of documents, by the first four bits of the hash of a document's id."""
 
@@ -24,17 +25,36 @@ class TypeCounts:
     place: Integers
     """[R] the type of each row, as its place in `ids`."""
     byte_counts: ByteCounts
-    """[R, L, E] how often each expert was chosen at any rank."""
+    """[R, L, E or E + 1] how often each expert was chosen at any rank, and the choices that were not made, as in
+    `Affinity.byte_counts`."""
+    shape: tuple[int, int]
+    """E and K."""
     halved: bool = False
     """Whether documents are known by half only, as in files of version 4: the halves are folds 0 and 8."""
 
     @property
     def counts(self) -> NDArray[Any]:
         """[L, R, E] how often each expert was chosen at any rank, in the smallest unsigned type that fits."""
-        return np.moveaxis(self.byte_counts.narrow(), 1, 0)
+        return np.moveaxis(self.byte_counts.narrow()[..., : self.shape[0]], 1, 0)
+
+    @property
+    def tokens(self) -> Floats:
+        """[L, R] tokens of each row that went to experts in a layer.
+
+        Fractional where some chose fewer than K experts and a file of an earlier version does not say how many.
+        """
+        return np.moveaxis(self.byte_counts.narrow().sum(-1, dtype=np.int64), 1, 0) / self.shape[1]
+
+    def total_tokens(self) -> Floats:
+        """[L, V] tokens of each type, as `tokens`."""
+        return self._total().sum(-1) / self.shape[1]
 
     def total(self) -> Integers:
         """[L, V, E] the counts of all folds together."""
+        return self._total()[..., : self.shape[0]]
+
+    def _total(self) -> Integers:
+        """[L, V, E or E + 1] the counts of all folds together."""
         counts = np.zeros((len(self.ids), *self.byte_counts.low.shape[1:]), np.int64)
         for fold in np.unique(self.fold):
             rows = np.flatnonzero(self.fold == fold)  # each type occurs once
@@ -44,10 +64,10 @@ class TypeCounts:
 
     def of_layer(self, layer: int) -> Integers:
         """[R, E] the rows of one layer, by its place in the statistics."""
-        return self.byte_counts.of_layer(layer).unpacked()[:, 0]
+        return self.byte_counts.of_layer(layer).unpacked()[:, 0, : self.shape[0]]
 
     def by_fold(self, layer: int) -> Integers:
         """[FOLDS, V, E] the counts of one layer, by its place in the statistics, 0 where a type does not occur."""
-        counts = np.zeros((FOLDS, len(self.ids), self.byte_counts.low.shape[-1]), np.int64)
+        counts = np.zeros((FOLDS, len(self.ids), self.shape[0]), np.int64)
         counts[self.fold, self.place] = self.of_layer(layer)
         return counts

@@ -16,13 +16,14 @@ def uniform_sets(rng, tokens, experts=8, chosen=2):
 
 def test_vocabulary_specialization_by_hand():
     counts = np.array([[3, 1, 0], [1, 1, 0], [0, 0, 8]])  # one choice each: 3/4, 1/2, 1
-    assert metrics.vocabulary_specialization(counts) == pytest.approx((0.75 + 0.5 + 1) / 3)
-    assert metrics.vocabulary_specialization(counts, min_count=4) == pytest.approx((0.75 + 1) / 2)
-    assert metrics.vocabulary_specialization(counts, weighting="token") == pytest.approx(12 / 14)
+    n = counts.sum(-1)
+    assert metrics.vocabulary_specialization(counts, n) == pytest.approx((0.75 + 0.5 + 1) / 3)
+    assert metrics.vocabulary_specialization(counts, n, min_count=4) == pytest.approx((0.75 + 1) / 2)
+    assert metrics.vocabulary_specialization(counts, n, weighting="token") == pytest.approx(12 / 14)
     # Two choices each: 2 tokens of the first type, of which 2 at most can have chosen an expert.
-    assert metrics.vocabulary_specialization([[2, 1, 1]], chosen=2) == 1
-    assert np.isnan(metrics.vocabulary_specialization(counts, min_count=9))
-    assert np.isnan(metrics.vocabulary_specialization(np.zeros((0, 3))))
+    assert metrics.vocabulary_specialization([[2, 1, 1]], [2]) == 1
+    assert np.isnan(metrics.vocabulary_specialization(counts, n, min_count=9))
+    assert np.isnan(metrics.vocabulary_specialization(np.zeros((0, 3)), np.zeros(0)))
 
 
 @pytest.mark.parametrize(
@@ -58,8 +59,8 @@ def test_plug_in_is_lifted_by_rare_types():
     types, sets = rng.integers(0, 400, 4000), uniform_sets(rng, 4000)
     counts = np.zeros((400, 8))
     np.add.at(counts, (np.repeat(types, 2), sets.ravel()), 1)
-    plug_in = metrics.vocabulary_specialization(counts, chosen=2)
     n = metrics.occurrences(counts, chosen=2)
+    plug_in = metrics.vocabulary_specialization(counts, n)
     assert plug_in == pytest.approx(metrics.expected_largest_share(n, np.full(8, 0.25)).mean(), abs=0.012)
     assert plug_in > 0.45
 
@@ -96,16 +97,16 @@ def test_p_values_of_routing_blind_to_types_are_uniform():
 
 
 def folds_of(counts):
-    """Rows of counts [F, V, E] as `consistent_lift_p_values` takes them: counts, fold and type of what occurs."""
+    """Rows of counts [F, V, E] as `consistent_lift_p_values` takes them: counts, tokens, fold, type of what occurs."""
     fold, place = np.nonzero(counts.sum(-1))
-    return counts[fold, place], fold, place
+    return counts[fold, place], counts[fold, place].sum(-1), fold, place
 
 
 def test_a_consistent_preference_is_that_of_the_t_test_over_folds():
     rng = np.random.default_rng(2)
     counts = rng.poisson(3.0 * rng.dirichlet(np.full(4, 3.0), (6, 1)) * 4, (6, 5, 4))
     counts[2:, 3] = 0  # the fourth type is in two folds only
-    p = metrics.consistent_lift_p_values(*folds_of(counts), [0, 1, 3], chosen=1)
+    p = metrics.consistent_lift_p_values(*folds_of(counts), [0, 1, 3])
     frequency = counts.sum(1) / counts.sum((1, 2))[:, None]
     for row, kind in enumerate([0, 1]):
         own, n = counts[:, kind], counts[:, kind].sum(-1)
@@ -120,7 +121,7 @@ def test_a_consistent_preference_is_that_of_the_t_test_over_folds():
 def test_equal_values_in_all_folds_are_no_proof():
     # In each of 5 folds one of two tokens of the first type chose expert 0, as 4 of 10 of the second did.
     counts = np.tile([[1, 1], [4, 6]], (5, 1, 1))
-    p = metrics.consistent_lift_p_values(*folds_of(counts), [0], chosen=1)
+    p = metrics.consistent_lift_p_values(*folds_of(counts), [0])
     assert p[0, 0] == pytest.approx(distributions.hypergeom.sf(4, 60, 25, 10))
 
 

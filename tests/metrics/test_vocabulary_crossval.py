@@ -17,7 +17,14 @@ def of_cells(by_fold, **options):
     """The result for counts {fold: [V, E]} of one layer, a row where a type occurs."""
     rows = [(fold, place, row) for fold, counts in by_fold.items() for place, row in enumerate(counts) if sum(row)]
     fold, place, counts = zip(*rows, strict=True)
-    return vocabulary_specialization_crossval(np.array(counts)[None], fold, place, **options)
+    return crossval(np.array(counts)[None], fold, place, **options)
+
+
+def crossval(counts, fold, place, *, chosen=1, **options):
+    """The result where every token chose K experts."""
+    return vocabulary_specialization_crossval(
+        counts, metrics.occurrences(counts, chosen=chosen), fold, place, **options
+    )
 
 
 def scattered(seed, *, types=30, rows=160, experts=5, chosen=1, layers=2):
@@ -70,8 +77,8 @@ def test_experts_that_tie_count_equally():
     # The first fold's leaders 0 and 1 have 6/8 and 1/8 in the second, whose leader 0 has 1/2 in the first.
     assert found.value.item() == pytest.approx(((6 / 8 + 1 / 8) / 2 + 1 / 2) / 2)
     counts, fold, place = scattered(3)
-    turned = vocabulary_specialization_crossval(counts[..., ::-1], fold, place, **MEANS)
-    for mine, theirs in zip(vocabulary_specialization_crossval(counts, fold, place, **MEANS), turned, strict=True):
+    turned = crossval(counts[..., ::-1], fold, place, **MEANS)
+    for mine, theirs in zip(crossval(counts, fold, place, **MEANS), turned, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-12)
 
 
@@ -80,7 +87,7 @@ def test_loops_over_splits_and_types_agree(monkeypatch, chosen, folds):
     monkeypatch.setattr(vocabulary_crossval, "_BLOCK_ELEMENTS", 200)  # several blocks of types
     counts, fold, place = scattered(chosen, chosen=chosen)
     counts, fold, place = counts[:, fold < folds], fold[fold < folds], place[fold < folds]
-    found = vocabulary_specialization_crossval(counts, fold, place, chosen=chosen, **MEANS)
+    found = crossval(counts, fold, place, chosen=chosen, **MEANS)
     for m, min_count in enumerate(MEANS["min_counts"]):
         for w, weighting in enumerate(MEANS["weightings"]):
             options = {"min_count": min_count, "weighting": weighting, "chosen": chosen}
@@ -95,7 +102,7 @@ def test_loops_over_splits_and_types_agree(monkeypatch, chosen, folds):
 
 def test_what_counts_is_counted():
     counts, fold, place = scattered(5)
-    found = vocabulary_specialization_crossval(counts, fold, place, **MEANS)
+    found = crossval(counts, fold, place, **MEANS)
     for m, min_count in enumerate(MEANS["min_counts"]):
         kinds = [k for k in range(30) if (place == k).sum() > 1 and counts[0][place == k].sum() >= min_count]
         assert found.types[m].tolist() == [len(kinds)] * 2
@@ -117,7 +124,7 @@ def test_uniform_routing_scores_its_null():
     cells = np.repeat(rng.integers(0, 16, tokens), 2), np.repeat(rng.integers(0, types, tokens), 2), sets.ravel()
     np.add.at(counts, cells, 1)
     fold, place = np.nonzero(counts.any(-1))
-    found = vocabulary_specialization_crossval(counts[fold, place][None], fold, place, chosen=2, **MEANS)
+    found = crossval(counts[fold, place][None], fold, place, chosen=2, **MEANS)
     np.testing.assert_allclose(found.null, 0.25, atol=0.005)
     np.testing.assert_allclose(found.value, found.null, atol=0.012)
     low, high = metrics.jackknife_interval(found.value, found.deleted, counts.sum((1, 2)))
@@ -125,7 +132,7 @@ def test_uniform_routing_scores_its_null():
 
 
 def test_nothing_on_both_sides_has_no_value():
-    none = vocabulary_specialization_crossval(np.zeros((2, 0, 8), int), [], [], **MEANS)
+    none = crossval(np.zeros((2, 0, 8), int), [], [], **MEANS)
     assert np.isnan(none.value).all()
     assert (none.types == 0).all()
     assert np.isnan(of_cells({4: [[1, 2], [3, 4]]}).value).all()

@@ -59,14 +59,5 @@ NULLS = {
     ("vocabulary_specialization", "vocabulary_specialization_crossval"): BY_HASH,
 }
 """By table and metric."""
-UNRESOLVED = {
-    ("awkward", "expert_tokens"): {
-        "token_lift", "token_npmi", "token_log_odds", "token_frequency", "token_false_discovery",
-    },
-    ("awkward", "mutual_information"): {
-        "mutual_information_bits", "mutual_information_bits_corrected", "mutual_information_share",
-    },
-    ("awkward", "vocabulary_specialization"): {"vocabulary_specialization"},
-    ("awkward", "repetition"): {"repetition_any", "repetition_any_shuffled"},
-}  # fmt: skip
-"""Metrics that are wrong where some tokens chose fewer than K experts, or where weights do not sum to 1."""
+UNRESOLVED = {("awkward", "repetition"): {"repetition_any", "repetition_any_shuffled"}}
+"""Metrics that are wrong where some tokens chose fewer than K experts."""

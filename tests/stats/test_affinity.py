@@ -6,6 +6,7 @@ import pytest
 from mixtral_probe.stats import FOLDS, RoutingStats, TypeCounts, document_keys
 from mixtral_probe.stats.affinity import Affinity
 from mixtral_probe.stats.byte_counts import ByteCounts
+from mixtral_probe.trace import Trace
 from tests.support.routing import random_trace
 
 KEY_OF_VERSION_4 = (2 << 24 | 5) << 33
@@ -22,13 +23,35 @@ def test_a_fold_is_the_first_four_bits_of_the_hash():
 
 def test_rows_are_kept_only_where_a_type_occurs():
     counts = ByteCounts.of(np.array([[[1, 0]], [[300, 7]], [[2, 2]]]))
-    types = TypeCounts(np.array([4, 9]), np.array([0, 3, 3]), np.array([1, 0, 1]), counts)
+    types = TypeCounts(np.array([4, 9]), np.array([0, 3, 3]), np.array([1, 0, 1]), counts, (2, 1))
     np.testing.assert_array_equal(types.total(), [[[300, 7], [3, 2]]])
     np.testing.assert_array_equal(types.of_layer(0), [[1, 0], [300, 7], [2, 2]])
     dense = types.by_fold(0)
     assert dense.shape == (16, 2, 2)
     np.testing.assert_array_equal(dense[3], [[300, 7], [2, 2]])
     assert dense.sum() == types.total().sum()
+    np.testing.assert_array_equal(types.tokens, [[1, 307, 4]])
+    np.testing.assert_array_equal(types.total_tokens(), [[307, 5]])
+
+
+def test_tokens_that_chose_fewer_experts_than_k_are_counted():
+    """Three tokens of one type and one of another with 2, 1, 0 and 2 of 3 experts; then as many with 2 each."""
+    few = [[[0, 1], [2, -1], [-1, -1], [0, 2]]]
+    full = [[[0, 1], [0, 1], [1, 2], [0, 2]]]
+    parts = [
+        RoutingStats.from_trace(
+            Trace.from_arrays(
+                expert_ids=ids, num_experts=3, token_ids=[5, 5, 5, 6], documents=[{"id": name}], document=[0] * 4
+            )
+        )
+        for name, ids in (("a", few), ("b", full))
+    ]
+    for merged in (parts[0].merge(parts[1]), parts[1].merge(parts[0])):
+        types = merged.affinity.select("input")
+        np.testing.assert_array_equal(types.total(), [[[3, 4, 2], [2, 0, 2]]])
+        np.testing.assert_array_equal(types.total_tokens(), [[5, 2]])
+        assert merged.affinity.counts.shape[-1] == types.by_fold(0).shape[-1] == 3
+    assert parts[1].affinity.byte_counts.low.shape[-1] == 3
 
 
 @pytest.fixture
@@ -36,7 +59,8 @@ def of_version_4():
     """Token 7 in half 0 and tokens 7 and 8 in half 1, two of them more than 255 times."""
     keys = KEY_OF_VERSION_4 + np.array([7, (1 << 32) + 7, (1 << 32) + 8])
     counts = np.array([[[1, 2], [300, 4], [5, 256]]], np.uint16)  # [L, R, E]
-    return Affinity.restored({"pieces": {"7": "x"}}, {"affinity.keys": keys, "affinity.counts": counts})
+    names = {"pieces": {"7": "x"}, "num_experts": 2, "num_experts_per_tok": 1}
+    return Affinity.restored(names, {"affinity.keys": keys, "affinity.counts": counts})
 
 
 def test_halves_of_a_file_of_version_4_are_folds_0_and_8(of_version_4):
@@ -68,7 +92,9 @@ def test_folds_are_joined_to_halves_beside_a_file_of_version_4():
 def test_what_is_stored_is_restored(of_version_4):
     new = RoutingStats.from_trace(random_trace(token_ids=np.arange(200) % 2), by="domain").affinity
     for affinity in (new, of_version_4):
-        again = Affinity.restored(*affinity.stored())
+        names, arrays = affinity.stored()
+        names |= dict(zip(("num_experts", "num_experts_per_tok"), affinity.shape, strict=True))
+        again = Affinity.restored(names, arrays)
         np.testing.assert_array_equal(again.keys, affinity.keys)
         np.testing.assert_array_equal(again.counts, affinity.counts)
         assert (again.pieces, again.halved) == (affinity.pieces, affinity.halved)

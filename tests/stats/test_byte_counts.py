@@ -69,7 +69,7 @@ def test_affinity_merges_in_any_order(seed, number):
         counts = counts_of(rng, len(keys))
         for key, own in zip(keys, counts, strict=True):
             expected[key] = expected.get(key, 0) + own
-        parts.append(Affinity(keys, ByteCounts.of(counts), {}))
+        parts.append(Affinity(keys, ByteCounts.of(counts), (3, 2), {}))
     for order in (range(number), rng.permutation(number)):
         total = parts[order[0]]
         for place in order[1:]:

@@ -32,7 +32,7 @@ def test_the_family_is_all_types_experts_layers_and_groups(stats):
         types = np.flatnonzero(kinds.total()[0].sum(-1) / 2 >= 10)
         for layer in range(2):
             own = metrics.consistent_lift_p_values(
-                kinds.of_layer(layer), kinds.fold, kinds.place, types, chosen=stats.num_experts_per_tok
+                kinds.of_layer(layer), kinds.tokens[layer], kinds.fold, kinds.place, types
             )
             for row, expert in np.argwhere(np.isfinite(own)):
                 found[layer, group, expert, kinds.ids[types[row]]] = len(p)

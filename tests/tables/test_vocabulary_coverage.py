@@ -42,7 +42,7 @@ class Corpora:
 
 def intervals(counts):
     """Value, low and high [minimum counts, weightings, corpora]; the same number of words in every corpus."""
-    found = vocabulary_specialization_crossval(counts, FOLD, PLACE, **MEANS)
+    found = vocabulary_specialization_crossval(counts, counts.sum(-1), FOLD, PLACE, **MEANS)
     sizes = np.broadcast_to(found.tokens[:, None], found.deleted.shape)
     numbers = estimate(found.value, found.deleted, sizes, folded=True, bounds=(0, 1), about="value")
     return numbers.value, numbers.low, numbers.high

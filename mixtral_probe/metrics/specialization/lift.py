@@ -12,7 +12,6 @@ from scipy.special import stdtr
 
 from mixtral_probe.metrics.ratios import ratio
 from mixtral_probe.metrics.specialization.hypergeometric import upper_tail
-from mixtral_probe.metrics.specialization.vocabulary import occurrences
 
 Floats = NDArray[np.float64]
 MIN_FOLDS = 5
@@ -53,7 +52,7 @@ def lift_p_values(counts: ArrayLike, n: ArrayLike, load: ArrayLike, tokens: Arra
 
 
 def consistent_lift_p_values(
-    counts: ArrayLike, fold: ArrayLike, place: ArrayLike, types: ArrayLike, *, chosen: int
+    counts: ArrayLike, n: ArrayLike, fold: ArrayLike, place: ArrayLike, types: ArrayLike
 ) -> Floats:
     """[V, E] one-sided p: the types' tokens choose the expert beyond its load, consistently over folds of documents.
 
@@ -67,27 +66,27 @@ def consistent_lift_p_values(
     Args:
         counts: [R, E] how often the tokens of one type in one fold chose each expert; of all types, each type at most
             once per fold.
+        n: [R] tokens of that type and fold.
         fold: [R] the fold of each row.
         place: [R] the type of each row, as a number from 0.
         types: [V] the types to test.
-        chosen: K.
 
     Returns:
         NaN for a type in fewer than `MIN_FOLDS` folds, and for an expert that every token or none chose.
     """
-    rows, folds, row_type, wanted = (np.asarray(part) for part in (counts, fold, place, types))
-    n, experts = occurrences(rows, chosen=chosen), rows.shape[-1]
-    loads = _added(folds, rows, int(folds.max(initial=0)) + 1)
+    rows, size, folds, row_type, wanted = (np.asarray(part) for part in (counts, n, fold, place, types))
+    experts, number_of_folds = rows.shape[-1], int(folds.max(initial=0)) + 1
+    loads, in_fold = (_added(folds, part, number_of_folds) for part in (rows, size[:, None]))
     number = np.full(max(row_type.max(initial=0), wanted.max(initial=0)) + 1, -1)
     number[wanted] = np.arange(len(wanted))
-    kept = np.flatnonzero((number[row_type] >= 0) & (n > 0))
-    frequency = ratio(loads, loads.sum(-1, keepdims=True) / chosen)[folds[kept]]
-    x = (rows[kept] - n[kept, None] * frequency) / np.sqrt(n[kept, None])
-    parts = np.concatenate([np.ones((len(kept), 1)), x, np.square(x), rows[kept]], axis=-1)
+    kept = np.flatnonzero((number[row_type] >= 0) & (size > 0))
+    frequency, own = ratio(loads, in_fold)[folds[kept]], size[kept, None]
+    x = (rows[kept] - own * frequency) / np.sqrt(own)
+    parts = np.concatenate([np.ones((len(kept), 1)), own, x, np.square(x), rows[kept]], axis=-1)
     sums = _added(number[row_type[kept]], parts, len(wanted))
-    met, total, square, taken = np.split(sums, np.cumsum([1, experts, experts]), axis=-1)
-    load, tokens = loads.sum(0), np.ceil(n.sum())
-    alone = lift_p_values(taken, np.ceil(occurrences(taken, chosen=chosen)), load, tokens)
+    met, of_type, total, square, taken = np.split(sums, np.cumsum([1, 1, experts, experts]), axis=-1)
+    load, tokens = loads.sum(0), np.ceil(size.sum())
+    alone = lift_p_values(taken, np.ceil(of_type[:, 0]), load, tokens)
     tested = (met >= MIN_FOLDS) & (load > 0) & (load < tokens)
     return np.where(tested, np.maximum(_upper_t(met, total, square), alone), np.nan)
 

@@ -20,7 +20,7 @@ _DOUBLINGS = 40
 
 
 def occurrences(counts: ArrayLike, *, chosen: int = 1) -> Floats:
-    """[..., V] N(x) = sum_e N(x, e) / K, how many tokens each type has."""
+    """[..., V] N(x) = sum_e N(x, e) / K, how many tokens each type has, if every token chose K experts."""
     return np.asarray(counts, np.float64).sum(-1) / chosen
 
 
@@ -30,21 +30,27 @@ def type_weights(n: ArrayLike, *, min_count: int = 1, weighting: Weighting = "ty
     return np.where(tokens >= min_count, tokens if weighting == "token" else 1.0, 0.0)
 
 
-def largest_share(counts: ArrayLike, *, chosen: int = 1) -> Floats:
-    """[..., V] max_e N(x, e) / N(x), in [K/E, 1]; NaN for a type without tokens."""
-    return ratio(np.asarray(counts).max(-1, initial=0), occurrences(counts, chosen=chosen))
+def largest_share(counts: ArrayLike, n: ArrayLike) -> Floats:
+    """[..., V] max_e N(x, e) / N(x) of types with n tokens [..., V], at most 1; NaN for a type without tokens."""
+    return ratio(np.asarray(counts).max(-1, initial=0), n)
 
 
 def vocabulary_specialization(
-    counts: ArrayLike, *, chosen: int = 1, min_count: int = 1, weighting: Weighting = "type"
+    counts: ArrayLike, n: ArrayLike, *, min_count: int = 1, weighting: Weighting = "type"
 ) -> Floats:
     """[...] mean over types of max_e N(x, e) / N(x), in [K/E, 1] (OLMoE, 2409.02060, eq. 8, as in its code).
 
     A type with one token always scores 1: compare it with `expected_largest_share` of as many tokens, or
     use `vocabulary_specialization_crossval`. OLMoE's layer values have no minimum count, its table 8 has 10.
+
+    Args:
+        counts: [..., V, E].
+        n: [..., V] tokens of each type, N(x).
+        min_count: least number of tokens of a type.
+        weighting: every type equally, or each by its tokens.
     """
-    weights = type_weights(occurrences(counts, chosen=chosen), min_count=min_count, weighting=weighting)
-    return mean_over_types(largest_share(counts, chosen=chosen), weights)
+    weights = type_weights(n, min_count=min_count, weighting=weighting)
+    return mean_over_types(largest_share(counts, n), weights)
 
 
 def mean_over_types(values: ArrayLike, weights: ArrayLike) -> Floats:

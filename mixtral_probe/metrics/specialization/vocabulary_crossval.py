@@ -39,10 +39,10 @@ class CrossValidation(NamedTuple):
 
 def vocabulary_specialization_crossval(
     counts: NDArray[Any],
+    n: ArrayLike,
     fold: ArrayLike,
     place: ArrayLike,
     *,
-    chosen: int = 1,
     min_counts: Sequence[int] = (1,),
     weightings: Sequence[Weighting] = ("type",),
 ) -> CrossValidation:
@@ -55,19 +55,19 @@ def vocabulary_specialization_crossval(
 
     Args:
         counts: [L, R, E] how often each expert was chosen, for each fold and type that occurs in it.
+        n: [L, R] tokens of that type and fold.
         fold: [R] below 16.
         place: [R] the number of the type.
-        chosen: K.
         min_counts: least numbers of tokens of a type, all folds together.
         weightings: every type equally, or each by its tokens on the tested side.
     """
-    fold, place = np.asarray(fold, np.intp), np.asarray(place, np.intp)
-    usual, means = _usual(counts, fold, chosen), _Means(np.array(min_counts), tuple(weightings))
+    size, fold, place = np.asarray(n, np.float64), np.asarray(fold, np.intp), np.asarray(place, np.intp)
+    usual, means = _usual(counts, size, fold), _Means(np.array(min_counts), tuple(weightings))
     per_mean, layers = (len(min_counts), len(weightings)), len(counts)
     whole, change = np.zeros((3, *per_mean, layers)), np.zeros((2, *per_mean, layers, _FOLDS))
     tokens, types = np.zeros((len(min_counts), layers, _FOLDS)), np.zeros((len(min_counts), layers), np.int64)
     for rows, starts in _blocks(place, max(1, _BLOCK_ELEMENTS // max(1, counts[:, :1].size))):
-        block = _Block.of(counts[:, rows], starts, chosen)
+        block = _Block.of(counts[:, rows], size[:, rows], starts)
         tests = [block.tested(side, load, means) for side, load in zip(SPLITS[:, fold[rows]], usual, strict=True)]
         in_fold = np.eye(_FOLDS)[fold[rows]]  # [R, F]
         whole += sum(sums for sums, _ in tests)
@@ -79,11 +79,13 @@ def vocabulary_specialization_crossval(
     return CrossValidation(ratio(whole[0], whole[2]), ratio(whole[1], whole[2]), ratio(*deleted), tokens, types)
 
 
-def _usual(counts: NDArray[Any], fold: Places, chosen: int) -> Floats:
+def _usual(counts: NDArray[Any], n: Floats, fold: Places) -> Floats:
     """[S, E, L, 2, 1] the share of tokens on either side that chose each expert; 0 on an empty side."""
+    sides = np.stack([~SPLITS, SPLITS], 1)
     load = np.stack([counts[:, fold == number].sum(1, dtype=np.int64) for number in range(_FOLDS)])  # [F, L, E]
-    by_side = np.einsum("sdf,fle->seld", np.stack([~SPLITS, SPLITS], 1), load)
-    return np.nan_to_num(ratio(chosen * by_side, by_side.sum(1, keepdims=True)))[..., None]
+    tokens = np.stack([n[:, fold == number].sum(1) for number in range(_FOLDS)])  # [F, L]
+    by_side, tokens_by_side = np.einsum("sdf,fle->seld", sides, load), np.einsum("sdf,fl->sld", sides, tokens)
+    return np.nan_to_num(ratio(by_side, tokens_by_side[:, None]))[..., None]
 
 
 def _blocks(place: Places, size: int) -> Iterator[tuple[Places, Places]]:
@@ -124,29 +126,29 @@ class _Block(NamedTuple):
     """The counts of some types."""
 
     counts: Floats
-    """[E, L, R] in order of type; experts first, since sums over few of them are fast that way."""
+    """[E + 1, L, R] in order of type, the last the tokens; experts first, since sums over few of them are fast that
+    way."""
     starts: Places
     """[V] the first row of each type."""
     type: Places
     """[R] the type of each row."""
     total: Floats
-    """[E, L, V]"""
+    """[E + 1, L, V]"""
     total_of_rows: Floats
-    """[E, L, R] that of each row's type."""
-    chosen: int
+    """[E + 1, L, R] that of each row's type."""
 
     @classmethod
-    def of(cls, counts: NDArray[Any], starts: Places, chosen: int) -> "_Block":
-        """Return the counts [L, R, E] of the types that start at some rows."""
+    def of(cls, counts: NDArray[Any], n: Floats, starts: Places) -> "_Block":
+        """Return the counts [L, R, E] and tokens [L, R] of the types that start at some rows."""
         type_ = np.repeat(np.arange(len(starts)), np.diff(starts, append=counts.shape[1]))
-        by_expert = np.ascontiguousarray(counts.transpose(2, 0, 1), np.float64)
+        by_expert = np.concatenate([np.asarray(counts, np.float64).transpose(2, 0, 1), n[None]])
         total = np.add.reduceat(by_expert, starts, axis=-1)
-        return cls(by_expert, starts, type_, total, np.take(total, type_, -1), chosen)
+        return cls(by_expert, starts, type_, total, np.take(total, type_, -1))
 
     @property
     def n(self) -> Floats:
         """[L, R] tokens of each row."""
-        return self.counts.sum(0) / self.chosen
+        return self.counts[-1]
 
     def counted(self, means: _Means) -> Mask:
         """[M, L, V] the types that are met often enough, and in two folds."""
@@ -166,18 +168,18 @@ class _Block(NamedTuple):
             value and denominator where a row is left out.
         """
         second = np.add.reduceat(np.where(side, self.counts, 0), self.starts, axis=-1)
-        sides = np.stack([self.total - second, second], -2)  # [E, L, 2, V]
-        leaders, n = _leaders(sides), sides.sum(0) / self.chosen
-        hits, usually = (_dot(leaders[..., ::-1, :], tested) for tested in (sides, usual))
+        sides = np.stack([self.total - second, second], -2)  # [E + 1, L, 2, V]
+        leaders, n = _leaders(sides[:-1]), sides[-1]
+        hits, usually = (_dot(leaders[..., ::-1, :], tested) for tested in (sides[:-1], usual))
         summands = means.summands(np.stack([hits, usually * n]), n)
         own = self._at(sides, side)
         rest, other = own - self.counts, self.total_of_rows - own
-        hits = np.stack([_dot(self._at(leaders, ~side), rest), _dot(_leaders(rest), other)], 1)
-        without = means.summands(hits[None], np.stack([rest.sum(0), other.sum(0)], 1) / self.chosen)
+        hits = np.stack([_dot(self._at(leaders, ~side), rest[:-1]), _dot(_leaders(rest[:-1]), other[:-1])], 1)
+        without = means.summands(hits[None], np.stack([rest[-1], other[-1]], 1))
         return summands.sum(-1), without - np.take(summands[[0, 2]], self.type, -1)
 
     def _at(self, sides: Floats, side: Mask) -> Floats:
-        """[E, L, R] of each row's type, what is on a side [R]; sides [E, L, 2, V]."""
+        """[..., L, R] of each row's type, what is on a side [R]; sides [..., L, 2, V]."""
         types = len(self.starts)
         return np.take(sides.reshape(*sides.shape[:2], 2 * types), side * types + self.type, -1)
 

@@ -43,10 +43,11 @@ def expert_tokens(stats: RoutingStats, *, top: int = TOP, min_count: int = MIN_C
     sums, layers = GroupedSums.of(stats), []
     for place, group in enumerate(sums.groups):
         kinds = stats.affinity.select("input", None if group == ALL else place)
-        counts = kinds.total()
+        counts, sizes, tokens_of_rows = kinds.total(), kinds.total_tokens(), kinds.tokens
         for row, layer in enumerate(stats.layers):
             load, tokens = sums.total.counts[row, place], sums.total.tokens[row, place]
-            types = _Types.of(kinds, counts[row], row, load, tokens, min_count, stats.num_experts_per_tok)
+            by_fold = _ByFold(kinds, kinds.of_layer(row), tokens_of_rows[row])
+            types = _Types.of(by_fold, counts[row], sizes[row], load, tokens, min_count)
             layers.append(_Strongest(types, {"layer": layer, "group": group}, top))
     rates = metrics.false_discovery_rates(np.concatenate([layer.types.p.ravel() for layer in layers]))
     of_layer = np.split(rates, np.cumsum([layer.types.p.size for layer in layers])[:-1])
@@ -54,6 +55,17 @@ def expert_tokens(stats: RoutingStats, *, top: int = TOP, min_count: int = MIN_C
     none = f"no token type was met {min_count} times"
     parts = [layer.rows(stats, part, scope, none) for layer, part in zip(layers, of_layer, strict=True)]
     return tidy([part for both in parts for part in both], SPEC)
+
+
+class _ByFold(NamedTuple):
+    """The rows of a group in one layer, one for each fold and type that occurs in it."""
+
+    kinds: TypeCounts
+    """All types of the group."""
+    counts: NDArray[np.int64]
+    """[R, E]"""
+    n: Floats
+    """[R] tokens."""
 
 
 class _Types(NamedTuple):
@@ -77,20 +89,27 @@ class _Types(NamedTuple):
     @classmethod
     def of(
         cls,
-        kinds: TypeCounts,
+        by_fold: _ByFold,
         counts: NDArray[np.int64],
-        layer: int,
+        sizes: Floats,
         load: NDArray[np.int64],
         tokens: np.int64,
         min_count: int,
-        chosen: int,
     ) -> "_Types":
-        """Return the types of counts [V, E] with `min_count` tokens, of a layer with these loads [E] and tokens."""
-        n = metrics.occurrences(counts, chosen=chosen)
-        types = np.flatnonzero(n >= min_count)
-        ids, counts, n, by_fold = kinds.ids[types], counts[types], n[types], kinds.of_layer(layer)
-        folds = np.bincount(kinds.place[by_fold.any(-1)], minlength=len(kinds.ids))[types]
-        p = metrics.consistent_lift_p_values(by_fold, kinds.fold, kinds.place, types, chosen=chosen)
+        """Return the types with `min_count` tokens of a layer.
+
+        Args:
+            by_fold: the rows of the layer.
+            counts: [V, E] of all types.
+            sizes: [V] tokens of each.
+            load: [E] of the layer.
+            tokens: of the layer.
+            min_count: least number of tokens.
+        """
+        kinds, types = by_fold.kinds, np.flatnonzero(sizes >= min_count)
+        ids, counts, n = kinds.ids[types], counts[types], sizes[types]
+        folds = np.bincount(kinds.place[by_fold.n > 0], minlength=len(kinds.ids))[types]
+        p = metrics.consistent_lift_p_values(by_fold.counts, by_fold.n, kinds.fold, kinds.place, types)
         values = {
             "token_lift": metrics.token_lift(counts, n, load, tokens),
             "token_npmi": metrics.token_npmi(counts, n, load),

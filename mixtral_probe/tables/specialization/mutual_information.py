@@ -159,12 +159,14 @@ def _scope(sums: GroupedSums, variable: str) -> str:
 
 def _of_token(sums: GroupedSums, target: str) -> list[pd.DataFrame]:
     numbers = [None if name == ALL else number for number, name in enumerate(sums.groups)]
-    joint = [sums.stats.affinity.select(target, number).total() for number in numbers]  # each [L, V, E]
+    kinds = [sums.stats.affinity.select(target, number) for number in numbers]
+    joint, n = [types.total() for types in kinds], [types.total_tokens().sum(-1) for types in kinds]  # [L, V, E], [L]
     bits = np.stack([metrics.mutual_information_bits(counts) for counts in joint], axis=1)
     chosen = sums.stats.num_experts_per_tok
     bias = np.stack([metrics.mutual_information_bias(counts, chosen=chosen) for counts in joint], axis=1)
     load = np.stack([counts.sum(1) for counts in joint], axis=1)
-    return _without_intervals(sums, _OF_TARGET[target], sums.keys(), bits, bias, load, NO_IDS[target])
+    keys, tokens = sums.keys(), np.stack(n, axis=1)
+    return _without_intervals(sums, _OF_TARGET[target], keys, bits, bias, load, tokens, NO_IDS[target])
 
 
 def _of_domain_in_token(sums: GroupedSums) -> list[pd.DataFrame]:
@@ -181,7 +183,8 @@ def _of_domain_in_token(sums: GroupedSums) -> list[pd.DataFrame]:
         bias[layer] = metrics.conditional_mutual_information_bias(joint, chosen=chosen)
         load[layer] = joint.sum((0, 1))
     keys = sums.keys() | {"group": ALL}
-    return _without_intervals(sums, "domain|token", keys, bits, bias, load, NO_IDS["input"])
+    n = sum(group.total_tokens().sum(-1) for group in kinds)[:, None]
+    return _without_intervals(sums, "domain|token", keys, bits, bias, load, n, NO_IDS["input"])
 
 
 def _without_intervals(
@@ -191,10 +194,11 @@ def _without_intervals(
     bits: Floats,
     bias: Floats,
     load: NDArray[Any],
+    tokens: Floats,
     missing: str,
 ) -> list[pd.DataFrame]:
-    """Return rows of what is counted per half of the documents only; bits and bias [L, G], load [L, G, E]."""
-    n, scope = load.sum(-1) // sums.stats.num_experts_per_tok, f"{_scope(sums, variable)}; {_INDEPENDENT}"
+    """Return rows of what is counted by fold of the documents only; bits, bias, tokens [L, G], load [L, G, E]."""
+    n, scope = np.ceil(tokens).astype(np.int64), f"{_scope(sums, variable)}; {_INDEPENDENT}"
     scopes = np.where(n > 0, f"{scope}; {RARE_TYPES}", f"{scope}; not enough data: {missing}")
     less = bits - bias
     values = (bits, bias), (less, np.zeros(1)), (share_of_entropy(less, load), np.zeros(1))

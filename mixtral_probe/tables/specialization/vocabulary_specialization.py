@@ -63,13 +63,13 @@ class _Types(NamedTuple):
         group = None if sums.groups[place] == ALL else place
         kinds = sums.stats.affinity.select(target, group)
         counts, chosen, experts = kinds.total(), sums.stats.num_experts_per_tok, sums.stats.num_experts
-        n = metrics.occurrences(counts, chosen=chosen)
+        n = kinds.total_tokens()
         loads = np.nan_to_num(metrics.selection_frequency(sums.total.counts[:, place], sums.total.tokens[:, place]))
         null = [metrics.expected_largest_share(size, load) for size, load in zip(n, loads, strict=True)]
         even = metrics.expected_largest_share(n, np.full(experts, chosen / experts))
-        share = metrics.largest_share(counts, chosen=chosen)
+        share = metrics.largest_share(counts, n)
         crossval = metrics.vocabulary_specialization_crossval(
-            kinds.counts, kinds.fold, kinds.place, chosen=chosen, min_counts=MIN_COUNTS, weightings=WEIGHTINGS
+            kinds.counts, kinds.tokens, kinds.fold, kinds.place, min_counts=MIN_COUNTS, weightings=WEIGHTINGS
         )
         return cls(sums, target, crossval, kinds.halved, n, share, counts.argmax(-1), np.array(null), even)
 
