@@ -20,7 +20,7 @@ from mixtral_probe.trace import Trace
 
 Integers = NDArray[np.int64]
 POSITION_BUCKETS = 16
-MAX_SETS = 256
+MAX_SETS, MAX_SMALLER_SETS = 256, 1024
 _PIECE_ELEMENTS = 2**20
 
 
@@ -39,13 +39,24 @@ class Structure(SumsByName):
     transitions_all: Integers
     """[pairs of layers first, ..., E, E] each of a token's K choices with each of its K in the other: K^2 a token."""
     sets: Integers
-    """[..., S] tokens by all K experts they chose, as `metrics.set_index` numbers them; S is 0 unless `num_sets`."""
+    """[..., S] tokens by all experts they chose, as `metrics.set_index` numbers the sets; S is 0 unless `num_sets`."""
 
 
 def num_sets(num_experts: int, chosen: int) -> int:
-    """Return S, how many sets of K experts are counted: all, but none for K <= 2 (`pairs` does) or if above 256."""
-    sets = comb(num_experts, chosen)
-    return sets if chosen > 2 and sets <= MAX_SETS else 0
+    """Return S, how many sets of 1 to K experts are counted.
+
+    All, but none for K <= 2, where pairs are enough, and if those of K are above 256 or all above 1,024.
+    """
+    whole = comb(num_experts, chosen)
+    sets = sum(comb(num_experts, size) for size in range(1, chosen + 1))
+    return sets if chosen > 2 and whole <= MAX_SETS and sets <= MAX_SMALLER_SETS else 0
+
+
+def sets_of_earlier(sets: Integers, num_experts: int, chosen: int) -> Integers:
+    """[..., S] the counts of a file that has only sets of K experts, which come first."""
+    number = num_sets(num_experts, chosen)
+    kept = sets[..., :number]
+    return np.pad(kept, [(0, 0)] * (sets.ndim - 1) + [(0, number - kept.shape[-1])])
 
 
 def position_buckets(positions: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
@@ -166,8 +177,8 @@ def _sets(piece: _Piece, experts: int) -> Integers:
     if not sets:
         return np.zeros((layers, len(piece.cells), 0), np.int64)
     ids = np.moveaxis(piece.ids[:, :, : len(piece.cell)], 0, -1)
-    valid = piece.counted & (ids >= 0).all(-1)
-    return _tally(set_index(ids), valid, piece.cell, len(piece.cells), sets)
+    valid = piece.counted & (ids[..., 0] >= 0)
+    return _tally(set_index(ids, experts), valid, piece.cell, len(piece.cells), sets)
 
 
 def _positions(piece: _Piece, experts: int) -> Integers:

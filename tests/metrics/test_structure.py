@@ -64,21 +64,25 @@ def test_independent_repetition_is_that_of_all_pairs_of_tokens():
 
 @pytest.mark.parametrize(("experts", "chosen"), [(8, 2), (8, 3), (6, 4), (5, 5), (4, 1)])
 def test_sets_are_numbered_in_colexicographic_order(experts, chosen):
-    every = sorted(combinations(range(experts), chosen), key=lambda own: own[::-1])
-    np.testing.assert_array_equal(metrics.set_index(every), np.arange(len(every)))
-    np.testing.assert_array_equal(metrics.set_index([own[::-1] for own in every]), np.arange(len(every)))
-    apart = [[not {*a} & {*b} for b in every] for a in every]
+    every = [
+        (*own, *[-1] * (chosen - size))
+        for size in range(chosen, 0, -1)
+        for own in sorted(combinations(range(experts), size), key=lambda own: own[::-1])
+    ]
+    np.testing.assert_array_equal(metrics.set_index(every, experts), np.arange(len(every)))
+    np.testing.assert_array_equal(metrics.set_index([own[::-1] for own in every], experts), np.arange(len(every)))
+    apart = [[not {*a} & {*b} - {-1} for b in every] for a in every]
     np.testing.assert_array_equal(metrics.disjoint_sets(experts, chosen), apart)
 
 
 def test_independent_repetition_of_three_experts_is_that_of_all_pairs_of_tokens():
-    ids = np.array([[0, 1, 2], [3, 4, 5], [5, 3, 4], [6, 0, 1], [2, 6, 3]])
-    sets = np.bincount(metrics.set_index(ids), minlength=35)
-    load = np.stack([np.bincount(rank, minlength=7) for rank in ids.T])
+    ids = np.array([[0, 1, 2], [3, 4, 5], [5, 3, 4], [6, 0, -1], [2, -1, -1]])
+    sets = np.bincount(metrics.set_index(ids, 7), minlength=35 + 21 + 7)
+    load = np.stack([np.bincount(rank[rank >= 0], minlength=7) for rank in ids.T])
     for shuffled in (False, True):
         pairs = [(a, b) for i, a in enumerate(ids) for j, b in enumerate(ids) if i != j or not shuffled]
         found = metrics.independent_repetition(load, np.zeros((7, 7)), 5, shuffled=shuffled, sets=sets)
-        assert found["repetition_any"] == pytest.approx(np.mean([bool({*a} & {*b}) for a, b in pairs]))
+        assert found["repetition_any"] == pytest.approx(np.mean([bool({*a} & {*b} - {-1}) for a, b in pairs]))
 
 
 def test_coactivation_of_even_pairs():

@@ -59,5 +59,3 @@ NULLS = {
     ("vocabulary_specialization", "vocabulary_specialization_crossval"): BY_HASH,
 }
 """By table and metric."""
-UNRESOLVED = {("awkward", "repetition"): {"repetition_any", "repetition_any_shuffled"}}
-"""Metrics that are wrong where some tokens chose fewer than K experts."""

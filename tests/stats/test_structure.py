@@ -67,26 +67,36 @@ def test_structure_by_brute_force(monkeypatch, elements):
     assert expected["repeats"].sum() > 50
 
 
-def test_whole_sets_by_brute_force():
+def test_sets_by_brute_force():
     base = random_trace(3, layers=2, tokens=300, documents=4, experts=6, chosen=4)
     ids = base.expert_ids.copy()
-    ids[1, 5, 3] = -1  # three experts are no set of four
+    ids[1, 5, 3], ids[1, 6, 1:], ids[1, 7] = -1, -1, -1  # three experts, one, and none
     special = np.arange(300) % 50 == 0
     trace = type(base).from_arrays(
         expert_ids=ids, num_experts=6, special=special, document=base.tokens["document"].to_numpy()
     )
     held = RoutingStats.from_trace(trace).structure.sets.sum((1, 2))
     for layer in range(2):
-        kept = [tuple(sorted(row)) for t, row in enumerate(ids[layer].tolist()) if not special[t] and min(row) >= 0]
+        kept = [tuple(sorted(row)) for t, row in enumerate(ids[layer].tolist()) if not special[t] and max(row) >= 0]
         met = Counter(kept)
-        assert met == {own: held[layer, metrics.set_index(own)] for own in met}
+        assert met == {own: held[layer, metrics.set_index(own, 6)] for own in met}
         assert held[layer].sum() == len(kept)
 
 
-@pytest.mark.parametrize(("experts", "chosen", "sets"), [(8, 2, 0), (8, 1, 0), (8, 3, 56), (8, 8, 1), (16, 4, 0)])
+@pytest.mark.parametrize(
+    ("experts", "chosen", "sets"), [(8, 2, 0), (8, 1, 0), (8, 3, 92), (8, 8, 255), (16, 4, 0), (16, 15, 0)]
+)
 def test_sets_are_told_apart_where_pairs_do_not_tell_them_and_they_are_few(experts, chosen, sets):
     trace = random_trace(experts=experts, chosen=chosen)
     assert RoutingStats.from_trace(trace).structure.sets.shape[-1] == sets
+
+
+def test_sets_of_a_file_of_an_earlier_version_are_the_first():
+    earlier = np.arange(56)[None]
+    widened = structure.sets_of_earlier(earlier, 8, 3)
+    np.testing.assert_array_equal(widened, np.pad(earlier, ((0, 0), (0, 92 - 56))))
+    np.testing.assert_array_equal(structure.sets_of_earlier(widened, 8, 3), widened)
+    assert structure.sets_of_earlier(np.ones((1, 16)), 16, 15).shape == (1, 0)
 
 
 def test_affinity_by_brute_force():

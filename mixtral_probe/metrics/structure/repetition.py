@@ -39,22 +39,29 @@ def uniform_repetition(num_experts: int, chosen: int) -> dict[str, float]:
     return {"repetition_first": 1 / num_experts, "repetition_any": 1 - apart, "overlap": chosen / num_experts}
 
 
-def set_index(ids: ArrayLike) -> NDArray[np.intp]:
-    """[...] the number of each set of K different experts, ids [..., K] in any order, from 0 to C(E, K) - 1.
+def set_index(ids: ArrayLike, num_experts: int) -> NDArray[np.intp]:
+    """[...] the number of each set of at most K different experts, ids [..., K] in any order, -1 where it has fewer.
 
-    Colexicographic: 012, 013, 023, 123, 014, ... (Knuth, The Art of Computer Programming 4A, 7.2.1.3). An id below 0
-    is read as 0.
+    Those of K come first, from 0 to C(E, K) - 1, then those of K - 1, and so on; each in colexicographic order: 012,
+    013, 023, 123, 014, ... (Knuth, The Art of Computer Programming 4A, 7.2.1.3). The empty set is last.
     """
-    ordered = np.sort(np.maximum(ids, 0), axis=-1)
-    size = int(ordered.max(initial=0)) + 1
-    ways = np.array([[comb(expert, rank + 1) for expert in range(size)] for rank in range(ordered.shape[-1])])
-    return sum((ways[rank][ordered[..., rank]] for rank in range(len(ways))), np.zeros(ordered.shape[:-1], np.intp))
+    ordered = np.sort(ids, axis=-1)  # what is below 0 comes first
+    chosen = ordered.shape[-1]
+    missing = (ordered < 0).sum(-1)
+    ways = np.array([[comb(expert, rank + 1) for expert in range(num_experts)] for rank in range(chosen)])
+    first = np.cumsum([0, *(comb(num_experts, size) for size in range(chosen, 0, -1))])
+    rank = np.arange(chosen) - missing[..., None]
+    within = np.where(rank >= 0, ways[rank.clip(0), ordered.clip(0)], 0).sum(-1)
+    return (first[missing] + within).astype(np.intp)
 
 
 def disjoint_sets(num_experts: int, chosen: int) -> NDArray[np.bool_]:
-    """[C(E, K), C(E, K)] whether two sets, numbered as by `set_index`, have no expert in common."""
-    sets = np.array(sorted(combinations(range(num_experts), chosen), key=lambda members: members[::-1]))
-    member = (sets[..., None] == np.arange(num_experts)).any(-2)
+    """[S, S] whether two sets of 1 to K experts, numbered as by `set_index`, have no expert in common."""
+    sets = (
+        sorted(combinations(range(num_experts), size), key=lambda members: members[::-1])
+        for size in range(chosen, 0, -1)
+    )
+    member = np.array([np.isin(range(num_experts), members) for of_size in sets for members in of_size])
     return ~(member[:, None] & member).any(-1)
 
 
@@ -73,7 +80,7 @@ def independent_repetition(
         tokens: [...] T.
         shuffled: two different tokens of these T, drawn without replacement: exactly the mean over
             all orders of the text. Otherwise two tokens drawn with replacement.
-        sets: [..., C(E, K)] tokens by the set they chose, numbered as by `set_index`.
+        sets: [..., S] tokens by the set of 1 to K experts they chose, numbered as by `set_index`.
     """
     n, both, t = (np.asarray(array, np.float64) for array in (load, pairs, tokens))
     chosen, less = n.shape[-2], float(shuffled)
@@ -86,6 +93,6 @@ def independent_repetition(
         values["repetition_any"] = shared - ratio((both * (both - less)).sum((-1, -2)) / 2, total)
     elif sets is not None:
         set_counts = np.asarray(sets, np.float64)
-        apart = (set_counts @ disjoint_sets(n.shape[-1], chosen) * set_counts).sum(-1)
-        values["repetition_any"] = 1 - ratio(apart, total)
+        apart, counted = (set_counts @ disjoint_sets(n.shape[-1], chosen) * set_counts).sum(-1), set_counts.sum(-1)
+        values["repetition_any"] = 1 - ratio(apart, counted * (counted - less))
     return values
