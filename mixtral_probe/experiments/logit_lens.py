@@ -42,7 +42,7 @@ def logit_lens(subject: Subject, planned: Plan, options: RunOptions, *, top: int
     meta = {
         "documents": [str(name) for name in planned.documents["id"]],
         "vocab_size": config.vocab_size,
-        "pieces": dict(zip(map(str, ids.tolist()), subject.tokenizer.pieces(ids.tolist()), strict=True)),
+        "pieces": dict(zip(map(str, ids.tolist()), subject.tokenizer.pieces(ids, chosen=True), strict=True)),
     }
     labels = {"token": tuple(str(piece) for piece in tokens["piece"])}
     return LogitLensResult.of(places | arrays, labels, meta)

@@ -51,7 +51,7 @@ def _promoted(subject: Subject, totals: ExpertSums, most: int) -> tuple[np.ndarr
     Its mean addition to the stream, less that of all the layer's experts, read through the final norm's weights and the
     unembedding, less the mean over the vocabulary, since a token that all experts raise alike is not due to one.
     """
-    model, vocabulary = subject.model, subject.tokenizer.vocab_size
+    model, vocabulary = subject.model, min(subject.tokenizer.vocab_size, subject.config.vocab_size)
     head, norm = model.lm_head.weight, model.model.norm.weight.to(model.lm_head.weight.device, torch.float32)
     most = min(most, vocabulary)
     counts = totals.sums["counts"].sum(1)

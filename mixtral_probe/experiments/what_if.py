@@ -160,7 +160,7 @@ def _result(
         arrays |= {f"token_draw_{name}": values for name, values in drawn.band.arrays().items()}
     arrays |= new.arrays() if new else {}
     ids = np.where(sides.candidates < 0, 0, sides.candidates)
-    meta["candidates"] = [subject.tokenizer.pieces(row) for row in ids]
+    meta["candidates"] = [subject.tokenizer.pieces(row, chosen=True) for row in ids]
     meta["experts"] = subject.config.num_local_experts
     labels = {"run": RUNS[: len(runs)], "token": tuple(map(str, planned.tokens["piece"])),
               "document": tuple(map(str, planned.documents["id"]))}  # fmt: skip

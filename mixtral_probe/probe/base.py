@@ -19,7 +19,6 @@ class ProbeBase:
     """A model, its tokenizer and its name."""
 
     def __init__(self, model: MixtralForCausalLM, tokenizer: Tokenizer, name: str = "") -> None:
-        tokenizer.check_fits(model.config)
         self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
 
     @classmethod

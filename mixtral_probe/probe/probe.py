@@ -136,9 +136,11 @@ class Probe(ExperimentMethods):
             add_special_tokens, options: as in ``trace``.
 
         Raises:
-            InputError: an argument breaks a rule, or the text has no token.
+            InputError: an argument breaks a rule, or the text has no token or one that the model lacks.
         """
-        prompt = self.tokenizer.encode(text, add_special_tokens=add_special_tokens).ids.tolist()
+        encoded = self.tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+        self.tokenizer.check_fits(encoded, self.model.config)
+        prompt = encoded.tolist()
         if not prompt:
             raise InputError("generation continues at least one token, got a text of none; give a text")
         ids = torch.tensor([prompt], device=self._subject.device)

@@ -39,7 +39,7 @@ def plan(subject: Subject, corpus: Corpus, options: RunOptions) -> Plan:
     """Tokenise, and cut what is longer than the window of the options; positions start again in each window.
 
     Raises:
-        InputError: no documents, a document without tokens, or a window below 1.
+        InputError: no documents, a document without tokens or with one that the model lacks, or a window below 1.
     """
     window = subject.config.max_position_embeddings if options.window is None else options.window
     if window < 1:
@@ -51,6 +51,7 @@ def plan(subject: Subject, corpus: Corpus, options: RunOptions) -> Plan:
     for document, encoding in zip(documents, encodings, strict=True):
         if not len(encoding.ids):
             raise InputError(f"a document must have a token, got none in {document.id!r}; leave it out")
+        tokenizer.check_fits(encoding.ids, subject.config, f"the document {document.id!r}")
     frame = pd.DataFrame([{"document": i, "id": d.id, **d.labels} for i, d in enumerate(documents)])
     tokens = _token_frame(encodings, tokenizer, window)
     return Plan(corpus, frame, tokens, tuple(_windows([len(e.ids) for e in encodings], window)), options.window)

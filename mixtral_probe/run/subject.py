@@ -11,18 +11,11 @@ from mixtral_probe.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Subject:
-    """The subject model of a run, as every capture and experiment takes it.
-
-    Raises:
-        InputError: the tokenizer has more tokens than the model.
-    """
+    """The subject model of a run, as every capture and experiment takes it."""
 
     model: MixtralForCausalLM
     tokenizer: Tokenizer
     name: str = ""
-
-    def __post_init__(self) -> None:
-        self.tokenizer.check_fits(self.model.config)
 
     @property
     def config(self) -> MixtralConfig:

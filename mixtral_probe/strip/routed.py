@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mixtral_probe.strip.tokens import Bar, Token
+from mixtral_probe.token_text import unknown_token
 
 FAINTEST, STRONGEST = 0.1, 0.55
 """Opacity of a ground for weights 0 and 1; never so strong that the text on it cannot be read."""
@@ -75,7 +76,7 @@ def _choice(expert: int, weight: float) -> str:
 def text_of(token: object) -> str:
     """Return a token's text, or its number where the trace has none."""
     piece = token.piece  # type: ignore[attr-defined]
-    return piece if isinstance(piece, str) else f"⟨{token.token_id}⟩"  # type: ignore[attr-defined]
+    return piece if isinstance(piece, str) else unknown_token(token.token_id)  # type: ignore[attr-defined]
 
 
 def place_of(token: object) -> list[tuple[str, str]]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.tokenizer.token_settings import TokenSettings
 
 Message = Mapping[str, Any]
 """{"role": "user", "content": "…"}, and other fields that a template uses."""
-_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +23,18 @@ class ChatTemplate:
     """The control tokens that the template may write, by names such as ``bos_token``."""
 
     @classmethod
-    def from_folder(cls, folder: str | Path) -> "ChatTemplate | None":
+    def from_folder(cls, folder: str | Path, settings: TokenSettings) -> "ChatTemplate | None":
         """Read ``chat_template.jinja`` or ``tokenizer_config.json`` of a model folder; None if neither has one.
 
-        Raises:
-            InputError: ``tokenizer_config.json`` is broken.
+        Args:
+            folder: the model folder.
+            settings: what its files say about tokens.
         """
-        settings = _settings(Path(folder) / "tokenizer_config.json")
         path = Path(folder) / "chat_template.jinja"
-        source = path.read_text(encoding="utf-8") if path.is_file() else _default(settings.get("chat_template"))
+        source = path.read_text(encoding="utf-8") if path.is_file() else _default(settings.chat_template)
         if source is None:
             return None
-        return cls(source, {name: _content(settings[name]) for name in _TOKENS if settings.get(name) is not None})
+        return cls(source, settings.names)
 
     def render(self, messages: Sequence[Message], add_generation_prompt: bool = False, **variables: Any) -> str:
         """Return the text of a conversation.
@@ -65,26 +65,12 @@ class ChatTemplate:
             ) from None
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"tokenizer_config.json must be valid JSON, got {path} with an error: {error}") from None
-    return settings if isinstance(settings, dict) else {}
-
-
 def _default(template: Any) -> str | None:
     """Return the template, or among several named ones the one named "default"."""
     if isinstance(template, list):
         named = {entry["name"]: entry["template"] for entry in template}
         return named.get("default")
     return template
-
-
-def _content(token: Any) -> str:
-    return str(token["content"] if isinstance(token, dict) else token)
 
 
 def _generation_block() -> Any:

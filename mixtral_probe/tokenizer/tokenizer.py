@@ -13,7 +13,10 @@ import tokenizers
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
+from mixtral_probe.paths import refuse_pointer
+from mixtral_probe.token_text import unknown_token
 from mixtral_probe.tokenizer.chat import ChatTemplate, Message
+from mixtral_probe.tokenizer.token_settings import TokenSettings
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
@@ -41,37 +44,54 @@ class Tokenizer:
 
     Whether a text begins with ``<s>`` is decided by the post-processor in ``tokenizer.json``. A control token spelt out
     in a text, such as ``</s>``, is read as that token, as transformers does.
+
+    Args:
+        definition: the content of a ``tokenizer.json``.
+        chat_template: of the model.
+        settings: what the files around it say about tokens.
+
+    Raises:
+        InputError: files state different ids for a token.
     """
 
-    def __init__(self, definition: bytes, chat_template: ChatTemplate | None = None) -> None:
-        """Build a tokenizer from the content of a ``tokenizer.json``."""
+    def __init__(
+        self, definition: bytes, chat_template: ChatTemplate | None = None, settings: TokenSettings | None = None
+    ) -> None:
         self.chat_template = chat_template
         self._tokenizer = tokenizers.Tokenizer.from_buffer(definition)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
+        changes = _add_tokens(self._tokenizer, settings or TokenSettings())
         added = self._tokenizer.get_added_tokens_decoder()
         self._added = {token_id: token.content for token_id, token in added.items()}
         self._byte_of = _bytes_of_characters() if _is_byte_level(json.loads(definition)) else None
         self.special_ids: frozenset[int] = frozenset(token_id for token_id, token in added.items() if token.special)
         """Control tokens such as ``<s>``."""
-        self.vocab_size: int = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+        self._known = frozenset(self._tokenizer.get_vocab(with_added_tokens=True).values())
+        self.vocab_size: int = 1 + max(self._known, default=-1)
         """One past the largest id."""
-        self.fingerprint: str = hashlib.sha256(definition).hexdigest()
-        """SHA-256 of ``tokenizer.json``, hexadecimal."""
+        self.fingerprint: str = hashlib.sha256(definition + changes.encode()).hexdigest()
+        """SHA-256 of ``tokenizer.json`` and of what other files change in it, hexadecimal."""
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> Self:
-        """Read ``tokenizer.json`` of a model folder, and its chat template if there is one.
+        """Read the tokenizer of a model folder, with the tokens of all its files and its chat template if there is one.
+
+        The ids are those of ``transformers.AutoTokenizer.from_pretrained(folder)``; see ``TokenSettings``.
 
         Raises:
-            InputError: it is missing or broken.
+            InputError: ``tokenizer.json`` is missing, a file is broken, or files contradict each other.
         """
-        template = ChatTemplate.from_folder(folder)
+        settings = TokenSettings.from_folder(folder)
+        template = ChatTemplate.from_folder(folder, settings)
         path = Path(folder) / "tokenizer.json"
         try:
-            return cls(path.read_bytes(), template)
+            refuse_pointer(path)
+            return cls(path.read_bytes(), template, settings)
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(f"a tokenizer needs a tokenizer.json, got none at {path}") from None
+        except InputError:
+            raise
         except Exception as error:  # the tokenizers library raises plain Exception
             raise InputError(f"tokenizer.json must define a tokenizer, got {path} with an error: {error}") from None
 
@@ -98,25 +118,57 @@ class Tokenizer:
         special = np.isin(ids, list(self.special_ids)) | np.array(encoded.special_tokens_mask, dtype=bool)
         return Encoding(ids, spans[:, 0].copy(), spans[:, 1].copy(), special)
 
-    def decode(self, ids: Iterable[int], *, skip_special: bool = True) -> str:
-        """Return the text of some tokens, by default without control tokens."""
-        return self._tokenizer.decode(self._checked(ids), skip_special_tokens=skip_special)
+    def decode(self, ids: Iterable[int], *, skip_special: bool = True, chosen: bool = False) -> str:
+        """Return the text of some tokens, by default without control tokens.
 
-    def pieces(self, ids: Iterable[int]) -> list[str]:
+        Args:
+            ids: of the tokens.
+            skip_special: leave out control tokens.
+            chosen: whether a model chose the ids, whose vocabulary may be larger than the tokenizer's: one beyond it is
+                written as ⟨id 8243⟩ then, and refused otherwise.
+
+        Raises:
+            InputError: an id is beyond the vocabulary.
+        """
+        checked = self._checked(ids, chosen)
+        if self._known.issuperset(checked):
+            return self._tokenizer.decode(checked, skip_special_tokens=skip_special)
+        kept = [token_id for token_id in checked if not (skip_special and token_id in self.special_ids)]
+        tokens = [self._tokenizer.id_to_token(token_id) or unknown_token(token_id) for token_id in kept]
+        decoder = self._tokenizer.decoder
+        return " ".join(tokens) if decoder is None else decoder.decode(tokens)
+
+    def pieces(self, ids: Iterable[int], *, chosen: bool = False) -> list[str]:
         """Return the text of each token by itself: spaces and line breaks as they are, control tokens by their names.
 
         Bytes that are not a whole character within their token are written as ⟨E2⟩.
+
+        Args:
+            ids, chosen: as in ``decode``.
+
+        Raises:
+            InputError: an id is beyond the vocabulary.
         """
         texts: dict[int, str] = {}
-        checked = self._checked(ids)
+        checked = self._checked(ids, chosen)
         for token_id in checked:
             if token_id not in texts:
                 texts[token_id] = self._piece(token_id)
         return [texts[token_id] for token_id in checked]
 
-    def spelling(self, token_id: int) -> bytes:
-        """Return the bytes of one token's text; for a control token, of its name."""
-        (checked,) = self._checked([token_id])
+    def spelling(self, token_id: int, *, chosen: bool = False) -> bytes:
+        """Return the bytes of one token's text; for a control token, of its name.
+
+        Args:
+            token_id: of the token.
+            chosen: as in ``decode``.
+
+        Raises:
+            InputError: the id is beyond the vocabulary.
+        """
+        (checked,) = self._checked([token_id], chosen)
+        if checked not in self._known:
+            return unknown_token(checked).encode()
         token = self._added.get(checked)
         return self._bytes(self._tokenizer.id_to_token(checked) or "") if token is None else token.encode()
 
@@ -144,18 +196,25 @@ class Tokenizer:
         """Return the id of a token by its name in the vocabulary, such as ``</s>``; None if there is no such token."""
         return self._tokenizer.token_to_id(token)
 
-    def check_fits(self, config: MixtralConfig) -> None:
-        """Raise InputError if the tokenizer has ids without an embedding in the model."""
-        if self.vocab_size > config.vocab_size:
+    def check_fits(self, ids: np.ndarray, config: MixtralConfig, text: str = "the text") -> None:
+        """Raise InputError where a text has a token that the model lacks.
+
+        Args:
+            ids: [n] of the text.
+            config: of the model.
+            text: what the sentence calls it.
+        """
+        for token_id in ids[ids >= config.vocab_size].tolist()[:1]:
             raise InputError(
-                f"a model's vocab_size must cover its tokenizer, got {config.vocab_size} and {self.vocab_size} tokens; "
-                f"use the tokenizer the model was trained with"
+                f"a text must have tokens of the model, with ids in 0–{config.vocab_size - 1}, got "
+                f"{self.pieces([token_id])[0]!r} with the id {token_id} in {text}; remove it from the text, or use the "
+                "tokenizer that the model was trained with"
             )
 
-    def _checked(self, ids: Iterable[int]) -> list[int]:
+    def _checked(self, ids: Iterable[int], chosen: bool) -> list[int]:
         checked = [int(token_id) for token_id in ids]
         for token_id in checked:
-            if not 0 <= token_id < self.vocab_size:
+            if token_id < 0 or (token_id >= self.vocab_size and not chosen):
                 raise InputError(f"token ids must be in 0–{self.vocab_size - 1}, got {token_id}")
         return checked
 
@@ -163,7 +222,7 @@ class Tokenizer:
         token = self._added.get(token_id)
         if token is not None:
             return token
-        text = self.spelling(token_id).decode("utf-8", "surrogateescape")
+        text = self.spelling(token_id, chosen=True).decode("utf-8", "surrogateescape")
         return _UNDECODABLE.sub(lambda lone: f"⟨{ord(lone[0]) - 0xDC00:02X}⟩", text)
 
     def _bytes(self, token: str) -> bytes:
@@ -173,6 +232,35 @@ class Tokenizer:
         if match := _BYTE.fullmatch(token):
             return bytes.fromhex(match[1])
         return token.replace("▁", " ").encode()
+
+
+def _add_tokens(tokenizer: tokenizers.Tokenizer, settings: TokenSettings) -> str:
+    """Add tokens to a tokenizer; return what changes, empty where ``tokenizer.json`` says it all."""
+    before = tokenizer.get_added_tokens_decoder()
+    tokenizer.add_tokens(settings.tokens(tokenizer.get_added_tokens_decoder()))
+    tokenizer.encode_special_tokens = settings.split_special
+    _check_ids(tokenizer, settings)
+    after = tokenizer.get_added_tokens_decoder()
+    changed = sorted(
+        (number, repr(token)) for number, token in after.items() if repr(before.get(number)) != repr(token)
+    )
+    return repr((changed, settings.split_special)) if changed or settings.split_special else ""
+
+
+def _check_ids(tokenizer: tokenizers.Tokenizer, settings: TokenSettings) -> None:
+    """Raise InputError where a file states an id that the tokenizer gives to another token, or another id."""
+    for stated in (*settings.numbered, *settings.unused):
+        name, found = stated.token.content, tokenizer.token_to_id(stated.token.content)
+        if found not in (None, stated.id):
+            raise InputError(
+                f"a token must have one id, got {stated.id} for {name!r} in {stated.file}, and {found} in the "
+                f"tokenizer, where added tokens follow the vocabulary without gaps; correct {stated.file} or tokenizer.json"
+            )
+        if found is None and (other := tokenizer.id_to_token(stated.id)) is not None:
+            raise InputError(
+                f"an id must be of one token, got {stated.id} for {name!r} in {stated.file} and for {other!r} in "
+                f"another file of the tokenizer; correct {stated.file}"
+            )
 
 
 def _is_byte_level(definition: dict[str, Any]) -> bool:

@@ -195,9 +195,9 @@ def test_a_window_must_hold_a_token(probe):
         plan(Subject(probe.model, probe.tokenizer), Corpus("", (Document("a", "text"),)), RunOptions(window=0))
 
 
-def test_a_tokenizer_larger_than_the_model_is_refused(tokenizer):
-    with pytest.raises(InputError, match="got 50 and 8192 tokens"):
-        Probe(toy_model(), tokenizer)
+def test_a_text_with_tokens_that_the_model_lacks_is_refused(tokenizer):
+    with pytest.raises(InputError, match=r"with ids in 0–49, got '.+' with the id \d+ in the document"):
+        Probe(toy_model(), tokenizer).trace("once")
 
 
 def test_the_estimate_counts_exactly_what_will_be_written(probe, tmp_path):

@@ -40,7 +40,7 @@ def test_without_weights_logits_and_texts():
     bare = Trace.from_arrays(expert_ids=np.array(IDS), num_experts=3, token_ids=np.arange(5))
     table = tables.expert_choices(bare, expert=0, strongest=1)
     assert table["rank"].tolist() == [0]
-    assert table["token"].tolist() == ["⟨0⟩"]
+    assert table["token"].tolist() == ["⟨id 0⟩"]
     assert table[["weight", "probability"]].isna().all(axis=None)
 
 

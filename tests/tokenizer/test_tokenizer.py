@@ -97,10 +97,35 @@ def test_unknown_ids_are_refused():
         MINI.pieces([-1])
 
 
-def test_vocabulary_larger_than_the_models():
-    MINI.check_fits(MixtralConfig(vocab_size=8192))
-    with pytest.raises(InputError, match="got 8191 and 8192 tokens"):
-        MINI.check_fits(MixtralConfig(vocab_size=8191))
+def test_only_texts_with_tokens_that_the_model_lacks_are_refused():
+    ids = MINI.encode("once").ids
+    MINI.check_fits(ids, MixtralConfig(vocab_size=8191))
+    last = np.append(ids, np.int32(8191))
+    MINI.check_fits(last, MixtralConfig(vocab_size=8192))
+    with pytest.raises(
+        InputError, match=r"with ids in 0–8190, got '.+' with the id 8191 in the document 'b'; remove it"
+    ):
+        MINI.check_fits(last, MixtralConfig(vocab_size=8191), "the document 'b'")
+
+
+@pytest.mark.parametrize("gap", [[8192], [8192, 8255], [9000]])
+def test_ids_that_a_model_with_a_larger_vocabulary_chose_are_shown(gap):
+    ids = MINI.encode("def add(a, b):").ids.tolist()
+    shown = "".join(f"⟨id {token_id}⟩" for token_id in gap)
+    assert MINI.decode([*ids, *gap, *ids], chosen=True) == f"def add(a, b):{shown}def add(a, b):"
+    assert MINI.decode([*ids[:1], *gap], skip_special=False, chosen=True) == f"<s>{shown}"
+    assert MINI.pieces([*gap, 1], chosen=True) == [*(f"⟨id {token_id}⟩" for token_id in gap), "<s>"]
+    assert MINI.spelling(gap[0], chosen=True).decode() == f"⟨id {gap[0]}⟩"
+
+
+def test_chosen_ids_beyond_a_sentencepiece_vocabulary(like_mixtral):
+    ids = like_mixtral.encode("a b").ids.tolist()
+    size = like_mixtral.vocab_size
+    both = like_mixtral.decode([*ids, size + 5, *ids[1:]], chosen=True)
+    assert both == f"a b⟨id {size + 5}⟩ a b"
+    assert like_mixtral.decode(ids, chosen=True) == like_mixtral.decode(ids)
+    with pytest.raises(InputError, match="got -1"):
+        like_mixtral.pieces([-1], chosen=True)
 
 
 def test_missing_and_broken_files(tmp_path):

@@ -33,7 +33,7 @@ def expert_tokens(table: pd.DataFrame, *, layer: int, expert: int, group: str = 
     quantity, present = metric_of("token_lift"), rows[rows["value"].notna()]
     note = finds_note(present, "full colour")
     texts = [
-        label(text) if pd.notna(text) else f"token {number}"
+        label(text) if pd.notna(text) else f"⟨id {number}⟩"
         for text, number in present[["token", "token_id"]].to_numpy()
     ]
     # Numbers place the bars and texts name them, for two tokens may look alike.

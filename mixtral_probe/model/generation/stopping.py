@@ -8,13 +8,14 @@ from torch import Tensor
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.model.generation.options import GenerationOptions
+from mixtral_probe.token_text import unknown_token
 
 
 class TokenSpelling(Protocol):
     """A tokenizer, as stop strings use it."""
 
     def spelling(self, token_id: int) -> bytes:
-        """The bytes of one token's text."""
+        """The bytes of one token's text; InputError for an id beyond its vocabulary."""
         ...
 
 
@@ -50,11 +51,18 @@ class Stops:
 
     def _completes(self, ids: list[int]) -> bool:
         """Whether a stop string ends within the last token, by as many bytes before it as the longest one has."""
-        assert self._tokenizer is not None
-        last, reach = self._tokenizer.spelling(ids[-1]), max(map(len, self._texts)) - 1
+        last, reach = self._spelling(ids[-1]), max(map(len, self._texts)) - 1
         before = b""
         for token in reversed(ids[:-1]):
             if len(before) >= reach:
                 break
-            before = self._tokenizer.spelling(token) + before
+            before = self._spelling(token) + before
         return any(text in before[len(before) - min(len(before), len(text) - 1) :] + last for text in self._texts)
+
+    def _spelling(self, token: int) -> bytes:
+        """The bytes of a token that the model chose, whose vocabulary may be larger than the tokenizer's."""
+        assert self._tokenizer is not None
+        try:
+            return self._tokenizer.spelling(token)
+        except InputError:
+            return unknown_token(token).encode()

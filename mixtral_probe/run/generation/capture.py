@@ -154,7 +154,7 @@ def _token_frame(
         known, new = prompts[rows].assign(document=number), np.array(continuation.new[:-1], dtype=np.int32)
         frames.append(known.astype({"piece": object, "start": "Int32", "end": "Int32"}))
         decoded = {"document": number, "chunk": 0, "position": np.arange(len(known), len(known) + len(new))}
-        decoded |= {"token_id": new, "piece": tokenizer.pieces(new), "phase": "decode"}
+        decoded |= {"token_id": new, "piece": tokenizer.pieces(new, chosen=True), "phase": "decode"}
         decoded |= {"start": pd.array([None] * len(new), "Int32"), "end": pd.array([None] * len(new), "Int32")}
         decoded |= {"special": np.isin(new, list(tokenizer.special_ids))}
         if len(new):

@@ -11,8 +11,8 @@ UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
 def new_text(tokenizer: Tokenizer, prompt: Sequence[int], new: Sequence[int]) -> str:
     """The text that new tokens add; a tokenizer may write a token differently at the beginning of a text."""
-    before, both = tokenizer.decode(prompt), tokenizer.decode([*prompt, *new])
-    return both[len(before) :] if both.startswith(before) else tokenizer.decode(new)
+    before, both = tokenizer.decode(prompt, chosen=True), tokenizer.decode([*prompt, *new], chosen=True)
+    return both[len(before) :] if both.startswith(before) else tokenizer.decode(new, chosen=True)
 
 
 class TextStream:

@@ -8,6 +8,7 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.metrics import softmax
 from mixtral_probe.tables.frame import with_dtypes
 from mixtral_probe.tables.spec import Column, TableSpec
+from mixtral_probe.token_text import unknown_token
 from mixtral_probe.trace import Trace
 
 AROUND = 6
@@ -91,14 +92,14 @@ def _probabilities(trace: Trace, expert: int, at: NDArray[np.intp], token: NDArr
 
 
 def _contexts(trace: Trace, token: NDArray[np.intp]) -> tuple[list[str], list[str], list[str]]:
-    """Return the text before, of and after each token; a token without a text is its number in brackets."""
+    """Return the text before, of and after each token; a token without a text is ⟨id 8243⟩."""
     window = trace.tokens["document"].to_numpy(np.int64) * 2**32 + trace.tokens["chunk"].to_numpy(np.int64)
     first, last = (np.searchsorted(window, window[token], side=side).tolist() for side in ("left", "right"))
     codes, pieces = trace.tokens["piece"].cat.codes.to_numpy(), trace.tokens["piece"].cat.categories.tolist()
     ids = trace.tokens["token_id"].to_numpy()
 
     def text(start: int, stop: int) -> str:
-        return "".join(pieces[codes[at]] if codes[at] >= 0 else f"⟨{ids[at]}⟩" for at in range(start, stop))
+        return "".join(pieces[codes[at]] if codes[at] >= 0 else unknown_token(ids[at]) for at in range(start, stop))
 
     places = list(zip(token.tolist(), first, last, strict=True))
     return (
