@@ -254,7 +254,8 @@ def _check_ids(tokenizer: tokenizers.Tokenizer, settings: TokenSettings) -> None
         if found not in (None, stated.id):
             raise InputError(
                 f"a token must have one id, got {stated.id} for {name!r} in {stated.file}, and {found} in the "
-                f"tokenizer, where added tokens follow the vocabulary without gaps; correct {stated.file} or tokenizer.json"
+                f"tokenizer, where added tokens follow the vocabulary without gaps; correct {stated.file} or "
+                "tokenizer.json"
             )
         if found is None and (other := tokenizer.id_to_token(stated.id)) is not None:
             raise InputError(
