@@ -25,3 +25,4 @@ def _empty_cache():
     """No table, trace or registry of jobs stays from one test to the next."""
     yield
     st.cache_resource.clear()
+    st.cache_data.clear()

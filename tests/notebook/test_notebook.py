@@ -80,7 +80,7 @@ def test_the_picture_of_a_face_is_the_load():
 
 
 def test_a_trace_of_nothing_but_ids_and_one_without_tokens_have_faces():
-    assert "⟨-1⟩" in bare_trace()._repr_html_()
+    assert "⟨id␣-1⟩" in bare_trace()._repr_html_()
     empty = mp.Trace.from_arrays(expert_ids=np.zeros((2, 0, 1), np.int16), num_experts=4, documents=[{"id": "a"}])
     assert "0 tokens" in empty._repr_html_()
 
