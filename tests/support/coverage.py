@@ -87,7 +87,7 @@ def intervals(trace: Trace, names: tuple[str, ...] = TABLES) -> pd.DataFrame:
     return pd.concat(parts).set_index(["table", "metric", "key"])
 
 
-ABOUT_VALUE = ("lookup_accuracy", "vocabulary_specialization_crossval")
+ABOUT_VALUE = ("vocabulary_specialization_crossval",)
 """Metrics that documents are found with and tested on, so that the truth is about as many documents."""
 
 

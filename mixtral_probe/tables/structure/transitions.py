@@ -11,7 +11,7 @@ from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats, with_all
 from mixtral_probe.tables.frame import rows, tidy
 from mixtral_probe.tables.grouped import GroupedSums
-from mixtral_probe.tables.leave_one_out import BlockFormula
+from mixtral_probe.tables.leave_one_out import BlockFormula, estimate_rows, without_interval
 from mixtral_probe.tables.phrases import CHANCE_ALONE, INDEPENDENT_LAYERS, NOTHING_TO_TELL, POSITIVE, SHARE
 from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
 
@@ -35,7 +35,7 @@ def transitions(stats: RoutingStats) -> pd.DataFrame:
         parts += _rows(sums, every, tokens, chosen)
     words = f"first choices of two layers; {sums.tokens_scope}; "
     keys = _pair_keys(stats, sums.keys())
-    return tidy([*parts, _lookup(first, words).rows(keys, tokens, folded=stats.folded)], SPEC)
+    return tidy([*parts, _lookup(first, keys, words)], SPEC)
 
 
 def _pair_keys(stats: RoutingStats, keys: dict[str, Any], tail: int = 0) -> dict[str, Any]:
@@ -109,13 +109,14 @@ def _association(total: Counts, n: Counts, ranks: int, about: str, keys: dict[st
     return rows(keys, name, v, null=null, n=np.where(np.isnan(v), 0, n), scope=about + why.astype(object))
 
 
-def _lookup(joint: Counts, about: str) -> BlockFormula:
-    hits, base, counted = metrics.lookup_hits(joint)
-    null = metrics.ratio(base.sum(2), counted.sum(2))
-    words = about + "guessed from the other blocks of documents; null: the best guess without the first layer"
-    n = counted.sum(2).astype(np.int64)
-    missing = "fewer than two documents"
-    return BlockFormula("lookup_accuracy", metrics.ratio, (hits, counted), null, n, words, missing, about="value")
+def _lookup(joint: Counts, keys: dict[str, Any], about: str) -> pd.DataFrame:
+    """Return rows without an interval: documents share their guesses, so that one held the truth in 86 of 100 cases."""
+    hits, base, counted = (part.sum(2) for part in metrics.lookup_hits(joint))
+    null, n = metrics.ratio(base, counted), counted.astype(np.int64)
+    words = f"{about}guessed from the other blocks of documents; null: the best guess without the first layer; "
+    value = without_interval(metrics.ratio(hits, counted))
+    scope = f"{words}no interval: documents share their guesses"
+    return estimate_rows(keys, "lookup_accuracy", value, null, n, scope, "fewer than two documents")
 
 
 def _joint_share(joint: Counts) -> Floats:
