@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.paths import checked_path
 from mixtral_probe.resources import data_path
 
 _ROWS = (".jsonl", ".parquet")
@@ -87,7 +88,7 @@ def _documents(source: Source) -> Iterator[Document]:
         _refuse_path(source)
         yield Document("0", source)
     elif isinstance(source, Path):
-        yield from _from_path(source.expanduser())
+        yield from _from_path(checked_path(source))
     elif isinstance(source, Mapping):
         raise InputError("documents must be in a list, got a single dict; put it in brackets")
     else:

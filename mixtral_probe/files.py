@@ -19,8 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.paths import checked_path
 
 GB = 1e9
+_CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
+_ALMOST_FULL = 2**20
 PARTIAL, REPLACED = "partial", "replaced"
 """Suffixes of temporary names: of what is being written, and of a folder while a new one gets its name."""
 
@@ -36,10 +39,21 @@ def plain_errors(path: Path, needed: int = 0) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise InputError(_space_sentence(path, needed)) from None
-        reason = (error.strerror or str(error)).lower()
-        raise InputError(f"{path} must be writable, got {reason!r}; name another place") from None
+        raise InputError(_write_sentence(path, error, needed)) from None
+
+
+def _write_sentence(path: Path, error: OSError, needed: int) -> str:
+    number = error.errno
+    if number is None and _CUT_SHORT.search(str(error)):  # NumPy says how many items it wrote, not why
+        number = errno.ENOSPC if free_bytes(path) < _ALMOST_FULL else errno.EFBIG
+    if number == errno.ENOSPC:
+        return _space_sentence(path, needed)
+    if number in (errno.EDQUOT, errno.EFBIG):
+        limit = "the quota of this account" if number == errno.EDQUOT else "the largest file allowed (ulimit -f)"
+        need = f" of {needed / GB:.3g} GB" if needed else ""
+        return f"a file{need} must fit into {limit}, got one beyond it at {path}; raise the limit or name another place"
+    reason = (error.strerror or str(error)).lower()
+    return f"{path} must be writable, got {reason!r}; name another place"
 
 
 def _space_sentence(path: Path, needed: int) -> str:
@@ -49,7 +63,7 @@ def _space_sentence(path: Path, needed: int) -> str:
 
 def free_bytes(path: Path) -> int:
     """Return the free bytes on the disk of `path`, which need not exist yet."""
-    folder = path.absolute()
+    folder = checked_path(path).absolute()
     while not folder.is_dir():
         folder = folder.parent
     return shutil.disk_usage(folder).free
@@ -72,6 +86,7 @@ def allocate(path: Path, size: int) -> None:
 
 def check_target(path: Path, marker: str) -> None:
     """Raise InputError unless `path` is free, an empty folder, or a folder with the file `marker` in it."""
+    path = checked_path(path)
     if path.is_dir() and any(path.iterdir()) and not (path / marker).is_file():
         raise InputError(
             f"{path} must be a new or empty folder, or one with {marker} in it, got a folder with other contents; "
@@ -91,7 +106,7 @@ def write_file(path: str | PathLike[str], write: Callable[[Path], Any]) -> Path:
     Raises:
         InputError: the file cannot be written there.
     """
-    target = Path(path)
+    target = checked_path(path)
     with plain_errors(target), _temporary(target, Path.touch) as part:
         write(part)
         sync(part)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from app.state import settings
 from mixtral_probe import InputError
+from mixtral_probe.paths import checked_path
 
 OPTION = "--allow="
 
@@ -33,7 +34,7 @@ def resolve(text: str) -> Path:
             "a path must lie below a folder named with --allow, got no such folder; "
             "start the dashboard with `mixtral-probe dashboard --allow DIR`"
         )
-    typed = Path(text.strip()).expanduser()
+    typed = checked_path(text.strip())
     candidates = [path for root in roots if (path := (root / typed).resolve()).is_relative_to(root)]
     existing = next((path for path in candidates if path.exists()), None)
     if existing is None:

@@ -1,7 +1,8 @@
 """Reading a model folder: weights by their names in memory, one tensor or one layer at a time."""
 
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from math import prod
 from pathlib import Path
@@ -9,13 +10,29 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mixtral_probe.checkpoint.files import StoredTensor, is_native, open_file, stored_tensors
-from mixtral_probe.checkpoint.names import EMBEDDING, HEAD, TASK_HEADS, Layout, NativeLayout, Piece, location, pieces
+from mixtral_probe.checkpoint.files import StoredTensor, equal, open_file
+from mixtral_probe.checkpoint.names import (
+    EMBEDDING,
+    HEAD,
+    TASK_HEADS,
+    Layout,
+    NativeLayout,
+    Piece,
+    is_frequency,
+    layer_of,
+    location,
+    pieces,
+)
 from mixtral_probe.checkpoint.native import PARAMS, native_config
 from mixtral_probe.checkpoint.options import STORED
+from mixtral_probe.checkpoint.quantised import quantisation, quantised_sentence
+from mixtral_probe.checkpoint.recognise import ADAPTER, no_folder, require_model
+from mixtral_probe.checkpoint.weights import has_weights, is_native, stored_tensors
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
 from mixtral_probe.model import MixtralForCausalLM
+from mixtral_probe.model.attention.rope import Rope
+from mixtral_probe.paths import checked_path
 from mixtral_probe.resources import data_path
 
 
@@ -37,11 +54,12 @@ class Checkpoint:
         native = is_native(self.folder)
         self.config = _config(self.folder, native)
         self._stored = stored_tensors(self.folder)
+        self._frequencies = {name: self._stored.pop(name) for name in list(self._stored) if is_frequency(name)}
         self._shapes = _expected_shapes(self.config) | _task_heads(self._stored)
         self.layout: Layout | NativeLayout = _layout(self._stored, native)
         """The layout of names and experts."""
         self._share_embedding()
-        self._check()
+        self._warn_of_unused(self._check())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -99,54 +117,117 @@ class Checkpoint:
         return pieces(name, self._shapes[name], self.layout, self.config.head_size)
 
     def _share_embedding(self) -> None:
-        """Accept one of the two names of tied embeddings, and a base model without a head."""
-        if self.config.tie_word_embeddings:
-            head = self._stored.pop(HEAD, None)
-            if head is not None:
-                self._stored.setdefault(EMBEDDING, head)
-        elif HEAD not in self._stored:
-            self._shapes.pop(HEAD)
+        """Accept one of the two names of tied embeddings, and a base model without a head.
 
-    def _check(self) -> None:
+        As in transformers, a head that is stored beside the embedding with other values is kept: they are not tied.
+        """
+        if not self.config.tie_word_embeddings:
+            if HEAD not in self._stored:
+                self._shapes.pop(HEAD)
+            return
+        head, embedding = self._stored.get(HEAD), self._stored.get(EMBEDDING)
+        if head is not None and embedding is not None and not equal(head, embedding):
+            self._warn(
+                f"{head.name} in {head.file.name} differs from {embedding.name}, so they are not tied, although "
+                "config.json says tie_word_embeddings; say false there to silence this"
+            )
+            self.config = self.config.replace(tie_word_embeddings=False)
+            self._shapes[HEAD] = self._shapes[EMBEDDING]
+        elif head is not None:
+            self._stored.setdefault(EMBEDDING, self._stored.pop(HEAD))
+
+    def _check(self) -> list[str]:
+        """Check that every weight is stored with its shape; return the names of the other stored tensors."""
         expected: set[str] = set()
         for name, shape in self._shapes.items():
             whole = torch.empty(shape, device="meta")
             for piece in self._pieces(name):
                 expected.add(piece.name)
                 self._check_piece(piece.name, piece.stored_shape(whole))
-        if extra := sorted(self._stored.keys() - expected, key=len):
-            stored, more = self._stored[extra[0]], f" and {len(extra) - 1} more" if len(extra) > 1 else ""
-            raise InputError(
-                f"config.json has no place for {location(extra[0])}{more} ({stored.name} in {stored.file}): "
-                f"it says {self.config.num_hidden_layers} layers, {self.config.num_local_experts} experts; correct it"
-            )
+        return sorted(self._stored.keys() - expected, key=len)
 
     def _check_piece(self, name: str, shape: tuple[int, ...]) -> None:
         stored = self._stored.get(name)
+        if stored is not None and stored.shape == shape and stored.dtype in STORED:
+            return
+        kind = quantisation(self.config.model_extra or {}, (tensor.name for tensor in self._stored.values()))
+        if kind is not None:
+            raise InputError(quantised_sentence(self.folder, kind))
         if stored is None:
-            raise InputError(f"{location(name)} is missing: {self.folder} has no tensor {name}; download it again")
+            raise InputError(self._missing(name))
         if stored.shape != shape:
             raise InputError(
                 f"{location(name)} must have the shape {list(shape)} by config.json, got {list(stored.shape)} "
                 f"({stored.name} in {stored.file})"
             )
-        if stored.dtype not in STORED:
-            raise InputError(
-                f"{location(name)} must be stored as one of {', '.join(STORED)}, got {stored.dtype} "
-                f"({stored.name} in {stored.file}); get the model without quantisation"
+        raise InputError(
+            f"{location(name)} must be stored as one of {', '.join(STORED)}, got {stored.dtype} "
+            f"({stored.name} in {stored.file}); get the model without quantisation"
+        )
+
+    def _missing(self, name: str) -> str:
+        """The sentence about a tensor that is not stored."""
+        layers = {layer for stored in self._stored if (layer := layer_of(stored)) is not None}
+        if not layers:
+            some = ", ".join(sorted(tensor.name for tensor in self._stored.values())[:3]) or "none"
+            return f"weights must have the names of a Mixtral, got {some} in {self.folder}; name another folder"
+        layer, count = layer_of(name), self.config.num_hidden_layers
+        if layer is not None and layer > max(layers):
+            return (
+                f"{self.folder} must have the weights of {count} layers, as its config says, got {len(layers)} of them "
+                f"(the last is layer {max(layers)}); correct num_hidden_layers, or download the files that are missing"
             )
+        return f"{location(name)} is missing: {self.folder} has no tensor {name}; download it again"
+
+    def _warn_of_unused(self, unused: Sequence[str]) -> None:
+        """Name what is not read: layers beyond the config's, tensors that a Mixtral lacks, an adapter, frequencies."""
+        count = self.config.num_hidden_layers
+        layers = {name: layer for name in unused if (layer := layer_of(name)) is not None and layer >= count}
+        if layers:
+            self._warn(
+                f"layers {min(layers.values())}–{max(layers.values())} of {self.folder} are not read, since its config "
+                f"says num_hidden_layers {count}"
+            )
+        if others := [self._stored[name] for name in unused if name not in layers]:
+            more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+            names = ", ".join(f"{tensor.name} ({tensor.file.name})" for tensor in others[:3])
+            self._warn(f"{self.folder} has tensors that a Mixtral has no place for, which are not read: {names}{more}")
+        if (self.folder / ADAPTER).is_file():
+            self._warn(
+                f"{self.folder} has an adapter beside its weights ({ADAPTER}), which is not applied; merge it with "
+                "merge_and_unload() of the package peft"
+            )
+        self._compare_frequencies()
+
+    def _compare_frequencies(self) -> None:
+        """Warn where stored rotary frequencies are not those of the config, which count, as in transformers."""
+        if not self._frequencies:
+            return
+        expected = Rope(self.config).frequencies(torch.empty(0))
+        with _reader() as read:
+            for tensor in self._frequencies.values():
+                stored = read(tensor)
+                if stored.shape != expected.shape or not torch.allclose(stored.float(), expected, rtol=0.01):
+                    self._warn(
+                        f"{tensor.name} in {tensor.file.name} differs from the rotary frequencies of config.json "
+                        f"(rope_theta {self.config.rope_theta:g}), which are used, as in transformers"
+                    )
+                    return
+
+    def _warn(self, sentence: str) -> None:
+        warnings.warn(sentence, stacklevel=5)
 
 
 def model_folder(name: str | Path) -> Path:
     """The folder of a model; "mini" is the embedded one.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder, or it is recognised as something else; the sentence says what helps.
     """
-    folder = data_path("mixtral-mini") if name == "mini" else Path(name).expanduser()
+    folder = data_path("mixtral-mini") if name == "mini" else checked_path(name)
     if not folder.is_dir():
-        problem = "a file" if folder.exists() else "a path that does not exist"
-        raise InputError(f"a model must be a folder, or 'mini' for the embedded one, got {folder}, {problem}")
+        raise no_folder(folder, str(name))
+    require_model(folder, has_weights)
     return folder
 
 

@@ -113,9 +113,15 @@ def stored_name(name: str, layout: Layout, base: bool) -> str:
     return name.removeprefix("model.") if base else name
 
 
-def is_ignored(stored: str) -> bool:
-    """Whether a tensor is is_ignored: rotary frequencies of old checkpoints, which follow from the config."""
+def is_frequency(stored: str) -> bool:
+    """Whether a tensor is the rotary frequencies of an old checkpoint, which follow from the config."""
     return stored.endswith("rotary_emb.inv_freq")
+
+
+def layer_of(name: str) -> int | None:
+    """The layer of a tensor; None for one outside the layers."""
+    match = _LAYER.match(name)
+    return int(match[1]) if match else None
 
 
 def location(name: str) -> str:

@@ -10,14 +10,15 @@ from torch import Tensor
 
 from mixtral_probe import files
 from mixtral_probe import model as base
-from mixtral_probe.checkpoint.files import INDEX, SHARD, WEIGHTS
 from mixtral_probe.checkpoint.names import HEAD, Layout, pieces, stored_name
 from mixtral_probe.checkpoint.options import as_bytes, as_dtype
+from mixtral_probe.checkpoint.weights import INDEX, SHARD, WEIGHTS
 from mixtral_probe.checkpoint.writer import write_safetensors
 from mixtral_probe.config import GENERATION_CONFIG
 from mixtral_probe.errors import InputError
 from mixtral_probe.model.base import BaseModel
 from mixtral_probe.model.resizing.pruning import with_every_head
+from mixtral_probe.paths import checked_path
 
 Shard = dict[str, Tensor]
 
@@ -47,12 +48,13 @@ def save_model(
         raise InputError("a model on the meta device has no weights to save; load it with device='cpu' first")
     kind = next(model.parameters()).dtype if dtype is None else as_dtype(dtype)
     shards = _in_shards(_to_store(model, layout), as_bytes(max_shard_size), kind)
-    folder = Path(folder).expanduser()
+    folder = checked_path(folder)
     if folder.is_file():
         raise InputError(f"a model is saved as a folder, got the file {folder}; choose another name")
-    folder.mkdir(parents=True, exist_ok=True)
-    files.require_space(folder, _size(shards, kind))
-    _write(model, shards, kind, folder)
+    with files.plain_errors(folder, _size(shards, kind)):
+        folder.mkdir(parents=True, exist_ok=True)
+        files.require_space(folder, _size(shards, kind))
+        _write(model, shards, kind, folder)
 
 
 def _to_store(model: BaseModel, layout: Layout) -> Iterator[tuple[str, Tensor]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.paths import checked_path
 
 if TYPE_CHECKING:
     from mixtral_probe.checkpoint import Checkpoint
@@ -22,7 +23,7 @@ def folder_facts(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: it is neither, or it is broken.
     """
-    folder = Path(path)
+    folder = checked_path(path)
     if path != "mini":
         if not folder.exists():
             raise InputError(
@@ -35,11 +36,19 @@ def folder_facts(path: str | Path) -> dict[str, Any]:
                 f"info needs a model folder or a trace, got {folder}, an unfinished run; the same capture continues it"
             )
         if not any((folder / name).is_file() for name in _CONFIGS):
+            _refuse_recognised(folder)
             raise InputError(
                 f"info needs a model folder (with {' or '.join(_CONFIGS)}) or a trace (with trace.json), "
                 f"got {folder}, which is neither; name another"
             )
     return _model_facts(path)
+
+
+def _refuse_recognised(folder: Path) -> None:
+    """Raise InputError where a folder is something else than a model that is recognised."""
+    from mixtral_probe.checkpoint import model_folder
+
+    model_folder(folder)
 
 
 def _model_facts(path: str | Path) -> dict[str, Any]:
@@ -74,7 +83,7 @@ def _model_facts(path: str | Path) -> dict[str, Any]:
 
 def _weight_files(folder: Path) -> dict[str, int]:
     """Only those that are read: a folder may hold the same weights in a second layout."""
-    from mixtral_probe.checkpoint.files import stored_tensors
+    from mixtral_probe.checkpoint.weights import stored_tensors
 
     files = {tensor.file for tensor in stored_tensors(folder).values()}
     return {file.name: file.stat().st_size for file in sorted(files)}

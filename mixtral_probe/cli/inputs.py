@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.paths import checked_path
 
 if TYPE_CHECKING:
     from mixtral_probe.corpus import Source
@@ -25,8 +26,8 @@ def chosen_source(text: str | None, file: Path | None, corpus: str | None) -> "S
     if text is not None:
         return [{"id": "text", "text": text}]  # a list: a text alone could be the name of a file
     if file is not None:
-        return _one_file(file.expanduser())
-    return "bundled" if corpus == "bundled" else _existing(Path(str(corpus)).expanduser(), "--corpus")
+        return _one_file(checked_path(file))
+    return "bundled" if corpus == "bundled" else _existing(checked_path(str(corpus)), "--corpus")
 
 
 def opened_probe(model: str, device: str, dtype: str | None) -> "Probe":

@@ -11,6 +11,7 @@ from mixtral_probe.config.rules import broken_rule
 from mixtral_probe.errors import InputError
 from mixtral_probe.files import plain_errors, write_bytes
 from mixtral_probe.json_files import read_json_object
+from mixtral_probe.paths import checked_path
 
 READ_IN_EVERY_CALL = (
     "use_cache", "output_router_logits", "output_attentions", "output_hidden_states", "return_dict", "sliding_window",
@@ -157,7 +158,7 @@ class MixtralConfig(BaseModel):
     @classmethod
     def from_pretrained(cls, path: str | Path, **changes: Any) -> Self:
         """Read a ``config.json``, or the one in a model folder, some of it changed."""
-        path = Path(path).expanduser()
+        path = checked_path(path)
         path = path / "config.json" if path.is_dir() else path
         try:
             fields = read_json_object(path)
@@ -167,7 +168,7 @@ class MixtralConfig(BaseModel):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` into a folder, which is created where needed."""
-        folder = Path(folder).expanduser()
+        folder = checked_path(folder)
         with plain_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         write_bytes(folder / "config.json", self.to_json_string().encode())

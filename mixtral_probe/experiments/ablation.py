@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -23,6 +22,7 @@ from mixtral_probe.experiments.what_if import require_placebos
 from mixtral_probe.instruments.edits import MaskExpert, MeanExpert, ZeroExpert
 from mixtral_probe.instruments.placebo import Semantics
 from mixtral_probe.model import Instrument, MixtralForCausalLM
+from mixtral_probe.paths import checked_path
 from mixtral_probe.run import Passes, Plan, RunOptions, Subject
 from mixtral_probe.run.batch import counted_documents
 from mixtral_probe.run.passes import model_batches
@@ -56,7 +56,7 @@ def ablation(
     meta |= {"semantics": semantics, "placebos": placebos, "seed": seed, "experts": subject.config.num_local_experts}
     runs = [meta["model"], meta["corpus"], sweep.name(), planned.window, options.positions_in_a_batch]
     name = hashlib.sha256(json.dumps(runs).encode()).hexdigest()
-    parts = ResultParts(AblationPart, None if path is None else Path(path), name)
+    parts = ResultParts(AblationPart, None if path is None else checked_path(path), name)
     _fill(parts, subject, planned, sweep, options)
     result = _joined(parts, planned, sweep, meta)
     if path is not None:

@@ -10,6 +10,7 @@ import plotly.io as pio
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.files import write_folder
+from mixtral_probe.paths import checked_path
 from mixtral_probe.report.drawings import draw
 from mixtral_probe.report.sources import sources_of
 from mixtral_probe.report.write import MARKER
@@ -35,7 +36,7 @@ def write_images(traces: Sequence[Trace | str | PathLike[str]], out: str | PathL
             "PNG pictures need the package kaleido, which is not installed; "
             "install mixtral-probe[images] and Chrome or Chromium, or write HTML"
         )
-    folder = Path(out)
+    folder = checked_path(out)
     if folder.exists():
         raise InputError(f"pictures are written into a new folder, got {folder}, which exists; name another")
     sources = sources_of(traces, None)

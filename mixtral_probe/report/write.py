@@ -12,6 +12,7 @@ import pandas as pd
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.files import write_folder
+from mixtral_probe.paths import checked_path
 from mixtral_probe.report.page import Page, Section
 from mixtral_probe.report.sources import ReportTrace, sources_of
 from mixtral_probe.tables import TABLES, TableSpec, write_csv, write_parquet
@@ -66,7 +67,7 @@ def write_report(
     if format not in _WRITERS:
         raise InputError(f"the format of a report must be csv or parquet, got {format!r}")
     specs = _specs(tables)
-    target = Path(out)
+    target = checked_path(out)
     _check_report(target)
     sources = sources_of(traces, where)
     contents = _Contents()

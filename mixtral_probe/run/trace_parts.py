@@ -106,7 +106,8 @@ def parts_folder(path: Path) -> Path:
 def open_parts(folder: Path, name: str) -> None:
     """Create the folder of a run's parts, or raise InputError where it holds those of another run."""
     if not folder.exists():
-        folder.mkdir(parents=True)
+        with plain_errors(folder):
+            folder.mkdir(parents=True)
         write_bytes(folder / PLAN, json.dumps({"name": name}).encode())
     if not (folder / PLAN).is_file() or json.loads((folder / PLAN).read_text()).get("name") != name:
         raise InputError(

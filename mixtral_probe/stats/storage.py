@@ -6,7 +6,6 @@ Of sums by group and block, a file has only the cells that occur: most documents
 
 import json
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from safetensors.numpy import save
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.files import write_bytes
+from mixtral_probe.paths import checked_path
 
 FORMAT = "mixtral-probe routing stats"
 VERSION = 5
@@ -30,7 +30,7 @@ def write(path: str | PathLike[str], names: dict[str, Any], arrays: dict[str, ND
 
 def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Read the names, with "version" among them, and arrays that `write` wrote. Raises InputError for anything else."""
-    if not Path(path).is_file():
+    if not checked_path(path).is_file():
         raise InputError(f"statistics are read from a file, got none at {path}")
     try:
         with safe_open(path, framework="numpy") as file:

@@ -13,7 +13,7 @@ import tokenizers
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
-from mixtral_probe.paths import refuse_pointer
+from mixtral_probe.paths import checked_path, refuse_pointer
 from mixtral_probe.token_text import unknown_token
 from mixtral_probe.tokenizer.chat import ChatTemplate, Message
 from mixtral_probe.tokenizer.token_settings import TokenSettings
@@ -82,6 +82,7 @@ class Tokenizer:
         Raises:
             InputError: ``tokenizer.json`` is missing, a file is broken, or files contradict each other.
         """
+        folder = checked_path(folder)
         settings = TokenSettings.from_folder(folder)
         template = ChatTemplate.from_folder(folder, settings)
         path = Path(folder) / "tokenizer.json"
@@ -89,7 +90,7 @@ class Tokenizer:
             refuse_pointer(path)
             return cls(path.read_bytes(), template, settings)
         except (FileNotFoundError, NotADirectoryError):
-            raise InputError(f"a tokenizer needs a tokenizer.json, got none at {path}") from None
+            raise InputError(f"a tokenizer needs a tokenizer.json, got none at {path}{_instead(path.parent)}") from None
         except InputError:
             raise
         except Exception as error:  # the tokenizers library raises plain Exception
@@ -232,6 +233,26 @@ class Tokenizer:
         if match := _BYTE.fullmatch(token):
             return bytes.fromhex(match[1])
         return token.replace("▁", " ").encode()
+
+
+_OTHER_FORMATS = (
+    ("tokenizer.model", "that of SentencePiece", "sentencepiece"),
+    ("tokenizer.model.v3", "that of Mistral, for SentencePiece", "mistral-common"),
+    ("tekken.json", "that of Mistral, tekken", "mistral-common"),
+    ("vocab.json", "a vocabulary and merges", None),
+    ("tiktoken.model", "that of tiktoken", "tiktoken"),
+)
+"""Files of tokenizers in other formats: name, what it is, and the package that transformers needs to convert it."""
+
+
+def _instead(folder: Path) -> str:
+    """Return what a folder has instead, and the command that converts it."""
+    for name, what, package in _OTHER_FORMATS:
+        if (folder / name).is_file():
+            needs = "" if package is None else f" (with the package {package})"
+            command = f"AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
+            return f"; it has {name}, {what}: convert it once with transformers{needs}: {command}"
+    return "; download it from where the weights came from" if folder.is_dir() else ""
 
 
 def _add_tokens(tokenizer: tokenizers.Tokenizer, settings: TokenSettings) -> str:

@@ -12,9 +12,70 @@ from mixtral_probe.trace.frames import document_frame, token_frame
 from mixtral_probe.trace.meta import TraceMeta, utc_now
 
 
-def expert_ids(values: np.ndarray) -> np.ndarray:
+def plain(name: str, values: Any) -> np.ndarray:
+    """Return an array of numbers; tensors of torch are copied to the CPU, and a list of L of them is stacked.
+
+    Raises:
+        InputError: there are no numbers, or the entries of a list have different shapes.
+    """
+    if isinstance(values, list | tuple) and any(hasattr(value, "detach") for value in values):
+        layers = [plain(name, value) for value in values]
+        if len(shapes := {layer.shape for layer in layers}) > 1:
+            raise InputError(f"{name} must have one shape in all layers, got {' and '.join(map(str, sorted(shapes)))}")
+        return np.stack(layers)
+    try:
+        array = np.asarray(_of_tensor(values) if hasattr(values, "detach") else values)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{name} must be an array of numbers, got {type(values).__name__} ({reason})") from None
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{name} must be an array of numbers, got {array.dtype}")
+    return array
+
+
+def _of_tensor(tensor: Any) -> Any:
+    """Return a tensor of torch as NumPy sees it: without gradient, on the CPU, dense, bfloat16 and less as float32."""
+    tensor = tensor.detach()
+    tensor = (tensor if str(tensor.layout) == "torch.strided" else tensor.to_dense()).cpu()
+    if tensor.is_floating_point() and str(tensor.dtype) not in ("torch.float16", "torch.float32", "torch.float64"):
+        tensor = tensor.float()
+    return tensor.resolve_conj().resolve_neg().numpy()
+
+
+def check_axes(ids: np.ndarray, columns: Mapping[str, Any], arrays: Mapping[str, np.ndarray | None]) -> None:
+    """Raise InputError where tokens come before layers, [T, L, K] for [L, T, K].
+
+    Args:
+        ids: the expert ids.
+        columns: per-token columns [T] by name, None where absent.
+        arrays: weights and logits [L, T, …] by name, None where absent.
+    """
+    layers, tokens, chosen = ids.shape
+    for name, values in columns.items():
+        if layers != tokens and _length(values) == layers:
+            raise InputError(
+                f"column {name!r} must have one value per token, {tokens}, got {layers}, the first axis of expert_ids, "
+                f"{ids.shape}; give [layers, tokens, chosen experts]: expert_ids.swapaxes(0, 1) has "
+                f"{(tokens, layers, chosen)}"
+            )
+    for name, array in arrays.items():
+        if layers != tokens and array is not None and array.shape[:2] == (tokens, layers):
+            raise InputError(
+                f"expert_ids and {name} must both have layers first, then tokens, got the shapes {ids.shape} and "
+                f"{array.shape}; exchange the axes of one of them with swapaxes(0, 1)"
+            )
+
+
+def _length(values: Any) -> int | None:
+    try:
+        return len(values)
+    except TypeError:  # a single value, or none
+        return None
+
+
+def expert_ids(values: Any) -> np.ndarray:
     """[L, T, K] int16, without last columns that hold only −1."""
-    array = np.asarray(values)
+    array = plain("expert_ids", values)
     if array.ndim != 3 or 0 in (array.shape[0], array.shape[2]):
         raise InputError(f"expert_ids must have the shape [layers, tokens, chosen experts], got {array.shape}")
     if not np.issubdtype(array.dtype, np.integer):
@@ -29,14 +90,16 @@ def num_experts(count: int | None, logits: np.ndarray | None) -> int:
     """Return E: `count`, or the length of the last axis of the logits."""
     if count is not None:
         return int(count)
-    if logits is None or np.ndim(logits) != 3:
+    if logits is None:
         raise InputError("num_experts must be given when there are no router_logits [L, T, E] to tell it")
     return int(np.shape(logits)[2])
 
 
 def tokens(num_tokens: int, columns: Mapping[str, Any], **named: Any) -> pd.DataFrame:
-    """Return the tokens table [T], built from its known columns."""
-    return token_frame({**columns, **named}, num_tokens)
+    """Return the tokens table [T], built from its known columns, each an array, a list or a tensor of torch."""
+    given = {**columns, **named}
+    tensors = {name: plain(name, values) for name, values in given.items() if hasattr(values, "detach")}
+    return token_frame(given | tensors, num_tokens)
 
 
 def documents(records: Sequence[Mapping[str, Any]] | None, rows: pd.DataFrame) -> pd.DataFrame:
@@ -46,9 +109,8 @@ def documents(records: Sequence[Mapping[str, Any]] | None, rows: pd.DataFrame) -
     return document_frame(records)
 
 
-def expert_weights(values: np.ndarray | None, full_shape: tuple[int, ...], ids: np.ndarray) -> np.ndarray | None:
+def expert_weights(weights: np.ndarray | None, full_shape: tuple[int, ...], ids: np.ndarray) -> np.ndarray | None:
     """[L, T, K] float32, without the last columns that were dropped from the ids."""
-    weights = floats("expert_weights", values)
     if weights is not None and weights.shape != full_shape:
         raise InputError(f"expert_weights must have the shape of expert_ids, {full_shape}, got {weights.shape}")
     return weights if weights is None else np.ascontiguousarray(weights[..., : ids.shape[2]])
@@ -58,10 +120,10 @@ def floats(name: str, values: np.ndarray | None) -> np.ndarray | None:
     """Return a float32 copy, or None."""
     if values is None:
         return None
-    try:
-        return np.array(values, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise InputError(f"{name} must be an array of numbers, got something else") from None
+    array = np.array(plain(name, values), dtype=np.float32)
+    if array.ndim != 3:
+        raise InputError(f"{name} must have three axes, layers, tokens and experts, got the shape {array.shape}")
+    return array
 
 
 def meta(

@@ -10,6 +10,7 @@ import pandas as pd
 
 from mixtral_probe import files
 from mixtral_probe.errors import InputError
+from mixtral_probe.paths import checked_path
 from mixtral_probe.trace.attention import AttentionPlan, AttentionRecord, clear_sums, map_name
 from mixtral_probe.trace.meta import TraceMeta, utc_now
 from mixtral_probe.trace.storage import folder as storage
@@ -57,7 +58,7 @@ class TraceBuilder:
     ) -> None:
         created = meta.model_copy(update={"created": meta.created or utc_now()})
         self._plan = RunPlan(documents, tokens, created, attention, record_logits)
-        self.path = None if path is None else Path(path)
+        self.path = None if path is None else checked_path(path)
         plan = self._plan
         self._workspace = workspace.in_memory(plan) if self.path is None else workspace.on_disk(plan, self.path)
         self._attention: AttentionRecord | None = None

@@ -2,9 +2,9 @@
 
 import re
 from os import PathLike
-from pathlib import Path
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.paths import checked_path
 from mixtral_probe.resources import data_path
 from mixtral_probe.trace.trace import Trace
 
@@ -18,7 +18,7 @@ def training_traces(folder: str | PathLike[str] = "bundled") -> dict[int, Trace]
     Raises:
         InputError: the folder does not exist or has no trace whose name is a step.
     """
-    path = data_path(TRAINING) if folder == "bundled" else Path(folder)
+    path = data_path(TRAINING) if folder == "bundled" else checked_path(folder)
     steps = {
         int(match[1]): entry
         for entry in (path.iterdir() if path.is_dir() else ())

@@ -12,6 +12,7 @@ import pandas as pd
 from mixtral_probe.errors import InputError
 from mixtral_probe.files import write_folder
 from mixtral_probe.notebook_repr import NotebookRepr
+from mixtral_probe.paths import checked_path
 from mixtral_probe.trace import assemble, checks
 from mixtral_probe.trace.attention import AttentionRecord, unpack_triangle
 from mixtral_probe.trace.describe import describe
@@ -86,16 +87,21 @@ class Trace(NotebookRepr):
         fields of TraceMeta. Further columns of `tokens`, each [T]: chunk, position, piece, start, end,
         phase, nll, predicted_id. Everything is copied. Raises InputError for each broken rule.
         """
+        expert_ids = assemble.plain("expert_ids", expert_ids)
         ids = assemble.expert_ids(expert_ids)
-        experts = assemble.num_experts(num_experts, router_logits)
+        weights = assemble.floats("expert_weights", expert_weights)
+        logits = assemble.floats("router_logits", router_logits)
+        per_token = {"token_id": token_ids, "document": document, "special": special} | columns
+        assemble.check_axes(ids, per_token, {"expert_weights": weights, "router_logits": logits})
+        experts = assemble.num_experts(num_experts, logits)
         tokens = assemble.tokens(ids.shape[1], columns, document=document, token_id=token_ids, special=special)
         return cls(
             documents=assemble.documents(documents, tokens),
             tokens=tokens,
             expert_ids=ids,
             meta=assemble.meta(ids, experts, moe_layers, meta),
-            expert_weights=assemble.expert_weights(expert_weights, np.shape(expert_ids), ids),
-            router_logits=assemble.floats("router_logits", router_logits),
+            expert_weights=assemble.expert_weights(weights, expert_ids.shape, ids),
+            router_logits=logits,
         )
 
     @classmethod
@@ -104,7 +110,8 @@ class Trace(NotebookRepr):
 
         Raises InputError when it is missing, damaged, or written by a newer version.
         """
-        return cls(**storage.read_parts(Path(path)), path=Path(path))
+        folder = checked_path(path)
+        return cls(**storage.read_parts(folder), path=folder)
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the trace as a folder, whole or not at all; returns the path.
@@ -114,8 +121,9 @@ class Trace(NotebookRepr):
         """
         arrays = {name: getattr(self, name) for name in storage.ARRAYS}
         parts = (self.documents, self.tokens, arrays, self.attention_record, self.meta, self.where)
-        write_folder(Path(path), storage.MARKER, lambda folder: storage.write_parts(folder, *parts))
-        return Path(path)
+        target = checked_path(path)
+        write_folder(target, storage.MARKER, lambda folder: storage.write_parts(folder, *parts))
+        return target
 
     def __len__(self) -> int:
         """Return T, the number of tokens."""

@@ -97,7 +97,8 @@ def test_rotary_frequencies_of_old_checkpoints_are_ignored(tmp_path):
     model = toy_model()
     model.save_pretrained(tmp_path)
     everything = load_file(tmp_path / "model.safetensors")
-    everything["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(4)
+    frequencies = 10_000.0 ** (-torch.arange(0, 8, 2) / 8)
+    everything["model.layers.0.self_attn.rotary_emb.inv_freq"] = frequencies
     save_file(everything, tmp_path / "model.safetensors")
     assert same_weights(model, MixtralForCausalLM.from_pretrained(tmp_path))
 

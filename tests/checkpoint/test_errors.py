@@ -109,12 +109,12 @@ def test_fused_tensor_of_the_wrong_shape(tmp_path):
     refused(tmp_path, r"layer 1: .*down_proj must have the shape \[12, 24, 20\] by config\.json, got \[12, 20, 24\]")
 
 
-def test_unexpected_tensors(folder):
+def test_another_number_of_experts(folder):
     fields = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(fields | {"num_local_experts": 11}))
-    refused(folder, r"no place for layer 0, expert 11: w1 and 5 more|must have the shape \[11, 24\]")
-    (folder / "config.json").write_text(json.dumps(fields | {"num_hidden_layers": 1}))
-    refused(folder, r"no place for layer 1: \S+ and \d+ more .* it says 1 layers, 12 experts; correct it")
+    refused(folder, r"must have the shape \[11, 24\]")
+    (folder / "config.json").write_text(json.dumps(fields | {"num_local_experts": 13}))
+    refused(folder, r"must have the shape \[13, 24\]")
 
 
 def test_tensor_stored_twice(folder):

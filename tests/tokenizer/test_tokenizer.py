@@ -128,6 +128,26 @@ def test_chosen_ids_beyond_a_sentencepiece_vocabulary(like_mixtral):
         like_mixtral.pieces([-1], chosen=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "tokenizer.model",
+            r"that of SentencePiece: convert it once with transformers \(with the package sentencepiece\)",
+        ),
+        (
+            "tekken.json",
+            r"that of Mistral, tekken: convert it once with transformers \(with the package mistral-common\)",
+        ),
+        ("vocab.json", r"a vocabulary and merges: convert it once with transformers: AutoTokenizer\.from_pretrained\("),
+    ],
+)
+def test_tokenizers_in_other_formats(tmp_path, name, words):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(InputError, match=rf"got none at .*; it has {name}, {words}"):
+        Tokenizer.from_folder(tmp_path)
+
+
 def test_missing_and_broken_files(tmp_path):
     with pytest.raises(InputError, match=r"got none at .*tokenizer\.json"):
         Tokenizer.from_folder(tmp_path)

@@ -15,6 +15,7 @@ from mixtral_probe.instruments.edits.edit import Edit
 from mixtral_probe.instruments.edits.logits import BiasRouter, MaskExpert, NoiseRouter, Temperature
 from mixtral_probe.instruments.edits.outputs import MaskHead, MeanExpert, ScaleHead, ZeroExpert
 from mixtral_probe.instruments.edits.replay import ReplayRouting
+from mixtral_probe.paths import checked_path
 
 FORMAT: Literal["mixtral-probe edits"] = "mixtral-probe edits"
 EDITS_VERSION = 1
@@ -84,9 +85,12 @@ def load(path: str | PathLike[str]) -> tuple[Edit, ...]:
         InputError: the file does not exist, or is not one of ``save``.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = checked_path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"edits are read from a file, got no file at {path}") from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InputError(f"edits are read from a file, got {reason!r} for {path}; name another") from None
     except UnicodeDecodeError:
         raise InputError(f"edits are read from a JSON file, got {path}, which is not text") from None
     try:

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.instruments import Window
 from mixtral_probe.model import Instrument
 from mixtral_probe.model.generation import GenerationOptions
+from mixtral_probe.paths import checked_path
 from mixtral_probe.run.edit_binding import bind_edits, with_edits
 from mixtral_probe.run.generation.continuation import Continuation, continue_prompts
 from mixtral_probe.run.generation.streaming import new_text
@@ -65,7 +65,7 @@ def capture_generation(
     meta = meta.model_copy(update={"corpus": meta.corpus | {"generation": settings}})
     run = _Run(subject, prompts, options, choice, seed, meta, attention, router_logits, instruments)
     name = run_name(prompts.documents, prompts.tokens, meta, attention, router_logits)
-    parts = TraceParts(None if path is None else Path(path), f"{name} {options.positions_in_a_batch}")
+    parts = TraceParts(None if path is None else checked_path(path), f"{name} {options.positions_in_a_batch}")
     run.fill(parts)
     trace = parts.joined(meta, attention, router_logits)
     parts.remove()

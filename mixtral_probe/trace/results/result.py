@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.files import write_folder
 from mixtral_probe.notebook_repr import NotebookRepr
+from mixtral_probe.paths import checked_path
 from mixtral_probe.trace.results.fields import Array
 from mixtral_probe.trace.storage.folder import read_json
 from mixtral_probe.trace.storage.tensor_file import NAMES
@@ -105,11 +106,12 @@ class Result(NotebookRepr):
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write a folder, whole or not at all; an older result is replaced, anything else raises InputError."""
-        write_folder(Path(path), MARKER, self._write)
-        return Path(path)
+        target = checked_path(path)
+        write_folder(target, MARKER, self._write)
+        return target
 
     def _write(self, folder: Path) -> None:
-        save_file(dict(self.arrays), folder / TENSORS)
+        (folder / TENSORS).write_bytes(save(dict(self.arrays)))
         description = {"format": FORMAT, "schema_version": RESULT_VERSION, "kind": self.kind, "keys": dict(self.keys)}
         description |= {"labels": dict(self.labels), "meta": dict(self.meta)}
         (folder / MARKER).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
@@ -121,7 +123,7 @@ class Result(NotebookRepr):
         Raises:
             InputError: it is missing, damaged, of a newer version, or of another kind than this class.
         """
-        folder = Path(path)
+        folder = checked_path(path)
         description = read_json(folder / MARKER, FORMAT)
         version = description.get("schema_version")
         if not isinstance(version, int) or version > RESULT_VERSION:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.files import check_target, write_folder
+from mixtral_probe.paths import checked_path
 from mixtral_probe.trace.results.fields import Array, Setting
 from mixtral_probe.trace.results.result import Result, higher_package
 
@@ -118,7 +119,7 @@ class WhatIf(Result):
         Raises:
             InputError: the folder cannot or must not be written.
         """
-        require_free(target := Path(folder))
+        require_free(target := checked_path(folder))
         write_folder(target, MARKER, self._fill)
         return [target / name for name in _FILES]
 

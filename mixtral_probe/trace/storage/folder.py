@@ -23,6 +23,18 @@ MARKER = "trace.json"
 ATTENTION = "attention.safetensors"
 ARRAYS = ("router_logits", "expert_ids", "expert_weights")
 
+_FILES = (
+    ((".csv", ".tsv", ".xlsx", ".parquet", ".feather"), "a table"),
+    ((".pt", ".pth", ".bin", ".ckpt"), "a file of torch"),
+    ((".npz", ".npy"), "arrays of NumPy"),
+    ((".safetensors",), "a file of tensors"),
+    ((".json", ".jsonl"), "a JSON file"),
+    ((".pkl", ".pickle"), "a pickle, which can run code"),
+    ((".zip", ".tar", ".gz", ".tgz", ".zst"), "an archive, to be unpacked"),
+    ((".html",), "a page such as that of a report"),
+)
+"""What a file is that is given for a folder, by its ending."""
+
 
 def write_parts(
     folder: Path,
@@ -112,6 +124,7 @@ def read_description(folder: Path) -> tuple[TraceMeta, dict[str, Any]]:
 
 def read_json(path: Path, form: str) -> dict[str, Any]:
     """Read a small JSON file whose `format` must be `form`."""
+    _require_folder(path.parent, path.name)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -121,6 +134,20 @@ def read_json(path: Path, form: str) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != form:
         raise InputError(f"{path} must be the description of a {form}, got something else")
     return content
+
+
+def _require_folder(folder: Path, marker: str) -> None:
+    """Raise InputError where a file is given for a folder with the file `marker` in it."""
+    if not folder.is_file():
+        return
+    if folder.name == marker:
+        raise InputError(f"a folder with {marker} in it must be given, got that file, {folder}; give {folder.parent}")
+    kind = next((kind for endings, kind in _FILES if folder.suffix.lower() in endings), "a file of another kind")
+    raise InputError(
+        f"a folder with {marker} in it must be given, got the file {folder}, {kind}; a trace is such a folder, made by "
+        "mixtral-probe capture, Probe.trace or, of arrays from elsewhere, Trace.from_arrays(…).save(…), and so is a "
+        "saved result of an experiment"
+    )
 
 
 def _reason(error: Exception) -> str:
