@@ -168,6 +168,8 @@ class Checkpoint:
     def _missing(self, name: str) -> str:
         """The sentence about a tensor that is not stored."""
         layers = {layer for stored in self._stored if (layer := layer_of(stored)) is not None}
+        if any(".switch_mlp." in stored for stored in self._stored):
+            return f"{self.folder} has the layout of MLX, which is not read; get the model that it was made from"
         if not layers:
             some = ", ".join(sorted(tensor.name for tensor in self._stored.values())[:3]) or "none"
             return f"weights must have the names of a Mixtral, got {some} in {self.folder}; name another folder"

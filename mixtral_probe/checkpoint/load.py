@@ -137,6 +137,13 @@ def _fill(model: BaseModel, checkpoint: Checkpoint, dtype: torch.dtype, placemen
     if fresh:
         absent = f"{' and '.join(fresh)} {'is' if len(fresh) == 1 else 'are'} not in {checkpoint.folder}"
         warnings.warn(f"{absent}: this head has random weights and must be trained", stacklevel=4)
+    own = {prefix + name for name, _ in model.named_parameters()}
+    unread = [name for name in TASK_HEADS if name in checkpoint.names and name not in own and body is not model]
+    if unread:
+        warnings.warn(
+            f"{' and '.join(unread)} of {checkpoint.folder} {'is' if len(unread) == 1 else 'are'} not read: "
+            f"{type(model).__name__} has no such head", stacklevel=4,
+        )  # fmt: skip
 
 
 def _assign(model: nn.Module, name: str, weight: torch.Tensor) -> None:

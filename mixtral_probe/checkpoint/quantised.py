@@ -56,7 +56,8 @@ def quantised_sentence(folder: object, kind: str) -> str:
 
 
 def _of_config(settings: Mapping[str, Any], mlx: bool) -> str:
-    method = settings.get("quant_method") or ("mlx" if mlx else settings.get("format") or "an unnamed method")
+    loaded = "bitsandbytes" if settings.keys() & _BITS.keys() else settings.get("format") or "an unnamed method"
+    method = settings.get("quant_method") or ("mlx" if mlx else loaded)
     bits = next((settings[name] for name in ("bits", "w_bit", "nbits") if isinstance(settings.get(name), int)), None)
     bits = bits or next((number for name, number in _BITS.items() if settings.get(name) is True), None)
     return _METHODS.get(str(method), str(method)) + ("" if bits is None else f", {bits} bits")

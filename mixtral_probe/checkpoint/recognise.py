@@ -46,6 +46,11 @@ def no_folder(path: Path, given: str) -> InputError:
     return InputError(f"a model must be a folder, or 'mini' for the embedded one, got {path}, {kind}")
 
 
+def is_known_file(path: Path) -> bool:
+    """Whether a file is of a kind that ``no_folder`` names."""
+    return path.is_file() and any(fnmatch(path.name.lower(), pattern) for pattern, _ in _FILES)
+
+
 def require_model(folder: Path, has_weights: HasWeights) -> None:
     """Raise InputError where a folder without weights is recognised as something else than a model."""
     if not has_weights(folder) and (kind := _folder_kind(folder, has_weights)) is not None:

@@ -39,7 +39,7 @@ def folder_facts(path: str | Path) -> dict[str, Any]:
             _refuse_recognised(folder)
             raise InputError(
                 f"info needs a model folder (with {' or '.join(_CONFIGS)}) or a trace (with trace.json), "
-                f"got {folder}, which is neither; name another"
+                f"got {folder}, {'a file' if folder.is_file() else 'which is neither'}; name another"
             )
     return _model_facts(path)
 
@@ -47,8 +47,10 @@ def folder_facts(path: str | Path) -> dict[str, Any]:
 def _refuse_recognised(folder: Path) -> None:
     """Raise InputError where a folder is something else than a model that is recognised."""
     from mixtral_probe.checkpoint import model_folder
+    from mixtral_probe.checkpoint.recognise import is_known_file
 
-    model_folder(folder)
+    if folder.is_dir() or is_known_file(folder):
+        model_folder(folder)
 
 
 def _model_facts(path: str | Path) -> dict[str, Any]:

@@ -154,6 +154,12 @@ def test_an_empty_folder_and_one_of_something_else_are_told_what_is_missing(tmp_
 def test_the_command_line_says_the_same(tmp_path):
     write(tmp_path, "adapter_model.safetensors", adapter_config={})
     assert "an adapter, not a whole model" in refused_by_cli("info", tmp_path)
+    (tmp_path / "routes.csv").write_text("a,b")
+    assert "a model folder (with config.json or params.json) or a trace" in refused_by_cli(
+        "info", tmp_path / "routes.csv"
+    )
+    (tmp_path / "m.gguf").write_text("x")
+    assert "a GGUF file of llama.cpp" in refused_by_cli("info", tmp_path / "m.gguf")
     assert "hf download a/b" in refused_by_cli("capture", "--model", "a/b", "--text", "x", "--out", tmp_path / "t")
 
 

@@ -8,7 +8,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from mixtral_probe import Checkpoint, InputError, MixtralForCausalLM
+from mixtral_probe import Checkpoint, InputError, MixtralForCausalLM, MixtralForSequenceClassification, MixtralModel
 from mixtral_probe.model.attention.rope import Rope
 from tests.support.models import reference_model, toy_model
 
@@ -221,6 +221,7 @@ METHODS = [
         {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, ["weight", "weight.absmax"],
         "bitsandbytes, 4 bits",
     ),
+    ({"quantization_config": {"load_in_8bit": True}}, ["weight", "SCB"], "bitsandbytes, 8 bits"),
     ({"quantization": {"group_size": 64, "bits": 6}}, ["weight", "scales", "biases"], "MLX, 6 bits"),
     (
         {"quantization": {"bits": 4}, "quantization_config": {"bits": 4, "group_size": 32}},
@@ -238,6 +239,32 @@ def test_quantised_weights_are_named(tmp_path, config, suffixes, words):
     toy_model().save_pretrained(tmp_path)
     change(tmp_path, lambda weights: quantised(weights, suffixes), **config)
     refused(tmp_path, rf"got .* with weights quantised by {words}.*, which are not read; get the model that they were")
+
+
+def test_the_layout_of_mlx_is_named(tmp_path):
+    toy_model().save_pretrained(tmp_path)
+
+    def stacked(weights):
+        kept = {name: weight for name, weight in weights.items() if ".experts." not in name}
+        return kept | {"model.layers.0.block_sparse_moe.switch_mlp.up_proj.weight": torch.ones(2, 2)}
+
+    change(tmp_path, stacked)
+    refused(tmp_path, "has the layout of MLX, which is not read; get the model that it was made from")
+
+
+def test_heads_that_a_class_does_not_have_are_named(tmp_path):
+    toy_model().save_pretrained(tmp_path)
+    heads = {"score.weight": torch.ones(2, 24), "qa_outputs.weight": torch.ones(2, 24)}
+    change(tmp_path, lambda weights: weights.update(heads))
+    with pytest.warns(
+        UserWarning, match=r"score\.weight and qa_outputs\.weight of .* are not read: MixtralForCausalLM has"
+    ):
+        MixtralForCausalLM.from_pretrained(tmp_path)
+    with pytest.warns(
+        UserWarning, match=r"^qa_outputs\.weight of .* is not read: MixtralForSequenceClassification has no"
+    ):
+        MixtralForSequenceClassification.from_pretrained(tmp_path)
+    MixtralModel.from_pretrained(tmp_path)
 
 
 def test_eight_bit_floats_are_named(tmp_path):
