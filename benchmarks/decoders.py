@@ -30,7 +30,7 @@ def ours(shape: str, record: bool) -> Round:
 
     def one() -> Any:
         recorder = GenerationRecorder(None, [0] * len(prompt))
-        made = model.generate(prompt, NEW, eos_token_id=None, instruments=[recorder] if record else [])
+        made = model.generate(prompt, max_new_tokens=NEW, eos_token_id=None, instruments=[recorder] if record else [])
         return made, recorder.finish()
 
     return one

@@ -12,7 +12,7 @@ from mixtral_probe.checkpoint.checkpoint import Checkpoint
 from mixtral_probe.checkpoint.names import TASK_HEADS
 from mixtral_probe.checkpoint.options import as_dtype
 from mixtral_probe.checkpoint.placement import DeviceMap, Placement, place, place_on, require_capacity
-from mixtral_probe.config import MixtralConfig, read_generation_config
+from mixtral_probe.config import GenerationConfig, MixtralConfig
 from mixtral_probe.errors import InputError
 from mixtral_probe.model import Numerics
 from mixtral_probe.model.base import BaseModel
@@ -61,7 +61,8 @@ def load_model(
     require_capacity(config, placement, kind)
     _fill(model, checkpoint, kind, placement)
     if isinstance(model, base.MixtralForCausalLM):
-        model.generation_config = read_generation_config(checkpoint.folder)
+        stored = GenerationConfig.from_pretrained(checkpoint.folder)
+        model.generation_config = model.generation_config if stored is None else stored
     model.name_or_path = str(folder)
     model.base_model.multi_device = len(placement.devices) > 1
     if pruned := getattr(config, PRUNED, None):

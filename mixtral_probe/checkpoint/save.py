@@ -125,7 +125,4 @@ def _generation_fields(model: BaseModel) -> dict[str, dict[str, Any]]:
     """The file of a language model's defaults of generation, as transformers writes it, by its name."""
     if not isinstance(model, base.MixtralForCausalLM):
         return {}
-    if model.generation_config is not None:
-        return {GENERATION_CONFIG: model.generation_config}
-    ids = {name: getattr(model.config, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    return {GENERATION_CONFIG: {"_from_model_config": True} | {k: v for k, v in ids.items() if v is not None}}
+    return {GENERATION_CONFIG: model.generation_config.to_dict()}

@@ -1,7 +1,7 @@
 """The configuration of a Mixtral model: a Hugging Face ``config.json``, read in every spelling and checked."""
 
 from mixtral_probe.config.config import MixtralConfig
-from mixtral_probe.config.generation import GENERATION_CONFIG, read_generation_config
+from mixtral_probe.config.generation import GENERATION_CONFIG, GenerationConfig
 from mixtral_probe.config.rope import DEFAULT_ROPE_THETA, ROPE_TYPES
 from mixtral_probe.config.rules import ACTIVATIONS
 
@@ -10,6 +10,6 @@ __all__ = [
     "DEFAULT_ROPE_THETA",
     "GENERATION_CONFIG",
     "ROPE_TYPES",
+    "GenerationConfig",
     "MixtralConfig",
-    "read_generation_config",
 ]

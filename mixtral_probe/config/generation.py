@@ -1,23 +1,54 @@
 """The defaults of generation that a model folder has: its ``generation_config.json``."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from mixtral_probe.errors import InputError
 from mixtral_probe.json_files import read_json_object
 
 GENERATION_CONFIG = "generation_config.json"
 
 
-def read_generation_config(folder: Path) -> dict[str, Any] | None:
-    """Return the fields of ``generation_config.json``; None where the folder has none.
+class GenerationConfig(dict[str, Any]):
+    """Options of generation by their names in transformers, also as attributes; None for one that is not set."""
 
-    As in transformers, a folder that has the file takes every default of generation from it, stop ids included, and
-    one without it takes them from ``config.json``.
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self.get(name)
 
-    Raises:
-        InputError: it is no JSON object.
-    """
-    try:
-        return read_json_object(folder / GENERATION_CONFIG, "correct it, or remove it to use config.json")
-    except FileNotFoundError:
-        return None
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    @classmethod
+    def of(cls, given: Any) -> Self:
+        """A mapping, or an object with ``to_dict``, such as the ``GenerationConfig`` of transformers; None for none.
+
+        Raises:
+            InputError: it is none of these.
+        """
+        fields = given.to_dict() if hasattr(given, "to_dict") else given
+        if fields is not None and not isinstance(fields, Mapping):
+            raise InputError(f"a generation_config must have options by name, got a {type(given).__name__}")
+        return cls(fields or {})
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Self | None:
+        """Read the ``generation_config.json`` of a folder; None where it has none.
+
+        As in transformers, a folder that has the file takes every default of generation from it, stop ids included, and
+        one without it takes them from ``config.json``.
+
+        Raises:
+            InputError: it is no JSON object.
+        """
+        try:
+            fields = read_json_object(Path(folder) / GENERATION_CONFIG, "correct it, or remove it to use config.json")
+        except FileNotFoundError:
+            return None
+        return cls(fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of a ``generation_config.json``."""
+        return {name: value for name, value in self.items() if value is not None}

@@ -98,8 +98,9 @@ class _Prompt:
         prompt = self.batch.ids.repeat(copies, 1)
         with self.passes.step():
             generated: Any = self.subject.model.generate(
-                prompt, self.count, torch.ones_like(prompt), do_sample=False, num_beams=1, pad_token_id=0,
-                return_object=True, instruments=instruments, tokenizer=self.subject.tokenizer,
+                prompt, max_new_tokens=self.count, attention_mask=torch.ones_like(prompt), do_sample=False, num_beams=1,
+                num_return_sequences=1, pad_token_id=0, return_dict_in_generate=True, instruments=instruments,
+                tokenizer=self.subject.tokenizer,
             )  # fmt: skip
         rows = zip(generated.sequences[:, prompt.shape[1] :].tolist(), generated.new_tokens.tolist(), strict=True)
         return [new[:length] for new, length in rows]

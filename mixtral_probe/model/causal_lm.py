@@ -11,6 +11,7 @@ from mixtral_probe.model.attention.cache import KVCache
 from mixtral_probe.model.collector import LayerChoice
 from mixtral_probe.model.context import ForwardContext
 from mixtral_probe.model.generation import Generates
+from mixtral_probe.model.generation.precedence import stored_in
 from mixtral_probe.model.hooks import Hooks
 from mixtral_probe.model.inputs import kept_positions
 from mixtral_probe.model.losses import LOSS_ARGUMENTS, load_balancing_loss_pooled, next_token_loss
@@ -31,6 +32,7 @@ class MixtralForCausalLM(Generates):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         initialise(self.lm_head, config)
         self.tie_weights()
+        self.generation_config = stored_in(config)
 
     def forward(
         self,

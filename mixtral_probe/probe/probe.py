@@ -96,7 +96,8 @@ class Probe(ExperimentMethods):
                 raise InputError(f"{min(options)} says how tokens are generated, so it needs generate=N")
             return capture(self._subject, self._planned(source, run), run, **how)
         prompts = self._prompts(source, window, add_special_tokens)
-        choice = self.model.generation_options(max_new_tokens=generate, **options)
+        _require_one_sequence(options)
+        choice = self.model.generation_options(**options | {"max_new_tokens": generate, "num_return_sequences": 1})
         return capture_generation(self._subject, prompts, run, choice, seed=seed, **how)
 
     def estimate(
@@ -145,9 +146,13 @@ class Probe(ExperimentMethods):
             raise InputError("generation continues at least one token, got a text of none; give a text")
         ids = torch.tensor([prompt], device=self._subject.device)
         stream = None if on_text is None else TextStream(self.tokenizer, prompt, on_text)
+        _require_one_sequence(options)
+        options |= {"return_dict_in_generate": True, "num_return_sequences": 1}
+        if max_new_tokens is not None:
+            options["max_new_tokens"] = max_new_tokens
         generated = self.model.generate(
-            ids, max_new_tokens, torch.ones_like(ids), tokenizer=self.tokenizer, seed=seed, streamer=stream,
-            instruments=instruments, return_object=True, **options,
+            ids, attention_mask=torch.ones_like(ids), tokenizer=self.tokenizer, seed=seed, streamer=stream,
+            instruments=instruments, **options,
         )  # fmt: skip
         assert isinstance(generated, Generated)
         if stream is not None:
@@ -175,3 +180,11 @@ class Probe(ExperimentMethods):
         if window is not None or len(source.windows) > len(source.documents):
             raise InputError("a text to be continued is not cut, got a plan with windows; plan with cut=False")
         return source
+
+
+def _require_one_sequence(options: dict[str, Any]) -> None:
+    if (count := options.get("num_return_sequences", 1)) != 1:
+        raise InputError(
+            f"a text is continued once, got num_return_sequences={count}; give the text several times, or use "
+            "Probe.model.generate"
+        )

@@ -2,12 +2,13 @@
 
 import itertools
 
-import numpy as np
 import pytest
 import torch
+from transformers import generation as reference
 
 from mixtral_probe import InputError, MixtralForCausalLM
 from mixtral_probe.model import KVCache, Site
+from mixtral_probe.model.generation import logits
 from mixtral_probe.resources import data_path
 from tests.support.instruments import Edit, Everything
 from tests.support.models import ours_like, reference_model, toy_model
@@ -73,8 +74,8 @@ def test_drawn_tokens_are_those_of_transformers(models, seed, options):
 
 
 def test_rows_that_end_are_padded_and_counted(models):
-    stop = [int(token) for token in models[2].generate(IDS, 12, eos_token_id=None)[0, 7:9]]
-    made = models[2].generate(IDS, 12, eos_token_id=stop, pad_token_id=1, return_object=True)
+    stop = [int(token) for token in models[2].generate(IDS, max_new_tokens=12, eos_token_id=None)[0, 7:9]]
+    made = models[2].generate(IDS, max_new_tokens=12, eos_token_id=stop, pad_token_id=1, return_dict_in_generate=True)
     assert made.new_tokens[0] == 2
     assert made.sequences[0, 7] == stop[0]
     assert (made.sequences[0, 8:] == 1).all()
@@ -82,12 +83,12 @@ def test_rows_that_end_are_padded_and_counted(models):
 
 
 def test_an_explicit_none_never_stops(models):
-    free = models[2].generate(IDS, 12, eos_token_id=None)
+    free = models[2].generate(IDS, max_new_tokens=12, eos_token_id=None)
     assert free.shape == (3, 18)
     first = int(free[0, 6])
-    assert models[2].generate(IDS[:1], 12, eos_token_id=first).shape == (1, 7)
+    assert models[2].generate(IDS[:1], max_new_tokens=12, eos_token_id=first).shape == (1, 7)
     model = toy_model(std=0.3, eos_token_id=first)
-    assert model.generate(IDS[:1], 12, eos_token_id=None).shape == (1, 18)
+    assert model.generate(IDS[:1], max_new_tokens=12, eos_token_id=None).shape == (1, 18)
 
 
 @pytest.mark.skipif(not (data_path("mixtral-mini") / "model.safetensors").is_file(), reason="no embedded weights")
@@ -109,7 +110,8 @@ def test_the_embedded_model_says_what_transformers_says():
 def test_wide_beams_find_the_most_probable_of_all_sequences():
     model = toy_model(std=0.4, vocab_size=5)
     prompt = torch.tensor([[1, 3]])
-    made = model.generate(prompt, 3, num_beams=25, eos_token_id=None, length_penalty=0.0, return_object=True)
+    asked = {"num_beams": 25, "eos_token_id": None, "length_penalty": 0.0, "return_dict_in_generate": True}
+    made = model.generate(prompt, max_new_tokens=3, **asked)
     every = torch.tensor([[1, 3, *rest] for rest in itertools.product(range(5), repeat=3)])
     with torch.no_grad():
         steps = model(every).logits.log_softmax(-1)[:, 1:-1]
@@ -123,16 +125,16 @@ def test_scores_and_beam_rows_are_those_of_transformers(models):
     expected = models[0].generate(
         IDS, attention_mask=PADDED, return_dict_in_generate=True, output_logits=True, **common
     )
-    made = models[1].generate(IDS, attention_mask=PADDED, return_object=True, **common)
+    made = models[1].generate(IDS, attention_mask=PADDED, return_dict_in_generate=True, **common)
     torch.testing.assert_close(made.sequences_scores, expected.sequences_scores, rtol=0, atol=1e-5)
-    assert made.beam_rows.tolist() == expected.beam_indices.tolist()
+    assert made.beam_indices.tolist() == expected.beam_indices.tolist()
     for ours, theirs in zip(made.scores, expected.scores, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
 
 
 def test_what_is_kept_of_every_call(models):
     made = models[2].generate(
-        IDS, 4, eos_token_id=None, return_object=True,
+        IDS, max_new_tokens=4, eos_token_id=None, return_dict_in_generate=True,
         output_router_logits=True, output_attentions=True, output_hidden_states=True, output_scores=True,
     )  # fmt: skip
     assert [scores.shape for scores in made.scores] == [(3, 50)] * 4
@@ -156,9 +158,9 @@ def test_a_cached_prefix_is_not_run_again_and_changes_nothing(models, past, opti
         before = None if mask is None else mask[:, :past]
         model(IDS[:, :past], attention_mask=before, position_ids=positions, past_key_values=cache)
     seen = Everything(Site.EMBEDDING)
-    again = model.generate(IDS, 6, past_key_values=cache, instruments=[seen], **options)
+    again = model.generate(IDS, max_new_tokens=6, past_key_values=cache, instruments=[seen], **options)
     assert seen.seen[0][2].shape[1] == 6 - past
-    assert again.tolist() == model.generate(IDS, 6, **options).tolist()
+    assert again.tolist() == model.generate(IDS, max_new_tokens=6, **options).tolist()
 
 
 def test_instruments_see_and_change_every_step():
@@ -170,10 +172,10 @@ def test_instruments_see_and_change_every_step():
     model, steps, routing = toy_model(std=0.3), Steps(Site.EMBEDDING), Everything(Site.ROUTING)
     banned = torch.zeros(12).index_fill(0, torch.tensor([4]), -torch.inf)
     ban = Edit(Site.ROUTER_LOGITS, lambda logits: logits + banned)
-    made = model.generate(IDS, 4, eos_token_id=None, instruments=[ban, steps, routing])
+    made = model.generate(IDS, max_new_tokens=4, eos_token_id=None, instruments=[ban, steps, routing])
     assert steps.seen == [("prefill", 0, [[0, 1, 2, 3, 4, 5]])] + [("decode", i, [[5 + i]]) for i in (1, 2, 3)]
     assert not any((value.expert_ids == 4).any() for _, _, value in routing.seen)
-    assert made.tolist() != model.generate(IDS, 4, eos_token_id=None).tolist()
+    assert made.tolist() != model.generate(IDS, max_new_tokens=4, eos_token_id=None).tolist()
 
 
 def test_rows_that_ended_are_padding_for_whoever_watches(models):
@@ -182,9 +184,9 @@ def test_rows_that_ended_are_padding_for_whoever_watches(models):
             self.seen.append(None if context.valid is None else context.valid[:, 0].tolist())
             return value
 
-    first = int(models[2].generate(IDS, 1, eos_token_id=None)[0, 6])
+    first = int(models[2].generate(IDS, max_new_tokens=1, eos_token_id=None)[0, 6])
     valid = Valid(Site.EMBEDDING)
-    models[2].generate(IDS, 4, eos_token_id=first, pad_token_id=1, instruments=[valid])
+    models[2].generate(IDS, max_new_tokens=4, eos_token_id=first, pad_token_id=1, instruments=[valid])
     assert valid.seen[0] is None
     assert valid.seen[1][0] is False
     assert any(valid.seen[1])
@@ -192,15 +194,16 @@ def test_rows_that_ended_are_padding_for_whoever_watches(models):
 
 def test_tokens_are_streamed_as_they_are_chosen(models):
     streamed = []
-    made = models[2].generate(IDS, 5, attention_mask=PADDED, streamer=streamed.append)
+    made = models[2].generate(IDS, max_new_tokens=5, attention_mask=PADDED, streamer=streamed.append)
     assert torch.stack(streamed, dim=1).tolist() == made[:, 6:].tolist()
 
 
 def test_leading_padding_ids_are_padding_without_a_mask(models):
     ids = IDS.masked_fill(PADDED == 0, 0)
-    made = models[2].generate(ids, 5)
-    assert made[:, 6:].tolist() == models[2].generate(IDS, 5, PADDED, pad_token_id=0)[:, 6:].tolist()
-    alone = models[2].generate(IDS[1:2, 2:], 5)
+    made = models[2].generate(ids, max_new_tokens=5)
+    masked = models[2].generate(IDS, max_new_tokens=5, attention_mask=PADDED, pad_token_id=0)
+    assert made[:, 6:].tolist() == masked[:, 6:].tolist()
+    alone = models[2].generate(IDS[1:2, 2:], max_new_tokens=5)
     assert made[1, 6 : 6 + alone.shape[1] - 4].tolist() == alone[0, 4:].tolist()
 
 
@@ -216,14 +219,14 @@ def spelt(ids):
 
 
 def test_a_row_ends_when_its_last_token_completes_a_stop_string(models):
-    free = models[2].generate(IDS[:1], 12, eos_token_id=None)[0]
+    free = models[2].generate(IDS[:1], max_new_tokens=12, eos_token_id=None)[0]
     text = spelt(free)
     stop = text[-5:-3]  # two tokens, the second being the tenth new one
     end = next(i for i in range(7, 19) if stop in spelt(free[max(0, i - 2) : i]))
-    made = models[2].generate(IDS[:1], 12, eos_token_id=None, stop_strings=[stop, "~never~"], tokenizer=Letters())
+    asked = {"max_new_tokens": 12, "eos_token_id": None, "tokenizer": Letters()}
+    made = models[2].generate(IDS[:1], stop_strings=[stop, "~never~"], **asked)
     assert made[0].tolist() == free[:end].tolist()
-    beams = models[2].generate(IDS, 12, num_beams=2, stop_strings=stop, tokenizer=Letters(), eos_token_id=None,
-                               pad_token_id=1)  # fmt: skip
+    beams = models[2].generate(IDS, num_beams=2, stop_strings=stop, pad_token_id=1, **asked)
     assert beams.shape[1] <= 18
 
 
@@ -242,17 +245,17 @@ def test_stop_strings_by_hand():
 
 def test_generated_ids_can_be_trained_on():
     model = toy_model()
-    ids = model.generate(IDS, 3)
+    ids = model.generate(IDS, max_new_tokens=3)
     model(ids, labels=ids).loss.backward()
     assert model.model.embed_tokens.weight.grad is not None
 
 
 def test_a_seed_gives_the_same_and_a_generator_goes_on():
     model, drawn = toy_model(std=0.3), {"do_sample": True, "eos_token_id": None}
-    a, b = (model.generate(IDS, 8, seed=3, **drawn).tolist() for _ in range(2))
+    a, b = (model.generate(IDS, max_new_tokens=8, seed=3, **drawn).tolist() for _ in range(2))
     assert a == b
     source = torch.Generator().manual_seed(3)
-    c, d = (model.generate(IDS, 8, generator=source, **drawn).tolist() for _ in range(2))
+    c, d = (model.generate(IDS, max_new_tokens=8, generator=source, **drawn).tolist() for _ in range(2))
     assert c == a
     assert d != a
 
@@ -305,21 +308,29 @@ def test_a_cache_beyond_the_prompt_is_refused():
 
 
 def test_processed_scores_are_those_of_transformers():
-    from transformers import generation as reference
-
-    from mixtral_probe.model.generation.logits import keep_min_p, keep_top_k, keep_top_p, penalise
-
     generator = torch.Generator().manual_seed(0)
     for spread in (0.1, 1.0, 10.0):
         scores = torch.randn(4, 30, generator=generator) * spread
         scores[:, 3] = scores[:, 4]  # a tie
-        ids = torch.randint(0, 30, (4, 6), generator=generator)
+        scores[1, 5:20] = -torch.inf
+        ids = torch.randint(0, 3, (4, 9), generator=generator)
+        biases = {(2,): 1.5, (1, 2): -torch.inf, (0, 1, 2): 3.0, (1,) * 12: 4.0}
         pairs = [
-            (keep_top_k(scores, 5), reference.TopKLogitsWarper(5)),
-            (keep_top_k(scores, 99), reference.TopKLogitsWarper(99)),
-            (keep_top_p(scores, 0.7, 2), reference.TopPLogitsWarper(0.7, min_tokens_to_keep=2)),
-            (keep_min_p(scores, 0.3, 3), reference.MinPLogitsWarper(0.3, min_tokens_to_keep=3)),
-            (penalise(scores, ids, 1.3), reference.RepetitionPenaltyLogitsProcessor(1.3)),
-        ]
+            (logits.keep_top_k(scores, 5), reference.TopKLogitsWarper(5)),
+            (logits.keep_top_k(scores, 99), reference.TopKLogitsWarper(99)),
+            (logits.keep_top_p(scores, 0.7, 2), reference.TopPLogitsWarper(0.7, min_tokens_to_keep=2)),
+            (logits.keep_min_p(scores, 0.3, 3), reference.MinPLogitsWarper(0.3, min_tokens_to_keep=3)),
+            (logits.keep_typical(scores, 0.6, 2), reference.TypicalLogitsWarper(0.6, min_tokens_to_keep=2)),
+            (logits.keep_above(scores, 0.05, 3), reference.EpsilonLogitsWarper(0.05, min_tokens_to_keep=3)),
+            (logits.keep_above(scores, logits.eta_threshold(scores, 0.1)), reference.EtaLogitsWarper(0.1)),
+            (logits.penalise(scores, ids, 1.3), reference.RepetitionPenaltyLogitsProcessor(1.3)),
+            (logits.exclude(scores, [7, 9]), reference.SuppressTokensLogitsProcessor([7, 9])),
+            (logits.force(scores, [7]), reference.ForcedEOSTokenLogitsProcessor(10, 7)),
+            (logits.add_biases(scores, ids, biases), reference.SequenceBiasLogitsProcessor(biases)),
+            (logits.raise_ends(scores, [4, 6], 1.5, 3), reference.ExponentialDecayLengthPenalty((2, 1.5), [4, 6], 4)),
+            (logits.finite(scores), reference.InfNanRemoveLogitsProcessor()),
+            *((logits.exclude_repeated_ngrams(scores, ids, n), reference.NoRepeatNGramLogitsProcessor(n))
+              for n in (1, 2, 3, 9, 10, 12)),
+        ]  # fmt: skip
         for ours, processor in pairs:
-            assert np.array_equal(ours, processor(ids, scores.clone()))
+            assert torch.equal(ours, processor(ids, scores.clone())), processor

@@ -75,7 +75,7 @@ def test_what_was_fed_has_rows_and_the_last_token_has_none(probe):
     tokens = trace.tokens
     for document, text in enumerate(TEXTS):
         prompt = probe.tokenizer.encode(text).ids.tolist()
-        expected = probe.model.generate(torch.tensor([prompt]), 5, **NEVER)[0].tolist()
+        expected = probe.model.generate(torch.tensor([prompt]), max_new_tokens=5, **NEVER)[0].tolist()
         own = tokens[tokens["document"] == document]
         assert own["token_id"].tolist() == expected[:-1]
         assert own["position"].tolist() == list(range(len(expected) - 1))
@@ -91,7 +91,7 @@ def test_what_was_fed_has_rows_and_the_last_token_has_none(probe):
 
 def test_a_document_that_ends_is_shorter(probe):
     prompt = probe.tokenizer.encode(TEXTS[0]).ids.tolist()
-    third = int(probe.model.generate(torch.tensor([prompt]), 5, **NEVER)[0, len(prompt) + 2])
+    third = int(probe.model.generate(torch.tensor([prompt]), max_new_tokens=5, **NEVER)[0, len(prompt) + 2])
     trace = probe.trace(TEXTS, generate=5, eos_token_id=third)
     assert (trace.tokens["document"] == 0).sum() <= len(prompt) + 2
     assert_same(trace, full_pass(probe, trace))
@@ -207,7 +207,7 @@ def test_generate_tells_text_as_it_comes(probe):
     told = []
     text = probe.generate(TEXTS[1], 30, on_text=told.append, **NEVER)
     ids = torch.tensor([probe.tokenizer.encode(TEXTS[1]).ids.tolist()])
-    whole = probe.tokenizer.decode(probe.model.generate(ids, 30, **NEVER)[0].tolist())
+    whole = probe.tokenizer.decode(probe.model.generate(ids, max_new_tokens=30, **NEVER)[0].tolist())
     assert TEXTS[1] + text == whole
     assert "".join(told) == text
     assert len(told) > 10

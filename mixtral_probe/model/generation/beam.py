@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mixtral_probe.model.generation.feed import Feed
-from mixtral_probe.model.generation.logits import process
 from mixtral_probe.model.generation.options import GenerationOptions
+from mixtral_probe.model.generation.output import Steps
+from mixtral_probe.model.generation.processors import Scoring
 from mixtral_probe.model.generation.prompt import Prompt
 from mixtral_probe.model.generation.sampling import Generators, draw
 from mixtral_probe.model.generation.stopping import Stops
@@ -48,30 +49,39 @@ class Beams:
             torch.cat((self.done, other.done), dim=1),
         )
 
+    def best(self, count: int, start: int) -> dict[str, Tensor]:
+        """The fields of ``Generated`` of the first ``count`` beams, whose new tokens begin at ``start``."""
+        rows = self.rows[:, :count].flatten(0, 1)
+        new_tokens = (rows >= 0).sum(1)
+        length = int(new_tokens.max())
+        return {
+            "sequences": self.ids[:, :count, : start + length].flatten(0, 1),
+            "new_tokens": new_tokens,
+            "sequences_scores": self.scores[:, :count].flatten(),
+            "beam_indices": rows[:, :length],
+        }
+
 
 def beam_search(
     feed: Feed,
     prompt: Prompt,
     options: GenerationOptions,
+    scoring: Scoring,
     stops: Stops,
+    steps: Steps,
     generator: Generators = None,
-    scores: list[Tensor] | None = None,
 ) -> Beams:
     """Return the finished beams, best first. Arguments as in ``sample``."""
     width, start = options.num_beams, prompt.ids.shape[1]
     running, finished = _start(prompt, options, stops.length)
-    repeated = torch.arange(len(prompt.ids), device=prompt.ids.device).repeat_interleave(width)
-    padding = None if prompt.padding is None else prompt.padding[repeated]
     improvable = torch.ones(len(prompt.ids), 1, dtype=torch.bool, device=prompt.ids.device)
-    logits = feed.prefill()[repeated]
-    feed.reorder(repeated)
+    logits = feed.prefill(width)
     for end in range(start, stops.length):
         new_tokens = end + 1 - start
-        step_scores = process(F.log_softmax(logits, -1), running.ids[..., :end].flatten(0, 1), options, padding)
-        if scores is not None:
-            scores.append(step_scores)
+        step_scores = scoring(running.ids[..., :end].flatten(0, 1), F.log_softmax(logits, -1))
+        steps.add(logits, step_scores)
         candidates = _candidates(step_scores, running, options, end, start, generator)
-        ended = stops(candidates.ids[..., : end + 1].flatten(0, 1)).view_as(candidates.scores)
+        ended = stops(candidates.ids[..., : end + 1].flatten(0, 1), steps.scores).view_as(candidates.scores)
         running = _still_running(candidates, ended, width)
         finished = _with_finished(finished, candidates, ended, improvable, new_tokens, options)
         improvable = improvable & _can_improve(running, finished, new_tokens, stops.length - start, options)
@@ -87,7 +97,7 @@ def _start(prompt: Prompt, options: GenerationOptions, length: int) -> tuple[Bea
     """The prompt as the only running beam that is not excluded, and no finished one."""
     batch, start = prompt.ids.shape
     shape = (batch, options.num_beams)
-    pad = 0 if options.pad_token_id is None else options.pad_token_id
+    pad = options.pad_token_id or next(iter(options.ends), 0)  # as in transformers, where a padding id of 0 is none
     ids = prompt.ids.new_full((*shape, length), pad)
     ids[..., :start] = prompt.ids[:, None]
     scores = torch.full(shape, EXCLUDED, device=ids.device)

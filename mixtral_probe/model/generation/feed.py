@@ -30,9 +30,15 @@ class Feed:
         self.collected: dict[str, list[tuple[Tensor, ...]]] = {name: [] for name in collect}
         self._prompt, self._mask = prompt, prompt.mask
 
-    def prefill(self) -> Tensor:
-        """Run the prompt: [B, V] float32, the logits after its last position."""
-        return self._forward(self._prompt.uncached)
+    def prefill(self, repeats: int = 1) -> Tensor:
+        """Run the prompt: [B · repeats, V] float32, the logits after its last position, repeated for each row."""
+        prompt = self._prompt
+        logits = self._forward(prompt.uncached if prompt.embeddings is None else None, prompt.embeddings)
+        if repeats == 1:
+            return logits
+        rows = torch.arange(len(logits), device=logits.device).repeat_interleave(repeats)
+        self.reorder(rows)
+        return logits[rows]
 
     def step(self, tokens: Tensor, running: Tensor | None = None) -> Tensor:
         """Run one token of each row, [N] → [N, V] float32; rows that are not ``running`` are padding."""
@@ -51,15 +57,16 @@ class Feed:
         if self._mask is not None:
             self._mask = self._mask[rows]
 
-    def logits(self, out: ModelOutput, ids: Tensor) -> Tensor:
-        """[N, V]: logits after the last of the ids [N, n] of a call with output ``out``."""
+    def logits(self, out: ModelOutput, ids: Tensor | None) -> Tensor:
+        """[N, V]: logits after the last position of a call with output ``out``; its ids are [N, n], if it had any."""
         return self.model.head(out.last_hidden_state[:, -1:], out.context, self.instruments)[:, -1]
 
-    def _forward(self, ids: Tensor) -> Tensor:
+    def _forward(self, ids: Tensor | None, embeddings: Tensor | None = None) -> Tensor:
         out = self.model.model(
             ids,
+            inputs_embeds=embeddings,
             attention_mask=self._mask,
-            position_ids=None if self._mask is None else _positions(self._mask)[:, -ids.shape[1] :],
+            position_ids=None if self._mask is None else _positions(self._mask)[:, len(self.cache) :],
             past_key_values=self.cache,
             instruments=self.instruments,
             return_dict=True,
@@ -67,7 +74,7 @@ class Feed:
         )
         for name, calls in self.collected.items():
             calls.append(getattr(out, name))
-        return self.logits(out, ids).to(ids.device, torch.float32)
+        return self.logits(out, ids).to(self._prompt.ids.device, torch.float32)
 
 
 def _positions(mask: Tensor) -> Tensor:

@@ -1,18 +1,12 @@
 """Options of generation."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self
 
-from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
-
-TOP_K = 50
-"""Drawn from where neither the call nor the model says how many, as in transformers."""
-_DRAWING = {"temperature": 1.0, "top_k": None, "top_p": 1.0, "min_p": None}
-"""Settings of drawing, and the value of each without effect."""
+from mixtral_probe.model.generation.rules import broken_rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,105 +43,110 @@ class GenerationOptions:
     """The id that fills a row after its end."""
     stop_strings: Sequence[str] = ()
     """Texts that end a row once its last token completes one; the text stays in the row."""
+    max_time: float | None = None
+    """Seconds after which rows end."""
+    num_return_sequences: int = 1
+    """Sequences for each prompt: drawn, or the best beams."""
+    min_new_tokens: int = 0
+    """No stop id is chosen before."""
+    typical_p: float = 1.0
+    """Draw only from the most typical whose probabilities reach this sum (Meister et al. 2022, arXiv 2202.00666)."""
+    epsilon_cutoff: float = 0.0
+    """Draw only tokens of at least this probability (Hewitt et al. 2022, arXiv 2210.15191)."""
+    eta_cutoff: float = 0.0
+    """The same with a threshold that falls with the entropy of the row (same paper)."""
+    no_repeat_ngram_size: int = 0
+    """As many tokens in a row occur once only; 0 for no such rule."""
+    bad_words_ids: Sequence[Sequence[int]] = ()
+    """Sequences of tokens that do not occur."""
+    sequence_bias: Any = ()
+    """Added to the logit of a token that completes a sequence: {ids: bias} or pairs of both."""
+    suppress_tokens: Sequence[int] = ()
+    """Tokens that are not chosen."""
+    begin_suppress_tokens: Sequence[int] = ()
+    """Tokens that are not chosen first."""
+    forced_bos_token_id: int | None = None
+    """The token after a prompt of one."""
+    forced_eos_token_id: int | Sequence[int] | None = None
+    """The last token of a full row, or those it is chosen from."""
+    exponential_decay_length_penalty: Sequence[float] | None = None
+    """(n, factor): after n new tokens stop ids gain |logit| · (factor^(tokens since) − 1)."""
+    renormalize_logits: bool = False
+    """Scores are log probabilities again after all steps."""
+    remove_invalid_values: bool = False
+    """0 for NaN and the largest numbers for infinite scores."""
+    return_dict_in_generate: bool = False
+    """Return a ``Generated``, with the outputs that follow; otherwise its sequences [B, S + n]."""
+    output_scores: bool = False
+    output_logits: bool = False
+    output_router_logits: bool = False
+    output_attentions: bool = False
+    output_hidden_states: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.stop_strings, str):
             object.__setattr__(self, "stop_strings", (self.stop_strings,))
-        for valid, rule, name in self._rules():
-            if not valid:
-                raise InputError(f"{name} must be {rule}, got {getattr(self, name)!r}")
-        unused = [name for name, neutral in _DRAWING.items() if getattr(self, name) != neutral]
-        if unused and not self.do_sample:
-            raise InputError(f"{unused[0]} needs do_sample=True, got do_sample=False; set it or leave {unused[0]} out")
+        if isinstance(self.sequence_bias, Mapping):
+            object.__setattr__(self, "sequence_bias", tuple(self.sequence_bias.items()))
+        if (sentence := broken_rule(self)) is not None:
+            raise InputError(sentence)
 
-    def _rules(self) -> list[tuple[bool, str, str]]:
-        k, texts = self.top_k, self.stop_strings
-        return [
-            (_positive(self.max_new_tokens), "a whole number of at least 1", "max_new_tokens"),
-            (self.do_sample in (True, False), "True or False", "do_sample"),
-            (_above_0(self.temperature), "above 0 (do_sample=False takes the best token always)", "temperature"),
-            (k is None or k == 0 or _positive(k), "a whole number, 0 or None for all tokens", "top_k"),
-            (_above_0(self.top_p) and self.top_p <= 1, "above 0 and at most 1", "top_p"),
-            (self.min_p is None or (_is_number(self.min_p) and 0 <= self.min_p <= 1), "between 0 and 1", "min_p"),
-            (_above_0(self.repetition_penalty), "above 0", "repetition_penalty"),
-            (_positive(self.num_beams), "a whole number of at least 1", "num_beams"),
-            (_is_number(self.length_penalty), "a number", "length_penalty"),
-            (self.early_stopping in (True, False, "never"), "True, False or 'never'", "early_stopping"),
-            (_are(str, texts) and "" not in texts, "texts, none empty", "stop_strings"),
-            (_are(int, self.ends), "a token id, several of them, or None", "eos_token_id"),
-            (_are(int, [self.pad_token_id or 0]), "a token id or None", "pad_token_id"),
-        ]
+    def with_checked_ids(self, vocabulary: int) -> Self:
+        """Return the options with every id in the vocabulary, −1 being its last, and a padding id where rows can end.
 
-    @classmethod
-    def of(cls, config: MixtralConfig, options: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> Self:
-        """Collect options with the precedence of transformers: given, stored with the model, its defaults.
-
-        With an explicit ``eos_token_id=None`` no row stops. The first stop id is the default of the padding id, and
-        tokens are drawn from the ``TOP_K`` best. Stored settings of drawing are left out where nothing is drawn, and
-        stored stop ids beyond the vocabulary where they can never be chosen.
-
-        Args:
-            options: given, by name; None stands for no effect.
-            stored: the content of ``generation_config.json``; None for a model without one, whose config has these
-                fields.
+        Raises:
+            InputError: an id is beyond the vocabulary.
         """
-        _check_names(options, known := [field.name for field in fields(cls)])
-        defaults = _stored(config.model_dump() if stored is None else stored, known, config.vocab_size)
-        merged = defaults | dict(options)
-        if not merged.get("do_sample"):
-            merged = {name: value for name, value in merged.items() if name in options or name not in _DRAWING}
-        try:
-            chosen = cls(**{name: value for name, value in merged.items() if value is not None})
-        except InputError as error:
-            name = str(error).split()[0]
-            origin = "" if name in options else f", stored with the model (generation_config); pass {name}="
-            raise InputError(f"{error}{origin}") from None
-        return chosen._with_checked_ids(config.vocab_size)
-
-    def _with_checked_ids(self, vocabulary: int) -> Self:
         pad = self.ends[0] if self.pad_token_id is None and self.ends else self.pad_token_id
-        for name, token in (*(("eos_token_id", token) for token in self.ends), ("pad_token_id", pad)):
-            if token is not None and not -1 <= token < vocabulary:
-                raise InputError(f"{name} must be below vocab_size ({vocabulary}), got {token}")
-        pad = None if pad is None else pad % vocabulary  # −1 is the last row, as in torch
-        return replace(self, eos_token_id=self.ends, pad_token_id=pad)
+        for name, tokens in (self._tokens() | {"pad_token_id": _as_tuple(pad)}).items():
+            for token in tokens:
+                if not -1 <= token < vocabulary:
+                    raise InputError(f"{name} must be below vocab_size ({vocabulary}), got {token}")
+        return replace(self, eos_token_id=self.ends, pad_token_id=None if pad is None else pad % vocabulary)
+
+    def _tokens(self) -> dict[str, Sequence[int]]:
+        return {
+            "eos_token_id": self.ends,
+            "suppress_tokens": self.suppress_tokens,
+            "begin_suppress_tokens": self.begin_suppress_tokens,
+            "forced_bos_token_id": _as_tuple(self.forced_bos_token_id),
+            "forced_eos_token_id": self.forced_ends,
+            "bad_words_ids": [token for sequence in self.bad_words_ids for token in sequence],
+            "sequence_bias": [token for sequence in self.biases for token in sequence],
+        }
 
     @property
     def ends(self) -> tuple[int, ...]:
         """The stop ids."""
-        eos = self.eos_token_id
-        return () if eos is None else tuple(eos) if isinstance(eos, Sequence) else (eos,)
+        return _as_tuple(self.eos_token_id)
+
+    @property
+    def forced_ends(self) -> tuple[int, ...]:
+        """The tokens of which one is the last of a full row."""
+        return _as_tuple(self.forced_eos_token_id)
+
+    @property
+    def biases(self) -> dict[tuple[int, ...], float]:
+        """Bias by sequence of tokens."""
+        return {tuple(ids): bias for ids, bias in self.sequence_bias}
+
+    @property
+    def excluded_sequences(self) -> dict[tuple[int, ...], float]:
+        """−∞ by sequence of ``bad_words_ids``; a stop id alone is not excluded."""
+        return {tuple(ids): -math.inf for ids in self.bad_words_ids if list(ids) not in [[end] for end in self.ends]}
+
+    def settings(self) -> dict[str, Any]:
+        """The options as records of a run have them: the first ones always, later ones where they have an effect."""
+        neutral = {f.name: f.default for f in fields(self)}
+        return {n: v for n, v in asdict(self).items() if n in _ALWAYS_RECORDED or v != neutral[n]}
 
 
-def _stored(fields: Mapping[str, Any], known: Sequence[str], vocabulary: int) -> dict[str, Any]:
-    """The stored fields that generation knows, None being unset, and the defaults of those that are not stored."""
-    stored = {name: fields[name] for name in known if fields.get(name) is not None}
-    ends = stored.get("eos_token_id", [])
-    ends = ends if isinstance(ends, list) else [ends]
-    if _are(int, ends):
-        stored["eos_token_id"] = [token for token in ends if token < vocabulary]
-    return {"top_k": TOP_K} | stored
+KNOWN = tuple(field.name for field in fields(GenerationOptions))
+"""Names of the options."""
+_ALWAYS_RECORDED = KNOWN[: KNOWN.index("stop_strings") + 1]
 
 
-def _positive(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _above_0(value: Any) -> bool:
-    return _is_number(value) and value > 0
-
-
-def _are(kind: type, values: Any) -> bool:
-    return isinstance(values, list | tuple) and all(isinstance(v, kind) and not isinstance(v, bool) for v in values)
-
-
-def _check_names(options: Iterable[str], known: list[str]) -> None:
-    for name in options:
-        if name not in known:
-            near = get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"use {', '.join(known)}"
-            raise InputError(f"options of generate must be among its own, got {name!r}; {hint}")
+def _as_tuple(ids: int | Sequence[int] | None) -> tuple[int, ...]:
+    if ids is None:
+        return ()
+    return tuple(ids) if isinstance(ids, Sequence) else (ids,)

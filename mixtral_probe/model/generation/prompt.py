@@ -1,6 +1,6 @@
-"""The prompt of a generation: ids, padding, and a cache of its beginning."""
+"""The prompt of a generation: ids or embeddings, padding, and a cache of its beginning."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,34 +13,38 @@ from mixtral_probe.model.inputs import described
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Checked rows of ids, padded on the left."""
+    """Checked rows, padded on the left."""
 
     ids: Tensor
-    """[B, S] int64, all of the prompt, the cached part included."""
+    """[B, S] int64, all of the prompt, the cached part included; [B, 0] for embeddings without ids."""
     mask: Tensor | None
     """[B, S] bool, False on padding; None without padding."""
     cache: KVCache
+    embeddings: Tensor | None = None
+    """[B, S, C] in place of the ids."""
 
     @classmethod
-    def of(cls, ids: Tensor, mask: Tensor | None, options: GenerationOptions, cache: KVCache | None = None) -> "Prompt":
+    def of(
+        cls,
+        ids: Tensor,
+        mask: Tensor | None,
+        options: GenerationOptions,
+        cache: KVCache | None = None,
+        embeddings: Tensor | None = None,
+    ) -> "Prompt":
         """Check a prompt; without a mask, leading padding ids that are not stop ids are padding.
 
         Raises:
             InputError: no row, no token, padding that is not on the left, or a cache that does not fit.
         """
+        if embeddings is not None:
+            return cls._of_embeddings(ids, mask, cache, embeddings)
         if ids.dim() != 2 or ids.is_floating_point() or 0 in ids.shape:
             raise InputError(
                 f"input_ids must be whole numbers [batch, positions], each at least 1, got {described(ids)}"
             )
-        if mask is None:
-            mask = _mask_from_padding(ids, options)
-        elif mask.shape != ids.shape:
-            raise InputError(
-                f"attention_mask must have the shape of input_ids, {list(ids.shape)}, got {described(mask)}"
-            )
-        mask = None if mask is None or mask.bool().all() else mask.bool()
-        if mask is not None:
-            _check_left(mask)
+        mask = _mask_from_padding(ids, options) if mask is None else mask
+        mask = _checked(mask, list(ids.shape), "input_ids")
         cache = KVCache() if cache is None else cache
         if len(cache) >= ids.shape[1]:
             raise InputError(
@@ -51,6 +55,25 @@ class Prompt:
             raise InputError(f"input_ids must have the {cache.batch_size} rows of past_key_values, got {len(ids)}")
         return cls(ids.long(), mask, cache)
 
+    @classmethod
+    def _of_embeddings(cls, ids: Tensor, mask: Tensor | None, cache: KVCache | None, embeddings: Tensor) -> "Prompt":
+        if embeddings.dim() != 3 or 0 in embeddings.shape:
+            raise InputError(f"inputs_embeds must be floats [batch, positions, size], got {described(embeddings)}")
+        rows, length, _ = embeddings.shape
+        if cache is not None and len(cache):
+            raise InputError(f"inputs_embeds are a whole prompt, got a cache of {len(cache)} positions; leave it out")
+        if ids.dim() != 2 or len(ids) != rows:
+            raise InputError(f"input_ids must have the {rows} rows of inputs_embeds, got {described(ids)}")
+        mask = _checked(mask, [rows, length], "inputs_embeds")
+        return cls(ids.long(), mask, KVCache() if cache is None else cache, embeddings)
+
+    def repeated(self, count: int) -> "Prompt":
+        """Every row that many times, one after the other, for what is generated from it."""
+        if count == 1:
+            return self
+        mask = None if self.mask is None else self.mask.repeat_interleave(count, 0)
+        return replace(self, ids=self.ids.repeat_interleave(count, 0), mask=mask)
+
     @property
     def uncached(self) -> Tensor:
         """[B, S − past], the part that is not cached."""
@@ -58,8 +81,8 @@ class Prompt:
 
     @property
     def padding(self) -> Tensor | None:
-        """[B], number of padding positions of each row."""
-        return None if self.mask is None else (~self.mask).sum(1)
+        """[B], number of padding ids of each row; None for none."""
+        return None if self.mask is None or self.mask.shape != self.ids.shape else (~self.mask).sum(1)
 
 
 def _mask_from_padding(ids: Tensor, options: GenerationOptions) -> Tensor | None:
@@ -67,6 +90,16 @@ def _mask_from_padding(ids: Tensor, options: GenerationOptions) -> Tensor | None
         return None
     mask = (ids != options.pad_token_id).cumsum(1) > 0
     return mask if bool(mask[:, -1].all()) else None  # nothing but padding: then it is text
+
+
+def _checked(mask: Tensor | None, shape: list[int], name: str) -> Tensor | None:
+    """The mask as bool, None where it hides nothing."""
+    if mask is not None and list(mask.shape) != shape:
+        raise InputError(f"attention_mask must have the shape of {name}, {shape}, got {described(mask)}")
+    if mask is None or mask.bool().all():
+        return None
+    _check_left(mask.bool())
+    return mask.bool()
 
 
 def _check_left(mask: Tensor) -> None:

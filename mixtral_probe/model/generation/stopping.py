@@ -1,6 +1,7 @@
-"""The end of a row: its full length, a stop id, or a stop string."""
+"""The end of a row: its full length, a stop id, a stop string, the time, or what the caller says."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -19,34 +20,48 @@ class TokenSpelling(Protocol):
         ...
 
 
+Criterion = Callable[[Tensor, tuple[Tensor, ...] | None], Tensor | bool]
+"""ids [N, n] and the scores of each step, if they are kept → [N] bool, or one for all rows; as in transformers."""
+
+
 class Stops:
     """Finds rows that end.
 
     Args:
-        length: positions of a full row, the prompt included.
+        length: ids of a full row, those of the prompt included.
+        criteria: further ones, of the caller.
     """
 
     def __init__(
-        self, options: GenerationOptions, length: int, device: torch.device, tokenizer: TokenSpelling | None
+        self,
+        options: GenerationOptions,
+        length: int,
+        device: torch.device,
+        tokenizer: TokenSpelling | None,
+        criteria: Sequence[Criterion] = (),
     ) -> None:
-        if options.stop_strings and tokenizer is None:
-            raise InputError("stop_strings need a tokenizer, got None; pass tokenizer=")
-        self.length, self._tokenizer = length, tokenizer
+        if options.stop_strings and not hasattr(tokenizer, "spelling"):
+            got = "None" if tokenizer is None else f"a {type(tokenizer).__name__}"
+            raise InputError(f"stop_strings need a tokenizer, got {got}; pass tokenizer=Tokenizer.from_folder(…)")
+        self.length, self._tokenizer, self._criteria = length, tokenizer, tuple(criteria)
+        self._deadline = None if options.max_time is None else time.monotonic() + options.max_time
         self._ends = torch.tensor(options.ends, dtype=torch.int64, device=device)
         self._texts: Sequence[bytes] = [text.encode() for text in options.stop_strings]
 
     @property
     def early(self) -> bool:
         """Whether a row can end before it is full."""
-        return len(self._ends) > 0 or len(self._texts) > 0
+        return len(self._ends) > 0 or len(self._texts) > 0 or len(self._criteria) > 0
 
-    def __call__(self, ids: Tensor) -> Tensor:
-        """ids [N, n] → [N] bool, by the last token of each row."""
-        if ids.shape[1] >= self.length:
+    def __call__(self, ids: Tensor, scores: Sequence[Tensor] | None = None) -> Tensor:
+        """ids [N, n] and the scores of each step, if they are kept → [N] bool."""
+        if ids.shape[1] >= self.length or (self._deadline is not None and time.monotonic() > self._deadline):
             return torch.ones(len(ids), dtype=torch.bool, device=ids.device)
         ended = torch.isin(ids[:, -1], self._ends)
         if self._texts:
             ended |= torch.tensor([self._completes(row) for row in ids.tolist()], device=ids.device)
+        for criterion in self._criteria:
+            ended = ended | criterion(ids, None if scores is None else tuple(scores))
         return ended
 
     def _completes(self, ids: list[int]) -> bool:

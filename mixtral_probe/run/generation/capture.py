@@ -4,7 +4,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from os import PathLike
 
 import numpy as np
@@ -61,7 +61,7 @@ def capture_generation(
     _check(prompts, choice, subject.config.max_position_embeddings)
     names = [*(type(instrument).__name__ for instrument in instruments), RECORDER]
     meta = with_edits(run_meta(subject, prompts.corpus, names), instruments)
-    settings = json.loads(json.dumps(asdict(choice) | {"seed": seed}))
+    settings = json.loads(json.dumps(choice.settings() | {"seed": seed}))
     meta = meta.model_copy(update={"corpus": meta.corpus | {"generation": settings}})
     run = _Run(subject, prompts, options, choice, seed, meta, attention, router_logits, instruments)
     name = run_name(prompts.documents, prompts.tokens, meta, attention, router_logits)

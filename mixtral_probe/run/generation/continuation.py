@@ -44,8 +44,9 @@ class ScoringFeed(Feed):
         super().reorder(rows)
         self._last = self._last[rows]
 
-    def logits(self, out: ModelOutput, ids: Tensor) -> Tensor:
+    def logits(self, out: ModelOutput, ids: Tensor | None) -> Tensor:
         """As ``Feed.logits``; of the prompt every position is scored."""
+        assert ids is not None
         last = super().logits(out, ids).float()
         best = last.argmax(-1, keepdim=True)
         if not self.predicted:
@@ -147,7 +148,7 @@ def continue_prompts(
     feed = ScoringFeed(subject.model, prompt, (*instruments, recorder), before_step=before_step)
     generated = continue_prompt(feed, prompt, options, subject.tokenizer, generators)
     counts = generated.new_tokens.tolist()
-    beams = generated.beam_rows
+    beams = generated.beam_indices
     rows = [[row] * n for row, n in enumerate(counts)] if beams is None else beams.tolist()
     new = generated.sequences[:, ids.shape[1] :].tolist()
     return ContinuedBatch(
