@@ -44,22 +44,25 @@ class Checkpoint:
 
     Args:
         folder: a model folder, or "mini" for the embedded model.
+        config: instead of that of the folder, which then need not have one.
 
     Raises:
         InputError: the folder, its config or its weights are broken; the message names layer, expert, tensor and file.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, config: MixtralConfig | None = None) -> None:
         self.folder = model_folder(folder)
         native = is_native(self.folder)
-        self.config = _config(self.folder, native)
+        self.config = _config(self.folder, native) if config is None else config
         self._stored = stored_tensors(self.folder)
         self._frequencies = {name: self._stored.pop(name) for name in list(self._stored) if is_frequency(name)}
         self._shapes = _expected_shapes(self.config) | _task_heads(self._stored)
         self.layout: Layout | NativeLayout = _layout(self._stored, native)
         """The layout of names and experts."""
         self._share_embedding()
-        self._warn_of_unused(self._check())
+        self._warn_of_unused(unused := self._check())
+        self.unused = tuple(self._stored[name].name for name in unused)
+        """The names of stored tensors that a Mixtral of this config has no place for."""
 
     @property
     def names(self) -> tuple[str, ...]:

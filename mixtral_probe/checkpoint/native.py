@@ -10,6 +10,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from torch import Tensor
@@ -112,7 +113,9 @@ class TorchFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._tensors = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+            # the format of before torch 1.6 cannot be mapped
+            mapped = is_zipfile(path)
+            self._tensors = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
         except FileNotFoundError:
             raise InputError(f"the weights file {path.name} is missing from {path.parent}; download it again") from None
         except Exception as error:  # torch raises many types for a broken file

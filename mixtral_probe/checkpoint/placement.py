@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -13,7 +13,7 @@ from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
 
 Device = str | int | torch.device
-DeviceMap = Literal["auto"] | Mapping[int | str, Device]
+DeviceMap = Literal["auto", "balanced", "balanced_low_0", "sequential"] | Device | Mapping[int | str, Device]
 HEADROOM = 0.1
 """Share of an accelerator's free memory that "auto" reserves for activations."""
 _LAYER = re.compile(r"(?:model\.)?layers\.(\d+)")
@@ -56,18 +56,19 @@ def place(config: MixtralConfig, device_map: DeviceMap, dtype: torch.dtype) -> P
     """The devices of ``device_map``.
 
     Args:
-        device_map: "auto" distributes the layers to the accelerators by their free memory, and to the CPU the parts
-            that do not fit. A mapping gives devices to layers, by number or as "model.layers.3", and to "embed_tokens",
-            "norm" and "head"; by default these three are on the devices of the first and the last layer, and ""
-            is for every part that is not named.
+        device_map: "auto", like the other names that accelerate has for it, distributes the layers to the accelerators
+            by their free memory, and to the CPU the parts that do not fit. A device is that of all parts. A mapping
+            gives devices to layers, by number or as "model.layers.3", and to "embed_tokens", "norm" and "head"; by
+            default these three are on the devices of the first and the last layer, and "" is for every part that is not
+            named.
 
     Raises:
         InputError: a layer has no device, or a part or a device does not exist.
     """
-    if isinstance(device_map, str):
-        if device_map != "auto":
-            raise InputError(f"device_map must be 'auto' or a mapping from layers to devices, got {device_map!r}")
+    if device_map in get_args(get_args(DeviceMap)[0]):
         return _tied(config, _distributed(config, dtype))
+    if not isinstance(device_map, Mapping):
+        return place_on(config, device_map)
     devices = {_part(key, config.num_hidden_layers): as_device(device) for key, device in device_map.items()}
     missing = [layer for layer in range(config.num_hidden_layers) if layer not in devices]
     if missing and "" not in devices:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from mixtral_probe.checkpoint.arguments import translate
 from mixtral_probe.checkpoint.load import load_model
 from mixtral_probe.checkpoint.memory import require_memory
 from mixtral_probe.checkpoint.names import Layout
@@ -14,6 +15,7 @@ from mixtral_probe.checkpoint.placement import DeviceMap
 from mixtral_probe.checkpoint.save import save_model
 from mixtral_probe.checkpoint.state_dict import register_names
 from mixtral_probe.config import MixtralConfig
+from mixtral_probe.errors import InputError
 from mixtral_probe.model import Numerics
 from mixtral_probe.model.resizing.pruning import PRUNED, prune_heads
 from mixtral_probe.model.resizing.vocabulary import resize_token_embeddings
@@ -23,6 +25,7 @@ class Pretrained:
     """A mixin of the classes of ``mixtral_probe.model``, which has no code for files."""
 
     def __init__(self, config: MixtralConfig, numerics: Numerics = "fast") -> None:
+        config = MixtralConfig.of(config)
         require_memory(config.num_parameters(), torch.get_default_dtype(), torch.get_default_device())
         super().__init__(config, numerics)  # type: ignore[call-arg]
         register_names(self)  # type: ignore[arg-type]
@@ -35,8 +38,12 @@ class Pretrained:
         folder: str | Path,
         dtype: str | torch.dtype | None = None,
         device: str | torch.device = "cpu",
-        numerics: Numerics = "fast",
+        numerics: Numerics | None = None,
         device_map: DeviceMap | None = None,
+        *,
+        config: Any = None,
+        ignore_mismatched_sizes: bool = False,
+        output_loading_info: bool = False,
         **changes: Any,
     ) -> Self:
         """Read a model folder in a layout of Hugging Face or Mistral; the model is in evaluation mode.
@@ -49,16 +56,27 @@ class Pretrained:
             dtype: "float32", "bfloat16", "float16", or "auto" for that of the file. By default float32 on a CPU and
                 that of the file elsewhere.
             device: such as "cpu" or "cuda:0"; "meta" gives the model without weights.
-            numerics: "fast", or "reference" for the arithmetic of transformers to the bit.
-            device_map: instead of ``device``, "auto" to distribute the layers to accelerators, or devices by layer,
-                such as {0: "cuda:0", 1: "cuda:1"}, with "embed_tokens", "norm", "head" and "" for the rest.
-            changes: config fields with other values than in the folder, such as ``num_labels=3``.
+            numerics: "fast", the default, or "reference" for the arithmetic of transformers to the bit.
+            device_map: instead of ``device``, "auto" to distribute the layers to accelerators, a device, or devices by
+                layer, such as {0: "cuda:0", 1: "cuda:1"}, with "embed_tokens", "norm", "head" and "" for the rest.
+            config: instead of that of the folder: a config, that of transformers, or a path.
+            ignore_mismatched_sizes: give a classifier stored for another number of labels a new head.
+            output_loading_info: return the model and a dict of what is missing, not expected, or of another shape.
+            changes: config fields with other values than in the folder, such as ``num_labels=3``; and arguments of
+                transformers: ``torch_dtype``, ``attn_implementation`` ("eager" stands for ``numerics="reference"``),
+                ``subfolder``, and without effect those in ``arguments.WITHOUT_EFFECT``, such as ``local_files_only``.
 
         Raises:
             InputError: the folder is broken, an argument is unknown, or the weights do not fit into memory.
         """
-        model: Any = load_model(cls, folder, dtype, device, numerics, device_map, **changes)  # type: ignore[type-var]
-        return model
+        arguments = translate({"folder": folder, "dtype": dtype, "numerics": numerics, **changes})
+        arguments["numerics"] = arguments["numerics"] or "fast"
+        model, loading = load_model(  # type: ignore[type-var]
+            cls, **arguments, device=device, device_map=device_map, config=config,
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
+        )  # fmt: skip
+        found: Any = (model, loading.to_dict()) if output_loading_info else model
+        return found
 
     def save_pretrained(
         self,
@@ -66,6 +84,12 @@ class Pretrained:
         layout: Layout = "classic",
         max_shard_size: int | str | None = "5GB",
         dtype: str | torch.dtype | None = None,
+        *,
+        safe_serialization: bool = True,
+        save_original_format: bool | None = None,
+        state_dict: Mapping[str, Tensor] | None = None,
+        is_main_process: bool = True,
+        save_function: Any = None,
     ) -> None:
         """Write a folder that this project and transformers can read.
 
@@ -74,11 +98,22 @@ class Pretrained:
             layout: "classic", which every loader reads, or "fused", that of transformers 5 in memory.
             max_shard_size: split the weights into files of at most this size; None for a single file.
             dtype: of the weights on disk; by default that of the model.
+            safe_serialization: must be True, since the weights are written as safetensors.
+            save_original_format: the layout under the name of transformers: True for "classic", False for "fused".
+            state_dict: weights by their names in memory, such as those gathered from several processes, in place of the
+                model's own.
+            is_main_process: False writes nothing, for every process but one.
+            save_function: of accelerate, not used.
 
         Raises:
             InputError: an argument is unknown, the model has no weights, or the disk is too full.
         """
-        save_model(self, folder, layout, max_shard_size, dtype)  # type: ignore[arg-type]
+        if not safe_serialization:
+            raise InputError("weights are written as safetensors, got safe_serialization=False; leave it out")
+        if save_original_format is not None:
+            layout = "classic" if save_original_format else "fused"
+        if is_main_process:
+            save_model(self, folder, layout, max_shard_size, dtype, state_dict)  # type: ignore[arg-type]
 
     def resize_token_embeddings(
         self,

@@ -1,7 +1,7 @@
 """Saving a model in a folder, in a layout of Hugging Face."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,7 +12,7 @@ from mixtral_probe import files
 from mixtral_probe import model as base
 from mixtral_probe.checkpoint.names import HEAD, Layout, pieces, stored_name
 from mixtral_probe.checkpoint.options import as_bytes, as_dtype
-from mixtral_probe.checkpoint.weights import INDEX, SHARD, WEIGHTS
+from mixtral_probe.checkpoint.weights import SAFETENSORS
 from mixtral_probe.checkpoint.writer import write_safetensors
 from mixtral_probe.config import GENERATION_CONFIG
 from mixtral_probe.errors import InputError
@@ -29,6 +29,7 @@ def save_model(
     layout: Layout = "classic",
     max_shard_size: int | str | None = "5GB",
     dtype: str | torch.dtype | None = None,
+    state_dict: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write config.json, generation_config.json and the weights; other files of the folder stay.
 
@@ -38,16 +39,18 @@ def save_model(
         layout: "classic", which every loader reads, or "fused", that of transformers 5 in memory.
         max_shard_size: split the weights into files of at most this size; None for a single file.
         dtype: of the weights on disk; by default that of the model.
+        state_dict: weights by their names in memory, in place of the model's own.
 
     Raises:
         InputError: an argument is unknown, the model has no weights, or the disk is too full.
     """
     if layout not in get_args(Layout):
         raise InputError(f"layout must be one of {', '.join(get_args(Layout))}, got {layout!r}")
-    if any(weight.is_meta for weight in model.parameters()):
+    weights = {name: (state_dict or {}).get(name, own).detach() for name, own in model.named_parameters()}
+    if any(weight.is_meta for weight in weights.values()):
         raise InputError("a model on the meta device has no weights to save; load it with device='cpu' first")
-    kind = next(model.parameters()).dtype if dtype is None else as_dtype(dtype)
-    shards = _in_shards(_to_store(model, layout), as_bytes(max_shard_size), kind)
+    kind = next(iter(weights.values())).dtype if dtype is None else as_dtype(dtype)
+    shards = _in_shards(_to_store(model, weights, layout), as_bytes(max_shard_size), kind)
     folder = checked_path(folder)
     if folder.is_file():
         raise InputError(f"a model is saved as a folder, got the file {folder}; choose another name")
@@ -57,14 +60,14 @@ def save_model(
         _write(model, shards, kind, folder)
 
 
-def _to_store(model: BaseModel, layout: Layout) -> Iterator[tuple[str, Tensor]]:
+def _to_store(model: BaseModel, weights: Mapping[str, Tensor], layout: Layout) -> Iterator[tuple[str, Tensor]]:
     """Stored name and a view of the weight, in the order of the layers; a tied head is left out."""
     is_base = isinstance(model, base.MixtralModel)
-    for own_name, parameter in model.named_parameters():
+    for own_name, own_weight in weights.items():
         name = f"model.{own_name}" if is_base else own_name
         if name == HEAD and model.config.tie_word_embeddings:
             continue
-        weight = with_every_head(model, own_name, parameter.detach())
+        weight = with_every_head(model, own_name, own_weight)
         for piece in pieces(name, tuple(weight.shape), layout):
             yield stored_name(piece.name, layout, is_base), piece.of(weight)
 
@@ -81,8 +84,8 @@ def _in_shards(weights: Iterator[tuple[str, Tensor]], limit: int | None, dtype: 
         shards[-1][name] = weight
         filled += size
     if len(shards) == 1:
-        return {WEIGHTS: shards[0]}
-    return {f"model-{i:05d}-of-{len(shards):05d}.safetensors": shard for i, shard in enumerate(shards, start=1)}
+        return {SAFETENSORS.whole: shards[0]}
+    return {SAFETENSORS.shard(i, len(shards)): shard for i, shard in enumerate(shards, start=1)}
 
 
 def _size(shards: dict[str, Shard], dtype: torch.dtype) -> int:
@@ -92,21 +95,22 @@ def _size(shards: dict[str, Shard], dtype: torch.dtype) -> int:
 def _write(model: BaseModel, shards: dict[str, Shard], dtype: torch.dtype, folder: Path) -> None:
     """Write every file under a temporary name, then rename, the index last; remove files of an earlier save."""
     settings = {"config.json": _config_fields(model, dtype), **_generation_fields(model)}
-    names = [*shards, *settings, *([INDEX] if len(shards) > 1 else [])]
+    names = [*shards, *settings, *([SAFETENSORS.index] if len(shards) > 1 else [])]
 
     def fill(part: Path) -> list[str]:
         for name, shard in shards.items():
             write_safetensors(part / name, shard, dtype)
         for name, content in settings.items():
             _write_json(part / name, content)
-        if INDEX in names:
+        if SAFETENSORS.index in names:
             weight_map = {tensor: file for file, shard in shards.items() for tensor in shard}
-            _write_json(part / INDEX, {"metadata": {"total_size": _size(shards, dtype)}, "weight_map": weight_map})
+            content = {"metadata": {"total_size": _size(shards, dtype)}, "weight_map": weight_map}
+            _write_json(part / SAFETENSORS.index, content)
         return names
 
     files.write_into(folder, fill)
     for path in folder.iterdir():
-        if (path.name in (WEIGHTS, INDEX) or SHARD.fullmatch(path.name)) and path.name not in names:
+        if SAFETENSORS.has(path.name) and path.name not in names:
             path.unlink()
 
 

@@ -1,6 +1,7 @@
 """A Mixtral model's configuration: every field of a Hugging Face ``config.json``, checked before anything is built."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -154,6 +155,22 @@ class MixtralConfig(BaseModel):
         """Build from the content of a ``config.json``, some of it changed."""
         config = cls(**fields)
         return config.replace(**changes) if changes else config
+
+    @classmethod
+    def of(cls, given: Any) -> Self:
+        """Return a config as it is, from a mapping, from an object with ``to_dict`` (of transformers), or from a path.
+
+        Raises:
+            InputError: it is none of these.
+        """
+        if isinstance(given, cls):
+            return given
+        if isinstance(given, str | Path):
+            return cls.from_pretrained(given)
+        fields = given.to_dict() if hasattr(given, "to_dict") else given
+        if not isinstance(fields, Mapping):
+            raise InputError(f"a config must be a MixtralConfig, its fields or a path, got a {type(given).__name__}")
+        return cls.from_dict(dict(fields))
 
     @classmethod
     def from_pretrained(cls, path: str | Path, **changes: Any) -> Self:

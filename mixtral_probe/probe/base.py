@@ -1,7 +1,7 @@
 """The base of a probe: the model, its tokenizer, and text that is tokenised once."""
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 
@@ -27,13 +27,21 @@ class ProbeBase:
         folder: str | Path = "mini",
         dtype: str | torch.dtype | None = None,
         device: str | torch.device = "cpu",
-        numerics: Numerics = "fast",
+        numerics: Numerics | None = None,
         device_map: DeviceMap | None = None,
+        **arguments: Any,
     ) -> Self:
-        """Open a model folder; "mini" is the embedded model. Arguments as in ``MixtralForCausalLM.from_pretrained``."""
+        """Open a model folder; "mini" is the embedded model.
+
+        Arguments as in ``MixtralForCausalLM.from_pretrained``, changes of the config among them, such as
+        ``num_experts_per_tok=3``.
+        """
         tokenizer = Tokenizer.from_folder(model_folder(folder))
         name = "mixtral-mini" if str(folder) == "mini" else Path(folder).name
-        return cls(MixtralForCausalLM.from_pretrained(folder, dtype, device, numerics, device_map), tokenizer, name)
+        if arguments.pop("output_loading_info", False):
+            raise InputError("a probe is one object, got output_loading_info=True; read the model with its own class")
+        model = MixtralForCausalLM.from_pretrained(folder, dtype, device, numerics, device_map, **arguments)
+        return cls(model, tokenizer, name)
 
     def plan(
         self, source: Source, *, window: int | None = None, add_special_tokens: bool = True, cut: bool = True

@@ -42,7 +42,7 @@ def test_a_tied_head_lies_with_the_embedding():
 @pytest.mark.parametrize(
     ("device_map", "message"),
     [
-        ("balanced", r"device_map must be 'auto' or a mapping from layers to devices, got 'balanced'"),
+        ("toaster", r"device 'toaster' cannot be used on this machine"),
         ({0: "cpu"}, r"must give every layer a device, got none for layer 1; '' is for the rest"),
         ({"": "cpu", 4: "cpu"}, r"layer must be in 0–3 \(this model has 4\), got 4"),
         ({"": "toaster"}, r"device 'toaster' cannot be used on this machine"),
