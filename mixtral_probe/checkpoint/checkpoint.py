@@ -32,8 +32,7 @@ from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
 from mixtral_probe.model import MixtralForCausalLM
 from mixtral_probe.model.attention.rope import Rope
-from mixtral_probe.paths import checked_path
-from mixtral_probe.resources import data_path
+from mixtral_probe.resources import model_path
 
 
 class Checkpoint:
@@ -229,7 +228,7 @@ def model_folder(name: str | Path) -> Path:
     Raises:
         InputError: there is no such folder, or it is recognised as something else; the sentence says what helps.
     """
-    folder = data_path("mixtral-mini") if name == "mini" else checked_path(name)
+    folder = model_path(name)
     if not folder.is_dir():
         raise no_folder(folder, str(name))
     require_model(folder, has_weights)

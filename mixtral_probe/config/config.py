@@ -13,6 +13,7 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.files import plain_errors, write_bytes
 from mixtral_probe.json_files import read_json_object
 from mixtral_probe.paths import checked_path
+from mixtral_probe.resources import model_path
 
 READ_IN_EVERY_CALL = (
     "use_cache", "output_router_logits", "output_attentions", "output_hidden_states", "return_dict", "sliding_window",
@@ -174,8 +175,8 @@ class MixtralConfig(BaseModel):
 
     @classmethod
     def from_pretrained(cls, path: str | Path, **changes: Any) -> Self:
-        """Read a ``config.json``, or the one in a model folder, some of it changed."""
-        path = checked_path(path)
+        """Read a ``config.json``, or the one in a model folder ("mini" is the embedded model), some of it changed."""
+        path = model_path(path)
         path = path / "config.json" if path.is_dir() else path
         try:
             fields = read_json_object(path)

@@ -1,10 +1,12 @@
 """The defaults of generation that a model folder has: its ``generation_config.json``."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.files import write_bytes
 from mixtral_probe.json_files import read_json_object
 
 GENERATION_CONFIG = "generation_config.json"
@@ -48,6 +50,10 @@ class GenerationConfig(dict[str, Any]):
         except FileNotFoundError:
             return None
         return cls(fields)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write ``generation_config.json`` into a folder that exists."""
+        write_bytes(Path(folder) / GENERATION_CONFIG, (json.dumps(self.to_dict(), indent=2) + "\n").encode())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of a ``generation_config.json``."""

@@ -25,6 +25,11 @@ def test_saved_and_read(tmp_path):
     assert MixtralConfig.from_pretrained(tmp_path / "theirs").custom == {"a": [1]}
 
 
+def test_the_embedded_models():
+    assert MixtralConfig.from_pretrained("mini").num_hidden_layers == 8
+    assert MixtralConfig.from_pretrained("mini", num_experts_per_tok=1).num_experts_per_tok == 1
+
+
 def test_as_text():
     config = MixtralConfig(**SMALL, num_labels=3)
     text = config.to_json_string()

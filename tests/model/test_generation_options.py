@@ -245,6 +245,13 @@ def test_a_config_of_the_model():
     assert generated(ours).tolist() == generated(theirs).tolist()
 
 
+def test_a_config_of_the_model_is_written(tmp_path):
+    ours = toy_model()
+    ours.generation_config.max_new_tokens = 9
+    ours.generation_config.save_pretrained(tmp_path)
+    assert transformers.GenerationConfig.from_pretrained(tmp_path).max_new_tokens == 9
+
+
 def test_the_call_comes_before_its_config_and_that_before_the_model():
     ours = toy_model(std=0.3)
     ours.generation_config = {"max_new_tokens": 3, "num_beams": 2, "eos_token_id": None}

@@ -73,6 +73,23 @@ def test_predictions(tmp_path):
         assert found == pytest.approx(expected, abs=1e-5)
 
 
+def test_special_tokens_of_a_tokenizer_are_those_of_the_model(tmp_path):
+    """Trainer writes those of its tokenizer into the config and the defaults of generation."""
+    definition = str(model_folder("mini") / "tokenizer.json")
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=definition, eos_token="</s>", pad_token="<s>")
+    model = toy_model(vocab_size=8192, eos_token_id=7, pad_token_id=None)
+    settings = transformers.TrainingArguments(str(tmp_path), max_steps=1, use_cpu=True, report_to=[], disable_tqdm=True,
+                                              save_strategy="no", dataloader_pin_memory=False)  # fmt: skip
+    collate = transformers.DataCollatorForLanguageModeling(tokenizer, mlm=False)
+    of = transformers.Trainer(
+        model=model, args=settings, train_dataset=examples(), processing_class=tokenizer, data_collator=collate
+    )
+    of.train()
+    eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    assert (model.config.eos_token_id, model.config.pad_token_id) == (eos, pad)
+    assert (eos in model.generation_options().ends, model.generation_config.pad_token_id) == (True, pad)
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_saved_steps_continue_and_are_read(tmp_path, tied):
     model = toy_model(tie_word_embeddings=tied)

@@ -25,6 +25,10 @@ class KVCache:
         """Number of positions."""
         return self._layers[0][0].shape[2] if self._layers else 0
 
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Number of positions, the same in every layer; the name of transformers for ``len``."""
+        return len(self)
+
     @property
     def batch_size(self) -> int:
         """Number of rows; 0 at first."""
