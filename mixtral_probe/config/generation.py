@@ -32,7 +32,10 @@ class GenerationConfig(dict[str, Any]):
         """
         fields = given.to_dict() if hasattr(given, "to_dict") else given
         if fields is not None and not isinstance(fields, Mapping):
-            raise InputError(f"a generation_config must have options by name, got a {type(given).__name__}")
+            raise InputError(
+                f"a generation_config must have options by name, got a {type(given).__name__}; give a single option by "
+                "its name, such as max_new_tokens=20"
+            )
         return cls(fields or {})
 
     @classmethod

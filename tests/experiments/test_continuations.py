@@ -81,7 +81,13 @@ def test_a_draw_damages_as_many_assignments_of_each_rank_at_random_steps(probe):
     instruments = damage("zero", touched).generated(Window(0, 1, 0, NEW - 1), range(5))
     counter = Counter(1)
     ids = torch.tensor([probe.tokenizer.encode(TEXTS[0]["text"]).ids.tolist()] * 5)
-    probe.model.generate(ids, NEW, torch.ones_like(ids), instruments=[*instruments, counter], pad_token_id=0)
+    probe.model.generate(
+        ids,
+        max_new_tokens=NEW,
+        attention_mask=torch.ones_like(ids),
+        instruments=[*instruments, counter],
+        pad_token_id=0,
+    )
     zeros = np.stack(counter.zeros)  # [steps, draws, ranks]
     assert (zeros.sum(0) == [2, 1]).all()
     assert len({draw.tobytes() for draw in zeros.swapaxes(0, 1)}) > 1

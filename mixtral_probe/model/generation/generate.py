@@ -39,6 +39,7 @@ class Generates(BaseModel):
 
     @generation_config.setter
     def generation_config(self, config: Any) -> None:
+        """Replace them."""
         self._generation_config = GenerationConfig.of(config)
 
     def prepare_inputs_for_generation(
