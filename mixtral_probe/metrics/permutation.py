@@ -35,10 +35,14 @@ def distinct_arrangements(sizes: ArrayLike, *, interchangeable: bool = False) ->
     return min(number, _MANY)
 
 
-def shuffled_labels(labels: ArrayLike, draws: int, *, seed: int = 0) -> NDArray[np.intp]:
-    """[draws, U] the labels [U] of the units in random orders; the same for equal arguments."""
+def shuffled_labels(labels: ArrayLike, draws: int, *, seed: ArrayLike = 0) -> NDArray[np.intp]:
+    """[draws, U] the labels [U] of the units in random orders; the same for equal arguments.
+
+    Give a seed that depends on the units, such as hashes of their ids: with one seed for all, every corpus of as many
+    units would have the same few shuffles, which may happen to be more alike, or less, than most are.
+    """
     repeated = np.tile(np.asarray(labels, np.intp), (draws, 1))
-    return np.random.default_rng(seed).permuted(repeated, axis=1)
+    return np.random.default_rng(np.asarray(seed).tolist()).permuted(repeated, axis=1)
 
 
 def studentised_p_values(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mixtral_probe import metrics
 from mixtral_probe.errors import InputError
-from mixtral_probe.stats import ALL, LABEL, Blocks, groups_of
+from mixtral_probe.stats import ALL, LABEL, Blocks, document_keys, groups_of
 from mixtral_probe.tables.frame import empty, missing_rows, rows, tidy
 from mixtral_probe.tables.leave_one_out import Estimate, estimate_rows, recount, without_interval
 from mixtral_probe.tables.phrases import RARE_TYPES
@@ -108,6 +108,8 @@ class _Tokens(NamedTuple):
     """[P] and its kind, 0 to V - 1."""
     group: Places
     """[documents] 0 to G - 1."""
+    keys: NDArray[np.uint64]
+    """[documents] hashes of their ids."""
 
     @classmethod
     def of(cls, trace: Trace, tokens: Places, kind: NDArray[np.int64], group: Places) -> "_Tokens":
@@ -118,7 +120,7 @@ class _Tokens(NamedTuple):
         alone = np.bincount(kind, minlength=1)[kind] == 1
         kind = np.where(alone, kind.max(initial=0) + 1 + owner, kind)
         merged, owner, kind = _pairs(owner, np.unique(kind, return_inverse=True)[1])
-        return cls(tokens, merged[pair], owner, kind, group)
+        return cls(tokens, merged[pair], owner, kind, group, document_keys(trace.documents["id"]))
 
     @property
     def documents_of_groups(self) -> Counts:
@@ -142,11 +144,10 @@ class _Tokens(NamedTuple):
         return float(metrics.conditional_mutual_information_bits(joint))
 
     def shuffled_bits(self, counts: Counts, shuffles: int) -> Floats:
-        """[shuffles] the bits when the documents that have tokens exchange their groups, with a fixed seed."""
-        generator, documents, group = np.random.default_rng(0), np.unique(self.document), self.group.copy()
-        bits = []
-        for _ in range(shuffles):
-            group[documents] = generator.permutation(self.group[documents])
+        """[shuffles] the bits when the documents that have tokens exchange their groups, seeded by their ids."""
+        documents, group, bits = np.unique(self.document), self.group.copy(), []
+        for order in metrics.shuffled_labels(self.group[documents], shuffles, seed=self.keys[documents]):
+            group[documents] = order
             bits.append(float(metrics.conditional_mutual_information_bits(self.joint(counts, group))))
         return np.array(bits)
 

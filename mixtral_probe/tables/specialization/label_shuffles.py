@@ -51,18 +51,18 @@ class Documents(NamedTuple):
     tokens: Counts
     """[L, U]"""
     groups: int
+    keys: NDArray[np.uint64]
+    """[U] hashes of their ids."""
 
     @classmethod
     def of(cls, stats: RoutingStats, groups: Sequence[int] | None = None) -> "Documents":
         """Return the documents of some groups of statistics, of all by default."""
         chosen = [*range(len(stats.groups))] if groups is None else [*groups]
-        # In order of the hashes of their ids: documents in order of their labels would have the same few shuffles,
-        # which may be rather alike to the labels as they are, in every corpus of so many documents.
         counts = stats.sums.counts[:, chosen].swapaxes(1, 2)  # [L, Bk, G, E]
         tokens = stats.sums.tokens[:, chosen].swapaxes(1, 2)
         layers, blocks, number = tokens.shape
-        label = np.tile(np.arange(number), blocks)
-        return cls(label, counts.reshape(layers, -1, counts.shape[-1]), tokens.reshape(layers, -1), number)
+        label, keys = np.tile(np.arange(number), blocks), np.repeat(stats.block_keys, number)
+        return cls(label, counts.reshape(layers, -1, counts.shape[-1]), tokens.reshape(layers, -1), number, keys)
 
     @property
     def numbers(self) -> Counts:
@@ -77,13 +77,13 @@ class Documents(NamedTuple):
     def shuffled(self) -> Iterator[tuple[Places, metrics.GroupLoads]]:
         """Yield some layers [l], and the loads [l, 1 + DRAWS, G, E] of their documents: as labelled, then shuffled.
 
-        The documents of a layer are those with tokens there, and equally many have equal shuffles in all layers.
+        The documents of a layer are those with tokens there; the same documents have the same shuffles in all layers.
         """
         present = self.tokens > 0
         size = max(1, _CELLS // ((1 + DRAWS) * self.groups * self.counts.shape[-1]))
         for documents in np.unique(present, axis=0):
             label, layers = self.label[documents], np.flatnonzero((present == documents).all(1))
-            labels = np.concatenate([label[None], metrics.shuffled_labels(label, DRAWS)])
+            labels = np.concatenate([label[None], metrics.shuffled_labels(label, DRAWS, seed=self.keys[documents])])
             for part in np.split(layers, range(size, len(layers), size)):
                 counts, tokens = self.counts[part][:, documents], self.tokens[part][:, documents]
                 yield part, metrics.group_loads(labels, counts, tokens, groups=self.groups)
