@@ -1,5 +1,7 @@
 """What a what-if reports: against two plain runs, against transformers changed by hand, and against itself."""
 
+from importlib import import_module
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ import torch
 import mixtral_probe as mp
 from mixtral_probe import InputError
 from mixtral_probe.experiments.matched_placebo import Damage, RecordedRouting
+from mixtral_probe.run import RunStoppedError
 from mixtral_probe.run.batch import Batch
 from mixtral_probe.run.scoring import next_token_scores
 from mixtral_probe.trace import WhatIf
@@ -233,10 +236,40 @@ def test_documents_in_windows_and_batches_give_the_same(probe):
     assert np.array_equal(whole["expert_ids"], batch_of_one["expert_ids"])
 
 
-def test_progress_ends_when_all_is_done(probe):
+def test_progress_ends_when_all_is_done_and_counts_every_draw(probe):
     told = []
-    probe.what_if(TEXTS, [FORCED], on_progress=told.append)
+    result = probe.what_if(TEXTS, [FORCED], on_progress=told.append)
     assert (told[-1].documents, told[-1].tokens) == (told[-1].total_documents, told[-1].total_tokens)
+    lengths = np.bincount(result.token_document)
+    # Without and with the edits, then for the two documents that a draw changes: without them, and every draw.
+    assert told[-1].tokens == 2 * lengths.sum() + (1 + 39) * (lengths[0] + lengths[2])
+
+
+def test_a_run_stops_between_draws(probe):
+    told, calls = [], []
+    with pytest.raises(RunStoppedError):
+        probe.what_if(
+            TEXTS, [FORCED], on_progress=told.append, should_stop=lambda: bool(calls.append(1)) or len(calls) > 6,
+            positions_in_a_batch=1,
+        )  # fmt: skip
+    assert 0 < told[-1].tokens < told[-1].total_tokens
+
+
+def test_the_estimate_counts_the_draws_and_where_they_begin(probe, monkeypatch):
+    monkeypatch.setattr(import_module("mixtral_probe.run.estimate"), "_speed", lambda like: 1e9)
+    low, high = (edits.MaskExpert(layer=layer, expert=3) for layer in (0, 1))
+    seconds = {
+        (name, number): probe.estimate_what_if(TEXTS, [edit], placebos=number).seconds
+        for name, edit in (("low", low), ("high", high))
+        for number in (0, 1, 39)
+    }
+    once = seconds["low", 0] / 2  # without and with the edits
+    assert seconds["low", 39] == pytest.approx((3 + 39) * once)
+    assert seconds["high", 39] == pytest.approx((3 + 39 / 2) * once)  # the upper one of two layers
+    assert seconds["high", 1] == pytest.approx((3 + 1 / 2) * once)
+    ablated = probe.estimate_ablation(TEXTS, layers=[1], experts=[0, 2, 5], placebos=7)
+    assert ablated.seconds == pytest.approx((1 + 3 * 8 / 2) * once)
+    assert (ablated.tokens, ablated.disk_bytes) == (len(probe.plan(TEXTS).token_ids), 0)
 
 
 def test_what_is_said_with_and_without_is_what_generate_says(probe, result):

@@ -57,3 +57,17 @@ def test_batches_name_the_documents_they_complete(probe):
     assert sorted(document for batch in batches for document in batch.completes) == [0, 1, 2]
     last = {document: max(i for i, b in enumerate(batches) if b.windows[0].document == document) for document in (0, 1)}
     assert all(document in batches[number].completes for document, number in last.items())
+
+
+def test_what_need_not_run_leaves_the_total():
+    reports = []
+    passes = Passes(RunOptions(on_progress=reports.append), documents=3, tokens=40)
+    with passes.step(10, documents=1):
+        pass
+    passes.skip(20, documents=1)
+    with passes.step(10):
+        pass
+    assert [(p.documents, p.tokens, p.total_tokens) for p in reports] == [(1, 10, 40), (2, 10, 20), (2, 20, 20)]
+    assert not reports[-1].complete, "a document is left"
+    passes.complete(1)
+    assert reports[-1].complete
