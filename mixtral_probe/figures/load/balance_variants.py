@@ -37,9 +37,14 @@ def balance_variants(table: pd.DataFrame, *, metrics: Sequence[str] = VARIANTS, 
     shared = shared_scope(rows)
     # A single panel has no title, and the subtitle says its scope.
     for title, metric in zip(figure.layout.annotations, metrics, strict=False):
-        rest = [part for part in shared_scope(rows_of(rows, metric)) if part not in shared]
+        rest = [part for part in shared_scope(rows_of(rows, metric)) if part not in shared and not _said_above(part)]
         title.text += f'<br><span style="font-size:10.5px">{label(" · ".join(rest))}</span>'
     figure.update_traces(showlegend=False)  # what the lines are differs by panel
     more = "dotted: uniform routing, for losses independent routing; dashed: balanced losses"
     about = subtitle(rows, " · ".join(filter(None, [others_behind(table, group), more])))
     return finish(figure, "Balance in other published forms", about, height=height)
+
+
+def _said_above(part: str) -> bool:
+    """Return whether the subtitle or a tooltip says a part of a scope, for which a panel has no room."""
+    return part.startswith(("null: ", "95 % interval", "t "))
