@@ -50,10 +50,14 @@ def test_every_variant_has_its_null_and_its_scope_and_a_loss_its_value_at_balanc
         np.testing.assert_array_equal(null.y, own["null"])
         assert null.line.dash == "dot"
         assert title.text.startswith(f"{metric_of(metric).label}<br>")
-        assert scopes.get(metric, "") in title.text
+        caption = title.text.split('px">', 1)[1].removesuffix("</span>")
+        assert scopes.get(metric, "") in caption
+        assert len(caption) <= 50, "panels stand side by side"
     assert [set(part.y) for part in balanced] == [{1 / 64}, {1.0}]  # of gshard and sequence
     assert {part.line.dash for part in balanced} == {"dash"}
-    assert "group law, the others behind · dotted: " in figure.layout.title.subtitle.text
+    about = figure.layout.title.subtitle.text.replace("<br>", " ")
+    assert "group law, the others behind · dotted: " in about
+    assert "2 documents: no interval below 5" in about
 
 
 def test_a_table_of_an_older_version_has_the_balanced_value_as_null(made):

@@ -41,10 +41,15 @@ def balance_variants(table: pd.DataFrame, *, metrics: Sequence[str] = VARIANTS, 
         title.text += f'<br><span style="font-size:10.5px">{label(" · ".join(rest))}</span>'
     figure.update_traces(showlegend=False)  # what the lines are differs by panel
     more = "dotted: uniform routing, for losses independent routing; dashed: balanced losses"
-    about = subtitle(rows, " · ".join(filter(None, [others_behind(table, group), more])))
+    about = subtitle(rows, " · ".join(filter(None, [others_behind(table, group), more, *_few(rows)])))
     return finish(figure, "Balance in other published forms", about, height=height)
+
+
+def _few(rows: pd.DataFrame) -> list[str]:
+    """Return the parts of the scopes of rows that say that there are too few documents for intervals."""
+    return sorted({part for scope in rows["scope"] for part in str(scope).split("; ") if "no interval below" in part})
 
 
 def _said_above(part: str) -> bool:
     """Return whether the subtitle or a tooltip says a part of a scope, for which a panel has no room."""
-    return part.startswith(("null: ", "95 % interval", "t "))
+    return part.startswith(("null: ", "95 % interval", "t ")) or "no interval below" in part
