@@ -9,7 +9,7 @@ from mixtral_probe.errors import InputError
 WITHOUT_EFFECT = (
     "local_files_only", "force_download", "resume_download", "cache_dir", "proxies", "token", "use_auth_token",
     "revision", "code_revision", "trust_remote_code", "low_cpu_mem_usage", "use_safetensors", "weights_only",
-    "experts_implementation", "use_kernels",
+    "use_kernels",
 )  # fmt: skip
 """What goes without saying here: a folder on this machine, read without running code, one layer after the other."""
 _NUMERICS = {"eager": "reference"} | dict.fromkeys(

@@ -16,7 +16,7 @@ from mixtral_probe.checkpoint.save import save_model
 from mixtral_probe.checkpoint.state_dict import register_names
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
-from mixtral_probe.model import Numerics
+from mixtral_probe.model import ExpertsImplementation, Numerics
 from mixtral_probe.model.resizing.pruning import PRUNED, prune_heads
 from mixtral_probe.model.resizing.vocabulary import resize_token_embeddings
 
@@ -44,6 +44,7 @@ class Pretrained:
         config: Any = None,
         ignore_mismatched_sizes: bool = False,
         output_loading_info: bool = False,
+        experts_implementation: ExpertsImplementation | None = None,
         **changes: Any,
     ) -> Self:
         """Read a model folder in a layout of Hugging Face or Mistral; the model is in evaluation mode.
@@ -62,6 +63,7 @@ class Pretrained:
             config: instead of that of the folder: a config, that of transformers, or a path.
             ignore_mismatched_sizes: give a classifier stored for another number of labels a new head.
             output_loading_info: return the model and a dict of what is missing, not expected, or of another shape.
+            experts_implementation: as in ``set_experts_implementation``.
             changes: config fields with other values than in the folder, such as ``num_labels=3``; and arguments of
                 transformers: ``torch_dtype``, ``attn_implementation`` ("eager" stands for ``numerics="reference"``),
                 ``subfolder``, and without effect those in ``arguments.WITHOUT_EFFECT``, such as ``local_files_only``.
@@ -75,6 +77,8 @@ class Pretrained:
             cls, **arguments, device=device, device_map=device_map, config=config,
             ignore_mismatched_sizes=ignore_mismatched_sizes,
         )  # fmt: skip
+        if experts_implementation is not None:
+            model.set_experts_implementation(experts_implementation)  # type: ignore[attr-defined]
         found: Any = (model, loading.to_dict()) if output_loading_info else model
         return found
 

@@ -22,6 +22,7 @@ from mixtral_probe.experiments.what_if import require_placebos
 from mixtral_probe.instruments.edits import MaskExpert, MeanExpert, ZeroExpert
 from mixtral_probe.instruments.placebo import Semantics
 from mixtral_probe.model import Instrument, MixtralForCausalLM
+from mixtral_probe.model.grouped_experts import eager_experts
 from mixtral_probe.paths import checked_path
 from mixtral_probe.run import Passes, Plan, RunOptions, Subject
 from mixtral_probe.run.batch import counted_documents
@@ -57,7 +58,8 @@ def ablation(
     runs = [meta["model"], meta["corpus"], sweep.name(), planned.window, options.positions_in_a_batch]
     name = hashlib.sha256(json.dumps(runs).encode()).hexdigest()
     parts = ResultParts(AblationPart, None if path is None else checked_path(path), name)
-    _fill(parts, subject, planned, sweep, options)
+    with eager_experts(sweep.semantics in ("zero", "mean")):
+        _fill(parts, subject, planned, sweep, options)
     result = _joined(parts, planned, sweep, meta)
     if path is not None:
         result.save(path)

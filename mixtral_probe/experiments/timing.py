@@ -17,7 +17,7 @@ from mixtral_probe.model import Instrument, MixtralForCausalLM, Site
 from mixtral_probe.run import Passes, Plan, RunOptions, Subject
 from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
 from mixtral_probe.run.passes import model_batches
-from mixtral_probe.run.provenance import run_meta
+from mixtral_probe.run.provenance import EXPERTS, run_meta
 from mixtral_probe.run.scoring import POSITIONS_AT_ONCE
 from mixtral_probe.trace import TimingResult, TraceMeta
 
@@ -80,7 +80,8 @@ def time_forward(
     ranges = [NvtxRanges()] if nvtx else []
     runs = chain(_warm(bench, warmup), _measure(bench, repeats, ranges), _weigh(bench) if memory else ())
     measured = _run_all(runs, warmup + 2 * repeats + memory, options, on_run)
-    meta = run_meta(subject, planned.corpus, [type(edit).__name__ for edit in instruments])
+    meta = run_meta(subject, planned.corpus, instruments)
+    meta = meta.model_copy(update={"model": meta.model | {EXPERTS: subject.model.experts_used([Spans(int)])}})
     return _result(measured, subject.config, _settings(bench, planned, meta, warmup, nvtx))
 
 

@@ -17,6 +17,7 @@ from mixtral_probe.experiments.run_arrays import RoutingRecorder, RunArrays, doc
 from mixtral_probe.instruments.edits import Edit
 from mixtral_probe.instruments.edits.edit import PlacedEdit
 from mixtral_probe.model import ForwardContext, Instrument
+from mixtral_probe.model.grouped_experts import eager_experts
 from mixtral_probe.run import Passes, Plan, RunOptions, Subject
 from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
 from mixtral_probe.run.edit_binding import bind_edits
@@ -43,6 +44,14 @@ def what_if(
     """Run documents without edits, with them, and with draws of a placebo of the same size; see ``Probe.what_if``."""
     _check(edits, subject)
     require_placebos(placebos)
+    with eager_experts(subject.model.separates_experts(edits)):
+        return _what_if(subject, planned, options, edits, placebos, seed, generate)
+
+
+def _what_if(
+    subject: Subject, planned: Plan, options: RunOptions, edits: Sequence[Edit], placebos: int, seed: int,
+    generate: int | None,
+) -> WhatIf:  # fmt: skip
     tokens, documents = len(planned.token_ids), len(planned.documents)
     passes = Passes(options, documents=documents * (1 + (placebos > 0)), tokens=tokens * what_if_runs(placebos))
     sides = _TwoRuns(subject, planned, tuple(edits))

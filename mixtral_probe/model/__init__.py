@@ -9,6 +9,7 @@ from mixtral_probe.model.attention.attention import Numerics
 from mixtral_probe.model.attention.cache import KVCache
 from mixtral_probe.model.causal_lm import MixtralForCausalLM
 from mixtral_probe.model.context import ForwardContext
+from mixtral_probe.model.grouped_experts import ExpertsImplementation
 from mixtral_probe.model.heads.outputs import QuestionAnsweringOutput, SequenceClassifierOutput, TokenClassifierOutput
 from mixtral_probe.model.heads.question_answering import MixtralForQuestionAnswering
 from mixtral_probe.model.heads.sequence_classification import MixtralForSequenceClassification
@@ -22,6 +23,7 @@ __all__ = [
     "AttentionSlice",
     "CausalLMOutput",
     "ExpertSlice",
+    "ExpertsImplementation",
     "ForwardContext",
     "Instrument",
     "KVCache",

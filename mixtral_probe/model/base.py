@@ -1,7 +1,7 @@
 """What every model class has under the names of transformers: config, device, size, embeddings, checkpointing."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,9 @@ from torch.utils.hooks import RemovableHandle
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
 from mixtral_probe.model.gradient_checkpointing import Checkpointing
+from mixtral_probe.model.grouped_experts import ExpertsImplementation
+from mixtral_probe.model.hooks import separates_experts
+from mixtral_probe.model.sites import Instrument
 
 
 class BaseModel(nn.Module):
@@ -52,6 +55,43 @@ class BaseModel(nn.Module):
     def dtype(self) -> torch.dtype:
         """The dtype of the first weight."""
         return next(self.parameters()).dtype
+
+    @property
+    def experts_implementation(self) -> ExpertsImplementation | None:
+        """How experts are computed where an instrument does not want them one by one; None: as measured faster."""
+        chosen: ExpertsImplementation | None = self.base_model.layers[0].block_sparse_moe.experts.implementation
+        return chosen
+
+    def set_experts_implementation(self, experts_implementation: ExpertsImplementation | None) -> None:
+        """Choose "eager", a loop over the experts, "grouped_mm", one product for all, or None for the faster one.
+
+        Where torch has no grouped product for the weights, the loop runs: see ``grouped_experts.obstacle``.
+
+        Raises:
+            InputError: the name is unknown, or numerics are "reference", which is the loop.
+        """
+        if experts_implementation not in (None, *get_args(ExpertsImplementation)):
+            raise InputError(
+                f'experts_implementation must be "eager", "grouped_mm" or None, got {experts_implementation!r}'
+            )
+        if self.base_model.numerics == "reference" and experts_implementation != "eager":
+            raise InputError(
+                f'experts of numerics="reference" are "eager", got {experts_implementation!r}; load the model with '
+                'numerics="fast"'
+            )
+        for layer in self.base_model.layers:
+            layer.block_sparse_moe.experts.implementation = experts_implementation
+
+    def separates_experts(self, instruments: Sequence[Instrument]) -> bool:
+        """Return whether an instrument wants the outputs of single experts in any layer, which needs the loop."""
+        return any(separates_experts(instruments, layer) for layer in range(self.config.num_hidden_layers))
+
+    def experts_used(self, instruments: Sequence[Instrument] = ()) -> str:
+        """Return "grouped_mm" or "eager", with what decides it, for calls with these instruments."""
+        if self.separates_experts(instruments):
+            return "eager (an instrument wants the experts one by one)"
+        used: str = self.base_model.layers[0].block_sparse_moe.experts.used()
+        return used
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """Count parameters, a tied one once: all, those that require a gradient, or all but the embedding's."""

@@ -42,10 +42,16 @@ def span(
     return stack
 
 
+def separates_experts(instruments: Iterable[Instrument], layer: int) -> bool:
+    """Return whether an instrument wants the experts of a layer one by one."""
+    instruments = tuple(instruments)
+    return bool(timers(instruments)) or any(i.wants(Site.EXPERT_OUTPUT, layer) for i in instruments)
+
+
 class Hooks:
     """The instruments of one layer in one call, by site."""
 
-    __slots__ = ("_by_site", "_timers", "context", "layer")
+    __slots__ = ("_by_site", "_timers", "context", "layer", "separates_experts")
 
     def __init__(self, instruments: Iterable[Instrument], layer: int, context: ForwardContext) -> None:
         instruments = tuple(instruments)
@@ -55,6 +61,8 @@ class Hooks:
             for site in Site:
                 if instrument.wants(site, layer):
                     self._by_site.setdefault(site, []).append(instrument)
+        self.separates_experts = separates_experts(instruments, layer)
+        """Whether an instrument wants the experts one after the other."""
 
     def visit(self, site: Site, value: Any) -> Any:
         """Pass a value through the instruments that want its site, in order; returns the last one's."""
@@ -99,6 +107,7 @@ class WrappedHooks(Hooks):
     def __init__(self, inner: Hooks) -> None:
         self._inner, self.layer, self.context = inner, inner.layer, inner.context
         self._by_site, self._timers = inner._by_site, inner._timers
+        self.separates_experts = inner.separates_experts
 
     def visit(self, site: Site, value: Any) -> Any:
         """Visit as the inner hooks do."""

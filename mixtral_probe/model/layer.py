@@ -17,7 +17,7 @@ class DecoderLayer(nn.Module):
     def __init__(self, config: MixtralConfig, layer: int, numerics: Numerics) -> None:
         super().__init__()
         self.self_attn = Attention(config, layer, numerics)
-        self.block_sparse_moe = MixtureOfExperts(config)
+        self.block_sparse_moe = MixtureOfExperts(config, "eager" if numerics == "reference" else None)
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 

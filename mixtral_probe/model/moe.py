@@ -1,7 +1,7 @@
 """The sparse mixture of experts: a linear router, the K best experts per row, their weighted sum.
 
 Three steps: **dispatch** sorts the assignments of rows to experts by expert, the **experts** run, each over its block
-of rows, and **combine** adds their weighted outputs by row.
+of rows, and **combine** adds their weighted outputs by row. ``grouped_experts`` has the same steps without a loop.
 
 In float32, bfloat16 and float16 the numbers are those of transformers' eager arithmetic to the bit, which needs:
 
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.model.activations import ACTIVATION
 from mixtral_probe.model.context import ForwardContext
+from mixtral_probe.model.grouped_experts import ExpertsImplementation, faster, grouped_output, obstacle
 from mixtral_probe.model.hooks import Hooks
 from mixtral_probe.model.sites import ExpertSlice, Routing, Site
 
@@ -33,12 +34,12 @@ _ALIGNMENT = 64
 class MixtureOfExperts(nn.Module):
     """Router and experts of one layer."""
 
-    def __init__(self, config: MixtralConfig) -> None:
+    def __init__(self, config: MixtralConfig, implementation: ExpertsImplementation | None = None) -> None:
         super().__init__()
         self.top_k, self.jitter = config.num_experts_per_tok, config.router_jitter_noise
         self.rounds_weights = config.routing_weight_dtype == "activations"
         self.gate = nn.Linear(config.hidden_size, config.num_local_experts, bias=False)
-        self.experts = Experts(config)
+        self.experts = Experts(config, implementation)
 
     def forward(self, x: Tensor, context: ForwardContext, hooks: Hooks) -> Tensor:
         """[B, S, C] → [B, S, C]."""
@@ -47,8 +48,10 @@ class MixtureOfExperts(nn.Module):
         rows = x.reshape(-1, x.shape[-1])  # [T, C]
         logits = hooks.run(Site.ROUTER_LOGITS, self.gate, rows)  # [T, E]
         weight_dtype = x.dtype if self.rounds_weights else torch.float32
-        routing = hooks.run(Site.ROUTING, choose_experts, logits, self.top_k, weight_dtype)
-        return self.experts(rows, routing, context, hooks).view(x.shape)
+        with hooks.span(Site.ROUTING):
+            chosen = choose_experts(logits, self.top_k, weight_dtype)
+        routing = hooks.visit(Site.ROUTING, chosen)
+        return self.experts(rows, routing, context, hooks, complete=routing is chosen).view(x.shape)
 
 
 def choose_experts(logits: Tensor, top_k: int, weight_dtype: torch.dtype = torch.float32) -> Routing:
@@ -62,20 +65,46 @@ def choose_experts(logits: Tensor, top_k: int, weight_dtype: torch.dtype = torch
 
 
 class Experts(nn.Module):
-    """E gated feed-forward networks, w2(act(w1 x) · w3 x), in two stacked tensors."""
+    """E gated feed-forward networks, w2(act(w1 x) · w3 x), in two stacked tensors.
 
-    def __init__(self, config: MixtralConfig) -> None:
+    Args:
+        config: the sizes.
+        implementation: "eager" is a loop over the experts, "grouped_mm" one product for all, where it can be used; by
+            default what was measured to be faster.
+    """
+
+    def __init__(self, config: MixtralConfig, implementation: ExpertsImplementation | None = None) -> None:
         super().__init__()
+        self.implementation = implementation
         experts, width, inner = config.num_local_experts, config.hidden_size, config.intermediate_size
         self.gate_up_proj = nn.Parameter(torch.empty(experts, 2 * inner, width))  # w1's rows, then w3's
         self.down_proj = nn.Parameter(torch.empty(experts, width, inner))
         self.activation = ACTIVATION[config.hidden_act]
 
-    def forward(self, x: Tensor, routing: Routing, context: ForwardContext, hooks: Hooks) -> Tensor:
-        """Weighted sums of expert outputs, [T, C] → [T, C]."""
+    def forward(
+        self, x: Tensor, routing: Routing, context: ForwardContext, hooks: Hooks, *, complete: bool = False
+    ) -> Tensor:
+        """Weighted sums of expert outputs, [T, C] → [T, C]; a ``complete`` routing has K experts for every row."""
+        if self._groups(x, hooks):
+            return grouped_output(x, routing, self.gate_up_proj, self.down_proj, self.activation, complete=complete)
         dispatch = Dispatch.of(routing, len(self.down_proj))
         outputs = self._outputs(x, dispatch, context, hooks)  # [A, C]
         return combine(outputs, dispatch, torch.zeros_like(x))
+
+    def _groups(self, x: Tensor, hooks: Hooks) -> bool:
+        """Whether a call with rows [T, C] takes one product for all experts."""
+        if self.implementation == "eager" or hooks.separates_experts:
+            return False
+        chosen = self.implementation == "grouped_mm" or faster(x.device)
+        return chosen and obstacle(x.dtype, self.gate_up_proj, self.down_proj) is None
+
+    def used(self) -> str:
+        """Return how the experts are computed, and why, as a trace records it."""
+        weight = self.down_proj
+        if self.implementation == "eager" or not (self.implementation or faster(weight.device)):
+            return "eager"
+        reason = obstacle(weight.dtype, self.gate_up_proj, weight)
+        return f"eager ({reason})" if reason else "grouped_mm"
 
     def _outputs(self, x: Tensor, dispatch: "Dispatch", context: ForwardContext, hooks: Hooks) -> Tensor:
         """[A, C]: each expert's output for its block of rows, one block after the other."""

@@ -30,8 +30,7 @@ def capture(
 ) -> Trace:
     """Run documents through a model and record what its routers did; arguments and errors as in ``Probe.trace``."""
     _warn_of_length(planned, subject.config.max_position_embeddings)
-    names = [*(type(instrument).__name__ for instrument in instruments), Recorder.__name__]
-    meta = with_edits(run_meta(subject, planned.corpus, names), instruments)
+    meta = with_edits(run_meta(subject, planned.corpus, instruments, [Recorder.__name__]), instruments)
     builder = TraceBuilder(
         planned.documents, planned.tokens, meta, path, attention=attention, record_logits=router_logits
     )

@@ -10,15 +10,19 @@ import numpy as np
 import torch
 
 from mixtral_probe.corpus import Corpus
-from mixtral_probe.model import MixtralForCausalLM
+from mixtral_probe.model import Instrument, MixtralForCausalLM
 from mixtral_probe.run.plan import Plan
 from mixtral_probe.run.subject import Subject
 from mixtral_probe.trace import TraceMeta
 
 SAMPLED = 4096
+EXPERTS = "experts_implementation"
+"""How experts were computed, which changes numbers by rounding only and so is no part of what identifies a run."""
 
 
-def run_meta(subject: Subject, corpus: Corpus, instruments: Sequence[str] = ()) -> TraceMeta:
+def run_meta(
+    subject: Subject, corpus: Corpus, instruments: Sequence[Instrument] = (), recorders: Sequence[str] = ()
+) -> TraceMeta:
     """The meta of a trace: model, tokenizer, corpus, software, and the names of the instruments."""
     model, tokenizer, config = subject.model, subject.tokenizer, subject.config
     size = {"parameters": config.num_parameters(), "active_parameters": config.num_active_parameters()}
@@ -30,6 +34,7 @@ def run_meta(subject: Subject, corpus: Corpus, instruments: Sequence[str] = ()) 
         num_experts_per_tok=config.num_experts_per_tok,
         num_heads=config.num_attention_heads,
         model={"name": subject.name, "fingerprint": model_fingerprint(model), "numerics": model.numerics}
+        | {EXPERTS: model.experts_used(instruments)}
         | size
         | parts
         | settings,
@@ -38,7 +43,7 @@ def run_meta(subject: Subject, corpus: Corpus, instruments: Sequence[str] = ()) 
         dtype=str(model.lm_head.weight.dtype).removeprefix("torch."),
         device=str(subject.device),
         software=software(),
-        instruments=[{"name": name} for name in instruments],
+        instruments=[{"name": name} for name in [*(type(i).__name__ for i in instruments), *recorders]],
     )
 
 
@@ -48,6 +53,7 @@ def experiment_meta(subject: Subject, planned: Plan | None) -> dict[str, Any]:
     meta = run_meta(subject, corpus).model_dump(
         mode="json", include={"model", "tokenizer", "corpus", "dtype", "device", "software", "created"}
     )
+    meta[EXPERTS] = meta["model"].pop(EXPERTS)
     meta["experts_per_token"] = subject.config.num_experts_per_tok
     if planned is not None:
         frame = planned.documents.drop(columns=["document", "id"])

@@ -59,8 +59,7 @@ def capture_generation(
         choice: how each next token is chosen.
     """
     _check(prompts, choice, subject.config.max_position_embeddings)
-    names = [*(type(instrument).__name__ for instrument in instruments), RECORDER]
-    meta = with_edits(run_meta(subject, prompts.corpus, names), instruments)
+    meta = with_edits(run_meta(subject, prompts.corpus, instruments, [RECORDER]), instruments)
     settings = json.loads(json.dumps(choice.settings() | {"seed": seed}))
     meta = meta.model_copy(update={"corpus": meta.corpus | {"generation": settings}})
     run = _Run(subject, prompts, options, choice, seed, meta, attention, router_logits, instruments)

@@ -62,15 +62,17 @@ class RunPlan:
         return estimate_bytes(self.meta, windows, attention=self.attention, record_logits=self.record_logits)
 
     def name(self) -> str:
-        """Return a fingerprint, equal for two runs that must write the same trace whenever they were created."""
+        """Return a fingerprint, equal for two runs that must write the same trace whenever they were created.
+
+        How the experts are computed is not part of it: the numbers are the same but for rounding.
+        """
         columns = [self.tokens[name].to_numpy() for name in ("document", "chunk", "position", "token_id", "special")]
         phases = self.tokens["phase"].cat.codes.to_numpy()
         frame = self.documents
         labels = {name: [None if pd.isna(value) else value for value in frame[name].tolist()] for name in frame}
         attention = self.attention.as_text() if self.attention else None
-        return fingerprint(
-            *columns, phases, labels, self.meta.model_dump(exclude={"created"}), attention, self.record_logits
-        )
+        meta = self.meta.model_dump(exclude={"created": True, "model": {"experts_implementation"}})
+        return fingerprint(*columns, phases, labels, meta, attention, self.record_logits)
 
 
 def run_name(
