@@ -1,13 +1,11 @@
 """Atomic writing of files and folders: under a final name there is always whole content that has reached the disk.
 
 Content is written under a temporary name next to its target, `.NAME.PID-TOKEN.partial`, synchronized with the disk and
-renamed; then the folder around it is synchronized. The writing process keeps a lock on the temporary. The operating
-system releases that lock when the process ends, even if it is killed, so the next writer of the same target can
-distinguish what a killed process left from what a running one is writing, and removes the former.
+renamed; then the folder around it is synchronized. A writer has the lock of its target (`output_lock`), so that a
+second one is refused; what a writer finds under such names was left by a process that was killed, and is removed.
 """
 
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.output_lock import OutputLock
 from mixtral_probe.paths import checked_path
 
 GB = 1e9
@@ -172,11 +171,15 @@ def publish(folder: Path, path: Path, marker: str) -> None:
 
 def _replace_folder(folder: Path, path: Path) -> None:
     # A full folder cannot be renamed over. After a kill in between, `remove_stale` renames the old one back.
-    handle = _lock(path)
     old = path.rename(_temporary_name(path, REPLACED))
     folder.rename(path)
     shutil.rmtree(old)
-    os.close(handle)
+
+
+def discard(folder: Path, target: Path) -> None:
+    """Remove a folder that the writing of `target` used; after a kill in between, `remove_stale` removes the rest."""
+    if folder.exists():
+        shutil.rmtree(folder.rename(_temporary_name(target, PARTIAL)))
 
 
 def sync(path: Path) -> None:
@@ -189,22 +192,13 @@ def sync(path: Path) -> None:
 
 
 def remove_stale(target: Path) -> None:
-    """Remove the temporaries of a target whose writing process ended, and restore a folder that it had renamed."""
+    """Remove the temporaries of a target, and restore a folder that was renamed for a new one; its lock is held."""
     name = re.compile(rf"\.{re.escape(target.name)}\.\d+-[0-9a-f]+\.({PARTIAL}|{REPLACED})")
     entries = list(target.parent.iterdir()) if target.parent.is_dir() else []
     for entry in entries:
         if name.fullmatch(entry.name):
-            _remove_unlocked(entry, target)
-
-
-def _remove_unlocked(entry: Path, target: Path) -> None:
-    with suppress(OSError):  # a running process has the lock, there are no locks, or another user owns the temporary
-        handle = os.open(entry, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _restore_or_remove(entry, target)
-        finally:
-            os.close(handle)
+            with suppress(OSError):  # another user owns it
+                _restore_or_remove(entry, target)
 
 
 def _restore_or_remove(entry: Path, target: Path) -> None:
@@ -214,35 +208,42 @@ def _restore_or_remove(entry: Path, target: Path) -> None:
         _remove(entry)
 
 
+def lock_output(target: Path) -> OutputLock:
+    """Take the lock of a file or folder to be written, and create the folder around it.
+
+    Raises:
+        InputError: another process or thread is writing it, or it cannot be written there.
+    """
+    with plain_errors(target):
+        if target.parent.exists() and not target.parent.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return OutputLock(target)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Keep others from writing a file or folder while open, and remove what a killed writer of it left.
+
+    Raises:
+        InputError: another process or thread is writing it.
+    """
+    with OutputLock(target) as lock:
+        if lock.first:
+            remove_stale(target)
+        yield
+
+
 @contextmanager
 def _temporary(target: Path, create: Callable[[Path], Any]) -> Iterator[Path]:
-    """Create a locked file or folder next to `target`, removed at the end unless it was renamed."""
-    remove_stale(target)
-    part, handle = _create(target, create)
-    try:
-        yield part
-    finally:
-        _remove(part)
-        os.close(handle)
-
-
-def _create(target: Path, create: Callable[[Path], Any]) -> tuple[Path, int]:
-    while True:
+    """Create a file or folder next to `target`, removed at the end unless it was renamed."""
+    with writing(target):
         part = _temporary_name(target, PARTIAL)
         create(part)
-        with suppress(FileNotFoundError):  # another process may remove it before it is locked
-            handle = _lock(part)
-            if part.exists():
-                return part, handle
-            os.close(handle)
-
-
-def _lock(path: Path) -> int:
-    """Lock a file or folder for as long as the returned handle is open; without effect where there are no locks."""
-    handle = os.open(path, os.O_RDONLY)
-    with suppress(OSError):
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    return handle
+        try:
+            yield part
+        finally:
+            _remove(part)
 
 
 def _temporary_name(target: Path, ending: str) -> Path:

@@ -4,19 +4,36 @@ import atexit
 import shutil
 import tempfile
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
 
 from app.jobs.queue import Job, JobRegistry, State, Work
+from mixtral_probe import InputError
+from mixtral_probe.output_lock import OutputLock
+
+_PREFIX = "mixtral-probe-"
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
 def registry() -> JobRegistry:
-    """Return the registry of this process; its folder is deleted when the process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="mixtral-probe-"))
+    """Return the registry of this process; its folder is deleted when the process ends, or by the next one."""
+    remove_left(Path(tempfile.gettempdir()))
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    lock = OutputLock(folder)
+    atexit.register(lock.release)  # runs after the next
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return JobRegistry(folder)
+
+
+def remove_left(parent: Path) -> None:
+    """Remove the folders of registries whose processes were killed; those of running ones have a lock."""
+    for lock_file in parent.glob(f".{_PREFIX}*.lock"):
+        folder = parent / lock_file.name[1:].removesuffix(".lock")
+        with suppress(InputError, OSError), OutputLock(folder) as lock:
+            if lock.first:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def session() -> str:

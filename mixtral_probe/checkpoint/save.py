@@ -56,8 +56,9 @@ def save_model(
         raise InputError(f"a model is saved as a folder, got the file {folder}; choose another name")
     with files.plain_errors(folder, _size(shards, kind)):
         folder.mkdir(parents=True, exist_ok=True)
-        files.require_space(folder, _size(shards, kind))
-        _write(model, shards, kind, folder)
+        with files.writing(folder):
+            files.require_space(folder, _size(shards, kind))
+            _write(model, shards, kind, folder)
 
 
 def _to_store(model: BaseModel, weights: Mapping[str, Tensor], layout: Layout) -> Iterator[tuple[str, Tensor]]:

@@ -57,13 +57,13 @@ def ablation(
     meta |= {"semantics": semantics, "placebos": placebos, "seed": seed, "experts": subject.config.num_local_experts}
     runs = [meta["model"], meta["corpus"], sweep.name(), planned.window, options.positions_in_a_batch]
     name = hashlib.sha256(json.dumps(runs).encode()).hexdigest()
-    parts = ResultParts(AblationPart, None if path is None else checked_path(path), name)
-    with eager_experts(sweep.semantics in ("zero", "mean")):
-        _fill(parts, subject, planned, sweep, options)
-    result = _joined(parts, planned, sweep, meta)
-    if path is not None:
-        result.save(path)
-    parts.remove()
+    with ResultParts(AblationPart, None if path is None else checked_path(path), name) as parts:
+        with eager_experts(sweep.semantics in ("zero", "mean")):
+            _fill(parts, subject, planned, sweep, options)
+        result = _joined(parts, planned, sweep, meta)
+        if path is not None:
+            result.save(path)
+        parts.remove()
     return result
 
 

@@ -31,11 +31,11 @@ def capture(
     """Run documents through a model and record what its routers did; arguments and errors as in ``Probe.trace``."""
     _warn_of_length(planned, subject.config.max_position_embeddings)
     meta = with_edits(run_meta(subject, planned.corpus, instruments, [Recorder.__name__]), instruments)
-    builder = TraceBuilder(
+    with TraceBuilder(
         planned.documents, planned.tokens, meta, path, attention=attention, record_logits=router_logits
-    )
-    record(builder, subject, planned, options, instruments)
-    trace = builder.finish()
+    ) as builder:
+        record(builder, subject, planned, options, instruments)
+        trace = builder.finish()
     cache_stats(trace)
     return trace
 

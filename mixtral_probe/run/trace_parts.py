@@ -1,20 +1,18 @@
 """Traces of some documents each, kept until every document has one, then joined into one trace."""
 
 import json
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from mixtral_probe.errors import InputError
-from mixtral_probe.files import check_target, plain_errors, write_bytes
+from mixtral_probe.files import write_bytes
+from mixtral_probe.run.parts_folder import PLAN, PartsFolder
 from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder, TraceMeta
 from mixtral_probe.trace.storage.folder import MARKER
-
-PLAN = "plan.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,24 +23,25 @@ class TracePart:
     trace: Trace
 
 
-class TraceParts:
+class TraceParts(ExitStack):
     """Parts by number: in memory, or in ``<path>.parts``, where the same run finds them again.
+
+    A context manager: while it is open, no other run writes the path.
 
     Args:
         path: of the final trace.
         name: the same for two runs with the same parts.
 
     Raises:
-        InputError: the path is taken, or the folder holds parts of another run.
+        InputError: the path is taken or is being written, or the folder holds parts of another run.
     """
 
     def __init__(self, path: Path | None, name: str) -> None:
+        super().__init__()
         self.path, self._parts = path, dict[int, TracePart]()
-        self.folder = None if path is None else parts_folder(path)
-        if path is not None and self.folder is not None:
-            check_target(path, MARKER)
-            with plain_errors(self.folder):
-                self._open(self.folder, name)
+        self._folder = None if path is None else self.enter_context(PartsFolder(path, MARKER, name))
+        if self._folder is not None:
+            self._parts = dict(_complete(self._folder.path))
 
     @property
     def ready(self) -> list[TracePart]:
@@ -55,10 +54,10 @@ class TraceParts:
 
     def put(self, number: int, part: TracePart) -> None:
         """Keep a part, on disk where the parts have a folder."""
-        if self.folder is not None:
-            saved = self.folder / f"{number:06d}.trace"
+        if self._folder is not None:
+            saved = self._folder.path / f"{number:06d}.trace"
             part.trace.save(saved)
-            write_bytes(self.folder / f"{number:06d}.json", json.dumps([int(d) for d in part.documents]).encode())
+            write_bytes(saved.with_suffix(".json"), json.dumps([int(d) for d in part.documents]).encode())
             part = TracePart(part.documents, Trace.load(saved))
         self._parts[number] = part
 
@@ -73,47 +72,28 @@ class TraceParts:
         documents = [trace.documents.iloc[[place]].assign(document=d) for d, place, trace in places]
         tokens = [trace.tokens.iloc[trace.rows(place)].assign(document=d) for d, place, trace in places]
         frame = pd.concat([rows.astype({"piece": object}) for rows in tokens])
-        builder = TraceBuilder(
-            pd.concat(documents), frame, meta, self.path, attention=attention, record_logits=router_logits
-        )
         ends = np.cumsum([len(rows) for rows in tokens]).tolist()
-        for document in builder.pending:
-            _, place, trace = places[document]
-            _copy(builder, document, slice(ends[document] - len(tokens[document]), ends[document]), trace, place)
-        builder.mark_done(builder.pending)
-        return builder.finish()
+        with TraceBuilder(
+            pd.concat(documents), frame, meta, self.path, attention=attention, record_logits=router_logits
+        ) as builder:
+            for document in builder.pending:
+                _, place, trace = places[document]
+                _copy(builder, document, slice(ends[document] - len(tokens[document]), ends[document]), trace, place)
+            builder.mark_done(builder.pending)
+            return builder.finish()
 
     def remove(self) -> None:
         """Delete all parts, also on disk."""
         self._parts.clear()
-        if self.folder is not None:
-            shutil.rmtree(self.folder)
-
-    def _open(self, folder: Path, name: str) -> None:
-        open_parts(folder, name)
-        for file in sorted(folder.glob("*.json")):
-            if file.name != PLAN:
-                self._parts[int(file.stem)] = TracePart(
-                    json.loads(file.read_text()), Trace.load(file.with_suffix(".trace"))
-                )
+        if self._folder is not None:
+            self._folder.remove()
 
 
-def parts_folder(path: Path) -> Path:
-    """The folder of the parts of an unfinished trace or result."""
-    return path.with_name(f"{path.name}.parts")
-
-
-def open_parts(folder: Path, name: str) -> None:
-    """Create the folder of a run's parts, or raise InputError where it holds those of another run."""
-    if not folder.exists():
-        with plain_errors(folder):
-            folder.mkdir(parents=True)
-        write_bytes(folder / PLAN, json.dumps({"name": name}).encode())
-    if not (folder / PLAN).is_file() or json.loads((folder / PLAN).read_text()).get("name") != name:
-        raise InputError(
-            f"{folder} must hold this run, got an unfinished run with another model, text or settings; "
-            "finish that one, delete the folder, or write elsewhere"
-        )
+def _complete(folder: Path) -> Iterator[tuple[int, TracePart]]:
+    """The complete parts in a folder by number: a part's documents are written after its trace."""
+    for file in sorted(folder.glob("*.json")):
+        if file.name != PLAN:
+            yield int(file.stem), TracePart(json.loads(file.read_text()), Trace.load(file.with_suffix(".trace")))
 
 
 def _copy(builder: TraceBuilder, document: int, target: slice, trace: Trace, place: int) -> None:

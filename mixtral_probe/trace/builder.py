@@ -1,9 +1,11 @@
 """The builder of a trace: its arrays exist at full size from the start and are filled in place."""
 
-import shutil
+import weakref
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -31,8 +33,8 @@ class TraceBuilder:
     `documents` (id and labels) and `tokens` (at least document and token_id) are the tables of the new
     trace; rows are in the order document, chunk, position. With `path` everything lives in `<path>.partial`
     at its full size until `finish` renames it; an interrupted run is continued by creating the same
-    builder again. Raises InputError when the disk is too full, `path` is in use, or `<path>.partial`
-    belongs to another run.
+    builder again. A builder keeps others from writing `path` until `finish`, `close` or the end of its `with` block.
+    Raises InputError when the disk is too full, `path` is in use, or `<path>.partial` belongs to another run.
     """
 
     expert_ids: np.ndarray
@@ -59,8 +61,7 @@ class TraceBuilder:
         created = meta.model_copy(update={"created": meta.created or utc_now()})
         self._plan = RunPlan(documents, tokens, created, attention, record_logits)
         self.path = None if path is None else checked_path(path)
-        plan = self._plan
-        self._workspace = workspace.in_memory(plan) if self.path is None else workspace.on_disk(plan, self.path)
+        self._workspace = workspace.in_memory(self._plan) if self.path is None else self._on_disk(self.path)
         self._attention: AttentionRecord | None = None
         if attention is not None and self._workspace.attention is not None:
             self._attention = AttentionRecord(attention, self._workspace.attention)
@@ -70,6 +71,25 @@ class TraceBuilder:
         self.router_logits = arrays.get("router_logits")
         self.nll, self.predicted_id = arrays["nll"], arrays["predicted_id"]
         self._clear_pending()
+
+    def _on_disk(self, path: Path) -> workspace.Workspace:
+        self._release = weakref.finalize(self, files.lock_output(path).release)
+        try:
+            return workspace.on_disk(self._plan, path)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let others write the path. A run that is not finished is continued by creating the same builder again."""
+        if self.path is not None:
+            self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
 
     @property
     def documents(self) -> pd.DataFrame:
@@ -147,7 +167,8 @@ class TraceBuilder:
             storage.write_tables(folder, trace.documents, trace.tokens)
             storage.write_description(folder, trace.meta, len(trace.tokens), len(trace.documents))
             files.publish(folder, path, storage.MARKER)
-            shutil.rmtree(path / workspace.RUN)
+            files.discard(path / workspace.RUN, path)
+        self.close()
         return Trace.load(path)
 
     def _clear_pending(self) -> None:

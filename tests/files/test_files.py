@@ -82,6 +82,17 @@ def leftovers(tmp_path):
     return [entry for entry in tmp_path.rglob(".*") if entry.suffix in (".partial", ".replaced")]
 
 
+def test_a_folder_that_was_used_is_removed_also_after_a_kill(tmp_path):
+    (tmp_path / "out.parts" / "deep").mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files.shutil, "rmtree", lambda *_, **__: None)
+        files.discard(tmp_path / "out.parts", tmp_path / "out")
+    assert len(leftovers(tmp_path)) == 1
+    assert not (tmp_path / "out.parts").exists()
+    with files.writing(tmp_path / "out"):
+        assert leftovers(tmp_path) == []
+
+
 @pytest.fixture(params=["file", "folder", "into"])
 def way(request):
     return request.param
@@ -106,16 +117,19 @@ def test_a_killed_writer_leaves_the_old_content_and_the_next_one_removes_its_tem
     assert leftovers(tmp_path) == []
 
 
-def test_the_temporary_of_a_living_writer_is_kept(tmp_path, target, way):
+def test_a_second_writer_is_refused_while_the_first_is_running(tmp_path, target, way):
     with start(target, way, "wait") as process:
         assert process.stdout.readline() == "half\n"
         (half,) = leftovers(tmp_path)
-        write(target, way)
-        assert content(target) == "newest"
+        with pytest.raises(InputError, match=rf"one run at a time, got one that is running \(process {process.pid} on"):
+            write(target, way)
+        assert content(target) == "old"
         assert half.exists()
         process.communicate("\n", timeout=60)
     assert process.returncode == 0
     assert content(target) == "new"
+    write(target, way)
+    assert content(target) == "newest"
     assert leftovers(tmp_path) == []
 
 
@@ -133,8 +147,8 @@ def test_a_folder_whose_replacement_was_killed_is_restored(tmp_path):
     files.write_folder(tmp_path / "out", "marker", lambda part: (part / "marker").write_text("old"))
     killed(tmp_path / "out", "swap")
     assert not (tmp_path / "out").exists()
-    files.remove_stale(tmp_path / "out")
-    assert content(tmp_path / "out") == "old"
+    with files.writing(tmp_path / "out"):
+        assert content(tmp_path / "out") == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
 
 

@@ -104,10 +104,11 @@ def test_a_finished_trace_is_replaced_and_other_things_are_refused(tmp_path):
     with pytest.raises(InputError, match="got a folder with other contents"):
         build(tmp_path / "mine")
     (tmp_path / "b.partial").mkdir()
+    (tmp_path / "b.partial" / "x").touch()
     with pytest.raises(InputError, match=r"b\.partial is in the way"):
         build(tmp_path / "b")
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"b\.partial must be writable, got 'not a directory'"):
+    with pytest.raises(InputError, match=r"b must be writable, got 'not a directory'"):
         build(tmp_path / "file" / "b")
 
 

@@ -8,6 +8,7 @@ from mixtral_probe.cli import options, words
 from mixtral_probe.cli.inputs import chosen_source, opened_probe
 from mixtral_probe.cli.outputs import PLACEBO_HEAD, estimate_line, interval, placebo_columns, present, records
 from mixtral_probe.cli.progress import run_or_stop
+from mixtral_probe.cli.reserved import reserves
 from mixtral_probe.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ SHOWN = 10
 """Experts listed on a terminal, the largest loss first."""
 
 
+@reserves("result")
 def ablate(
     model: options.Model = "mini",
     text: options.Text = None,

@@ -8,6 +8,7 @@ import typer
 from mixtral_probe.cli import options, words
 from mixtral_probe.cli.inputs import chosen_source, opened_probe
 from mixtral_probe.cli.progress import run_or_stop
+from mixtral_probe.cli.reserved import reserves
 from mixtral_probe.cli.shell import print_json
 from mixtral_probe.errors import InputError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mixtral_probe.trace import Trace
 
 
+@reserves("trace")
 def capture(
     out: options.TraceOut,
     model: options.Model = "mini",
@@ -47,7 +49,7 @@ def capture(
       mixtral-probe capture --model ~/mixtral-8x7b --corpus my_texts --dtype bfloat16 --out big.trace
     """
     source = chosen_source(text, file, corpus)
-    _check_out(out)
+    _announce_unfinished(out)
     probe = opened_probe(model, device, dtype)
     planned = probe.plan(source, window=window, cut=generate is None)
     chosen: dict[str, Any] = {"attention": attention, "attention_maps": attention_maps}
@@ -72,12 +74,7 @@ def _drawing(generate: int | None, temperature: float | None, top_p: float | Non
     return {"seed": seed, **({"do_sample": True} if drawing else {}), **drawing}
 
 
-def _check_out(out: Path) -> None:
-    """Refuse a path that cannot be written before the model loads, which may take minutes."""
-    from mixtral_probe.files import check_target
-    from mixtral_probe.trace.storage.folder import MARKER
-
-    check_target(out, MARKER)
+def _announce_unfinished(out: Path) -> None:
     for ending in (".partial", ".parts"):
         if (unfinished := out.with_name(out.name + ending)).is_dir():
             typer.echo(f"continuing the unfinished run in {unfinished}", err=True)

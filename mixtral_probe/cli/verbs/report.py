@@ -3,9 +3,11 @@
 import typer
 
 from mixtral_probe.cli import options, words
+from mixtral_probe.cli.reserved import reserves
 from mixtral_probe.cli.shell import print_json
 
 
+@reserves("report")
 def report(
     traces: options.TraceFolders,
     out: options.ReportOut,

@@ -6,6 +6,7 @@ from mixtral_probe.cli import options, words
 from mixtral_probe.cli.inputs import chosen_source, opened_probe
 from mixtral_probe.cli.outputs import present, records, saved
 from mixtral_probe.cli.progress import run_or_stop
+from mixtral_probe.cli.reserved import reserves
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 PROMOTED_SHOWN = 5
 
 
+@reserves("result")
 def saliency(
     model: options.Model = "mini",
     text: options.Text = None,

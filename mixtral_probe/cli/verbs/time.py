@@ -7,6 +7,7 @@ from mixtral_probe.cli import options, words
 from mixtral_probe.cli.inputs import chosen_source, opened_probe
 from mixtral_probe.cli.outputs import present, saved
 from mixtral_probe.cli.progress import counter
+from mixtral_probe.cli.reserved import reserves
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 PARTS = ("attention", "router", "experts", "dispatch", "norms", "embedding", "head", "other", "whole")
 
 
+@reserves("result")
 def time(
     model: options.Model = "mini",
     text: options.Text = None,

@@ -10,6 +10,7 @@ from mixtral_probe.cli import options, words
 from mixtral_probe.cli.inputs import chosen_source, opened_probe
 from mixtral_probe.cli.outputs import PLACEBO_HEAD, estimate_line, interval, number, placebo_columns, records
 from mixtral_probe.cli.progress import run_or_stop
+from mixtral_probe.cli.reserved import reserves
 from mixtral_probe.cli.shell import print_json
 from mixtral_probe.errors import InputError
 
@@ -29,6 +30,7 @@ SHOWN = {
 NEXT_SHOWN = 5
 
 
+@reserves("what-if")
 def whatif(
     model: options.Model = "mini",
     text: options.Text = None,
@@ -55,7 +57,6 @@ def whatif(
       mixtral-probe whatif --file novel.txt --edits saved.json --json
     """
     source, changes = chosen_source(text, file, corpus), _edits(edit or (), edits)
-    _check_out(out)
     probe = opened_probe(model, device, dtype)
     planned = probe.plan(source, window=window)
     how: dict[str, Any] = {"source": planned, "edits": changes, "placebos": placebos}
@@ -76,14 +77,6 @@ def _edits(typed: Sequence[str], file: Path | None) -> list["Edit"]:
     if not edits:
         raise InputError("a what-if needs a change, got none; give --edit or --edits FILE")
     return edits
-
-
-def _check_out(out: Path | None) -> None:
-    """Refuse a path that must not be written before the run, which may take minutes."""
-    from mixtral_probe.trace.results import require_free
-
-    if out is not None:
-        require_free(out.expanduser())
 
 
 def _facts(result: "WhatIf") -> dict[str, Any]:

@@ -64,10 +64,10 @@ def capture_generation(
     meta = meta.model_copy(update={"corpus": meta.corpus | {"generation": settings}})
     run = _Run(subject, prompts, options, choice, seed, meta, attention, router_logits, instruments)
     name = run_name(prompts.documents, prompts.tokens, meta, attention, router_logits)
-    parts = TraceParts(None if path is None else checked_path(path), f"{name} {options.positions_in_a_batch}")
-    run.fill(parts)
-    trace = parts.joined(meta, attention, router_logits)
-    parts.remove()
+    with TraceParts(None if path is None else checked_path(path), f"{name} {options.positions_in_a_batch}") as parts:
+        run.fill(parts)
+        trace = parts.joined(meta, attention, router_logits)
+        parts.remove()
     cache_stats(trace)
     return trace
 

@@ -62,14 +62,15 @@ def in_memory(plan: RunPlan) -> Workspace:
 def on_disk(plan: RunPlan, path: Path) -> Workspace:
     """Open the arrays in `<path>.partial`: those of an interrupted run, or new ones at their full size.
 
-    Raises InputError when `path` is something else, the disk is too full or cannot be written, or
-    the folder holds another run.
+    The caller has the lock of `path`. Raises InputError when `path` is something else, the disk is too full or cannot
+    be written, or the folder holds another run.
     """
     files.remove_stale(path)
     files.check_target(path, MARKER)
+    files.discard(path / RUN, path)  # a run that finished, and was killed before it had removed this
     folder = partial_folder(path)
     if not (folder / RUN / PLAN).is_file():
-        _start(plan, folder)
+        _start(plan, folder, path)
     description = read_json(folder / RUN / PLAN, FORMAT)
     if description.get("fingerprint") != plan.name():
         raise InputError(
@@ -88,10 +89,10 @@ def partial_folder(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
 
 
-def _start(plan: RunPlan, folder: Path) -> None:
+def _start(plan: RunPlan, folder: Path, path: Path) -> None:
     needed = plan.num_bytes()
     with files.plain_errors(folder, needed):
-        _remove_unstarted(folder)
+        _remove_unstarted(folder, path)
         files.require_space(folder, needed)
         (folder / RUN).mkdir(parents=True)
     try:
@@ -101,12 +102,11 @@ def _start(plan: RunPlan, folder: Path) -> None:
         raise
 
 
-def _remove_unstarted(folder: Path) -> None:
-    """Remove a folder with `run` in it but no plan: it was interrupted before the run began, so nothing is lost."""
-    if folder.exists() and not (folder / RUN).is_dir():
+def _remove_unstarted(folder: Path, path: Path) -> None:
+    """Remove a folder without a plan: it was interrupted before the run began, so nothing is lost."""
+    if folder.exists() and not (folder / RUN).is_dir() and any(folder.iterdir()):
         raise InputError(f"{folder} is in the way and is no unfinished run: remove it or write elsewhere")
-    if folder.exists():
-        shutil.rmtree(folder)
+    files.discard(folder, path)
 
 
 def _preallocate(plan: RunPlan, folder: Path) -> None:
