@@ -60,7 +60,7 @@ def test_eight_people_at_once_each_get_their_own_text_and_disk_and_line_stay_bou
         thread.start()
     most = 0
     while any(thread.is_alive() for thread in threads):
-        most = max(most, len([path for path in tmp_path.iterdir() if ".partial" not in path.name]))
+        most = max(most, len([path for path in tmp_path.iterdir() if path.name.isalnum()]))
         threading.Event().wait(0.01)
     for thread in threads:
         thread.join(SOON)
