@@ -8,6 +8,7 @@ from mixtral_probe.stats.groups import ALL, groups_of, with_all
 from mixtral_probe.stats.pairing import SET_METRICS, PairedStats, pair
 from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, confidence_edges
 from mixtral_probe.stats.routing import RoutingStats
+from mixtral_probe.stats.shuffled_repeats import SHUFFLED_REPEATS
 from mixtral_probe.stats.structure import POSITION_BUCKETS, Structure, position_buckets
 from mixtral_probe.stats.sums import Sums
 from mixtral_probe.stats.type_counts import FOLDS, TypeCounts
@@ -22,6 +23,7 @@ __all__ = [
     "NUM_BINS",
     "POSITION_BUCKETS",
     "SET_METRICS",
+    "SHUFFLED_REPEATS",
     "STATS_FILE",
     "TARGETS",
     "Affinity",

@@ -10,7 +10,8 @@ from mixtral_probe.metrics import softmax
 from mixtral_probe.stats.chunks import Chunk, small
 from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, confidence, confidence_bins
 from mixtral_probe.stats.sums import Cells, Sums, add_cells, zeros
-from mixtral_probe.stats.value_sums import ValueAccumulator, ValueSums, documents_of, names_of_windows
+from mixtral_probe.stats.unit_values import documents_of, names_of_windows
+from mixtral_probe.stats.value_sums import ValueAccumulator, ValueSums
 from mixtral_probe.trace import Trace
 
 Floats = NDArray[np.float64]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mixtral_probe.stats import storage
 from mixtral_probe.stats.affinity import Affinity
 from mixtral_probe.stats.blocks import MAX_BLOCKS_OF_VERSION_4
+from mixtral_probe.stats.shuffled_repeats import RepeatCounts, shuffled_repeats
 from mixtral_probe.stats.structure import Structure, sets_of_earlier
 from mixtral_probe.stats.sums import Sums
 from mixtral_probe.stats.value_sums import ValueSums, values_of_documents
@@ -50,7 +51,7 @@ def read(path: str | PathLike[str]) -> tuple[Names, Content]:
         InputError: the file is missing, of another kind, or written by another version.
     """
     names, arrays = storage.read(path)
-    if old := names.pop("version") < storage.VERSION:
+    if names.pop("version") < storage.VERSION:
         names["modulus"] = MAX_BLOCKS_OF_VERSION_4 if names.pop("folded") else None
     blocks, affinity = arrays.pop("block_keys"), Affinity.restored(names, arrays)
     arrays = {name: storage.widened(array) for name, array in arrays.items()}
@@ -59,10 +60,18 @@ def read(path: str | PathLike[str]) -> tuple[Names, Content]:
     by_cell[_SETS] = sets_of_earlier(by_cell[_SETS], names["num_experts"], names["num_experts_per_tok"])
     structure = Structure(**_with_prefix(_STRUCTURE, by_cell))
     sums = Sums(**{name: array for name, array in by_cell.items() if "." not in name})
-    values = ValueSums(**_with_prefix(_VALUES, by_cell))
-    if old and names["modulus"] is None:  # every block is one document
-        values = values_of_documents(sums)
-    return names, Content(blocks, sums, values, histogram, structure, affinity)
+    values = _with_prefix(_VALUES, by_cell)
+    if names["modulus"] is None:
+        values = _values_of_blocks(sums, structure) | values
+    return names, Content(blocks, sums, ValueSums(**values), histogram, structure, affinity)
+
+
+def _values_of_blocks(sums: Sums, structure: Structure) -> Arrays:
+    """Return the sums of values of documents, each of which is one block."""
+    pairs = structure.pairs if sums.load.shape[-2] == 2 else structure.pairs[..., :0, :0]
+    apart = structure.repeats.sum((-1, -2))
+    counts = RepeatCounts(sums.tokens, sums.load, apart, pairs, structure.sets)
+    return values_of_documents(sums) | shuffled_repeats(counts)
 
 
 def _by_cell(arrays: Arrays, groups: int, blocks: int) -> Arrays:

@@ -6,7 +6,7 @@ never leaves a window, and a lag across a token that is not counted (a special o
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from math import comb
 from typing import Any, NamedTuple
 
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from mixtral_probe.metrics import set_index
 from mixtral_probe.stats.chunks import MAX_LAG, Chunk, Mask
+from mixtral_probe.stats.shuffled_repeats import RepeatCounts, shuffled_repeats
 from mixtral_probe.stats.sums import Cells, SumsByName
+from mixtral_probe.stats.unit_values import UnitValues, names_of_documents
 from mixtral_probe.trace import Trace
 
 Integers = NDArray[np.int64]
@@ -69,22 +71,28 @@ class _Piece(NamedTuple):
 
     ids: NDArray[np.int16]
     """[K, L, n + up to MAX_LAG]"""
-    run: Integers
-    """[n + up to MAX_LAG]"""
+    apart: Mask
+    """[lag, L, n] whether a token is compared with the one that far after it."""
     counted: Mask
     """[n]"""
     bucket: NDArray[np.intp]
     """[n]"""
     cells: NDArray[np.intp]
-    """[c] the cells group * Bk + block that occur."""
+    """[c] the cells group * Bk + block that occur, or the documents."""
     cell: NDArray[np.intp]
     """[n] which of them each token belongs to."""
     steps: NDArray[np.intp]
     """[2, pairs of layers] from which layer to which transitions are counted."""
 
+    def cut(self, start: int, stop: int) -> "_Piece":
+        """Return the tokens from start to stop, and those after them within a lag."""
+        own, ids = slice(start, stop), self.ids[:, :, start : stop + MAX_LAG]
+        counted, bucket, cell = self.counted[own], self.bucket[own], self.cell[own]
+        return self._replace(ids=ids, apart=self.apart[..., own], counted=counted, bucket=bucket, cell=cell)
+
 
 class StructureAccumulator:
-    """The counts of a trace.
+    """The counts of a trace, and the repeats expected in each document.
 
     Args:
         trace: the trace.
@@ -107,6 +115,9 @@ class StructureAccumulator:
             "transitions_all": (steps.shape[1], (experts, experts)),
             "sets": (layers, (num_sets(experts, chosen),)),
         }
+        one = _repeat_counts_of_none(chosen, experts)
+        self._documents = max(1, _PIECE_ELEMENTS // (layers * sum(array[0, 0].size for array in one.arrays().values())))
+        self._shuffled = UnitValues(cells, shuffled_repeats, one, layers)
         flat = cells.size[0] * cells.size[1]
         self._totals = {name: np.zeros((lead, flat, *tail), np.int64) for name, (lead, tail) in self._tails.items()}
 
@@ -124,15 +135,28 @@ class StructureAccumulator:
                 lead, tail = self._tails[name]
                 counts = count(piece, chunk.trace.num_experts)
                 self._totals[name][:, piece.cells] += counts.reshape(lead, len(piece.cells), *tail)
+            self._add_documents(piece, part.document, chunk.trace.num_experts)
+
+    def finish(self) -> dict[str, NDArray[Any]]:
+        """Return the sum [L, G, Bk, metric, lag] of `shuffled_repeats` by its name; no update may follow."""
+        return self._shuffled.finish()
+
+    def _add_documents(self, piece: _Piece, document: NDArray[np.intp], experts: int) -> None:
+        """Add the counts of the documents of a piece, a few at a time; document: [n]."""
+        starts = np.flatnonzero(np.diff(document, prepend=-1))[:: self._documents]
+        for start, stop in pairwise([*starts, len(document)]):
+            documents, index = np.unique(document[start:stop], return_inverse=True)
+            part = piece.cut(start, stop)._replace(cells=documents, cell=index)
+            self._shuffled.update(names_of_documents(documents), _repeat_counts(part, experts))
 
     def _piece(self, part: Chunk) -> _Piece:
         beyond = part.extended(MAX_LAG)
         ids = np.ascontiguousarray(np.moveaxis(beyond.ids, -1, 0))
         # Numbers of runs are compared only within a piece, so they may start anywhere.
-        run = beyond.runs(self._counted)
+        apart = _apart(beyond.runs(self._counted), ids[0] >= 0, part.span.stop - part.span.start)
         bucket = position_buckets(part.column("position"))
         cells, index = np.unique(self._cells.of_document[part.document], return_inverse=True)
-        return _Piece(ids, run, self._counted[part.span], bucket, cells, index, self._steps)
+        return _Piece(ids, apart, self._counted[part.span], bucket, cells, index, self._steps)
 
 
 def _tally(key: NDArray[Any], valid: Mask, cell: NDArray[np.intp], cells: int, kinds: int) -> Integers:
@@ -204,8 +228,42 @@ def _repeats_at(piece: _Piece, lag: int) -> Integers:
     for one in first:
         for other in second:
             common += (one == other) & (one >= 0)
-    valid = (piece.run[:n] == piece.run[lag : lag + n]) & (first[0] >= 0) & (second[0] >= 0)
+    valid = piece.apart[lag - 1][:, :n]
     return _tally(same * (chosen + 1) + common, valid, piece.cell[:n], len(piece.cells), 2 * (chosen + 1))
+
+
+def _apart(run: Integers, active: Mask, tokens: int) -> Mask:
+    """[lag, L, n] whether a token is compared with the one that far after it.
+
+    Args:
+        run: [n + up to MAX_LAG] as `Chunk.runs` numbers them.
+        active: [L, n + up to MAX_LAG] whether a token counts in the layer.
+        tokens: n.
+    """
+    masks = np.zeros((MAX_LAG, len(active), tokens), bool)
+    for lag, mask in enumerate(masks, start=1):
+        n = max(min(tokens, len(run) - lag), 0)
+        mask[:, :n] = (run[:n] == run[lag : lag + n]) & active[:, :n] & active[:, lag : lag + n]
+    return masks
+
+
+def _repeat_counts_of_none(chosen: int, experts: int) -> RepeatCounts:
+    """[1, 1, ...] the counts of a document without tokens."""
+    both = experts if chosen == 2 else 0
+    shapes = ((), (chosen, experts), (MAX_LAG,), (both, both), (num_sets(experts, chosen),))
+    return RepeatCounts(*(np.zeros((1, 1, *shape), np.int64) for shape in shapes))
+
+
+def _repeat_counts(piece: _Piece, experts: int) -> RepeatCounts:
+    """[L, documents, ...] the counts of a piece whose cells are documents."""
+    chosen, cells = len(piece.ids), len(piece.cells)
+    ids = piece.ids[:, :, : len(piece.cell)].astype(np.intp)
+    load = [_tally(of_rank, piece.counted & (of_rank >= 0), piece.cell, cells, experts) for of_rank in ids]
+    starts = np.flatnonzero(np.diff(piece.cell, prepend=-1))
+    apart = np.moveaxis(np.add.reduceat(piece.apart, starts, axis=2, dtype=np.int64), 0, -1)
+    pairs = _pairs(piece, experts) if chosen == 2 else np.zeros((len(load[0]), cells, 0, 0), np.int64)
+    loads = np.stack(load, axis=2)
+    return RepeatCounts(loads[:, :, 0].sum(-1), loads, apart, pairs, _sets(piece, experts))
 
 
 _COUNTS: dict[str, Callable[[_Piece, int], Integers]] = {

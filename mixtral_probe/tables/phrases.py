@@ -4,7 +4,7 @@ NO_LOGITS = "router logits were not recorded"
 NO_GATES = "neither expert weights nor router logits were recorded"
 NO_GROUPS = "statistics by a label of the documents are needed: RoutingStats.from_trace(trace, by=…)"
 OLD_STATISTICS = (
-    "statistics of version 4 lack values of single windows and documents; make them with RoutingStats.from_trace"
+    "statistics of an earlier version lack values of single windows and documents; make them again from the trace"
 )
 NOT_SMOOTH = "no interval: not smooth"
 STRONGEST = "no interval: the strongest of many, which an interval would not allow for"

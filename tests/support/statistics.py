@@ -23,7 +23,8 @@ def save_as_version_4(stats, path):
 
     arrays = {name: dense(array) for name, array in stats.sums.arrays().items()}
     arrays |= {f"structure.{name}": dense(array) for name, array in stats.structure.arrays().items()}
-    arrays |= {"block_keys": blocks, "affinity.keys": stats.affinity.keys, "histogram": stats.histogram}
+    arrays |= {"block_keys": blocks, "affinity.keys": stats.affinity.keys}
+    arrays |= {} if stats.histogram is None else {"histogram": stats.histogram}
     arrays["affinity.counts"] = np.ascontiguousarray(stats.affinity.counts)
     names = ("layers", "layer_pairs", "num_experts", "num_experts_per_tok", "by", "include_special", "where", "groups")
     header = {name: getattr(stats, name) for name in names}

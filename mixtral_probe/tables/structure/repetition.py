@@ -1,23 +1,25 @@
 """How often neighbouring tokens go to the same experts: `repetition`."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import MAX_BLOCKS, MAX_LAG, RoutingStats, with_all
-from mixtral_probe.tables.frame import tidy
+from mixtral_probe.stats import MAX_LAG, SHUFFLED_REPEATS, RoutingStats, with_all
+from mixtral_probe.tables.frame import missing_rows, tidy
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.leave_one_out import BlockFormula
-from mixtral_probe.tables.phrases import SHARE
+from mixtral_probe.tables.phrases import OLD_STATISTICS, SHARE
 from mixtral_probe.tables.spec import Drawing, Metric, Options, TableSpec
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 _WITHIN = "tokens `lag` apart within a window, no special token between"
-_SHUFFLED = f"tokens of each document shuffled (of each block of documents, above {MAX_BLOCKS}), on average"
+_SHUFFLED = "tokens of each document shuffled, on average"
+_TOO_FAR = "no tokens that far apart"
 _REPEATS: dict[str, Callable[..., Floats]] = {
     "repetition_first": metrics.repetition_first,
     "repetition_any": metrics.repetition_any,
@@ -34,26 +36,37 @@ def repetition(stats: RoutingStats) -> pd.DataFrame:
     repeats = with_all(stats.structure.repeats, stats.by)  # [L, G, Bk, lag, 2, K + 1]
     sizes, keys = repeats.sum((-1, -2)), sums.keys(lag=np.arange(1, MAX_LAG + 1))  # sizes: [L, G, Bk, lag]
     formulas = [*_observed(sums, repeats, sizes), *_shuffled(sums, sizes)]
-    return tidy([formula.rows(keys, sizes, folded=stats.folded) for formula in formulas], SPEC)
+    parts = [formula.rows(keys, sizes, folded=stats.folded) for formula in formulas]
+    return tidy([*parts, *_missing(sums, keys)], SPEC)
 
 
 def _observed(sums: GroupedSums, repeats: Counts, sizes: Counts) -> list[BlockFormula]:
-    empty = "no tokens that far apart"
     return [
-        BlockFormula(name, _REPEATS[name], (repeats,), null, sizes.sum(2), about + _WITHIN, empty)
+        BlockFormula(name, _REPEATS[name], (repeats,), null, sizes.sum(2), about + _WITHIN, _TOO_FAR)
         for name, (null, about) in _nulls(sums).items()
     ]
 
 
 def _shuffled(sums: GroupedSums, sizes: Counts) -> list[BlockFormula]:
-    nulls, empty = _nulls(sums), "no tokens that far apart"
+    nulls, expected = _nulls(sums), sums.stats.value_sums.shuffled_repeats
+    if expected is None:
+        return []
+    by_metric = np.moveaxis(with_all(expected, sums.stats.by), -2, 0)
     return [
         BlockFormula(
-            f"{name}_shuffled", metrics.ratio, (expected, sizes), nulls[name][0], sizes.sum(2),
-            nulls[name][1] + _SHUFFLED, empty,
+            f"{name}_shuffled", metrics.ratio, (repeats, sizes), nulls[name][0], sizes.sum(2),
+            nulls[name][1] + _SHUFFLED, _TOO_FAR,
         )
-        for name, expected in _expected_when_shuffled(sums.stats).items()
+        for name, repeats in zip(SHUFFLED_REPEATS, by_metric, strict=False)
     ]  # fmt: skip
+
+
+def _missing(sums: GroupedSums, keys: dict[str, Any]) -> list[pd.DataFrame]:
+    """Return the rows that say why there are no expected repeats."""
+    if sums.stats.value_sums.shuffled_repeats is not None:
+        return []
+    shape = np.broadcast_shapes(*(np.shape(key) for key in keys.values()))
+    return [missing_rows(keys, f"{name}_shuffled", shape, OLD_STATISTICS) for name in SHUFFLED_REPEATS]
 
 
 def _nulls(sums: GroupedSums) -> dict[str, tuple[Floats | float, str]]:
@@ -74,22 +87,6 @@ def _sets(stats: RoutingStats) -> Counts | None:
     """[L, G, Bk, S] tokens by the set they chose, None where sets are not counted."""
     sets = stats.structure.sets
     return sets if sets.shape[-1] else None
-
-
-def _expected_when_shuffled(stats: RoutingStats) -> dict[str, Floats]:
-    """[L, G, Bk, lag] repeats expected among as many pairs of each block, with its tokens in random order.
-
-    The group "all" shuffles a block's tokens of all groups together, as statistics without groups do.
-    """
-    load, tokens, repeats, pairs = (
-        with_all(counts, stats.by)
-        for counts in (stats.sums.load, stats.sums.tokens, stats.structure.repeats, stats.structure.pairs)
-    )
-    sets = _sets(stats)
-    all_sets = None if sets is None else with_all(sets, stats.by)
-    chance = metrics.independent_repetition(load, pairs, tokens, shuffled=True, sets=all_sets)
-    number = repeats.sum((-1, -2))
-    return {name: number * np.nan_to_num(rate)[..., None] for name, rate in chance.items()}
 
 
 def _middle_layer(table: pd.DataFrame) -> list[Options]:
