@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import torch
 
 from mixtral_probe import model as base
+from mixtral_probe.checkpoint.arguments import similar
 from mixtral_probe.checkpoint.checkpoint import Checkpoint
 from mixtral_probe.checkpoint.fill import Loading, fill
 from mixtral_probe.checkpoint.options import as_dtype
@@ -21,6 +22,7 @@ _SHAPES = {
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "head_dim", "num_local_experts", "tie_word_embeddings", "model_type",
 }  # fmt: skip
+_KNOWN = ("dtype", "device", "numerics", "device_map", "config", *MixtralConfig.model_fields)
 _EXTRA = {"num_labels", "rope_theta", "rope_scaling", "classifier_dropout", "token_classification_bias"}
 
 
@@ -33,6 +35,7 @@ def load_model(
     device_map: DeviceMap | None = None,
     config: Any = None,
     ignore_mismatched_sizes: bool = False,
+    generation_config: Any = None,
     **changes: Any,
 ) -> tuple[M, Loading]:
     """Build the model on the meta device, then read the weights of one layer after the other.
@@ -46,6 +49,7 @@ def load_model(
         device_map: instead of ``device``, one for each layer; see ``placement.place``.
         config: instead of that of the folder: a config, an object with ``to_dict``, or a path.
         ignore_mismatched_sizes: draw a head that is stored for another number of labels.
+        generation_config: instead of that of the folder: options by name, or an object with ``to_dict``.
         changes: config fields with other values than in the folder, such as ``num_labels`` or ``attention_dropout``.
 
     Returns:
@@ -66,7 +70,7 @@ def load_model(
     require_capacity(config, placement, kind)
     loading = fill(model, checkpoint, kind, placement, ignore_mismatched_sizes)
     if isinstance(model, base.MixtralForCausalLM):
-        stored = GenerationConfig.from_pretrained(checkpoint.folder)
+        stored = GenerationConfig.from_pretrained(checkpoint.folder) if generation_config is None else generation_config
         model.generation_config = model.generation_config if stored is None else stored
     model.name_or_path = str(folder)
     model.base_model.multi_device = len(placement.devices) > 1
@@ -88,7 +92,8 @@ def changed(config: MixtralConfig, changes: dict[str, Any]) -> MixtralConfig:
             raise InputError(f"{name} must be that of the weights in the folder, {getattr(config, name)}; leave it out")
         if name not in MixtralConfig.model_fields and name not in _EXTRA:
             raise InputError(
-                f"arguments of from_pretrained must be its own or fields of a config, got {name!r}; leave it out"
+                f"arguments of from_pretrained must be its own or fields of a config, got {name!r}"
+                f"{similar(name, _KNOWN)}"
             )
     return config.replace(**changes)
 

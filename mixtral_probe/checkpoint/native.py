@@ -20,6 +20,8 @@ from mixtral_probe.config import DEFAULT_ROPE_THETA, MixtralConfig
 from mixtral_probe.errors import InputError
 
 PARAMS = "params.json"
+_OBJECT = re.compile(r"GLOBAL ([\w.]+)")
+"""In the errors of torch, what would have been called."""
 FILE = re.compile(r"consolidated(?:[.-][\w-]+)?\.(?:pt|pth|safetensors)")
 _LAYER = re.compile(r"layers\.(\d+)\.(.+)")
 _SINGLES = {
@@ -119,12 +121,12 @@ class TorchFile:
         except FileNotFoundError:
             raise InputError(f"the weights file {path.name} is missing from {path.parent}; download it again") from None
         except Exception as error:  # torch raises many types for a broken file
-            reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-            raise InputError(
-                f"{path} must be a whole file of weights and nothing else ({reason}); download or copy it again"
-            ) from None
-        if not isinstance(self._tensors, dict) or not all(isinstance(t, Tensor) for t in self._tensors.values()):
-            raise InputError(f"{path} must hold tensors by their names, got something else; download or copy it again")
+            raise _unreadable(path, error) from None
+        if not isinstance(self._tensors, dict):
+            raise _no_tensors(path, f"a {type(self._tensors).__name__}")
+        for name, value in self._tensors.items():
+            if not isinstance(value, Tensor):
+                raise _no_tensors(path, f"a {type(value).__name__} named {name!r}")
 
     def __enter__(self) -> "TorchFile":
         return self
@@ -143,6 +145,25 @@ class TorchFile:
     def get_tensor(self, name: str) -> Tensor:
         """One tensor, a view of the file."""
         return self._tensors[name]
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    """The error for a file that torch does not read with ``weights_only``."""
+    text = str(error)
+    if match := _OBJECT.search(text):
+        return InputError(
+            f"{path} must be a whole file of weights and nothing else, got an object that calls {match[1]}, which is "
+            "not done; save the state_dict() of the model alone"
+        )
+    plain = text and not text.startswith("Weights only load failed")
+    reason = text.splitlines()[0].rstrip(".") if plain else "another content"
+    return InputError(f"{path} must be a whole file of weights and nothing else ({reason}); download or copy it again")
+
+
+def _no_tensors(path: Path, got: str) -> InputError:
+    return InputError(
+        f"{path} must hold tensors by their names and nothing else, got {got}; save the state_dict() of the model alone"
+    )
 
 
 class TorchSlice:

@@ -22,6 +22,9 @@ _PARTS = {
     "model.norm": "norm", "head": "head", "lm_head": "head", "score": "head", "qa_outputs": "head",
 }  # fmt: skip
 
+_ANYWHERE = ("rotary_emb", "model.rotary_emb")
+"""Parts of transformers without weights, whose values are made where they are used."""
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -69,7 +72,8 @@ def place(config: MixtralConfig, device_map: DeviceMap, dtype: torch.dtype) -> P
         return _tied(config, _distributed(config, dtype))
     if not isinstance(device_map, Mapping):
         return place_on(config, device_map)
-    devices = {_part(key, config.num_hidden_layers): as_device(device) for key, device in device_map.items()}
+    named = {key: device for key, device in device_map.items() if key not in _ANYWHERE}
+    devices = {_part(key, config.num_hidden_layers): as_device(device) for key, device in named.items()}
     missing = [layer for layer in range(config.num_hidden_layers) if layer not in devices]
     if missing and "" not in devices:
         raise InputError(

@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from mixtral_probe.checkpoint.arguments import translate
+from mixtral_probe.checkpoint.arguments import require_without_effect, translate
 from mixtral_probe.checkpoint.load import load_model
 from mixtral_probe.checkpoint.memory import require_memory
 from mixtral_probe.checkpoint.names import Layout
@@ -35,7 +35,7 @@ class Pretrained:
     @classmethod
     def from_pretrained(
         cls,
-        folder: str | Path,
+        folder: str | Path | None = None,
         dtype: str | torch.dtype | None = None,
         device: str | torch.device = "cpu",
         numerics: Numerics | None = None,
@@ -66,7 +66,8 @@ class Pretrained:
             experts_implementation: as in ``set_experts_implementation``.
             changes: config fields with other values than in the folder, such as ``num_labels=3``; and arguments of
                 transformers: ``torch_dtype``, ``attn_implementation`` ("eager" stands for ``numerics="reference"``),
-                ``subfolder``, and without effect those in ``arguments.WITHOUT_EFFECT``, such as ``local_files_only``.
+                ``subfolder``, ``generation_config``, ``pretrained_model_name_or_path``, and without effect those in
+                ``arguments.WITHOUT_EFFECT``, such as ``local_files_only``.
 
         Raises:
             InputError: the folder is broken, an argument is unknown, or the weights do not fit into memory.
@@ -93,7 +94,7 @@ class Pretrained:
         save_original_format: bool | None = None,
         state_dict: Mapping[str, Tensor] | None = None,
         is_main_process: bool = True,
-        save_function: Any = None,
+        **others: Any,
     ) -> None:
         """Write a folder that this project and transformers can read.
 
@@ -107,11 +108,12 @@ class Pretrained:
             state_dict: weights by their names in memory, such as those gathered from several processes, in place of the
                 model's own.
             is_main_process: False writes nothing, for every process but one.
-            save_function: of accelerate, not used.
+            others: of transformers and without effect, in ``arguments.NOT_SAVED``, such as ``push_to_hub=False``.
 
         Raises:
             InputError: an argument is unknown, the model has no weights, or the disk is too full.
         """
+        require_without_effect(others)
         if not safe_serialization:
             raise InputError("weights are written as safetensors, got safe_serialization=False; leave it out")
         if save_original_format is not None:

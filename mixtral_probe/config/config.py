@@ -184,10 +184,11 @@ class MixtralConfig(BaseModel):
             raise InputError(f"a model folder needs a config.json, got none at {path}") from None
         return cls.from_dict(fields, **changes)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.json`` into a folder, which is created where needed."""
-        folder = checked_path(folder)
-        with plain_errors(folder):
+    def save_pretrained(self, folder: str | Path, push_to_hub: bool = False) -> None:
+        """Write ``config.json`` into a folder, which is created where needed; ``push_to_hub`` must be False."""
+        if push_to_hub:
+            raise InputError("a config is saved in a folder only, got push_to_hub=True; leave it out")
+        with plain_errors(folder := checked_path(folder)):
             folder.mkdir(parents=True, exist_ok=True)
         write_bytes(folder / "config.json", self.to_json_string().encode())
 

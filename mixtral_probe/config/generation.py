@@ -61,3 +61,6 @@ class GenerationConfig(dict[str, Any]):
     def to_dict(self) -> dict[str, Any]:
         """Return the content of a ``generation_config.json``."""
         return {name: value for name, value in self.items() if value is not None}
+
+    to_diff_dict = to_dict
+    """For libraries that ask a config of transformers what differs from its defaults: what is set."""

@@ -99,6 +99,15 @@ class BaseModel(nn.Module):
         counted = (p for p in self.parameters() if p is not left_out and (p.requires_grad or not only_trainable))
         return sum(parameter.numel() for parameter in counted)
 
+    def get_memory_footprint(self, return_buffers: bool = True) -> int:
+        """The bytes of the parameters, and of the buffers where wanted."""
+        tensors = [*self.parameters(), *(self.buffers() if return_buffers else ())]
+        return sum(tensor.nbytes for tensor in tensors)
+
+    def can_generate(self) -> bool:
+        """Whether the model has ``generate``."""
+        return hasattr(self, "generate")
+
     def get_input_embeddings(self) -> nn.Embedding:
         """The embedding of the tokens."""
         embedding: nn.Embedding = self.base_model.embed_tokens

@@ -1,9 +1,11 @@
 """What a forward call returns."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor
+from torch.utils._pytree import register_pytree_node
 
 from mixtral_probe.model.attention.cache import KVCache
 from mixtral_probe.model.context import ForwardContext
@@ -21,6 +23,14 @@ class Output(dict[str, Any]):
 
     _order: ClassVar[tuple[str, ...]] = ()
     """The names of the items."""
+
+    def __init_subclass__(cls) -> None:
+        """Let functions of torch that map over nested values, such as those of FSDP, reach the tensors."""
+        register_pytree_node(cls, Output._flatten, partial(_unflatten, cls))
+
+    def _flatten(self) -> tuple[list[Any], tuple[str, ...]]:
+        fields = {**self, **self.__dict__}
+        return list(fields.values()), tuple(fields)
 
     def __init__(self, values: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), **fields: Any) -> None:
         fields = dict(values) | fields
@@ -44,6 +54,10 @@ class Output(dict[str, Any]):
     def to_tuple(self) -> tuple[Any, ...]:
         """The values that were requested, as with ``return_dict=False``."""
         return tuple(self.values())
+
+
+def _unflatten(cls: type[Output], values: Iterable[Any], names: tuple[str, ...]) -> Output:
+    return cls(zip(names, values, strict=True))
 
 
 class ModelOutput(Output):

@@ -7,6 +7,7 @@ import torch
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
+from mixtral_probe.model.activations import ACTIVATION
 
 _ROPES: dict[str, dict[str, Any]] = {
     "default": {},
@@ -31,7 +32,7 @@ def random_config(generator: np.random.Generator) -> MixtralConfig:
         num_attention_heads=kv_heads * groups,
         num_key_value_heads=kv_heads,
         head_dim=head_size,
-        hidden_act=str(generator.choice(["silu", "gelu", "relu"])),
+        hidden_act=str(generator.choice(list(ACTIVATION))),
         max_position_embeddings=int(generator.choice([8, 32])),
         rms_norm_eps=float(generator.choice([1e-6, 1e-5, 1e-3])),
         pad_token_id=[None, 0][generator.integers(2)],

@@ -14,11 +14,10 @@ import tokenizers
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
 from mixtral_probe.paths import checked_path, refuse_pointer
-from mixtral_probe.token_text import unknown_token
+from mixtral_probe.token_text import EntryBytes, unknown_token
 from mixtral_probe.tokenizer.chat import ChatTemplate, Message
 from mixtral_probe.tokenizer.token_settings import TokenSettings
 
-_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
 
 
@@ -64,7 +63,7 @@ class Tokenizer:
         changes = _add_tokens(self._tokenizer, settings or TokenSettings())
         added = self._tokenizer.get_added_tokens_decoder()
         self._added = {token_id: token.content for token_id, token in added.items()}
-        self._byte_of = _bytes_of_characters() if _is_byte_level(json.loads(definition)) else None
+        self._bytes = EntryBytes(json.loads(definition).get("decoder"))
         self.special_ids: frozenset[int] = frozenset(token_id for token_id, token in added.items() if token.special)
         """Control tokens such as ``<s>``."""
         self._known = frozenset(self._tokenizer.get_vocab(with_added_tokens=True).values())
@@ -226,14 +225,6 @@ class Tokenizer:
         text = self.spelling(token_id, chosen=True).decode("utf-8", "surrogateescape")
         return _UNDECODABLE.sub(lambda lone: f"⟨{ord(lone[0]) - 0xDC00:02X}⟩", text)
 
-    def _bytes(self, token: str) -> bytes:
-        """Return the bytes of a vocabulary entry, in either of the two spellings of bytes as characters."""
-        if self._byte_of is not None:
-            return b"".join(self._byte_of.get(character, character.encode()) for character in token)
-        if match := _BYTE.fullmatch(token):
-            return bytes.fromhex(match[1])
-        return token.replace("▁", " ").encode()
-
 
 _OTHER_FORMATS = (
     ("tokenizer.model", "that of SentencePiece", "sentencepiece"),
@@ -283,16 +274,3 @@ def _check_ids(tokenizer: tokenizers.Tokenizer, settings: TokenSettings) -> None
                 f"an id must be of one token, got {stated.id} for {name!r} in {stated.file} and for {other!r} in "
                 f"another file of the tokenizer; correct {stated.file}"
             )
-
-
-def _is_byte_level(definition: dict[str, Any]) -> bool:
-    """Return whether vocabulary entries spell bytes as GPT-2 does; else they are SentencePiece's, with ▁ and <0xE2>."""
-    return '"ByteLevel"' in json.dumps(definition.get("decoder"))
-
-
-def _bytes_of_characters() -> dict[str, bytes]:
-    """Return GPT-2's spelling of bytes (Radford et al. 2019): printable Latin-1 as is, the others from U+0100 on."""
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = [byte for byte in range(256) if byte not in printable]
-    characters = {chr(byte): bytes([byte]) for byte in printable}
-    return characters | {chr(256 + i): bytes([byte]) for i, byte in enumerate(others)}

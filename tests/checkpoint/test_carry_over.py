@@ -48,6 +48,13 @@ def logits(model):
         {"attn_implementation": "eager", "numerics": "reference", "experts_implementation": "eager"},
         {"quantization_config": None, "load_in_4bit": False},
         {"torch_dtype": None, "attn_implementation": None},
+        {
+            "device_map": dict.fromkeys(
+                ("model.embed_tokens", "model.layers.0", "model.layers.1", "model.norm", "model.rotary_emb", "lm_head"),
+                "cpu",
+            ),
+            "offload_folder": "x",
+        },
     ],
     ids=str,
 )
@@ -131,6 +138,9 @@ def test_models_from_configs_of_transformers(folder):
         ({"config": 3}, "a config must be a MixtralConfig, its fields or a path, got a int"),
         ({"device_map": "toaster"}, "device 'toaster' cannot be used on this machine"),
         ({"hidden_size": 25}, "hidden_size must be that of the weights in the folder, 24; leave it out"),
+        ({"num_expert_per_tok": 1}, "got 'num_expert_per_tok'; did you mean 'num_experts_per_tok'"),
+        ({"numeric": "fast"}, "got 'numeric'; did you mean 'numerics'"),
+        ({"pretrained_model_name_or_path": "elsewhere"}, "'elsewhere' is another name of folder, got folder=.* too"),
         ({"max_memory": {0: "1GB"}}, "must be its own or fields of a config, got 'max_memory'; leave it out"),
     ],
     ids=str,
@@ -138,6 +148,19 @@ def test_models_from_configs_of_transformers(folder):
 def test_refused_arguments(folder, arguments, sentence):
     with pytest.raises(InputError, match=sentence):
         MixtralForCausalLM.from_pretrained(folder, **arguments)
+
+
+def test_the_name_of_the_first_argument(folder, expected):
+    model = MixtralForCausalLM.from_pretrained(pretrained_model_name_or_path=folder)
+    assert torch.allclose(logits(model), expected, atol=1e-5)
+    with pytest.raises(InputError, match="from_pretrained reads a folder, got none; name one"):
+        MixtralForCausalLM.from_pretrained()
+
+
+def test_a_generation_config_in_place_of_the_folders(folder):
+    given = transformers.GenerationConfig(max_new_tokens=3, pad_token_id=0)
+    model = MixtralForCausalLM.from_pretrained(folder, generation_config=given)
+    assert model.generate(IDS).shape[1] <= IDS.shape[1] + 3
 
 
 # What was not read
@@ -248,6 +271,26 @@ def test_a_pickle_runs_no_code(folder, tmp_path, capsys):
     assert "run" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"a": Evil()}, r"got an object that calls print, which is not done; save the state_dict\(\) of"),
+        (torch.nn.Linear(2, 2), r"got an object that calls torch\.nn\.modules\.linear\.Linear, which is not done"),
+        (
+            {"model": {"a": torch.ones(2)}},
+            "must hold tensors by their names and nothing else, got a dict named 'model'",
+        ),
+        ({"a": torch.ones(2), "step": 7}, "got a int named 'step'; save the state_dict"),
+        ([torch.ones(2)], "got a list; save the state_dict"),
+    ],
+)
+def test_what_a_pickle_holds_beside_tensors(folder, tmp_path, content, sentence):
+    path = pickled(folder, tmp_path / "pickled")
+    torch.save(content, path / "pytorch_model.bin")
+    with pytest.raises(InputError, match=sentence):
+        MixtralForCausalLM.from_pretrained(path)
+
+
 def test_what_a_pickle_lacks_is_named(folder, tmp_path):
     path = pickled(folder, tmp_path / "pickled", 2)
     (path / "pytorch_model-00002-of-00002.bin").unlink()
@@ -275,6 +318,31 @@ def test_saved_with_arguments_of_transformers(tmp_path, expected):
     assert not (tmp_path / "c").exists()
     with pytest.raises(InputError, match="weights are written as safetensors, got safe_serialization=False"):
         model.save_pretrained(tmp_path / "c", safe_serialization=False)
+
+
+def test_saved_with_arguments_that_change_nothing(tmp_path):
+    model = toy_model()
+    model.save_pretrained(tmp_path / "a", push_to_hub=False, token=None, variant=None, save_peft_format=True)
+    assert torch.equal(logits(MixtralForCausalLM.from_pretrained(tmp_path / "a")), logits(model))
+    model.config.save_pretrained(tmp_path / "b", push_to_hub=False)
+    assert MixtralConfig.from_pretrained(tmp_path / "b").to_dict() == model.config.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"push_to_hub": True}, "a model is saved in a folder only, got push_to_hub=True; leave it out"),
+        ({"variant": "bf16"}, "a model is saved in a folder only, got variant='bf16'"),
+        ({"push_to_hubb": False}, "arguments of save_pretrained must be its own, got 'push_to_hubb'; did you mean"),
+        ({"zzz": 1}, "got 'zzz'; leave it out"),
+    ],
+)
+def test_refused_arguments_of_saving(tmp_path, arguments, sentence):
+    with pytest.raises(InputError, match=sentence):
+        toy_model().save_pretrained(tmp_path, **arguments)
+    with pytest.raises(InputError, match="a config is saved in a folder only, got push_to_hub=True"):
+        toy_model().config.save_pretrained(tmp_path, push_to_hub=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_saved_with_weights_gathered_elsewhere(tmp_path):

@@ -271,7 +271,6 @@ def test_a_seed_gives_the_same_and_a_generator_goes_on():
         ({"repetition_penalty": 0}, "repetition_penalty must be above 0"),
         ({"num_beams": 0}, "num_beams must be a whole number of at least 1"),
         ({"early_stopping": "soon"}, "early_stopping must be True, False or 'never', got 'soon'"),
-        ({"top_p": 0.5}, "top_p needs do_sample=True, got do_sample=False"),
         ({"temprature": 2}, "among its own, got 'temprature'; did you mean 'temperature'"),
         ({"zzz": 2}, "among its own, got 'zzz'; use max_new_tokens, "),
         ({"stop_strings": ["x"]}, "stop_strings need a tokenizer, got None; pass tokenizer="),

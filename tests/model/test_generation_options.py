@@ -1,11 +1,16 @@
 """``generate`` takes what that of transformers takes, and gives the same tokens, scores and logits."""
 
+import warnings
+
+import numpy as np
 import pytest
+import tokenizers
 import torch
 import transformers
 
 from mixtral_probe import InputError, Probe
-from mixtral_probe.model.generation import stopping
+from mixtral_probe.checkpoint import model_folder
+from mixtral_probe.model.generation import GenerationOptions, stopping
 from tests.support.models import mask_of, ours_like, reference_model, toy_model
 
 IDS = torch.randint(3, 50, (3, 6), generator=torch.Generator().manual_seed(0))
@@ -298,6 +303,75 @@ def test_both_names_of_a_prompt(models):
     assert models[1].generate(**encoded, max_new_tokens=4).tolist() == expected
 
 
+@pytest.mark.parametrize(
+    "options", [{"temperature": 0.6}, {"top_p": 0.5, "num_beams": 2}, {"eta_cutoff": 0.1}], ids=str
+)
+def test_settings_of_drawing_have_no_effect_where_nothing_is_drawn(models, options):
+    """Code that sets them runs, as with transformers; that they change nothing is said once."""
+    plain = {name: value for name, value in options.items() if name == "num_beams"}
+    expected = generated(models[0], max_new_tokens=6, **options)
+    name = next(iter(options))
+    with pytest.warns(UserWarning, match=f"^{name}=.* has no effect without do_sample=True$"):
+        found = generated(models[1], max_new_tokens=6, **options)
+    assert found.tolist() == expected.tolist() == generated(models[1], max_new_tokens=6, **plain).tolist()
+    with pytest.raises(InputError, match=f"{name} needs do_sample=True, got do_sample=False"):
+        GenerationOptions(**options)
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0.0}, {"temperature": 1.0, "top_p": 1.0, "top_k": 50}], ids=str)
+def test_settings_that_ask_for_the_best_token_are_no_news(models, options):
+    expected = generated(models[1], max_new_tokens=6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert generated(models[1], max_new_tokens=6, do_sample=False, **options).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("kind", [torch.tensor, np.array])
+def test_ids_as_arrays(models, kind):
+    options = {"eos_token_id": [9, 12, 30], "suppress_tokens": [4, 5, 6, 17]}
+    expected = generated(models[0], max_new_tokens=9, **options)
+    arrays = {name: kind(value) for name, value in options.items()}
+    found = generated(models[1], max_new_tokens=kind(9), logits_to_keep=1, prefill_chunk_size=2, **arrays)
+    assert found.tolist() == expected.tolist()
+
+
+def byte_level_tokenizer():
+    """One of 300 tokens that spells bytes as GPT-2 does."""
+    trained = tokenizers.Tokenizer(tokenizers.models.BPE())
+    trained.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trained.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=300, initial_alphabet=alphabet, special_tokens=["<end>"], show_progress=False
+    )
+    trained.train_from_iterator(["façade, naïve café ünter der Brücke, the cat sat on the mat " * 20], trainer)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=trained)
+
+
+def sentence_piece_tokenizer():
+    return transformers.PreTrainedTokenizerFast(tokenizer_file=str(model_folder("mini") / "tokenizer.json"))
+
+
+@pytest.mark.parametrize("make", [byte_level_tokenizer, sentence_piece_tokenizer])
+def test_stop_strings_with_a_tokenizer_of_transformers(make):
+    tokenizer = make()
+    theirs = reference_model(std=0.3, vocab_size=len(tokenizer), pad_token_id=0, eos_token_id=2)
+    ours, options = ours_like(theirs), {"max_new_tokens": 40, "tokenizer": tokenizer}
+    ended = 0
+    for stop in ("t", "ca", "e", ["ü", "zz"], "<end>", "é", " s"):
+        expected, found = (generated(model, stop_strings=stop, **options) for model in (theirs, ours))
+        assert found.tolist() == expected.tolist()
+        ended += (found == 0).any() or found.shape[1] < 46
+    assert ended
+
+
+def test_the_pipeline_of_transformers():
+    probe, tokenizer = Probe.from_pretrained("mini"), sentence_piece_tokenizer()
+    pipeline = transformers.pipeline("text-generation", model=probe.model, tokenizer=tokenizer)
+    (found,) = pipeline("once upon", max_new_tokens=6, do_sample=False, return_full_text=False)
+    assert found["generated_text"].strip() == probe.generate("once upon", 6).strip()
+
+
 def test_time_ends_rows(models, monkeypatch):
     now = iter(range(100))
     monkeypatch.setattr(stopping.time, "monotonic", lambda: next(now))
@@ -317,7 +391,6 @@ def test_time_ends_rows(models, monkeypatch):
         ({"sequence_bias": {(7,): "much"}}, "sequence_bias must be biases by sequences of token ids"),
         ({"suppress_tokens": 7}, "suppress_tokens must be token ids, got 7"),
         ({"typical_p": 1.5, **DRAWN}, "typical_p must be above 0 and at most 1"),
-        ({"eta_cutoff": 0.5}, "eta_cutoff needs do_sample=True"),
         ({"exponential_decay_length_penalty": 3}, "must be a number of tokens and a factor, got 3"),
         ({"guidance_scale": 1.5}, "guidance_scale exists only in transformers, got 1.5; leave it out"),
         ({"generation_config": {"top_h": 0.4}}, "top_h exists only in transformers, got 0.4; .* pass top_h="),

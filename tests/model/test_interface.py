@@ -27,6 +27,11 @@ def test_sizes_and_places(kind, tied):
     for trainable in (False, True):
         for exclude in (False, True):
             assert ours.num_parameters(trainable, exclude) == theirs.num_parameters(trainable, exclude)
+    assert ours.get_memory_footprint() - theirs.get_memory_footprint() == sum(
+        sign * buffer.nbytes for sign, model in ((1, ours), (-1, theirs)) for buffer in model.buffers()
+    )
+    assert ours.get_memory_footprint(return_buffers=False) == theirs.get_memory_footprint(return_buffers=False)
+    assert ours.can_generate() is theirs.can_generate()
     assert (ours.device, ours.dtype) == (theirs.device, theirs.dtype)
     assert ours.to(torch.bfloat16).dtype is torch.bfloat16
     assert ours.to("meta").device.type == "meta"

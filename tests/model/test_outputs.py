@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 import transformers
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 import mixtral_probe as mp
 from mixtral_probe import MixtralConfig
@@ -80,6 +81,19 @@ def test_pickled(outputs):
     assert list(again) == list(ours)
     assert torch.equal(again.logits, ours.logits)
     assert torch.equal(again.last_layer_output, ours.last_layer_output)
+
+
+def test_functions_of_torch_reach_the_tensors(outputs):
+    """As FSDP does, which hooks the gradients of a call's outputs."""
+    theirs, ours = outputs
+    doubled = tree_map_only(torch.Tensor, lambda value: value * 2, ours)
+    assert (type(doubled), list(doubled)) == (type(ours), list(ours))
+    assert torch.equal(doubled.logits, 2 * ours.logits)
+    assert torch.equal(doubled.hidden_states[1], 2 * ours.hidden_states[1])
+    assert torch.equal(doubled.last_layer_output, 2 * ours.last_layer_output)
+    own, other = ({id(leaf) for leaf in tree_leaves(output)} for output in (ours, theirs))
+    assert len(own) >= len(other)
+    assert {id(ours.loss), id(ours.logits), *map(id, ours.attentions)} <= own
 
 
 @pytest.mark.parametrize("kind", HEADS)

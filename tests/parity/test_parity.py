@@ -1,5 +1,6 @@
 """Our forward pass against transformers in its eager arithmetic: to the bit with numerics="reference"."""
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -8,6 +9,8 @@ from hypothesis import strategies as st
 
 from mixtral_probe import MixtralConfig, MixtralForCausalLM, MixtralModel, Tokenizer
 from mixtral_probe.checkpoint import model_folder
+from mixtral_probe.model.activations import ACTIVATION
+from mixtral_probe.parity import random_config
 from tests.support.models import (
     TOY,
     different,
@@ -268,6 +271,48 @@ def test_any_small_model_on_any_input(case, seed):
     assert different(unpadded(everything(ours_like(theirs), ids, mask), mask), expected) == []
     with torch.inference_mode():
         assert different(unpadded(everything(ours_like(theirs, "fast"), ids, mask), mask), expected, 1e-5) == []
+
+
+def random_pair(seed, activation, dtype):
+    """A random model of transformers and ours with the same weights, and an input with its mask."""
+    generator = np.random.default_rng(seed)
+    config = random_config.random_config(generator)
+    window = None if config.sliding_window == 1 else config.sliding_window  # that of one is a difference on purpose
+    heads = config.num_key_value_heads if seed % 3 == 0 else config.num_attention_heads
+    config = config.replace(hidden_act=activation, sliding_window=window, num_attention_heads=heads)
+    fields = {name: value for name, value in config.to_dict().items() if name not in ("rope_theta", "rope_scaling")}
+    theirs = transformers.MixtralForCausalLM._from_config(
+        transformers.MixtralConfig.from_dict(fields), attn_implementation="eager", experts_implementation="eager"
+    ).eval()
+    random_config.randomise(theirs, generator)
+    frequencies = theirs.model.rotary_emb.original_inv_freq.clone()  # which .to would round
+    lowered(theirs, dtype).model.rotary_emb.original_inv_freq = frequencies
+    ours = MixtralForCausalLM(config, "reference").to(dtype)
+    ours.load_state_dict(theirs.state_dict())
+    ids, mask = random_config.random_input(config.vocab_size, generator)
+    return theirs, ours.eval(), ids, torch.ones_like(ids) if mask is None else mask
+
+
+def equal_to_the_bit(seeds, dtype):
+    names = list(ACTIVATION)
+    for seed in seeds:
+        theirs, ours, ids, mask = random_pair(seed, names[seed % len(names)], dtype)
+        expected, found = (unpadded(everything(model, ids, mask), mask) for model in (theirs, ours))
+        assert different(found, expected) == [], (seed, names[seed % len(names)])
+
+
+DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+
+
+@DTYPES
+def test_every_activation_is_equal_to_the_bit(dtype):
+    equal_to_the_bit(range(len(ACTIVATION)), dtype)
+
+
+@pytest.mark.slow
+@DTYPES
+def test_every_activation_on_many_models(dtype):
+    equal_to_the_bit(range(24 * len(ACTIVATION)), dtype)
 
 
 def test_fresh_models_start_alike():

@@ -94,6 +94,9 @@ def past_length(cache: Any, batch: int, num_layers: int) -> int:
     if cache is None:
         return 0
     if not isinstance(cache, KVCache):
-        raise InputError(f"past_key_values must be a KVCache of mixtral_probe, got a {type(cache).__name__}")
+        raise InputError(
+            f"past_key_values must be a KVCache of mixtral_probe, got a {type(cache).__name__}; make one with "
+            "mixtral_probe.model.KVCache()"
+        )
     cache.require_fit(batch, num_layers)
     return len(cache)

@@ -18,7 +18,8 @@ from mixtral_probe.model.generation.precedence import collect_options
 from mixtral_probe.model.generation.processors import Allowed, Processor, Scoring
 from mixtral_probe.model.generation.prompt import Prompt
 from mixtral_probe.model.generation.sampling import Generators, sample
-from mixtral_probe.model.generation.stopping import Criterion, Stops, TokenSpelling
+from mixtral_probe.model.generation.spelling import TokenSpelling
+from mixtral_probe.model.generation.stopping import Criterion, Stops
 from mixtral_probe.model.generation.streaming import Streamer, TokenCallback, open_stream
 from mixtral_probe.model.inputs import WITHOUT_EFFECT as FORWARD_ONLY
 from mixtral_probe.model.sites import Instrument
@@ -97,7 +98,7 @@ class Generates(BaseModel):
             inputs_embeds: [B, S, C] in place of the ids; the sequences are then the new tokens.
             past_key_values: a cache of the beginning of ``input_ids``, which is then not run again. It is extended;
                 copy it to use it twice.
-            tokenizer: needed for ``stop_strings``.
+            tokenizer: needed for ``stop_strings``; one of transformers too.
             seed: of sampling; without it and without ``generator``, the default random state of torch.
             streamer: has ``put`` and ``end``, or is called with the new tokens [B] after every step; not with beams.
             instruments: attached to every forward call; its context has phase and step.

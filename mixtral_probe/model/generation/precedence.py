@@ -3,6 +3,7 @@
 The precedence is that of transformers.
 """
 
+import warnings
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -14,7 +15,10 @@ from mixtral_probe.model.generation.rules import DRAWING, are_ids, whole
 
 NEW_TOKENS, TOP_K = 20, 50
 """At most generated, and drawn from, where neither the call nor the model says how many, as in transformers."""
-WITHOUT_EFFECT = ("use_cache", "cache_implementation", "disable_compile", "compile_config", "synced_gpus")
+WITHOUT_EFFECT = (
+    "use_cache", "cache_implementation", "disable_compile", "compile_config", "synced_gpus", "logits_to_keep",
+    "prefill_chunk_size",
+)  # fmt: skip
 """Options of transformers that change no token: a cache of its own kind is always used, and nothing is compiled."""
 _LENGTHS = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}
 """Numbers of tokens that count the prompt, and those that do not."""
@@ -37,13 +41,13 @@ def collect_options(
     """Collect options: those given by name, then those of a config given to the call, then stored ones, then defaults.
 
     With an explicit ``eos_token_id=None`` no row stops. The first stop id is the default of the padding id, and tokens
-    are drawn from the ``TOP_K`` best. Settings of drawing that are not given by name are left out where nothing is
-    drawn, and stored stop ids beyond the vocabulary where they can never be chosen.
+    are drawn from the ``TOP_K`` best. Settings of drawing are left out where nothing is drawn, with a warning about
+    those given by name, and stored stop ids beyond the vocabulary where they can never be chosen.
 
     Args:
         config: of the model.
         stored: the ``generation_config`` of the model; None is unset.
-        options: given by name; None stands for no effect.
+        options: given by name; None stands for no effect, and ids may be tensors or arrays.
         given: a ``generation_config`` given to the call; None is unset.
         prompt_length: S, from which ``max_length`` and ``min_length`` count; without it they cannot be set.
 
@@ -51,9 +55,11 @@ def collect_options(
         InputError: an option is unknown or breaks a rule.
     """
     _check_names(options)
+    options = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in options.items()}
     merged = {"top_k": TOP_K} | _with_ends_of(config.vocab_size, _set(stored)) | _set(given or {}) | dict(options)
     if not merged.get("do_sample"):
-        merged = {name: value for name, value in merged.items() if name in options or name not in DRAWING}
+        merged = {name: value for name, value in merged.items() if name not in DRAWING}
+        _warn_of_drawing(options)
     try:
         _refuse_elsewhere(merged)
         merged = _in_new_tokens(merged, prompt_length, config.max_position_embeddings)
@@ -63,6 +69,13 @@ def collect_options(
         name = str(error).split()[0]
         origin = "" if name in options else f", set in a generation_config; pass {name}="
         raise InputError(f"{error}{origin}") from None
+
+
+def _warn_of_drawing(options: Mapping[str, Any]) -> None:
+    """Name a setting of drawing that changes nothing, since nothing is drawn; as in transformers it is no error."""
+    for name, neutral in (DRAWING | {"top_k": TOP_K}).items():
+        if options.get(name) not in (None, 0, neutral):
+            warnings.warn(f"{name}={options[name]!r} has no effect without do_sample=True", stacklevel=5)
 
 
 def stored_in(config: MixtralConfig) -> GenerationConfig:

@@ -2,23 +2,12 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from mixtral_probe.errors import InputError
 from mixtral_probe.model.generation.options import GenerationOptions
-from mixtral_probe.token_text import unknown_token
-
-
-class TokenSpelling(Protocol):
-    """A tokenizer, as stop strings use it."""
-
-    def spelling(self, token_id: int) -> bytes:
-        """The bytes of one token's text; InputError for an id beyond its vocabulary."""
-        ...
-
+from mixtral_probe.model.generation.spelling import TokenSpelling, spelling_of
 
 Criterion = Callable[[Tensor, tuple[Tensor, ...] | None], Tensor | bool]
 """ids [N, n] and the scores of each step, if they are kept → [N] bool, or one for all rows; as in transformers."""
@@ -40,10 +29,9 @@ class Stops:
         tokenizer: TokenSpelling | None,
         criteria: Sequence[Criterion] = (),
     ) -> None:
-        if options.stop_strings and not hasattr(tokenizer, "spelling"):
-            got = "None" if tokenizer is None else f"a {type(tokenizer).__name__}"
-            raise InputError(f"stop_strings need a tokenizer, got {got}; pass tokenizer=Tokenizer.from_folder(…)")
-        self.length, self._tokenizer, self._criteria = length, tokenizer, tuple(criteria)
+        if options.stop_strings:
+            self._spelling = spelling_of(tokenizer)
+        self.length, self._criteria = length, tuple(criteria)
         self._deadline = None if options.max_time is None else time.monotonic() + options.max_time
         self._ends = torch.tensor(options.ends, dtype=torch.int64, device=device)
         self._texts: Sequence[bytes] = [text.encode() for text in options.stop_strings]
@@ -73,11 +61,3 @@ class Stops:
                 break
             before = self._spelling(token) + before
         return any(text in before[len(before) - min(len(before), len(text) - 1) :] + last for text in self._texts)
-
-    def _spelling(self, token: int) -> bytes:
-        """The bytes of a token that the model chose, whose vocabulary may be larger than the tokenizer's."""
-        assert self._tokenizer is not None
-        try:
-            return self._tokenizer.spelling(token)
-        except InputError:
-            return unknown_token(token).encode()
