@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats
 from mixtral_probe.tables.frame import empty, rows, tidy
-from mixtral_probe.tables.leave_one_out import Estimate, estimate, estimate_rows
+from mixtral_probe.tables.leave_one_out import Estimate, estimate, estimate_rows, without_interval
 from mixtral_probe.tables.phrases import NOT_SMOOTH, SHARE
 from mixtral_probe.tables.scope import tokens_scope
 from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
@@ -90,26 +90,29 @@ def group_divergence(stats: RoutingStats) -> pd.DataFrame:
     pairs, shuffles, names = _Pairs.of(stats), _Shuffles.of(stats), np.array(stats.groups, dtype=object)
     keys = {"layer": np.array(stats.layers)[:, None], "group": names[pairs.one], "other_group": names[pairs.other]}
     scope = f"one layer; {tokens_scope(stats, stats.include_special)}; loads of two groups, each divided by its sum"
-    parts = [_smooth_rows(stats, pairs, smooth, shuffles.nulls[smooth.name], keys, scope) for smooth in _SMOOTH]
+    nulls = shuffles.nulls
+    parts = [_divergence_rows(stats, pairs, metric, nulls[metric.name], keys, scope) for metric in _DIVERGENCES]
     n = np.where(pairs.both, pairs.tokens, 0)
     tests = shuffles.test.rows(keys, n, f"{scope}; Jensen-Shannon divergence", folded=stats.folded)
     return tidy([*parts, _jaccard_rows(pairs, keys, scope), *tests], SPEC)
 
 
-class _Smooth(NamedTuple):
-    """A metric of two loads that has an interval."""
+class _Divergence(NamedTuple):
+    """A metric of two loads that shuffled labels have too."""
 
     name: str
     formula: Callable[[ArrayLike, ArrayLike], Floats]
     alike: float
     """Its value for equal loads."""
     unit: str
+    smooth: bool = True
+    """Whether it has an interval: near even loads a ratio of two small numbers holds the truth too rarely."""
 
 
-_SMOOTH = (
-    _Smooth("js_divergence_bits", metrics.js_divergence_bits, 0.0, "bits"),
-    _Smooth("normalized_js_divergence", metrics.normalized_js_divergence, 0.0, "share of what is possible"),
-    _Smooth("load_cosine", metrics.load_cosine, 1.0, "cosine"),
+_DIVERGENCES = (
+    _Divergence("js_divergence_bits", metrics.js_divergence_bits, 0.0, "bits"),
+    _Divergence("normalized_js_divergence", metrics.normalized_js_divergence, 0.0, "share of what is possible", False),
+    _Divergence("load_cosine", metrics.load_cosine, 1.0, "cosine"),
 )
 
 
@@ -125,7 +128,7 @@ class _Shuffles(NamedTuple):
     def of(cls, stats: RoutingStats) -> "_Shuffles":
         """Return the shuffles of statistics with two groups or more; a pair's do not depend on other groups."""
         pairs = [_shuffled_pair(Documents.of(stats, pair)) for pair in combinations(range(len(stats.groups)), 2)]
-        nulls = {smooth.name: np.stack([part.nulls[smooth.name] for part in pairs], -1) for smooth in _SMOOTH}
+        nulls = {metric.name: np.stack([part.nulls[metric.name] for part in pairs], -1) for metric in _DIVERGENCES}
         values = np.stack([part.values for part in pairs], -1)
         arrangements = np.stack([part.arrangements for part in pairs], -1)
         return cls(nulls, LabelTest.of(values, arrangements, "all layers and pairs of groups"))
@@ -143,41 +146,43 @@ class _ShuffledPair(NamedTuple):
 
 
 def _shuffled_pair(documents: Documents) -> _ShuffledPair:
-    formulas = [partial(_from_alike, smooth) for smooth in _SMOOTH]
+    formulas = [partial(_from_alike, metric) for metric in _DIVERGENCES]
     spread, *values = shuffled_values(documents, metrics.spread_divergence_bits, *formulas)
     arrangements = documents.arrangements()
     nulls = {
-        smooth.name: np.where(arrangements > 1, abs(smooth.alike - chance(value, spread)), np.nan)
-        for smooth, value in zip(_SMOOTH, values, strict=True)
+        metric.name: np.where(arrangements > 1, abs(metric.alike - chance(value, spread)), np.nan)
+        for metric, value in zip(_DIVERGENCES, values, strict=True)
     }
     return _ShuffledPair(nulls, excess(values[0], spread), arrangements)
 
 
-def _from_alike(smooth: _Smooth, loads: metrics.GroupLoads) -> Floats:
+def _from_alike(metric: _Divergence, loads: metrics.GroupLoads) -> Floats:
     """[...] how far the metric of two groups is from its value for equal loads."""
-    return np.abs(smooth.formula(loads.counts[..., 0, :], loads.counts[..., 1, :]) - smooth.alike)
+    return np.abs(metric.formula(loads.counts[..., 0, :], loads.counts[..., 1, :]) - metric.alike)
 
 
-def _smooth_rows(
-    stats: RoutingStats, pairs: _Pairs, smooth: _Smooth, null: Floats, keys: dict[str, Any], scope: str
+def _divergence_rows(
+    stats: RoutingStats, pairs: _Pairs, metric: _Divergence, null: Floats, keys: dict[str, Any], scope: str
 ) -> pd.DataFrame:
     why = "a group without tokens, or both quite even"
-    scope = f"{scope}; {smooth.unit}"
+    scope = f"{scope}; {metric.unit}" + ("" if metric.smooth else f"; {NOT_SMOOTH} near even loads")
     scopes = np.where(np.isnan(null), f"{scope}; no null: {_UNCHANGED}", f"{scope}; {_SHUFFLED}")
-    return estimate_rows(keys, smooth.name, _estimate(pairs, smooth, stats.folded), null, pairs.tokens, scopes, why)
+    return estimate_rows(keys, metric.name, _estimate(pairs, metric, stats.folded), null, pairs.tokens, scopes, why)
 
 
-def _estimate(pairs: _Pairs, smooth: _Smooth, folded: bool) -> Estimate:
+def _estimate(pairs: _Pairs, metric: _Divergence, folded: bool) -> Estimate:
     """[L, pairs] the metric; each block of documents is left out of its group only."""
     one, other = pairs.loads
+    if not metric.smooth:
+        return without_interval(metric.formula(one, other))
     less_one, less_other = (load[:, :, None] - counts for load, counts in zip((one, other), pairs.counts, strict=True))
-    deleted = smooth.formula(less_one, other[:, :, None]), smooth.formula(one[:, :, None], less_other)
+    deleted = metric.formula(less_one, other[:, :, None]), metric.formula(one[:, :, None], less_other)
     return estimate(
-        smooth.formula(one, other),
+        metric.formula(one, other),
         np.concatenate(deleted, axis=-1),
         np.concatenate(pairs.sizes, axis=-1),
         folded=folded,
-        bounds=SPEC.metrics[smooth.name].bounds,
+        bounds=SPEC.metrics[metric.name].bounds,
         strata=np.repeat([0, 1], pairs.sizes[0].shape[-1]),
         essential=(0, 1),
         quantiles="own",

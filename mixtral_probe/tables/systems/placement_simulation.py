@@ -72,6 +72,7 @@ def _device_loss(sums: GroupedSums, ranks: int) -> pd.DataFrame:
     estimate = sums.estimate(
         lambda sums: metrics.device_balance_loss(losses.share(sums), losses.probability(sums), ranks),
         bounds=(0, ranks),
+        curvature=1 / max(ranks - 1, 1),
     )
     scope = f"one layer; {sums.tokens_scope}; the experts placed in their order; {PERMUTED_EXPERTS}; {_SETTLED}"
     null = LossChance(sums.stats.num_experts_per_tok).device(sums.total, ranks)
