@@ -2,17 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.paths import checked_path
+from mixtral_probe.reading import GIB, MIB, one_sentence, read_text, require_file, unreadable
 from mixtral_probe.resources import data_path
 
 _ROWS = (".jsonl", ".parquet")
 _READABLE = (".txt", *_ROWS)
+MOST_TEXT, MOST_LINE = GIB, 64 * MIB
+"""Bytes of a text file, and of a line of a ``.jsonl`` file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +123,13 @@ def _refuse_path(text: str) -> None:
 
 def _from_path(path: Path) -> Iterator[Document]:
     if path.is_dir():
-        files = sorted(file for file in path.rglob("[!.]*") if file.suffix in _READABLE and file.is_file())
+        files = sorted(file for file in path.rglob("[!.]*") if file.suffix in _READABLE and not file.is_dir())
         if not files:
             raise InputError(
                 f"a corpus folder must hold {', '.join(_READABLE)} files, got {path} without; name another"
             )
         for file in files:
+            _refuse_outside(file, path)
             yield from _from_file(file, file.relative_to(path))
     elif not path.exists():
         raise InputError(f"a corpus must exist, got {path}, where there is nothing; name another")
@@ -136,11 +141,20 @@ def _from_path(path: Path) -> Iterator[Document]:
         )
 
 
+def _refuse_outside(file: Path, folder: Path) -> None:
+    """Raise InputError for a link that leads out of a corpus folder."""
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"files of a corpus folder must lie in it, got {file}, a link to {file.resolve()}; copy the file into the "
+            "folder, or leave it out"
+        )
+
+
 def _from_file(file: Path, inside: Path) -> Iterator[Document]:
     """Yield the documents of a file whose path inside the corpus is ``inside``."""
     labels = {"domain": inside.parts[0]} if len(inside.parts) > 1 else {}
     if file.suffix == ".txt":
-        yield Document(inside.with_suffix("").as_posix(), _text_of(file), labels)
+        yield Document(inside.with_suffix("").as_posix(), read_text(file, MOST_TEXT), labels)
         return
     rows = _json_rows(file) if file.suffix == ".jsonl" else _parquet_rows(file)
     for number, row in rows:
@@ -161,39 +175,37 @@ def _from_row(row: Mapping[str, Any], default_id: str, where: str) -> Document:
     return Document(default_id if name is None else str(name), text, labels)
 
 
-def _text_of(file: Path) -> str:
-    try:
-        return file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"a text file must be UTF-8, got {file}, which is not at byte {error.start}; convert it first"
-        ) from None
-
-
 def _json_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield line number, from 1 as in editors, and content of each line that is not blank."""
-    for number, line in enumerate(_text_of(file).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"every line of a .jsonl file must be JSON, got an error in {file}, line {number}: {error}"
-            ) from None
+    for number, line in _lines(file):
+        where = f"{file}, line {number}"
+        with one_sentence("every line of a .jsonl file must be JSON", where, "correct it"):
+            row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
         if not isinstance(row, dict):
-            raise InputError(
-                f"every line of a .jsonl file must be an object, got another value in {file}, line {number}; write one"
-            )
+            raise InputError(f"every line of a .jsonl file must be an object, got another value in {where}; write one")
         yield number, row
 
 
-def _parquet_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    import pyarrow
-    import pyarrow.parquet
-
+def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
     try:
-        rows: Iterable[dict[str, Any]] = pyarrow.parquet.read_table(file).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"a Parquet file must be whole, got an error in {file} ({error}); write it again") from None
-    yield from enumerate(rows)
+        require_file(file)
+        with file.open("rb") as stream:
+            for number in count(1):
+                if not (line := stream.readline(MOST_LINE + 1)):
+                    return
+                if len(line) > MOST_LINE:
+                    raise InputError(
+                        f"a line of a .jsonl file must have at most {MOST_LINE / MIB:g} MiB, got more in {file}, "
+                        f"line {number}; split the document"
+                    )
+                if line.strip():
+                    yield number, line
+    except OSError as error:
+        raise unreadable(file, error) from None
+
+
+def _parquet_rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    from mixtral_probe.parquet_files import rows_of
+
+    with one_sentence("a Parquet file must be whole", file, "write it again"):
+        yield from enumerate(rows_of(file))

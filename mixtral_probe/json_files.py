@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.paths import refuse_pointer
+from mixtral_probe.reading import MIB, one_sentence, read_bounded
 
-MOST_BYTES = 64 * 2**20
+MOST_BYTES = 64 * MIB
 """Of a file that is read: the index of the largest models has less than one hundredth of it."""
 
 
@@ -23,27 +23,14 @@ def read_json_object(path: Path, remedy: str = "correct it or download it again"
         InputError: it cannot be read, is larger than ``MOST_BYTES``, or is no JSON object.
     """
     try:
-        content = json.loads(_text(path))
+        text = read_bounded(path, MOST_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(path) from None
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise InputError(f"{path.name} must be a file that can be read, got {reason!r} for {path}; {remedy}") from None
-    except InputError:
-        raise
-    except RecursionError:
-        raise InputError(f"{path.name} must be valid JSON, got {path}, nested too deep; {remedy}") from None
-    except ValueError as error:
-        raise InputError(f"{path.name} must be valid JSON, got {path} with an error: {error}; {remedy}") from None
+        why = (error.strerror or str(error)).lower()
+        raise InputError(f"{path.name} must be a file that can be read, got {why!r} for {path}; {remedy}") from None
+    with one_sentence(f"{path.name} must be valid JSON", path, remedy):
+        content = json.loads(text.decode("utf-8-sig"))
     if not isinstance(content, dict):
         raise InputError(f"{path.name} must hold one JSON object, got {path} with a {type(content).__name__}; {remedy}")
     return content
-
-
-def _text(path: Path) -> str:
-    refuse_pointer(path)
-    with path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"more than {MOST_BYTES / 2**20:.0f} MiB")
-    return content.decode("utf-8-sig")

@@ -4,6 +4,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from math import prod
 from pathlib import Path
 
@@ -32,7 +33,10 @@ from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
 from mixtral_probe.model import MixtralForCausalLM
 from mixtral_probe.model.attention.rope import Rope
+from mixtral_probe.reading import one_sentence
 from mixtral_probe.resources import model_path
+
+_LAYER = "model.layers.0."
 
 
 class Checkpoint:
@@ -51,13 +55,18 @@ class Checkpoint:
 
     def __init__(self, folder: str | Path, config: MixtralConfig | None = None) -> None:
         self.folder = model_folder(folder)
+        with one_sentence("a model folder must hold a config and weights", self.folder, "download it again"):
+            self._open(config)
+
+    def _open(self, config: MixtralConfig | None) -> None:
         native = is_native(self.folder)
         self.config = _config(self.folder, native) if config is None else config
         self._stored = stored_tensors(self.folder)
         self._frequencies = {name: self._stored.pop(name) for name in list(self._stored) if is_frequency(name)}
-        self._shapes = _expected_shapes(self.config) | _task_heads(self._stored)
         self.layout: Layout | NativeLayout = _layout(self._stored, native)
         """The layout of names and experts."""
+        self._check_numbers()
+        self._shapes = _expected_shapes(self.config) | _task_heads(self._stored)
         self._share_embedding()
         self._warn_of_unused(unused := self._check())
         self.unused = tuple(self._stored[name].name for name in unused)
@@ -137,6 +146,14 @@ class Checkpoint:
             self._shapes[HEAD] = self._shapes[EMBEDDING]
         elif head is not None:
             self._stored.setdefault(EMBEDDING, self._stored.pop(HEAD))
+
+    def _check_numbers(self) -> None:
+        """Check that there are as many layers and experts as the config says, before their names are listed."""
+        layers = {layer for name in self._stored if (layer := layer_of(name)) is not None}
+        if len(layers) < self.config.num_hidden_layers:
+            absent = next(layer for layer in count() if layer not in layers)
+            self._check_piece(f"model.layers.{absent}.self_attn.q_proj.weight", ())
+        self._check_piece(f"{_LAYER}block_sparse_moe.gate.weight", _router_shape(self.config))
 
     def _check(self) -> list[str]:
         """Check that every weight is stored with its shape; return the names of the other stored tensors."""
@@ -219,7 +236,7 @@ class Checkpoint:
                     return
 
     def _warn(self, sentence: str) -> None:
-        warnings.warn(sentence, stacklevel=5)
+        warnings.warn(sentence, stacklevel=6)
 
 
 def model_folder(name: str | Path) -> Path:
@@ -254,9 +271,17 @@ def _task_heads(stored: Mapping[str, StoredTensor]) -> dict[str, tuple[int, ...]
 
 
 def _expected_shapes(config: MixtralConfig) -> dict[str, tuple[int, ...]]:
-    """Shapes of all weights of the language model; a tied head is the embedding."""
+    """Shapes of all weights of the language model; a tied head is the embedding. All layers have those of the first."""
     with torch.device("meta"):
-        return {name: tuple(weight.shape) for name, weight in MixtralForCausalLM(config).named_parameters()}
+        model = MixtralForCausalLM(config.model_copy(update={"num_hidden_layers": 1}))
+    shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
+    parts = {name.removeprefix(_LAYER): shapes.pop(name) for name in list(shapes) if name.startswith(_LAYER)}
+    layers = range(config.num_hidden_layers)
+    return shapes | {f"model.layers.{layer}.{part}": shape for layer in layers for part, shape in parts.items()}
+
+
+def _router_shape(config: MixtralConfig) -> tuple[int, int]:
+    return config.num_local_experts, config.hidden_size
 
 
 @contextmanager

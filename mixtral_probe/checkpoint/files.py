@@ -13,6 +13,7 @@ from mixtral_probe.checkpoint.native import TorchFile
 from mixtral_probe.errors import InputError
 from mixtral_probe.json_files import MOST_BYTES
 from mixtral_probe.paths import refuse_pointer
+from mixtral_probe.reading import require_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ def open_file(path: Path) -> Any:
         InputError: it is missing or not whole.
     """
     try:
+        require_file(path)
         refuse_pointer(path)
         return safe_open(path, framework="pt", device="cpu") if path.suffix == ".safetensors" else TorchFile(path)
     except FileNotFoundError:

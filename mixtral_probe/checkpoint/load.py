@@ -15,7 +15,7 @@ from mixtral_probe.config import GenerationConfig, MixtralConfig
 from mixtral_probe.errors import InputError
 from mixtral_probe.model import Numerics
 from mixtral_probe.model.base import BaseModel
-from mixtral_probe.model.resizing.pruning import PRUNED, prune_heads
+from mixtral_probe.model.resizing.pruning import PRUNED, prune_heads, removed_heads
 
 M = TypeVar("M", bound=BaseModel)
 _SHAPES = {
@@ -74,8 +74,8 @@ def load_model(
         model.generation_config = model.generation_config if stored is None else stored
     model.name_or_path = str(folder)
     model.base_model.multi_device = len(placement.devices) > 1
-    if pruned := getattr(config, PRUNED, None):
-        prune_heads(model, {int(layer): heads for layer, heads in pruned.items()})
+    if pruned := removed_heads(config):
+        prune_heads(model, pruned)
     return model.eval(), loading
 
 

@@ -23,8 +23,8 @@ EMBEDDING = "model.embed_tokens.weight"
 TASK_HEADS = ("score.weight", "score.bias", "qa_outputs.weight", "qa_outputs.bias")
 """Weights of the classification and question answering heads."""
 
-_EXPERT = re.compile(r"model\.layers\.(\d+)\.block_sparse_moe\.experts\.(\d+)\.(w[123])\.weight")
-_LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)")
+_EXPERT = re.compile(r"model\.layers\.([0-9]{1,9})\.block_sparse_moe\.experts\.([0-9]{1,9})\.(w[123])\.weight")
+_LAYER = re.compile(r"model\.layers\.([0-9]{1,9})\.(.+)")
 _STACKED = ("gate_up_proj", "down_proj")
 _ROTATED = (".q_proj.weight", ".k_proj.weight")
 

@@ -6,11 +6,10 @@ split each head in two halves. The **torrent** layout stacks a layer's experts i
 has ``feed_forward.experts.{e}.w1.weight`` … as the classic one.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import ZIP_STORED, ZipFile, is_zipfile
 
 import torch
 from torch import Tensor
@@ -18,6 +17,8 @@ from torch import Tensor
 from mixtral_probe.checkpoint.options import STORED
 from mixtral_probe.config import DEFAULT_ROPE_THETA, MixtralConfig
 from mixtral_probe.errors import InputError
+from mixtral_probe.json_files import read_json_object
+from mixtral_probe.reading import one_sentence, require_file
 
 PARAMS = "params.json"
 _OBJECT = re.compile(r"GLOBAL ([\w.]+)")
@@ -85,15 +86,16 @@ def native_config(path: Path) -> MixtralConfig:
         InputError: it is not a JSON object, lacks a size, or has no experts.
     """
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = read_json_object(path)
     except FileNotFoundError:
         raise InputError(
             f"weights in a layout of Mistral need a {PARAMS} beside them, got none at {path}; download it"
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{PARAMS} must be valid JSON, got an error in {path}: {error}") from None
-    if not isinstance(fields, dict):
-        raise InputError(f"{PARAMS} must hold one JSON object, got a {type(fields).__name__} in {path}")
+    with one_sentence(f"{PARAMS} must describe a Mixtral model", path, "correct it or download it again"):
+        return MixtralConfig.from_dict(_config_fields(fields, path))
+
+
+def _config_fields(fields: dict[str, Any], path: Path) -> dict[str, Any]:
     fields = fields | (fields.get("moe") or {})
     known: dict[str, Any] = dict(_DEFAULTS)
     for name, theirs in (_FIELDS | _OPTIONAL).items():
@@ -102,7 +104,7 @@ def native_config(path: Path) -> MixtralConfig:
             known[name] = int(value) if isinstance(value, str) else value
         elif name in _FIELDS:
             raise InputError(f"{PARAMS} must give {theirs} (or {name}), got neither in {path}; add it")
-    return MixtralConfig.from_dict(known)
+    return known
 
 
 class TorchFile:
@@ -115,6 +117,7 @@ class TorchFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            _refuse_compressed(path)
             # the format of before torch 1.6 cannot be mapped
             mapped = is_zipfile(path)
             self._tensors = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
@@ -164,6 +167,15 @@ def _no_tensors(path: Path, got: str) -> InputError:
     return InputError(
         f"{path} must hold tensors by their names and nothing else, got {got}; save the state_dict() of the model alone"
     )
+
+
+def _refuse_compressed(path: Path) -> None:
+    """Raise ValueError for a zip archive with compressed parts: PyTorch stores them plain, at their size on disk."""
+    require_file(path)
+    if is_zipfile(path):
+        with ZipFile(path) as archive:
+            if any(part.compress_type != ZIP_STORED for part in archive.infolist()):
+                raise ValueError("its parts are compressed")
 
 
 class TorchSlice:

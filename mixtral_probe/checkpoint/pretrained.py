@@ -17,7 +17,7 @@ from mixtral_probe.checkpoint.state_dict import register_names
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
 from mixtral_probe.model import ExpertsImplementation, Numerics
-from mixtral_probe.model.resizing.pruning import PRUNED, prune_heads
+from mixtral_probe.model.resizing.pruning import prune_heads, removed_heads
 from mixtral_probe.model.resizing.vocabulary import resize_token_embeddings
 
 
@@ -29,8 +29,8 @@ class Pretrained:
         require_memory(config.num_parameters(), torch.get_default_dtype(), torch.get_default_device())
         super().__init__(config, numerics)  # type: ignore[call-arg]
         register_names(self)  # type: ignore[arg-type]
-        if pruned := getattr(config, PRUNED, None):
-            self.prune_heads({int(layer): heads for layer, heads in pruned.items()})
+        if pruned := removed_heads(config):
+            self.prune_heads(pruned)
 
     @classmethod
     def from_pretrained(

@@ -162,7 +162,7 @@ def _shards(folder: Path, kind: Format) -> list[str]:
 
 
 def _warn_left_over(folder: Path, files: Sequence[str], why: str) -> None:
-    warnings.warn(f"{folder} has files of another save, which are not read: {_listed(files)} ({why})", stacklevel=6)
+    warnings.warn(f"{folder} has files of another save, which are not read: {_listed(files)} ({why})", stacklevel=7)
 
 
 def _listed(names: Sequence[str], most: int = 3) -> str:

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mixtral_probe.corpus import MOST_TEXT
 from mixtral_probe.errors import InputError
 from mixtral_probe.paths import checked_path
+from mixtral_probe.reading import read_text
 
 if TYPE_CHECKING:
     from mixtral_probe.corpus import Source
@@ -39,14 +41,9 @@ def opened_probe(model: str, device: str, dtype: str | None) -> "Probe":
 
 def _one_file(file: Path) -> "Source":
     """Any text file is one document, whatever its ending; rows stay rows."""
-    if file.suffix in (".txt", ".jsonl", ".parquet") or not file.is_file():
+    if file.suffix in (".txt", ".jsonl", ".parquet") or not file.exists() or file.is_dir():
         return _existing(file, "--file")
-    try:
-        return [{"id": file.name, "text": file.read_bytes().decode("utf-8-sig")}]
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"--file must be UTF-8 text, got {file}, which is not at byte {error.start}; convert it"
-        ) from None
+    return [{"id": file.name, "text": read_text(file, MOST_TEXT)}]
 
 
 def _existing(path: Path, option: str) -> Path:

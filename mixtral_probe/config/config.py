@@ -7,12 +7,14 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from mixtral_probe.config.labels import with_labels
 from mixtral_probe.config.rope import attention_factor, one_rope
 from mixtral_probe.config.rules import broken_rule
 from mixtral_probe.errors import InputError
 from mixtral_probe.files import plain_errors, write_bytes
 from mixtral_probe.json_files import read_json_object
 from mixtral_probe.paths import checked_path
+from mixtral_probe.reading import one_sentence
 from mixtral_probe.resources import model_path
 
 READ_IN_EVERY_CALL = (
@@ -21,6 +23,8 @@ READ_IN_EVERY_CALL = (
     "initializer_range", "dtype", "architectures",
 )  # fmt: skip
 """Fields that can be assigned, since a model that exists goes by them; unknown fields can be too."""
+MOST_PARAMETERS = 10**15
+"""Weights of a model; PyTorch cannot count the bytes of one with 10,000 times as many."""
 _OTHER_NAMES = {"num_experts": "num_local_experts", "torch_dtype": "dtype"}
 
 
@@ -82,15 +86,12 @@ class MixtralConfig(BaseModel):
     label2id: dict[str, int] = {"LABEL_0": 0, "LABEL_1": 1}
     problem_type: Literal["regression", "single_label_classification", "multi_label_classification"] | None = None
 
-    def __init__(self, **fields: Any) -> None:
-        try:
-            super().__init__(**fields)
-        except ValidationError as error:
-            first = error.errors()[0]
-            if isinstance(cause := first.get("ctx", {}).get("error"), InputError):
-                raise cause from None
-            name = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"config field {name}: {first['msg']}; it is {first['input']!r}") from None
+    def __init__(self, /, **fields: Any) -> None:
+        with one_sentence("a config must describe a Mixtral model", "fields", "correct them"):
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                raise _sentence(error) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_"):
@@ -110,7 +111,7 @@ class MixtralConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _in_one_spelling(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        return one_rope(_with_labels(_with_derived(cls._defaults() | fields)))
+        return one_rope(with_labels(_with_derived(cls._defaults() | fields)))
 
     @classmethod
     def _defaults(cls) -> dict[str, Any]:
@@ -122,6 +123,10 @@ class MixtralConfig(BaseModel):
     def _check(self) -> Self:
         if (rule := broken_rule(self.model_dump() | {"head_size": self.head_size})) is not None:
             raise InputError(f"config field {rule}")
+        if (number := self.num_parameters()) > MOST_PARAMETERS:
+            raise InputError(
+                f"a config must have sizes of at most 10^15 weights together, got {number:.3g}; correct it"
+            )
         return self
 
     @property
@@ -262,6 +267,14 @@ class MixtralConfig(BaseModel):
         return self.num_parameters() - self.num_hidden_layers * idle * 3 * self.hidden_size * self.intermediate_size
 
 
+def _sentence(error: ValidationError) -> InputError:
+    first = error.errors()[0]
+    if isinstance(cause := first.get("ctx", {}).get("error"), InputError):
+        return cause
+    name = ".".join(str(part) for part in first["loc"])
+    return InputError(f"config field {name}: {first['msg']}; it is {first['input']!r}")
+
+
 def _with_derived(fields: dict[str, Any]) -> dict[str, Any]:
     """Convert older names to current ones, and None to the value it stands for."""
     if "num_experts" in fields:
@@ -276,25 +289,4 @@ def _with_derived(fields: dict[str, Any]) -> dict[str, Any]:
     older = fields.pop("torch_dtype", None)
     if (dtype := fields.get("dtype") or older) is not None:
         fields["dtype"] = str(dtype).removeprefix("torch.")
-    return fields
-
-
-def _with_labels(fields: dict[str, Any]) -> dict[str, Any]:
-    """Convert ``num_labels`` to names and their keys to numbers, which JSON lacks."""
-    number, names = fields.pop("num_labels", None), fields.pop("id2label", None)
-    if names is None and number is not None:
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise InputError(f"config field num_labels must be a positive integer, got {number!r}")
-        names = {label: f"LABEL_{label}" for label in range(number)}
-    if isinstance(names, dict):
-        names = {int(key) if str(key).isdecimal() else key: name for key, name in names.items()}
-        if number not in (None, len(names)):
-            raise InputError(f"config field num_labels must be the size of id2label ({len(names)}), got {number}")
-        fields.setdefault("label2id", None)
-        if fields["label2id"] is None:
-            fields["label2id"] = {name: key for key, name in names.items()}
-    if names is not None:
-        fields["id2label"] = names
-    elif fields.get("label2id", 0) is None:
-        del fields["label2id"]
     return fields

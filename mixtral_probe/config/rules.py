@@ -15,6 +15,9 @@ _POSITIVE = (
     "num_key_value_heads", "head_dim", "max_position_embeddings", "num_experts_per_tok", "num_local_experts",
     "sliding_window", "rms_norm_eps",
 )  # fmt: skip
+_POSITIONS = ("max_position_embeddings", "sliding_window")
+LARGEST_SIZE, LARGEST_POSITION = 2**31 - 1, 2**63 - 1
+"""Of a size of weights and of a number of positions; 64 bits hold products of two sizes."""
 
 
 def broken_rule(fields: dict[str, Any]) -> str | None:
@@ -27,6 +30,8 @@ def _rules(fields: dict[str, Any]) -> Iterator[tuple[bool, str]]:
     for name in _POSITIVE:
         if (value := fields[name]) is not None:
             yield value > 0, f"{name} must be positive, got {value}"
+            largest = LARGEST_POSITION if name in _POSITIONS else LARGEST_SIZE
+            yield value <= largest, f"{name} must be at most {largest:,}, got {value}"
     yield from _size_rules(fields)
     yield from _range_rules(fields)
     yield from rope_rules(fields["rope_parameters"], fields["head_size"])

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
-from mixtral_probe.model.resizing.pruning import PRUNED
+from mixtral_probe.model.resizing.pruning import removed_heads
 from mixtral_probe.trace import AttentionPlan
 
 AttentionChoice = str | Iterable[int] | Mapping[int, Iterable[int]] | None
-_PART = re.compile(r"(all|\d+(?:-\d+)?)(?::(\d+(?:-\d+)?))?")
+_PART = re.compile(r"(all|\d{1,9}(?:-\d{1,9})?)(?::(\d{1,9}(?:-\d{1,9})?))?")
 
 
 def attention_plan(choice: AttentionChoice, config: MixtralConfig, maps: bool = True) -> AttentionPlan | None:
@@ -40,7 +40,7 @@ def attention_plan(choice: AttentionChoice, config: MixtralConfig, maps: bool = 
 
 def _heads(layer: int, config: MixtralConfig) -> list[int]:
     """The heads a layer has."""
-    pruned = (getattr(config, PRUNED, None) or {}).get(layer, ())
+    pruned = removed_heads(config).get(layer, ())
     return [head for head in range(config.num_attention_heads) if head not in pruned]
 
 
@@ -58,12 +58,17 @@ def _parsed(part: str, config: MixtralConfig) -> list[tuple[int, Iterable[int]]]
     match = _PART.fullmatch(part)
     if match is None:
         raise InputError(f"attention layers are written as '0,3', '8-15' or 'all', with heads as '3:0-7', got {part!r}")
-    layers = range(config.num_hidden_layers) if match[1] == "all" else _span(match[1])
-    return [(layer, _heads(layer, config) if match[2] is None else _span(match[2])) for layer in layers]
+    layers = range(config.num_hidden_layers)
+    layers = layers if match[1] == "all" else _span(match[1], "layer", len(layers))
+    heads = None if match[2] is None else _span(match[2], "head", config.num_attention_heads)
+    return [(layer, _heads(layer, config) if heads is None else heads) for layer in layers]
 
 
-def _span(text: str) -> range:
+def _span(text: str, noun: str, count: int) -> range:
+    """Return the numbers of "3" or "0-7", of `count` that there are."""
     first, _, last = text.partition("-")
     if last and int(last) < int(first):
         raise InputError(f"a range counts upward, got {text!r}; write '{last}-{first}'")
+    if int(last or first) >= count:
+        raise InputError(f"{noun} must be in 0–{count - 1}, got {last or first}")
     return range(int(first), int(last or first) + 1)

@@ -3,6 +3,7 @@
 import difflib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from mixtral_probe.selection import nodes
@@ -10,30 +11,87 @@ from mixtral_probe.selection.errors import Place, SelectionError
 
 DEEPEST = 50
 """Levels of `not`, brackets and slices in an expression."""
+WRITTEN_OUT = 40_000
+"""Characters of an expression with the text of each slice in the place of its name."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """The node of a text, and what it adds to an expression that uses it."""
+
+    node: nodes.Node
+    levels: int
+    """Levels of the node and of the slices in it."""
+    length: int
+    """Characters of the text with its slices written out."""
+
+
+class Slices:
+    """What `@name` means; each text is parsed once, at its first use."""
+
+    def __init__(self, texts: Mapping[str, str], tree_of: Callable[[str], Any]) -> None:
+        """Keep the texts.
+
+        Args:
+            texts: name → expression, which may use the names before it.
+            tree_of: the parser.
+        """
+        self.texts, self.tree_of = dict(texts), tree_of
+        self._place = {name: place for place, name in enumerate(self.texts)}
+        self._built: dict[str, Built] = {}
+
+    def known_in(self, reader: str | None) -> list[str]:
+        """List the names that a slice may use; None stands for the expression itself, which may use all."""
+        return list(self.texts)[: None if reader is None else self._place[reader]]
+
+    def may_use(self, reader: str | None, name: str) -> bool:
+        """Return whether a slice, or with None the expression itself, may use a name."""
+        return name in self._place and (reader is None or self._place[name] < self._place[reader])
+
+    def of(self, name: str) -> Built:
+        """Return the slice of a name.
+
+        Raises:
+            SelectionError: its text breaks the grammar.
+        """
+        if name not in self._built:
+            self._built[name] = self.build(self.texts[name], name)
+        return self._built[name]
+
+    def build(self, text: str, name: str | None = None) -> Built:
+        """Return the node of a text, which is that of the slice `name` or the expression itself."""
+        builder = Builder(text, self, name)
+        node = builder.build(self.tree_of(text))
+        return Built(node, builder.levels, builder.length)
 
 
 class Builder:
     """Builds the nodes of one text."""
 
-    def __init__(self, text: str, slices: Mapping[str, str], tree_of: Callable[[str], Any], depth: int = 0) -> None:
+    def __init__(self, text: str, slices: Slices, name: str | None = None) -> None:
         """Build nodes for one text.
 
         Args:
             text: the expression.
             slices: what `@name` means.
-            tree_of: the parser, for the slices.
-            depth: levels above this text.
+            name: of the slice that the text is; None for the expression itself.
         """
-        self.text, self.slices, self.tree_of, self.depth = text, slices, tree_of, depth
+        self.text, self.slices, self.name = text, slices, name
+        self.depth = self.levels = 0
+        self.length = len(text)
 
     def build(self, tree: Any) -> nodes.Node:
         """Return the node of a tree and of all below it."""
-        if self.depth > DEEPEST:
-            raise self.error(f"an expression nests at most {DEEPEST} levels deep, got more", tree)
         self.depth += 1
+        self._reach(self.depth, tree)
         node: nodes.Node = getattr(self, f"_{tree.data}")(*tree.children)
         self.depth -= 1
         return node
+
+    def _reach(self, level: int, at: Any) -> None:
+        self.levels = max(self.levels, level)
+        if level > DEEPEST:
+            raise self.error(f"an expression nests at most {DEEPEST} levels deep, got more", at)
 
     def error(self, sentence: str, at: Any) -> SelectionError:
         """Return the error at a tree or token."""
@@ -74,19 +132,30 @@ class Builder:
 
     def _slice(self, token: Any) -> nodes.Slice:
         name = str(token)[1:]
-        if name not in self.slices:
-            near = difflib.get_close_matches(name, self.slices, 1)
-            hint = (
-                f"did you mean @{near[0]}?" if near else f"there are {', '.join(f'@{known}' for known in self.slices)}"
-            )
-            raise self.error(f"@{name} names no slice; {hint}", token)
-        text, names = self.slices[name], list(self.slices)
-        before = {earlier: self.slices[earlier] for earlier in names[: names.index(name)]}
+        if not self.slices.may_use(self.name, name):
+            raise self._unknown_slice(name, token)
         try:
-            inner = Builder(text, before, self.tree_of, self.depth)
-            return nodes.Slice(name, inner.build(self.tree_of(text)), _place(token))
+            built = self.slices.of(name)
         except SelectionError as error:
+            text = self.slices.texts[name]
+            text = text if len(text) <= 80 else f"{text[:80]} …"
             raise self.error(f"@{name} stands for {text!r}, in which {error.sentence}", token) from None
+        self._reach(self.depth + built.levels, token)
+        self._lengthen(built.length, token)
+        return nodes.Slice(name, built.node, _place(token))
+
+    def _lengthen(self, length: int, token: Any) -> None:
+        self.length += length
+        if self.length > WRITTEN_OUT:
+            raise self.error(
+                f"an expression has at most {WRITTEN_OUT:,} characters with its slices written out, got more", token
+            )
+
+    def _unknown_slice(self, name: str, token: Any) -> SelectionError:
+        known = self.slices.known_in(self.name)
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean @{near[0]}?" if near else f"there are {', '.join(f'@{other}' for other in known)}"
+        return self.error(f"@{name} names no slice; {hint}", token)
 
     def _name(self, tree: Any) -> nodes.Name:
         name, *index = tree.children

@@ -61,6 +61,7 @@ class _Evaluation:
     def __init__(self, text: str, rows: Rows) -> None:
         self.text, self.rows = text, rows
         self.shape = (rows.trace.num_layers, len(rows.tokens))
+        self._of_slices: dict[str, Mask] = {}
 
     def of(self, node: nodes.Node) -> Mask:
         """[L, n]"""
@@ -78,7 +79,9 @@ class _Evaluation:
 
     def _slice(self, node: nodes.Slice) -> Mask:
         try:
-            return self.of(node.body)
+            if node.name not in self._of_slices:
+                self._of_slices[node.name] = self.of(node.body)
+            return self._of_slices[node.name]
         except SelectionError as error:
             sentence = f"@{node.name} stands for {str(node.body)!r}, in which {error.sentence}"
             raise SelectionError(sentence, self.text, node.place) from None

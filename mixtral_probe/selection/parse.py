@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from mixtral_probe.selection import nodes
-from mixtral_probe.selection.build import Builder
+from mixtral_probe.selection.build import Slices
 from mixtral_probe.selection.errors import Place, SelectionError
 from mixtral_probe.selection.named import SLICES
 from mixtral_probe.selection.nodes import spelled
@@ -95,7 +95,17 @@ def parse(text: str, slices: Mapping[str, str] | None = None) -> Expression:
     Raises:
         SelectionError: it breaks the grammar; the error has the place.
     """
-    return Expression(Builder(text, SLICES | dict(slices or {}), tree_of).build(tree_of(text)), text)
+    return parse_with(slices_of(slices), text)
+
+
+def slices_of(slices: Mapping[str, str] | None) -> Slices:
+    """Return what `@name` means, `SLICES` included, for several expressions."""
+    return Slices(SLICES | dict(slices or {}), tree_of)
+
+
+def parse_with(slices: Slices, text: str) -> Expression:
+    """Read an expression as `parse` does."""
+    return Expression(slices.build(text).node, text)
 
 
 def tree_of(text: str) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
@@ -13,13 +14,15 @@ from mixtral_probe.selection.named import SLICES
 from mixtral_probe.selection.narrow import select
 from mixtral_probe.selection.nodes import expanded
 from mixtral_probe.selection.numbers import EVERY, Numbers
-from mixtral_probe.selection.parse import parse
+from mixtral_probe.selection.parse import parse, parse_with, slices_of
 from mixtral_probe.trace import Trace
 
 _NAMES = {"documents": "document", "tokens": "token.number", "layers": "layer", "experts": "expert"}
 """The fields that restrict rows of a trace, and their names in the language."""
 _PARAMETERS = {"traces": "trace", "documents": "document", "tokens": "token", "layers": "layer"}
 _PARAMETERS |= {"experts": "expert", "heads": "head", "where": "where", "slices": "slice"}
+MOST_SLICES = 100
+"""Further slices of a selection."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,18 @@ class Selection:
     """Name and expression of further slices, each of which may use those before it."""
 
     def __post_init__(self) -> None:
-        for name, text in self.slices:
+        if len(self.slices) > MOST_SLICES:
+            raise InputError(f"a selection has at most {MOST_SLICES} slices, got {len(self.slices)}; leave some out")
+        known = slices_of(dict(self.slices))
+        for name, _ in self.slices:
             if not name.isidentifier():
                 raise InputError(f"a slice's name is a word, got {name!r}")
-            parse(text, dict(self.slices[: [known for known, _ in self.slices].index(name)]))
-        object.__setattr__(self, "where", str(parse(self.where, dict(self.slices))) if self.where.strip() else "")
+            known.of(name)
+        object.__setattr__(self, "where", str(parse_with(known, self.where)) if self.where.strip() else "")
+        if self.expression:
+            parse(self.expression)  # written out, it may be too long
 
-    @property
+    @cached_property
     def expression(self) -> str:
         """All restrictions of rows as one expression without further slices; empty where there are none."""
         parts = [getattr(self, field).test(name) for field, name in _NAMES.items() if getattr(self, field)]
@@ -110,8 +118,7 @@ class Selection:
 
 def _parameters(query: str | Mapping[str, str | list[str]]) -> dict[str, list[str]]:
     if isinstance(query, str):
-        text = urlsplit(query).query if "?" in query else query
-        pairs = parse_qsl(text, keep_blank_values=True, errors="surrogatepass")
+        pairs = _pairs(query)
     else:
         lists = {name: [value] if isinstance(value, str) else value for name, value in query.items()}
         pairs = [(name, text) for name, texts in lists.items() for text in texts]
@@ -119,3 +126,13 @@ def _parameters(query: str | Mapping[str, str | list[str]]) -> dict[str, list[st
     for name, text in pairs:
         parameters.setdefault(name, []).append(text)
     return parameters
+
+
+def _pairs(address: str) -> list[tuple[str, str]]:
+    try:
+        text = urlsplit(address).query if "?" in address else address
+        return parse_qsl(text, keep_blank_values=True, errors="surrogatepass")
+    except ValueError as error:
+        raise InputError(
+            f"an address must spell its texts in UTF-8 with percent signs, got an error: {error}; copy the link again"
+        ) from None

@@ -6,7 +6,7 @@ from numpy.typing import DTypeLike
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.trace.attention import AttentionRecord, layout, windows_of
-from mixtral_probe.trace.frames import NULLABLE, REQUIRED, TOKEN_COLUMNS, window_starts
+from mixtral_probe.trace.frames import NULLABLE, PHASES, REQUIRED, TOKEN_COLUMNS, window_starts
 from mixtral_probe.trace.meta import TraceMeta
 
 
@@ -38,6 +38,11 @@ def _check_columns(tokens: pd.DataFrame) -> None:
     for name, dtype in expected.items():
         if str(tokens[name].dtype) != dtype:
             raise InputError(f"token column {name!r} must be {dtype}, got {tokens[name].dtype}")
+    phase = tokens["phase"].cat
+    if unknown := {*map(str, phase.categories)} - set(PHASES):
+        raise InputError(f"a token's phase must be 'prefill' or 'decode', got {min(unknown)!r}")
+    if (phase.codes < 0).any():
+        raise InputError("a token's phase must be 'prefill' or 'decode', got none")
 
 
 def _check_windows(document: np.ndarray, chunk: np.ndarray, position: np.ndarray) -> None:

@@ -88,10 +88,12 @@ def label_column(name: str, values: Sequence[Any]) -> Any:
             return pd.array(plain, dtype="boolean") if missing else np.array(plain, dtype=bool)
         if kinds == {int}:
             return pd.array(plain, dtype="Int64") if missing else np.array(plain, dtype=np.int64)
+        if float in kinds:
+            return np.array([np.nan if value is None else value for value in plain], dtype=np.float64)
     except (OverflowError, TypeError) as error:
-        raise InputError(f"label {name!r} must fit a 64-bit integer: {error}") from None
-    if float in kinds:
-        return np.array([np.nan if value is None else value for value in plain], dtype=np.float64)
+        raise InputError(
+            f"label {name!r} must fit a 64-bit integer or float, got another: {error}; shorten it"
+        ) from None
     return text_column(plain)
 
 

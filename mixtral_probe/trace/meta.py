@@ -2,11 +2,13 @@
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 SCHEMA_VERSION = 1
+Size = Annotated[int, Field(ge=1, le=32_768)]
+"""A number of layers, experts or heads; the expert ids of a trace have 16 bits."""
 
 
 class TraceMeta(BaseModel):
@@ -19,15 +21,15 @@ class TraceMeta(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: int = SCHEMA_VERSION
-    num_layers: PositiveInt
+    num_layers: Size
     """L, the layers that have a router: the first axis of every array."""
-    num_experts: PositiveInt
+    num_experts: Size
     """E, experts per layer."""
-    num_experts_per_tok: PositiveInt
+    num_experts_per_tok: Size
     """K, the largest number of experts chosen anywhere: the last axis of `expert_ids`."""
-    moe_layers: tuple[int, ...] | None = None
+    moe_layers: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] | None = None
     """[L] the model's own layer number of each traced layer; None when all are mixtures."""
-    num_heads: PositiveInt | None = None
+    num_heads: Size | None = None
     """H, attention heads per layer; None when unknown."""
     model: dict[str, Any] = Field(default_factory=dict)
     """name, fingerprint and other facts that identify the weights."""

@@ -1,5 +1,8 @@
 import json
+import os
 import re
+import time
+import zipfile
 
 import pytest
 import torch
@@ -66,8 +69,56 @@ def test_index_that_lies(tmp_path):
     refused(tmp_path, r"model-\d+-of-\d+\.safetensors must hold model\.layers\.9\.extra by .*, got a file without it")
     path.write_text(json.dumps({"weight_map": {"x": "../elsewhere.safetensors"}}))
     refused(tmp_path, r"must name files beside it, got '\.\./elsewhere\.safetensors'")
-    path.write_text("[]")
+    path.write_text('{"weight_map": ["a.safetensors"]}')
     refused(tmp_path, "must be a JSON object with a weight_map")
+    path.write_text("[" * 10**5)
+    refused(tmp_path, r"index\.json must be valid JSON, got .*, nested too deep; download it again")
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("num_hidden_layers", "must have the weights of 100000000 layers, as its config says, got 2 of them"),
+        ("num_local_experts", r"gate\.weight must have the shape \[100000000, 24\] by config\.json, got \[12, 24\]"),
+    ],
+)
+def test_a_config_of_very_many_layers_or_experts_is_refused_by_the_headers(folder, field, message):
+    fields = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(fields | {field: 10**8}))
+    start = time.process_time()
+    refused(folder, message)
+    assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_size": 2**40}, "hidden_size must be at most 2,147,483,647, got 1099511627776"),
+        ({"vocab_size": 2**31 - 1, "hidden_size": 2**30}, r"at most 10\^15 weights together, got [\d.e+]+"),
+        ({"num_labels": 10**7}, "num_labels must be at most 1,000,000, got 10000000"),
+        ({"rope_theta": 10**400}, "must describe a Mixtral model, got fields with an error: int too large"),
+        ({"heads_pruned": ["q"]}, r"heads_pruned must be layers with lists of heads, got \['q'\] with an error"),
+    ],
+)
+def test_sizes_beyond_all_models(folder, changes, message):
+    fields = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in fields.items() if "rope" not in k} | changes))
+    refused(folder, message)
+
+
+def test_compressed_parts_of_a_torch_file(folder):
+    (folder / "model.safetensors").unlink()
+    with zipfile.ZipFile(folder / "consolidated.00.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"0" * 10**6)
+    refused(folder, r"must be a whole file of weights and nothing else \(its parts are compressed\)")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_pipe_is_not_waited_for(folder, name):
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(InputError):
+        MixtralForCausalLM.from_pretrained(folder)
 
 
 @pytest.mark.parametrize("kept", [4, 2000, 60_000])

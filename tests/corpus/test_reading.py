@@ -1,8 +1,11 @@
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mixtral_probe import InputError
@@ -106,8 +109,93 @@ def test_broken_files_are_named(tmp_path):
     with pytest.raises(InputError, match=r"must be UTF-8, got .*b\.txt, which is not at byte 3"):
         read_corpus(tmp_path / "b.txt")
     (tmp_path / "c.parquet").write_bytes(b"PAR1")
-    with pytest.raises(InputError, match=r"must be whole, got an error in .*c\.parquet"):
+    with pytest.raises(InputError, match=r"must be whole, got .*c\.parquet with an error"):
         read_corpus(tmp_path / "c.parquet")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"a": ' * 200_000, ", nested too deep"),
+        (b'{"text": "x", "year": ' + b"7" * 5_000 + b"}", " with an error: Exceeds the limit"),
+        (b'{"text": "\xe9"}', " with an error: 'utf-8' codec can't decode byte 0xe9"),
+        (b'{"text": "x"', " with an error: Expecting"),
+    ],
+)
+def test_a_line_that_no_parser_takes(tmp_path, line, reason):
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "fine"}\n' + line + b"\n")
+    with pytest.raises(InputError, match=rf"must be JSON, got .*a\.jsonl, line 2{reason}"):
+        read_corpus(tmp_path / "a.jsonl")
+
+
+def test_bounds_of_texts_and_lines(tmp_path, monkeypatch):
+    with (tmp_path / "a.txt").open("wb") as file:
+        file.truncate(2**30 + 1)
+    with pytest.raises(InputError, match=r"a\.txt must have at most 1 GiB, got more in "):
+        read_corpus(tmp_path / "a.txt")
+    monkeypatch.setattr("mixtral_probe.corpus.MOST_LINE", 30)
+    write_rows(tmp_path / "a.jsonl", [{"text": "short"}, {"text": "x" * 40}])
+    with pytest.raises(InputError, match=r"got more in .*a\.jsonl, line 2; split the document"):
+        read_corpus(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_has_no_end_is_not_read(tmp_path, suffix, kind):
+    path = tmp_path / f"a{suffix}"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=f"must be a file, got a {kind}; copy its content into a file"):
+        read_corpus(path)
+
+
+def test_a_link_stays_in_the_folder_of_the_corpus(tmp_path):
+    folder = tmp_path / "corpus"
+    (folder / "deep").mkdir(parents=True)
+    (tmp_path / "secret.txt").write_text("secret")
+    (folder / "a.txt").write_text("a")
+    (folder / "deep" / "b.txt").symlink_to(Path("..") / "a.txt")
+    (tmp_path / "link").symlink_to(folder)
+    assert [document.text for document in read_corpus(tmp_path / "link")] == ["a", "a"]
+    (folder / "deep" / "c.txt").symlink_to(Path("..") / ".." / "secret.txt")
+    with pytest.raises(InputError, match=r"must lie in it, got .*c\.txt, a link to .*secret\.txt; copy the file"):
+        read_corpus(folder)
+
+
+@pytest.mark.parametrize(
+    ("columns", "size"),
+    [
+        ({"text": pa.DictionaryArray.from_arrays(pa.array([0] * 10**6), ["a"])}, "0.576 GB"),
+        ({"text": ["x" * 10**6] * 10**3}, r"[\d.]+ GB"),
+    ],
+)  # fmt: skip
+def test_a_small_parquet_file_that_stands_for_very_much(tmp_path, columns, size):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table(columns), path)
+    assert path.stat().st_size < 2**20
+    with pytest.raises(InputError, match=rf"at most 100 times its size in memory, got {size} for "):
+        read_corpus(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        (pa.array([[1]]), r"list<\w+: int64> in 'x'"),
+        (pa.array([2**62], pa.timestamp("ms")), r"timestamp\[ms\] in 'x'"),
+        (pa.array([b"\xff"]), "binary in 'x'"),
+    ],
+)
+def test_columns_of_kinds_that_no_label_has(tmp_path, column, kind):
+    pq.write_table(pa.table({"text": ["a"], "x": column}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=f"must hold texts, numbers or truth values, got {kind}; leave it out"):
+        read_corpus(tmp_path / "a.parquet")
+
+
+def test_repeated_texts_and_missing_values_of_parquet(tmp_path):
+    columns = {"text": ["a", "b", "a"], "n": [1, None, 3], "d": pa.array(["x", None, "x"]).dictionary_encode()}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    assert [(d.text, d.labels) for d in read_corpus(tmp_path / "a.parquet")] == [
+        ("a", {"n": 1, "d": "x"}), ("b", {"n": None, "d": None}), ("a", {"n": 3, "d": "x"})
+    ]  # fmt: skip
 
 
 def test_folders_and_files_without_documents(tmp_path):

@@ -44,5 +44,12 @@ def test_a_folder(tmp_path):
 
 
 def test_a_file_without_end():
-    with pytest.raises(InputError, match="more than 64 MiB"):
+    with pytest.raises(InputError, match="zero must be a file, got a device; copy its content into a file"):
         read_json_object(Path("/dev/zero"))
+
+
+def test_a_file_that_is_too_large(tmp_path):
+    with (path := tmp_path / "a.json").open("wb") as file:
+        file.truncate(65 * 2**20)
+    with pytest.raises(InputError, match=r"a\.json must have at most 64 MiB, got more in "):
+        read_json_object(path)

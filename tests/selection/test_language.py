@@ -1,13 +1,15 @@
 """The language of selections: what it reads, how it spells it again, and how it points at a mistake."""
 
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixtral_probe import InputError, Selection
-from mixtral_probe.selection import Numbers, SelectionError, parse
+from mixtral_probe.selection import Numbers, SelectionError, build, parse
+from mixtral_probe.selection.build import Builder
 from mixtral_probe.selection.docs import selection_page
 from tests.support.selections import texts, trees
 
@@ -100,6 +102,47 @@ def test_slices_stand_on_those_before_them_and_never_on_themselves():
     chain = {"s0": "layer == 0"} | {f"s{i}": f"@s{i - 1}" for i in range(1, 60)}
     with pytest.raises(SelectionError, match="levels deep"):
         parse("@s59", chain)
+
+
+def doubling(depth):
+    """Slices of which each uses the one before it twice: 2 to the power of `depth` tests when written out."""
+    return [("s0", "special")] + [(f"s{i}", f"@s{i - 1} and not @s{i - 1}") for i in range(1, depth)]
+
+
+def test_nested_slices_are_expanded_once_up_to_a_size(monkeypatch):
+    parsed = []
+    monkeypatch.setattr(build, "Builder", lambda text, *rest: parsed.append(text) or Builder(text, *rest))
+    parse("@s9 or @s8", dict(doubling(10)))
+    assert len(parsed) == 11
+    link = urlencode([("slice", f"{name}:{text}") for name, text in doubling(30)] + [("where", "@s29")])
+    for read in (lambda: Selection.from_query(link), lambda: parse("@s29", dict(doubling(30)))):
+        parsed.clear()
+        with pytest.raises(SelectionError, match="at most 40,000 characters with its slices written out"):
+            read()
+        assert len(parsed) <= 31
+
+
+def test_a_selection_of_which_no_trace_could_be_asked_is_refused_at_once():
+    with pytest.raises(SelectionError, match=r"at most 4,000 characters, got 5,0\d\d"):
+        Selection(slices=(("long", "a or " * 500 + "a"),), where="@long and not @long")
+    with pytest.raises(SelectionError, match="at most 4,000 characters"):
+        Selection(tokens=Numbers.of(range(0, 5_000, 2)))
+    with pytest.raises(InputError, match="at most 100 slices, got 101"):
+        Selection(slices=tuple((f"s{i}", "special") for i in range(101)))
+    assert Selection(slices=(("long", "a or " * 500 + "a"),), where="@long")
+
+
+def test_the_sentence_about_a_slice_is_short():
+    chain = {"s0": "a = 3"} | {f"s{i}": f"@s{i - 1}" + " and special" * 200 for i in range(1, 9)}
+    with pytest.raises(SelectionError) as caught:
+        parse("@s8", chain)
+    assert len(caught.value.sentence) < 2_000
+
+
+@pytest.mark.parametrize("text", ["where=%ff", "layer=1&slice=a%3A%c3%28", "http://x/?where=%80", "http://[x/?a=b"])
+def test_an_address_that_is_no_text_is_refused(text):
+    with pytest.raises(InputError, match="an address must spell its texts in UTF-8"):
+        Selection.from_query(text)
 
 
 @given(st.sets(st.integers(0, 40)))

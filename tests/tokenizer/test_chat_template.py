@@ -3,11 +3,14 @@
 import json
 import shutil
 import sys
+import time
 
 import pytest
 
 from mixtral_probe import InputError, Tokenizer
 from mixtral_probe.resources import data_path
+from mixtral_probe.tokenizer import chat_process
+from mixtral_probe.tokenizer.chat_process import CHAT_PROCESS
 
 INSTRUCT = """{{ bos_token }}{% for message in messages %}
     {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) -%}
@@ -85,6 +88,79 @@ def test_mistakes(instruct, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(InputError, match="needs the package jinja2; install it with: pip install"):
         Tokenizer.from_folder(instruct).apply_chat_template(CHAT)
+
+
+ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{{ i }}{% endfor %}{% endfor %}"
+DOUBLING = "{% set n = namespace(x='ab') %}{% for i in range(40) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}"
+
+
+@pytest.mark.parametrize(
+    ("template", "error"),
+    [
+        (ENDLESS, "more than 1 s of time"),
+        ("{{ 9 ** (9 ** 9) }}", r"more than 1 s of time|more than 0\.5 GiB of memory"),
+        (DOUBLING, r"more than 1 s of time|more than 0\.5 GiB of memory"),
+        ("{{ 'a' * 10 ** 10 }}", r"more than 0\.5 GiB of memory"),
+        ("{{ '%010000000000d' % 3 }}", r"more than 0\.5 GiB of memory"),
+        ("{{ 'a' | center(20000000) }}", "more than 16,777,216 characters"),
+        ("{{ messages[99].role.x }}", "has no element 99"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ 'é'.encode('ascii') }}", "can't encode character"),
+        ("{{ messages | tojson(indent='x' * 3) | int | batch('q') | list }}", "."),
+        ("{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", "nested too deep"),
+        ("{{ [].pop() }}", "."),
+        ("{% if %}", "Expected an expression"),
+        ("{% include 'x' %}", "no loader"),
+        ("{{ lipsum(n=10**9) }}", "more than"),
+    ],
+)
+def test_a_template_that_is_broken_or_takes_too_much(tmp_path, monkeypatch, template, error):
+    CHAT_PROCESS.render("", {})  # started
+    monkeypatch.setattr(chat_process, "SECONDS", 1)
+    tokenizer = Tokenizer.from_folder(folder(tmp_path / "a", template))
+    start = time.monotonic()
+    with pytest.raises(InputError, match=f"must be fit to write this conversation, got its error: .*{error}"):
+        tokenizer.apply_chat_template(CHAT)
+    assert time.monotonic() - start < 5
+    monkeypatch.setattr(chat_process, "SECONDS", 10)
+    assert Tokenizer.from_folder(folder(tmp_path / "b", "fine")).apply_chat_template(CHAT) == "fine"
+
+
+@pytest.mark.parametrize("template", [3, [{"name": "default"}, 4], [{"name": "default", "template": 4}], {"a": "b"}])
+def test_a_broken_template_does_not_stop_who_needs_none(tmp_path, template):
+    tokenizer = Tokenizer.from_folder(folder(tmp_path / "a", template))
+    assert len(tokenizer.encode("no chat"))
+    with pytest.raises(InputError, match=r"chat_template of tokenizer_config\.json must be a text"):
+        tokenizer.apply_chat_template(CHAT)
+
+
+def test_a_broken_file_of_a_template_does_not_either(tmp_path):
+    (path := folder(tmp_path / "a", "from the config") / "chat_template.jinja").write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"must be UTF-8, got .*chat_template\.jinja, which is not at byte 0"):
+        Tokenizer.from_folder(path.parent).apply_chat_template(CHAT)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="must be a file, got a device"):
+        Tokenizer.from_folder(path.parent).apply_chat_template(CHAT)
+
+
+def test_variables_are_values_of_json(instruct):
+    with pytest.raises(InputError, match="must be values of JSON, got an error: Object of type set is not"):
+        Tokenizer.from_folder(instruct).apply_chat_template(CHAT, tools={1, 2})
+
+
+def test_another_process_that_was_forked_has_its_own(instruct):
+    tokenizer = Tokenizer.from_folder(instruct)
+    expected = tokenizer.apply_chat_template(CHAT)
+    owner, CHAT_PROCESS._owner = CHAT_PROCESS._owner, -1
+    inherited = CHAT_PROCESS._process
+    try:
+        assert tokenizer.apply_chat_template(CHAT) == expected
+        assert CHAT_PROCESS._process is not inherited
+    finally:
+        inherited.kill()
+        inherited.communicate()
+    assert owner != -1
 
 
 def test_the_spelling_of_tokens():

@@ -87,7 +87,7 @@ def _numbers(field: str, value: str) -> tuple[int, ...]:
         if match is None:
             raise InputError(f"{field} must be numbers such as 3, 0,3 or 2..4, got {value!r}")
         first, last = int(match[1]), int(match[2] or match[1])
-        if last < first or last - first >= MOST_NUMBERS:
+        if last < first or len(numbers) + last - first >= MOST_NUMBERS:
             raise InputError(f"a range of {field} must rise and hold at most {MOST_NUMBERS:,} numbers, got {part!r}")
         numbers += range(first, last + 1)
     return tuple(numbers)

@@ -11,6 +11,7 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.model.attention.attention import Attention
 from mixtral_probe.model.attention.pruned import PrunedAttention
 from mixtral_probe.model.base import BaseModel
+from mixtral_probe.reading import one_sentence
 
 PRUNED = "heads_pruned"
 """The config field of the removed heads, {layer: [heads]}; with ``pruned_heads``, the name of transformers 4, that
@@ -32,7 +33,7 @@ def prune_heads(model: BaseModel, heads: Mapping[int, Iterable[int]]) -> None:
     """
     body = model.base_model
     total = body.config.num_attention_heads
-    removed = {int(layer): set(chosen) for layer, chosen in (getattr(body.config, PRUNED, None) or {}).items()}
+    removed = {layer: set(chosen) for layer, chosen in removed_heads(body.config).items()}
     for layer, chosen in heads.items():
         _check(body.config, layer, chosen := list(chosen))
         if len(removed.setdefault(layer, set()) | set(chosen)) == total:
@@ -45,6 +46,17 @@ def prune_heads(model: BaseModel, heads: Mapping[int, Iterable[int]]) -> None:
         body.layers[layer].self_attn = PrunedAttention(whole, body.config, remaining)
     by_layer = {layer: sorted(chosen) for layer, chosen in sorted(removed.items()) if chosen}
     model.config = model.config.replace(**{PRUNED: by_layer})
+
+
+def removed_heads(config: MixtralConfig) -> dict[int, tuple[int, ...]]:
+    """The removed heads of each layer that lacks some, from a config of a model or of a file.
+
+    Raises:
+        InputError: the field has another form.
+    """
+    field = getattr(config, PRUNED, None)
+    with one_sentence(f"config field {PRUNED} must be layers with lists of heads", repr(field), "remove it"):
+        return {int(layer): tuple(map(int, heads)) for layer, heads in (field or {}).items()}
 
 
 def with_every_head(model: BaseModel, name: str, weight: Tensor) -> Tensor:

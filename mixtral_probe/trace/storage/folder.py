@@ -5,8 +5,7 @@ import json
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from tokenize import TokenError
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,8 @@ from pydantic import ValidationError
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.files import allocate
+from mixtral_probe.json_files import read_json_object
+from mixtral_probe.reading import one_sentence, require_file
 from mixtral_probe.trace.attention import AttentionPlan, AttentionRecord, attention_metadata
 from mixtral_probe.trace.meta import SCHEMA_VERSION, TraceMeta
 from mixtral_probe.trace.storage import parquet, tensor_file
@@ -22,6 +23,7 @@ FORMAT = "mixtral-probe trace"
 MARKER = "trace.json"
 ATTENTION = "attention.safetensors"
 ARRAYS = ("router_logits", "expert_ids", "expert_weights")
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 _FILES = (
     ((".csv", ".tsv", ".xlsx", ".parquet", ".feather"), "a table"),
@@ -62,14 +64,26 @@ def read_parts(folder: Path) -> dict[str, Any]:
     """
     meta, description = read_description(folder)
     parts: dict[str, Any] = {"meta": meta, "where": description.get("where")}
-    parts["documents"] = parquet.read_documents(folder / "documents.parquet")
-    parts["tokens"] = parquet.read_tokens(folder / "tokens.parquet")
+    # The arrays first, since their sizes on disk bound the number of tokens: a table may claim any number of rows.
     for name in ARRAYS:
         if name == "expert_ids" or f"{name}.npy" in description["files"]:
             parts[name] = read_array(folder / f"{name}.npy")
+    num_tokens = _num_tokens(folder, meta, parts["expert_ids"])
+    parts["documents"] = parquet.read_documents(folder / "documents.parquet")
+    parts["tokens"] = parquet.read_tokens(folder / "tokens.parquet", num_tokens)
     if ATTENTION in description["files"]:
         parts["attention_record"] = read_attention(folder / ATTENTION)
     return parts
+
+
+def _num_tokens(folder: Path, meta: TraceMeta, ids: np.ndarray) -> int:
+    layers, chosen = meta.num_layers, meta.num_experts_per_tok
+    if ids.ndim != 3 or (ids.shape[0], ids.shape[2]) != (layers, chosen):
+        raise InputError(
+            f"expert_ids must have the shape ({layers}, tokens, {chosen}) by {MARKER}, got {ids.shape} in {folder}; "
+            "copy the whole folder again"
+        )
+    return ids.shape[1]
 
 
 def write_tables(folder: Path, documents: pd.DataFrame, tokens: pd.DataFrame) -> None:
@@ -112,11 +126,9 @@ def read_description(folder: Path) -> tuple[TraceMeta, dict[str, Any]]:
             f"the schema version of a trace must be at most {SCHEMA_VERSION}, got {version} in {folder}; "
             "install a newer mixtral-probe"
         )
-    try:
-        meta = TraceMeta(**description["meta"])
+    with one_sentence(f"{MARKER} must describe a trace", folder / MARKER, "copy the whole folder again"):
+        meta = _meta(description["meta"])
         sizes = {str(name): int(size) for name, size in description["files"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{folder / MARKER} must describe a trace, got {_reason(error)}") from None
     for name, size in sizes.items():
         _check_size(folder / name, size)
     return meta, description
@@ -126,12 +138,10 @@ def read_json(path: Path, form: str) -> dict[str, Any]:
     """Read a small JSON file whose `format` must be `form`."""
     _require_folder(path.parent, path.name)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_object(path, "copy the whole folder again")
     except FileNotFoundError:
         raise InputError(f"{path.parent} must be a folder with {path.name} in it, got none") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} must be whole JSON, got an unreadable file: {error}") from None
-    if not isinstance(content, dict) or content.get("format") != form:
+    if content.get("format") != form:
         raise InputError(f"{path} must be the description of a {form}, got something else")
     return content
 
@@ -150,11 +160,12 @@ def _require_folder(folder: Path, marker: str) -> None:
     )
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):
+def _meta(fields: Mapping[str, Any]) -> TraceMeta:
+    try:
+        return TraceMeta(**fields)
+    except ValidationError as error:
         first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error)
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _check_size(path: Path, size: int) -> None:
@@ -187,10 +198,24 @@ def map_array(path: Path, code: str, shape: tuple[int, ...]) -> np.memmap:
 
 def read_array(path: Path) -> np.ndarray:
     """Memory-map one `.npy` file, read-only; raises InputError naming the file."""
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-    except (OSError, ValueError, EOFError, AttributeError, SyntaxError, TokenError) as error:
-        raise InputError(f"{path} must be a whole .npy array, got an unreadable one: {error}") from None
+    with one_sentence(f"{path.name} must be a whole .npy array of numbers", path, "copy the whole folder again"):
+        require_file(path)
+        with path.open("rb") as file:
+            shape, fortran_order, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
+            offset = file.tell()
+        _check_content(shape, dtype, path.stat().st_size - offset)
+        if 0 in shape:
+            return np.empty(shape, dtype)
+        order: Literal["C", "F"] = "F" if fortran_order else "C"
+        return np.memmap(path, dtype, "r", offset, shape, order).view(np.ndarray)
+
+
+def _check_content(shape: tuple[int, ...], dtype: np.dtype, size: int) -> None:
+    """Raise ValueError unless numbers of this type and shape take `size` bytes."""
+    if dtype.kind not in "biuf" or min(shape, default=0) < 0:
+        raise ValueError(f"it holds {dtype} of the shape {shape}")
+    if prod(shape) * dtype.itemsize != size:
+        raise ValueError(f"{dtype} of the shape {shape} takes {prod(shape) * dtype.itemsize:,} bytes, not {size:,}")
 
 
 def write_attention(path: Path, record: AttentionRecord) -> None:
@@ -205,7 +230,5 @@ def write_attention(path: Path, record: AttentionRecord) -> None:
 def read_attention(path: Path) -> AttentionRecord:
     """Memory-map the recorded attention; raises InputError naming the file."""
     file = tensor_file.TensorFile(path)
-    try:
+    with one_sentence(f"{path.name} must say its layers and heads", path, "copy the whole folder again"):
         return AttentionRecord(AttentionPlan.from_text(file.metadata["plan"]), file)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} must say which layers and heads it holds, got {error}") from None

@@ -6,7 +6,7 @@ as JSON string literals instead, and its field says so: metadata `encoding: json
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixtral_probe.errors import InputError
-from mixtral_probe.trace.frames import NULLABLE, PHASES, text_column, text_index
+from mixtral_probe.parquet_files import check_columns, check_size, is_text, open_with_texts_once, text_bytes
+from mixtral_probe.reading import one_sentence, require_file
+from mixtral_probe.trace.frames import NULLABLE, PHASES, TOKEN_COLUMNS, text_column, text_index
 
 JSON = {b"encoding": b"json"}
 
@@ -49,13 +51,23 @@ def _texts(values: list[str | None]) -> tuple[pa.Array, dict[bytes, bytes] | Non
         return pa.array(literals, pa.large_string()), JSON
 
 
-def read_tokens(path: Path) -> pd.DataFrame:
+def read_tokens(path: Path, num_tokens: int) -> pd.DataFrame:
     """Read the tokens table in its canonical dtypes, column by column, so that little memory is used.
 
-    Raises InputError naming the file.
+    Args:
+        path: of the file.
+        num_tokens: T, by the arrays of the trace; a file with another number of rows is refused unread.
+
+    Raises:
+        InputError: it is damaged, or has other rows or columns; the file is named.
     """
-    with _readable(path):
-        columns = {field.name: _token_column(column, field) for field, column in _columns(path)}
+    with _readable(path), _opened(path) as file:
+        if file.metadata.num_rows != num_tokens:
+            raise InputError(
+                f"{path} must have a row for each of the {num_tokens:,} tokens of the arrays, got "
+                f"{file.metadata.num_rows:,}; copy the whole folder again"
+            )
+        columns = {field.name: _token_column(column, field) for field, column in _columns(file)}
         return pd.DataFrame(columns, copy=False)
 
 
@@ -70,21 +82,34 @@ def _token_column(column: pa.ChunkedArray, field: pa.Field) -> Any:
 def _categorical(column: pa.ChunkedArray, field: pa.Field) -> pd.Categorical:
     if not column.num_chunks:
         return pd.Categorical.from_codes([], categories=list(PHASES) if field.name == "phase" else text_index([]))
+    codes, categories = _codes(column)
+    return pd.Categorical.from_codes(codes, categories=text_index(_decode(categories, field)))
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[np.ndarray, list[Any]]:
+    """Return a number for each row, −1 = missing, and what the numbers stand for."""
     chunks = column.unify_dictionaries().chunks
-    categories = _decode(chunks[0].dictionary.to_pylist(), field)
-    codes = np.concatenate([chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in chunks])
-    return pd.Categorical.from_codes(codes, categories=text_index(categories))
+    codes = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in chunks]
+    return np.concatenate([np.zeros(0, np.int32), *codes]), chunks[0].dictionary.to_pylist() if chunks else []
 
 
 def read_documents(path: Path) -> pd.DataFrame:
-    """Read the documents table in its canonical dtypes; raises InputError naming the file."""
-    with _readable(path):
-        return pd.DataFrame({field.name: _label(column, field) for field, column in _columns(path)})
+    """Read the documents table in its canonical dtypes.
+
+    Raises:
+        InputError: it is damaged, holds other than texts, numbers and truth values, or takes very many times its size
+            on disk in memory; the file is named.
+    """
+    with _readable(path), open_with_texts_once(path) as file:
+        return pd.DataFrame({field.name: _label(column, field, path) for field, column in _columns(file)})
 
 
-def _label(column: pa.ChunkedArray, field: pa.Field) -> Any:
-    if pa.types.is_large_string(field.type) or pa.types.is_string(field.type):
-        return text_column(_decode(column.to_pylist(), field))
+def _label(column: pa.ChunkedArray, field: pa.Field, path: Path) -> Any:
+    if pa.types.is_dictionary(field.type):
+        check_size(path, text_bytes(column))
+        codes, texts = _codes(column)
+        texts = [*_decode(texts, field), None]
+        return text_column([texts[code] for code in codes.tolist()])
     if column.null_count and pa.types.is_integer(field.type):
         return pd.Int64Dtype().__from_arrow__(column)
     if column.null_count and pa.types.is_boolean(field.type):
@@ -98,16 +123,21 @@ def _decode(values: list[Any], field: pa.Field) -> list[Any]:
     return [None if value is None else json.loads(value) for value in values]
 
 
-def _columns(path: Path) -> Iterator[tuple[pa.Field, pa.ChunkedArray]]:
+def _opened(path: Path) -> pq.ParquetFile:
+    """Open the tokens, whose texts are dictionaries."""
+    require_file(path)
     with pq.ParquetFile(path) as file:
-        for field in file.schema_arrow:
-            yield field, file.read([field.name], use_threads=False).column(0)
+        check_columns(path, file.schema_arrow)
+        unknown = sorted(set(file.schema_arrow.names) - set(TOKEN_COLUMNS))
+        if unknown:
+            raise InputError(f"columns of tokens must be {', '.join(TOKEN_COLUMNS)}, got {unknown[0]!r} in {path}")
+    return pq.ParquetFile(path, read_dictionary=[field.name for field in file.schema_arrow if is_text(field.type)])
 
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, pa.ArrowException, ValueError, IndexError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} must be a whole Parquet file of a trace, got an unreadable one: {reason}") from None
+def _columns(file: pq.ParquetFile) -> Iterator[tuple[pa.Field, pa.ChunkedArray]]:
+    for field in file.schema_arrow:
+        yield field, file.read([field.name], use_threads=False).column(0)
+
+
+def _readable(path: Path) -> AbstractContextManager[None]:
+    return one_sentence(f"{path.name} must be a whole Parquet file of a trace", path, "copy the whole folder again")

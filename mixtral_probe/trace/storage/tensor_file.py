@@ -6,6 +6,7 @@ the header, JSON, padded with spaces to a multiple of 8; then the tensors, row-m
 
 import json
 import mmap
+import operator
 from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.files import allocate
+from mixtral_probe.reading import one_sentence, require_file
 
 DTYPES = {"BOOL": "?", "U8": "u1", "I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "F16": "<f2"}
 DTYPES |= {"U16": "<u2", "U32": "<u4", "U64": "<u8", "F32": "<f4", "F64": "<f8"}
@@ -61,25 +63,34 @@ class TensorFile:
 
     def __init__(self, path: Path, *, writable: bool = False) -> None:
         self.path = path
-        try:
+        with one_sentence(f"{path.name} must be a whole safetensors file", path, "copy the whole folder again"):
+            require_file(path)
             with path.open("r+b" if writable else "rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
-            self._start = 8 + int.from_bytes(self._map[:8], "little")
-            header = json.loads(self._map[8 : self._start])
-            self.metadata: dict[str, str] = header.pop("__metadata__", {})
-            self._places = {name: self._place(entry) for name, entry in header.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path} must be a whole safetensors file, got an unreadable one: {error}") from None
+            self._read_header()
+
+    def _read_header(self) -> None:
+        length = int.from_bytes(self._map[:8], "little")
+        self._start = 8 + length
+        if length > MAX_HEADER or self._start > len(self._map):
+            raise ValueError(f"a header of {length:,} bytes in {len(self._map):,}")
+        header = json.loads(self._map[8 : self._start])
+        self.metadata: dict[str, str] = header.pop("__metadata__", {})
+        self._places = {name: self._place(entry) for name, entry in header.items()}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the path: another process on this machine maps the same file."""
+        return TensorFile, (self.path,)
 
     def _place(self, entry: dict[str, Any]) -> tuple[np.dtype, tuple[int, ...], int]:
         dtype = np.dtype(DTYPES[str(entry["dtype"])])
-        shape = tuple(int(size) for size in entry["shape"])
-        begin, end = entry["data_offsets"]
+        shape = tuple(map(operator.index, entry["shape"]))
+        begin, end = map(operator.index, entry["data_offsets"])
         if min(shape, default=0) < 0 or begin < 0 or end - begin != prod(shape) * dtype.itemsize:
             raise ValueError("a tensor's shape and place disagree")
         if self._start + end > len(self._map):
             raise ValueError(f"it is cut short at {len(self._map):,} bytes")
-        return dtype, shape, int(begin)
+        return dtype, shape, begin
 
     def __getitem__(self, name: str) -> np.ndarray:
         dtype, shape, begin = self._places[name]
