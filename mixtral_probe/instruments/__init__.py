@@ -1,7 +1,7 @@
 """Instruments: recorders, timers, placebos and edits of one forward call, with their clocks and copiers."""
 
 from mixtral_probe.instruments.clocks import Clock, DeviceClock, HostClock, clock_for
-from mixtral_probe.instruments.copier import Copier, HostCopier, StreamCopier, copier_for
+from mixtral_probe.instruments.copier import Copier, HostCopier, StreamCopier, copier_for, on_device
 from mixtral_probe.instruments.generation_recorder import GenerationRecorder, RecordedCall
 from mixtral_probe.instruments.memory_meter import MemoryMeter
 from mixtral_probe.instruments.recorder import Recorder, Window
@@ -26,4 +26,5 @@ __all__ = [
     "Window",
     "clock_for",
     "copier_for",
+    "on_device",
 ]

@@ -72,6 +72,13 @@ class StreamCopier:
             write(host)
 
 
+def on_device(values: Tensor, device: torch.device) -> Tensor:
+    """Return values of the host on a device, by a copy that the host does not wait for."""
+    if device.type == "cpu" or not torch.accelerator.is_available():
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
+
+
 def copier_for(device: torch.device) -> Copier:
     """Return the copier of values on this device; if accelerators are available, of values on any device."""
     return StreamCopier() if torch.accelerator.is_available() or device.type != "cpu" else HostCopier()

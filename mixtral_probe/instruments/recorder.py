@@ -13,6 +13,7 @@ from torch import Tensor
 from mixtral_probe.errors import InputError
 from mixtral_probe.instruments.attention_packing import attention_sums, pack_attention
 from mixtral_probe.instruments.copier import Copier, HostCopier
+from mixtral_probe.instruments.routing_buffer import RoutingBuffer
 from mixtral_probe.model import AttentionSlice, ForwardContext, Instrument, Routing, Site
 from mixtral_probe.trace import AttentionPlan, TraceBuilder
 
@@ -44,10 +45,14 @@ class Recorder(Instrument):
         self.builder, self.windows = builder, windows
         self.copier: Copier = copier or HostCopier()
         self.plan: AttentionPlan | None = builder.attention_plan
+        self._launched = False
         inside = [np.arange(w.length) for w in windows]
-        self._rows = np.concatenate([w.start + i for w, i in zip(windows, inside, strict=True)])
+        self._rows = _as_slice(np.concatenate([w.start + i for w, i in zip(windows, inside, strict=True)]))
         flat = np.concatenate([row * positions + i for row, i in enumerate(inside)])
-        self._flat = None if len(flat) == len(windows) * positions else torch.from_numpy(flat)
+        tokens = None if len(flat) == len(windows) * positions else torch.from_numpy(flat)
+        num_layers, _, top_k = builder.expert_ids.shape
+        num_experts = 0 if builder.router_logits is None else builder.router_logits.shape[-1]
+        self._routing = RoutingBuffer(num_layers, num_experts, top_k, tokens)
 
     def wants(self, site: Site, layer: int) -> bool:
         """Return True for router logits and routing of every layer, and attention of the planned layers."""
@@ -62,27 +67,33 @@ class Recorder(Instrument):
     def visit(self, site: Site, layer: int, value: Any, context: ForwardContext) -> Any:
         """Write the value and return it unchanged."""
         if site is Site.ROUTER_LOGITS:
-            self._write(self.builder.router_logits, layer, value)
+            self._routing.put(layer, self._routing.logits, value)
         elif site is Site.ROUTING:
-            self._write_routing(layer, widened(value, self.builder.expert_ids.shape[-1]))
+            chosen = widened(value, self.builder.expert_ids.shape[-1])
+            self._routing.put(layer, self._routing.ids, chosen.expert_ids)
+            self._routing.put(layer, self._routing.weights, chosen.weights)
         else:
             self._write_attention(layer, value)
         return value
 
+    def launch(self) -> None:
+        """Begin to copy the routing of the call, which has ended; ``finish`` does so where it was not called."""
+        self._routing.copy(self.copier, self._write)
+        self._launched = True
+
     def finish(self) -> None:
         """Wait until all values are in the arrays of the builder."""
+        if not self._launched:
+            self.launch()
         self.copier.finish()
 
-    def _write_routing(self, layer: int, routing: Routing) -> None:
-        self._write(self.builder.expert_ids, layer, routing.expert_ids)
-        self._write(self.builder.expert_weights, layer, routing.weights)
-
-    def _write(self, target: np.ndarray | None, layer: int, value: Tensor) -> None:
-        """Write the valid rows of ``value`` [B·S, n] into ``target[layer]`` [T, n]."""
-        assert target is not None
-        if self._flat is not None:
-            value = value[self._flat.to(value.device)]
-        self.copier.copy(value, partial(_assign, target[layer], self._rows))
+    def _write(self, layer: int, values: np.ndarray) -> None:
+        """Write the rows [n, E + 2 K] of a layer."""
+        routing, builder = self._routing, self.builder
+        builder.expert_ids[layer, self._rows] = values[:, routing.ids]
+        builder.expert_weights[layer, self._rows] = values[:, routing.weights]
+        if builder.router_logits is not None:
+            builder.router_logits[layer, self._rows] = values[:, routing.logits]
 
     def _write_attention(self, layer: int, attention: AttentionSlice) -> None:
         assert self.plan is not None
@@ -119,5 +130,7 @@ def widened(routing: Routing, size: int) -> Routing:
     return replace(routing, expert_ids=ids, weights=weights)
 
 
-def _assign(target: np.ndarray, rows: Any, value: Tensor) -> None:
-    target[rows] = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+def _as_slice(rows: np.ndarray) -> slice | np.ndarray:
+    """The same rows as a slice where one follows the other, which is faster to write."""
+    first, last = int(rows[0]), int(rows[-1])
+    return slice(first, last + 1) if last - first + 1 == len(rows) and (np.diff(rows) == 1).all() else rows

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixtral_probe.instruments import Window
+from mixtral_probe.instruments import Window, on_device
 from mixtral_probe.run.plan import Plan
 
 NO_EXTRA_OUTPUTS: dict[str, Any] = {
@@ -44,7 +44,7 @@ class Batch:
         inside = [np.arange(w.length) for w in windows]
         flat = np.concatenate([row * longest + i for row, i in enumerate(inside)])
         rows = np.concatenate([w.start + i for w, i in zip(windows, inside, strict=True)])
-        return cls(tuple(windows), ids.to(device), torch.from_numpy(flat), rows, completes)
+        return cls(tuple(windows), on_device(ids, device), torch.from_numpy(flat), rows, completes)
 
     @property
     def size(self) -> int:

@@ -2,9 +2,14 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 
-from mixtral_probe.instruments import Copier, Recorder, copier_for
+import numpy as np
+from torch import Tensor
+
+from mixtral_probe.instruments import Recorder, copier_for
 from mixtral_probe.model import Instrument, MixtralForCausalLM
 from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
 from mixtral_probe.run.edit_binding import bind_edits, with_edits
@@ -51,29 +56,53 @@ def record(
         options, documents=documents, tokens=tokens, documents_done=documents - len(pending),
         tokens_done=tokens - sum(w.length for w in windows),
     )  # fmt: skip
-    copier = copier_for(subject.device)
+    waiting: list[RecordedBatch] = []
 
     def forward(batch: Batch) -> None:
+        """Queue the work of a batch, then write the one before, so that neither host nor device waits."""
         edits = bind_edits(instruments, planned.documents, batch.windows)
-        record_batch(subject.model, builder, batch, edits, copier)
-        builder.mark_done(batch.completes)
+        waiting.append(record_batch(subject.model, builder, batch, edits))
+        if len(waiting) > 1:
+            waiting.pop(0).finish()
 
-    passes.over(planned, subject.device, forward, windows)
+    try:
+        passes.over(planned, subject.device, forward, windows)
+    finally:  # a run that is stopped keeps every batch that ran
+        for batch in waiting:
+            batch.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedBatch:
+    """A batch whose forward pass is queued."""
+
+    builder: TraceBuilder
+    batch: Batch
+    recorder: Recorder
+
+    def finish(self) -> None:
+        """Wait for its values, fill the builder's rows of its tokens, and mark the documents that it completes."""
+        self.recorder.finish()
+        self.builder.mark_done(self.batch.completes)
 
 
 def record_batch(
-    model: MixtralForCausalLM, builder: TraceBuilder, batch: Batch, instruments: Sequence[Instrument], copier: Copier
-) -> None:
-    """Run one forward pass, and fill the builder's rows of its tokens."""
+    model: MixtralForCausalLM, builder: TraceBuilder, batch: Batch, instruments: Sequence[Instrument]
+) -> RecordedBatch:
+    """Queue one forward pass, and the copies of what it computes."""
+    copier = copier_for(batch.ids.device)
     recorder = Recorder(builder, batch.windows, batch.ids.shape[1], copier)
     out = model.model(batch.ids, instruments=(*instruments, recorder), **NO_EXTRA_OUTPUTS)
+    recorder.launch()
     nll, predicted = next_token_scores(model, out.last_hidden_state, batch.ids, out.context, instruments)
-    recorder.finish()
-    nll, predicted = nll.cpu(), predicted.cpu()
-    for row, w in enumerate(batch.windows):
-        rows = slice(w.start, w.start + w.length)
-        builder.nll[rows] = nll[row, : w.length].numpy()
-        builder.predicted_id[rows] = predicted[row, : w.length].numpy()
+    copier.copy(nll, partial(_write_scores, batch, builder.nll))
+    copier.copy(predicted, partial(_write_scores, batch, builder.predicted_id))
+    return RecordedBatch(builder, batch, recorder)
+
+
+def _write_scores(batch: Batch, target: np.ndarray, values: Tensor) -> None:
+    """Write values [B, S] of the tokens of a batch into ``target`` [T]."""
+    target[batch.rows] = values.reshape(-1)[batch.flat].numpy()
 
 
 def _warn_of_length(planned: Plan, limit: int) -> None:
