@@ -11,6 +11,7 @@ WITHOUT_EFFECT = (
     "local_files_only", "force_download", "resume_download", "cache_dir", "proxies", "token", "use_auth_token",
     "revision", "code_revision", "trust_remote_code", "low_cpu_mem_usage", "use_safetensors", "weights_only",
     "use_kernels", "offload_folder", "offload_state_dict", "offload_buffers", "from_tf", "from_flax", "_fast_init",
+    "adapter_kwargs",
 )  # fmt: skip
 """What goes without saying here: a folder on this machine, read without running code, one layer after the other."""
 NOT_SAVED = {

@@ -11,14 +11,22 @@ class MixtralModel(Pretrained, model.MixtralModel):
 class MixtralForCausalLM(Pretrained, model.MixtralForCausalLM):
     """Mixtral with its language head; see ``mixtral_probe.model.MixtralForCausalLM`` for arguments and outputs."""
 
+    decoder_class = MixtralModel
+
 
 class MixtralForSequenceClassification(Pretrained, model.MixtralForSequenceClassification):
     """Mixtral that classifies sequences; see ``mixtral_probe.model.MixtralForSequenceClassification``."""
+
+    decoder_class = MixtralModel
 
 
 class MixtralForTokenClassification(Pretrained, model.MixtralForTokenClassification):
     """Mixtral that classifies tokens; see ``mixtral_probe.model.MixtralForTokenClassification``."""
 
+    decoder_class = MixtralModel
+
 
 class MixtralForQuestionAnswering(Pretrained, model.MixtralForQuestionAnswering):
     """Mixtral that finds answers in a text; see ``mixtral_probe.model.MixtralForQuestionAnswering``."""
+
+    decoder_class = MixtralModel

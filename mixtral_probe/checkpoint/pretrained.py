@@ -29,7 +29,7 @@ class Pretrained:
         require_memory(config.num_parameters(), torch.get_default_dtype(), torch.get_default_device())
         super().__init__(config, numerics)  # type: ignore[call-arg]
         register_names(self)  # type: ignore[arg-type]
-        if pruned := removed_heads(config):
+        if self.base_model is self and (pruned := removed_heads(config)):  # type: ignore[attr-defined]
             self.prune_heads(pruned)
 
     @classmethod

@@ -104,9 +104,10 @@ class BaseModel(nn.Module):
         tensors = [*self.parameters(), *(self.buffers() if return_buffers else ())]
         return sum(tensor.nbytes for tensor in tensors)
 
-    def can_generate(self) -> bool:
-        """Whether the model has ``generate``."""
-        return hasattr(self, "generate")
+    @classmethod
+    def can_generate(cls) -> bool:
+        """Whether the class has ``generate``."""
+        return hasattr(cls, "generate")
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The embedding of the tokens."""

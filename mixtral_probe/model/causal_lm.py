@@ -26,9 +26,12 @@ class MixtralForCausalLM(Generates):
     loss_type = "ForCausalLM"
     """The name of its loss in transformers, whose Trainer counts by it the labels that have a prediction."""
 
+    decoder_class = MixtralModel
+    """Of the decoder stack."""
+
     def __init__(self, config: MixtralConfig, numerics: Numerics = "fast") -> None:
         super().__init__()
-        self.model, self.numerics = MixtralModel(config, numerics), numerics
+        self.model, self.numerics = self.decoder_class(config, numerics), numerics
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         initialise(self.lm_head, config)
         self.tie_weights()

@@ -42,7 +42,10 @@ class MixtralModel(BaseModel):
         self.layers = nn.ModuleList(DecoderLayer(config, i, numerics) for i in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.rope = Rope(config)
-        self.checkpointing: Checkpointing | None = None
+        wanted = getattr(
+            config, "gradient_checkpointing", False
+        )  # as configs of earlier versions of transformers say it
+        self.checkpointing = Checkpointing.of(None, 1) if wanted else None
         """How layers run again for their gradients in training; None where they keep their activations."""
         self.multi_device = False
         """Whether parts of the model lie on different devices."""

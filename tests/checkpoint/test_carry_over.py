@@ -320,6 +320,21 @@ def test_saved_with_arguments_of_transformers(tmp_path, expected):
         model.save_pretrained(tmp_path / "c", safe_serialization=False)
 
 
+@pytest.mark.parametrize("kind", ["ForCausalLM", "ForSequenceClassification"])
+def test_the_decoder_of_a_model_is_saved_alone(tmp_path, kind):
+    model = getattr(mp, f"Mixtral{kind}")(toy_model().config)
+    model.prune_heads({1: [0]})
+    model.base_model.save_pretrained(tmp_path)
+    own, theirs = mp.MixtralModel.from_pretrained(tmp_path), transformers.MixtralModel.from_pretrained(tmp_path)
+    with torch.no_grad():
+        expected = model.eval().base_model(IDS).last_hidden_state
+        assert torch.equal(own(IDS).last_hidden_state, expected)
+        assert torch.allclose(theirs(IDS).last_hidden_state, expected, atol=1e-5)
+    again = type(model.base_model)(model.config)
+    again.load_state_dict(model.base_model.state_dict())
+    assert torch.equal(again.eval()(IDS).last_hidden_state, expected)
+
+
 def test_saved_with_arguments_that_change_nothing(tmp_path):
     model = toy_model()
     model.save_pretrained(tmp_path / "a", push_to_hub=False, token=None, variant=None, save_peft_format=True)

@@ -115,14 +115,30 @@ def test_the_whole_output(models, options):
         assert ours.beam_indices.tolist() == theirs.beam_indices.tolist()
 
 
-def test_attentions_and_hidden_states_of_every_step(models):
-    asked = {"return_dict_in_generate": True, "output_attentions": True, "output_hidden_states": True}
+@pytest.mark.parametrize("options", [{}, BEAMS, {"num_return_sequences": 2, **DRAWN}], ids=str)
+def test_attentions_and_hidden_states_of_every_step(models, options):
+    asked = {"return_dict_in_generate": True, "output_attentions": True, "output_hidden_states": True, **options}
     theirs, ours = (generated(model, max_new_tokens=4, **asked) for model in models)
-    assert list(ours) == list(theirs)
+    assert options or list(ours) == list(theirs)
     for name in ("attentions", "hidden_states"):
         for a, b in zip(ours[name], theirs[name], strict=True):
-            assert all(torch.equal(one, other) for one, other in zip(a, b, strict=True))
+            for one, other in zip(a, b, strict=True):
+                torch.testing.assert_close(one, other, rtol=0, atol=1e-5 if options else 0)
     assert isinstance(generated(models[1], max_new_tokens=4, output_attentions=True), torch.Tensor)
+
+
+@pytest.mark.parametrize("options", [BEAMS, {"num_return_sequences": 2, **DRAWN}], ids=str)
+def test_router_logits_of_every_step_have_the_rows_of_the_sequences(models, options):
+    asked = {"return_dict_in_generate": True, "output_router_logits": True, "output_hidden_states": True, **options}
+    found = generated(models[1], max_new_tokens=3, mask=PADDED, **asked)
+    rows = 3 * options.get("num_return_sequences", 4)
+    for step, hidden in zip(found.router_logits, found.hidden_states, strict=True):
+        assert hidden[0].shape[0] == rows
+        assert all(logits.shape == (rows * hidden[0].shape[1], 12) for logits in step)
+    first = found.router_logits[0][1].view(rows, 6, 12)
+    plain = models[1](IDS, attention_mask=PADDED, output_router_logits=True).router_logits[1].view(3, 6, 12)
+    kept = PADDED.bool().repeat_interleave(rows // 3, 0)
+    torch.testing.assert_close(first[kept], plain.repeat_interleave(rows // 3, 0)[kept])
 
 
 # Functions of the caller
@@ -288,6 +304,23 @@ def test_embeddings(models, mask, options):
             embedded = model.get_input_embeddings()(IDS)
             found.append(model.generate(inputs_embeds=embedded, attention_mask=mask, **given, **options).tolist())
         assert found[1] == found[0]
+
+
+@pytest.mark.parametrize("options", [{}, BEAMS], ids=str)
+def test_embeddings_with_a_cache_of_their_beginning(models, options):
+    ours = models[1]
+    first = ours.generate(
+        inputs_embeds=ours.get_input_embeddings()(IDS), max_new_tokens=3, return_dict_in_generate=True
+    )
+    longer = ours.get_input_embeddings()(torch.cat((IDS, first.sequences), 1))
+    cache = first.past_key_values
+    assert len(cache) == 8
+    expected = ours.generate(inputs_embeds=longer, max_new_tokens=4, **options)
+    assert ours.generate(inputs_embeds=longer, past_key_values=cache, max_new_tokens=4, **options).tolist() == (
+        expected.tolist()
+    )
+    with pytest.raises(InputError, match=r"inputs_embeds must hold the .* positions of past_key_values and at least"):
+        ours.generate(inputs_embeds=longer[:, :5], past_key_values=cache)
 
 
 def test_embeddings_without_a_mask(models):

@@ -111,6 +111,14 @@ def test_checkpointing(arguments):
     assert not ours.is_gradient_checkpointing
 
 
+@pytest.mark.parametrize("wanted", [False, True])
+def test_checkpointing_by_the_config(wanted):
+    """As configs of earlier versions of transformers have it."""
+    for kind in KINDS:
+        ours = getattr(mp, f"Mixtral{kind}")(MixtralConfig(**TOY, gradient_checkpointing=wanted))
+        assert ours.is_gradient_checkpointing is wanted
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -146,3 +154,9 @@ def test_the_next_call_of_a_generation():
     cache = ours(IDS[:, :6]).past_key_values
     arguments = ours.prepare_inputs_for_generation(IDS, past_key_values=cache, attention_mask=torch.ones_like(IDS))
     assert torch.allclose(ours(**arguments).logits[:, -1], ours(IDS).logits[:, -1], atol=1e-5)
+    embedded = ours.get_input_embeddings()(IDS[:, :6])
+    arguments = ours.prepare_inputs_for_generation(IDS, past_key_values=mp.model.KVCache(), inputs_embeds=embedded)
+    assert torch.allclose(ours(**arguments).logits, ours(IDS[:, :6]).logits, atol=1e-5)
+    cache.crop(6)
+    later = ours.prepare_inputs_for_generation(IDS, past_key_values=cache, inputs_embeds=embedded)
+    assert later["input_ids"].shape == (2, 3)

@@ -32,12 +32,13 @@ class Feed:
 
     def prefill(self, repeats: int = 1) -> Tensor:
         """Run the prompt: [B · repeats, V] float32, the logits after its last position, repeated for each row."""
-        prompt = self._prompt
-        logits = self._forward(prompt.uncached if prompt.embeddings is None else None, prompt.embeddings)
+        logits = self._forward(*self._prompt.uncached)
         if repeats == 1:
             return logits
         rows = torch.arange(len(logits), device=logits.device).repeat_interleave(repeats)
         self.reorder(rows)
+        for name, calls in self.collected.items():
+            calls[-1] = tuple(_repeated(value, rows, name) for value in calls[-1])
         return logits[rows]
 
     def step(self, tokens: Tensor, running: Tensor | None = None) -> Tensor:
@@ -75,6 +76,14 @@ class Feed:
         for name, calls in self.collected.items():
             calls.append(getattr(out, name))
         return self.logits(out, ids).to(self._prompt.ids.device, torch.float32)
+
+
+def _repeated(value: Tensor, rows: Tensor, name: str) -> Tensor:
+    """What was collected of a call, for each row of the calls after it."""
+    if name != "router_logits":
+        return value[rows]
+    batch = int(rows[-1]) + 1
+    return value.view(batch, -1, value.shape[-1])[rows].flatten(0, 1)
 
 
 def _positions(mask: Tensor) -> Tensor:

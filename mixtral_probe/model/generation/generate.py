@@ -44,14 +44,21 @@ class Generates(BaseModel):
         self._generation_config = GenerationConfig.of(config)
 
     def prepare_inputs_for_generation(
-        self, input_ids: Tensor, past_key_values: KVCache | None = None, **arguments: Any
+        self,
+        input_ids: Tensor,
+        past_key_values: KVCache | None = None,
+        inputs_embeds: Tensor | None = None,
+        **arguments: Any,
     ) -> dict[str, Any]:
         """Return the arguments of the next forward call: ids [B, n] that the cache lacks, and those given.
 
-        For libraries that wrap a model of transformers, such as PEFT; ``generate`` does not call it.
+        Embeddings [B, S, C] are the input of the first call, in place of ids. For libraries that wrap a model of
+        transformers, such as PEFT; ``generate`` does not call it.
         """
         past = 0 if past_key_values is None else len(past_key_values)
-        return {"input_ids": input_ids[:, past:], "past_key_values": past_key_values, **arguments}
+        first = inputs_embeds is not None and past == 0
+        inputs = {"inputs_embeds": inputs_embeds} if first else {"input_ids": input_ids[:, past:]}
+        return {**inputs, "past_key_values": past_key_values, **arguments}
 
     def generation_options(
         self,
@@ -96,7 +103,7 @@ class Generates(BaseModel):
             prefix_allowed_tokens_fn: the tokens that may follow, by the number of the prompt and the ids of a row.
             attention_mask: [B, S], 0 on padding; without it, leading padding ids that are no stop ids are padding.
             inputs_embeds: [B, S, C] in place of the ids; the sequences are then the new tokens.
-            past_key_values: a cache of the beginning of ``input_ids``, which is then not run again. It is extended;
+            past_key_values: a cache of the beginning of the prompt, which is then not run again. It is extended;
                 copy it to use it twice.
             tokenizer: needed for ``stop_strings``; one of transformers too.
             seed: of sampling; without it and without ``generator``, the default random state of torch.

@@ -12,7 +12,7 @@ from mixtral_probe.model.outputs import Output
 class Generated(Output):
     """Generated sequences: R for each of the B prompts, ``num_return_sequences``.
 
-    n is the number of new tokens of the longest row. Calls have N rows: B · R, or B · ``num_beams``; the first has B.
+    n is the number of new tokens of the longest row. Calls have N rows: B · R, or B · ``num_beams``.
     """
 
     _order = (
@@ -34,7 +34,7 @@ class Generated(Output):
     """[B · R], beam search only: log probability over new tokens to the length penalty."""
     beam_indices: Tensor | None
     """[B · R, n], beam search only: the row of call i whose logits new token i was chosen from, −1 on padding.
-    Beam k of prompt b is row b · num_beams + k; the first call has one row b for all of them."""
+    Beam k of prompt b is row b · num_beams + k."""
     router_logits: tuple[tuple[Tensor, ...], ...] | None
     """For each call, L of [N · S, E]."""
     attentions: tuple[tuple[Tensor, ...], ...] | None

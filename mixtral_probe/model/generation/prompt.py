@@ -45,27 +45,17 @@ class Prompt:
             )
         mask = _mask_from_padding(ids, options) if mask is None else mask
         mask = _checked(mask, list(ids.shape), "input_ids")
-        cache = KVCache() if cache is None else cache
-        if len(cache) >= ids.shape[1]:
-            raise InputError(
-                f"input_ids must hold the {len(cache)} positions of past_key_values and at least one more, "
-                f"got {ids.shape[1]}"
-            )
-        if len(cache) and cache.batch_size != len(ids):
-            raise InputError(f"input_ids must have the {cache.batch_size} rows of past_key_values, got {len(ids)}")
-        return cls(ids.long(), mask, cache)
+        return cls(ids.long(), mask, _fitting(cache, ids, "input_ids"))
 
     @classmethod
     def _of_embeddings(cls, ids: Tensor, mask: Tensor | None, cache: KVCache | None, embeddings: Tensor) -> "Prompt":
         if embeddings.dim() != 3 or 0 in embeddings.shape:
             raise InputError(f"inputs_embeds must be floats [batch, positions, size], got {described(embeddings)}")
         rows, length, _ = embeddings.shape
-        if cache is not None and len(cache):
-            raise InputError(f"inputs_embeds are a whole prompt, got a cache of {len(cache)} positions; leave it out")
         if ids.dim() != 2 or len(ids) != rows:
             raise InputError(f"input_ids must have the {rows} rows of inputs_embeds, got {described(ids)}")
         mask = _checked(mask, [rows, length], "inputs_embeds")
-        return cls(ids.long(), mask, KVCache() if cache is None else cache, embeddings)
+        return cls(ids.long(), mask, _fitting(cache, embeddings, "inputs_embeds"), embeddings)
 
     def repeated(self, count: int) -> "Prompt":
         """Every row that many times, one after the other, for what is generated from it."""
@@ -75,9 +65,10 @@ class Prompt:
         return replace(self, ids=self.ids.repeat_interleave(count, 0), mask=mask)
 
     @property
-    def uncached(self) -> Tensor:
-        """[B, S − past], the part that is not cached."""
-        return self.ids[:, len(self.cache) :]
+    def uncached(self) -> tuple[Tensor | None, Tensor | None]:
+        """The part that is not cached: ids [B, S − past] or embeddings [B, S − past, C]."""
+        past = len(self.cache)
+        return (self.ids[:, past:], None) if self.embeddings is None else (None, self.embeddings[:, past:])
 
     @property
     def padding(self) -> Tensor | None:
@@ -90,6 +81,19 @@ def _mask_from_padding(ids: Tensor, options: GenerationOptions) -> Tensor | None
         return None
     mask = (ids != options.pad_token_id).cumsum(1) > 0
     return mask if bool(mask[:, -1].all()) else None  # nothing but padding: then it is text
+
+
+def _fitting(cache: KVCache | None, inputs: Tensor, name: str) -> KVCache:
+    """The cache, if it is of the beginning of inputs [B, S, …]; a new one for None."""
+    cache = KVCache() if cache is None else cache
+    if len(cache) >= inputs.shape[1]:
+        raise InputError(
+            f"{name} must hold the {len(cache)} positions of past_key_values and at least one more, got "
+            f"{inputs.shape[1]}"
+        )
+    if len(cache) and cache.batch_size != len(inputs):
+        raise InputError(f"{name} must have the {cache.batch_size} rows of past_key_values, got {len(inputs)}")
+    return cache
 
 
 def _checked(mask: Tensor | None, shape: list[int], name: str) -> Tensor | None:

@@ -21,9 +21,12 @@ Kind = TypeVar("Kind", bound=HeadOutput)
 class TaskModel(BaseModel):
     """The decoder stack, with the logits and outputs of a task head."""
 
+    decoder_class = MixtralModel
+    """Of the decoder stack."""
+
     def __init__(self, config: MixtralConfig, numerics: Numerics = "fast") -> None:
         super().__init__()
-        self.model, self.numerics = MixtralModel(config, numerics), numerics
+        self.model, self.numerics = self.decoder_class(config, numerics), numerics
 
     def _logits(self, head: nn.Linear, hidden: Tensor, out: ModelOutput, instruments: Sequence[Instrument]) -> Tensor:
         """Logits [B, S, N] of hidden states [B, S, C]."""
