@@ -37,7 +37,7 @@ class RoutingStats(NotebookRepr):
     commutative: integers agree exactly, float sums to rounding (1e-12 relative); `stats/blocks.py` explains why blocks
     are the same in any order of merging. Special tokens are left out unless included.
 
-    Its size does not grow with tokens: about 8 L G Bk (E (3 E + 2 K + P) + S + 16 K + 64) bytes (P position
+    Its size does not grow with tokens: about 8 L G Bk (E (3 E + 2 K + P) + S + K^2 + 16 K + 64) bytes (P position
     buckets, S sets), and the counts of `Affinity`, which grow with the token types. Reading a trace takes a
     few dozen MB more, and a few bytes per token.
     """

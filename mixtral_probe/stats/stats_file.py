@@ -10,14 +10,14 @@ from mixtral_probe.stats import storage
 from mixtral_probe.stats.affinity import Affinity
 from mixtral_probe.stats.blocks import MAX_BLOCKS_OF_VERSION_4
 from mixtral_probe.stats.shuffled_repeats import RepeatCounts, shuffled_repeats
-from mixtral_probe.stats.structure import Structure, sets_of_earlier
+from mixtral_probe.stats.structure import Structure, sets_of_earlier, transition_choices_of_earlier
 from mixtral_probe.stats.sums import Sums
 from mixtral_probe.stats.value_sums import ValueSums, values_of_documents
 
 Names = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
 _STRUCTURE, _VALUES = "structure.", "values."
-_SETS = f"{_STRUCTURE}sets"
+_SETS, _CHOICES = f"{_STRUCTURE}sets", f"{_STRUCTURE}transition_choices"
 
 
 class Content(NamedTuple):
@@ -57,7 +57,10 @@ def read(path: str | PathLike[str]) -> tuple[Names, Content]:
     arrays = {name: storage.widened(array) for name, array in arrays.items()}
     histogram = arrays.pop("histogram", None)
     by_cell = _by_cell(arrays, len(names["groups"]), len(blocks))
-    by_cell[_SETS] = sets_of_earlier(by_cell[_SETS], names["num_experts"], names["num_experts_per_tok"])
+    chosen = names["num_experts_per_tok"]
+    by_cell[_SETS] = sets_of_earlier(by_cell[_SETS], names["num_experts"], chosen)
+    if _CHOICES not in by_cell:
+        by_cell[_CHOICES] = transition_choices_of_earlier(by_cell[f"{_STRUCTURE}transitions"], chosen)
     structure = Structure(**_with_prefix(_STRUCTURE, by_cell))
     sums = Sums(**{name: array for name, array in by_cell.items() if "." not in name})
     values = _with_prefix(_VALUES, by_cell)

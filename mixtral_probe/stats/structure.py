@@ -40,6 +40,11 @@ class Structure(SumsByName):
     """[pairs of layers first, ..., E, E] first choice in one layer, first choice of the same token in the other."""
     transitions_all: Integers
     """[pairs of layers first, ..., E, E] each of a token's K choices with each of its K in the other: K^2 a token."""
+    transition_choices: Integers
+    """[pairs of layers first, ..., K, K] tokens by how many experts they chose in one layer, and in the other: 1 to K.
+
+    In statistics of files without it as if all tokens chose K.
+    """
     sets: Integers
     """[..., S] tokens by all experts they chose, as `metrics.set_index` numbers the sets; S is 0 unless `num_sets`."""
 
@@ -113,6 +118,7 @@ class StructureAccumulator:
             "positions": (layers, (POSITION_BUCKETS, experts)),
             "transitions": (steps.shape[1], (experts, experts)),
             "transitions_all": (steps.shape[1], (experts, experts)),
+            "transition_choices": (steps.shape[1], (chosen, chosen)),
             "sets": (layers, (num_sets(experts, chosen),)),
         }
         one = _repeat_counts_of_none(chosen, experts)
@@ -196,6 +202,21 @@ def _steps(piece: _Piece, experts: int, ranks: int) -> Integers:
     return total
 
 
+def _transition_choices(piece: _Piece, experts: int) -> Integers:
+    number = (piece.ids[:, :, : len(piece.cell)] >= 0).sum(0)
+    chosen, (source, target) = len(piece.ids), (number[layers] for layers in piece.steps)
+    valid = piece.counted & (source > 0) & (target > 0)
+    return _tally((source - 1) * chosen + target - 1, valid, piece.cell, len(piece.cells), chosen**2)
+
+
+def transition_choices_of_earlier(transitions: Integers, chosen: int) -> Integers:
+    """[pairs of layers first, ..., K, K] the counts of a file without them, from those of first choices."""
+    tokens = transitions.sum((-1, -2))
+    counts = np.zeros((*tokens.shape, chosen, chosen), np.int64)
+    counts[..., -1, -1] = tokens
+    return counts
+
+
 def _sets(piece: _Piece, experts: int) -> Integers:
     layers, sets = piece.ids.shape[1], num_sets(experts, len(piece.ids))
     if not sets:
@@ -272,5 +293,6 @@ _COUNTS: dict[str, Callable[[_Piece, int], Integers]] = {
     "positions": _positions,
     "transitions": _transitions,
     "transitions_all": _transitions_all,
+    "transition_choices": _transition_choices,
     "sets": _sets,
 }

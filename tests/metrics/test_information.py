@@ -56,8 +56,42 @@ def test_bias_of_top_2_of_8_is_smaller_than_one_choice_would_have():
         np.add.at(joint, (np.repeat(rng.integers(0, values, tokens), 2), ids.ravel()), 1)
         found.append(metrics.mutual_information_bits(joint))
     formula = 39 * 6 / (2 * 2 * tokens * np.log(2))
-    assert metrics.mutual_information_bias(joint, chosen=2) == pytest.approx(formula)
+    exclusion = metrics.choice_exclusion([0, tokens], 8)
+    assert metrics.mutual_information_bias(joint, exclusion=exclusion) == pytest.approx(formula)
     assert np.mean(found) == pytest.approx(formula, rel=0.04)
+
+
+def choices_of(rng, number, load):
+    """[E] 0 or 1: `number` different experts drawn one after another with these loads."""
+    drawn = rng.choice(len(load), number, replace=False, p=load / load.sum())
+    return np.bincount(drawn, minlength=len(load))
+
+
+def test_bias_where_tokens_choose_different_numbers_of_experts():
+    """Three in four tokens choose 1 of 4 experts, the others 3, in both layers: 0.65 of what 1 each would vary."""
+    rng, load, bias, pairs_bias, found = np.random.default_rng(3), np.ones(4), [], [], []
+    for _ in range(150):
+        number = np.where(rng.random(240) < 0.75, 1, 3)
+        first, second = (np.array([choices_of(rng, size, load) for size in number]) for _ in range(2))
+        position = np.eye(6)[rng.integers(0, 6, 240)]
+        joint, pairs = position.T @ first, first.T @ second
+        choices = np.bincount(number, minlength=4)[1:]
+        exclusion, of_pairs = metrics.choice_exclusion(choices, 4), metrics.pair_exclusion(np.diag(choices), 4)
+        bias.append(metrics.mutual_information_bias(joint, exclusion=exclusion))
+        pairs_bias.append(metrics.mutual_information_bias(pairs, exclusion=of_pairs))
+        found.append([metrics.mutual_information_bits(joint), metrics.mutual_information_bits(pairs)])
+    assert np.mean(found, 0) == pytest.approx([np.mean(bias), np.mean(pairs_bias)], rel=0.06)
+
+
+def test_exclusion_by_hand():
+    """1 of 4 experts excludes nothing, 2 leave 2/3 and 3 leave 1/3, each counted as often as it is chosen."""
+    assert metrics.choice_exclusion([5, 0, 0], 4) == 1
+    assert metrics.choice_exclusion([0, 0, 2], 4) == pytest.approx(1 / 3)
+    assert metrics.choice_exclusion([3, 0, 1], 4) == pytest.approx((3 * 1 + 3 / 3) / 6)
+    pairs = np.array([[3, 0, 2], [0, 0, 0], [0, 0, 1]])  # 3 choices of 1 with 1, 6 of 1 with 3, 9 of 3 with 3
+    assert metrics.pair_exclusion(pairs, 4) == pytest.approx((3 + 6 / 3 + 9 / 9) / 18)
+    assert np.isnan(metrics.choice_exclusion([0, 0], 4))
+    assert metrics.choice_exclusion([7], 1) == 0
 
 
 def test_conditional_information_separates_topic_from_lexicon():

@@ -18,20 +18,21 @@ def information(joint: np.ndarray) -> float:
     return sum(p[i, j] * np.log2(p[i, j] / left[i] / right[j]) for i, j in cells if p[i, j] > 0)
 
 
-def chance_information(joint: np.ndarray, columns_of: int, rows_of: int = 1) -> float:
+def chance_information(joint: np.ndarray, excluded: float) -> float:
     """What independent rows and columns give: Miller and Madow's correction for the cells that occur, less what
-    the experts of one token exclude each other. K stays the largest number of choices where some tokens have fewer.
-
-    Args:
-        joint: [R, C] counts.
-        columns_of: how many columns each token is in: K if these are experts, else 1.
-        rows_of: the same of rows.
+    the experts of one token exclude each other.
     """
     cells = (joint > 0).sum() - (joint.sum(1) > 0).sum() - (joint.sum(0) > 0).sum() + 1
-    return cells * exclusion(joint, columns_of, rows_of) / (2 * joint.sum() * np.log(2))
+    return cells * excluded / (2 * joint.sum() * np.log(2))
 
 
-def exclusion(joint: np.ndarray, columns_of: int, rows_of: int) -> float:
-    """How much less the choices of one token vary than as many tokens would."""
-    rows, columns = joint.shape
-    return (columns - columns_of) / (columns - 1) * (1 if rows_of == 1 else (rows - rows_of) / (rows - 1))
+def exclusion(numbers: list[tuple[int, ...]], experts: int) -> float:
+    """How much less the choices of tokens vary than single ones: a draw of k of E without replacement has k (E - k) /
+    (E - 1) of the variance of one choice, and products of independent draws the product.
+
+    Args:
+        numbers: of each token how many experts it chose, in one layer or in two.
+        experts: E.
+    """
+    varies = sum(np.prod([k * (experts - k) / (experts - 1) for k in token]) for token in numbers)
+    return varies / sum(np.prod(token) for token in numbers)

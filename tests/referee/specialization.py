@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import false_discovery_control, hypergeom, ttest_1samp
 
 from tests.referee.counting import ALL, Place, choices, counted, groups_of, place, places, token_keys
-from tests.referee.information import chance_information, entropy_bits, information
+from tests.referee.information import chance_information, entropy_bits, exclusion, information
 from tests.referee.record import LAYERS, Record, document_id
 from tests.referee.rows import NAN, UNCHECKED, Row, row_of
 
@@ -82,9 +82,15 @@ def mutual_information(record: Record) -> Iterator[Row]:
             if name == "domain":
                 yield from _topic_rows((*at.keys, name), bits, n)
             else:
-                yield from _information_rows((*at.keys, name), bits, chance_information(joint, at.chosen), joint, n)
+                yield from _information_rows(
+                    (*at.keys, name), bits, chance_information(joint, excluded_of(at)), joint, n
+                )
         if at.group == ALL:
-            yield from _topic_without_lexicon(having(at, type_of))
+            yield from _topic_without_lexicon(having(at, type_of), excluded_of(at))
+
+
+def excluded_of(at: Place) -> float:
+    return exclusion([(len(own),) for own in at.choices()], at.record.experts)
 
 
 def _topic_rows(keys: tuple, bits: float, n: int) -> Iterator[Row]:
@@ -94,14 +100,14 @@ def _topic_rows(keys: tuple, bits: float, n: int) -> Iterator[Row]:
     yield Row(keys, "mutual_information_share", UNCHECKED, 0, n)
 
 
-def _topic_without_lexicon(at: Place) -> Iterator[Row]:
+def _topic_without_lexicon(at: Place, excluded: float) -> Iterator[Row]:
     """Information of the group among tokens of one type, by the choices of each type."""
     bits, bias, whole = 0.0, 0.0, at.counts().sum()
     for value in values_of(at, type_of):
         own = Place(at.record, at.layer, at.group, [t for t in at.tokens if type_of(at.record, t) == value])
         joint = joint_of(own, group, groups_of(at.record)[:-1])
         bits += information(joint) * joint.sum() / whole
-        bias += chance_information(joint, at.chosen) * joint.sum() / whole
+        bias += chance_information(joint, excluded) * joint.sum() / whole
     yield from _information_rows((*at.keys, "domain|token"), bits, bias, at.counts()[None], at.n)
 
 

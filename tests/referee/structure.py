@@ -129,8 +129,9 @@ def transitions(record: Record) -> Iterator[Row]:
             tokens = [t for t in place(record, layer, group).tokens if choices(record, layer + 1, t)]
             keys = LAYERS[layer], LAYERS[layer + 1], group
             both = [(choices(record, layer, t), choices(record, layer + 1, t)) for t in tokens]
-            yield from _transitions(keys, first_joint(record, layer, tokens), 1, len(both))
-            yield from _transitions(keys, joint_of(both, record.experts), record.chosen, len(both))
+            numbers = [(len(a), len(b)) for a, b in both]
+            yield from _transitions(keys, first_joint(record, layer, tokens), 1, [(1, 1)] * len(both))
+            yield from _transitions(keys, joint_of(both, record.experts), record.chosen, numbers)
             yield lookup(record, layer, keys, tokens)
 
 
@@ -149,8 +150,8 @@ def joint_of(both: list[tuple[list[int], list[int]]], experts: int) -> np.ndarra
     return joint
 
 
-def _transitions(keys: tuple, joint: np.ndarray, ranks: int, n: int) -> Iterator[Row]:
-    suffix = "" if ranks == 1 else "_all_choices"
+def _transitions(keys: tuple, joint: np.ndarray, ranks: int, numbers: list[tuple[int, int]]) -> Iterator[Row]:
+    suffix, n, excluded = "" if ranks == 1 else "_all_choices", len(numbers), exclusion(numbers, len(joint))
     total = joint.sum()
     left, right = joint.sum(1) / total, joint.sum(0) / total
     for i, j in product(range(len(joint)), repeat=2):
@@ -159,18 +160,18 @@ def _transitions(keys: tuple, joint: np.ndarray, ranks: int, n: int) -> Iterator
         follows, uses = divide(joint[i, j], joint[i].sum()), joint[i].sum() // ranks
         yield row_of(where, f"transition_probability{suffix}", follows, right[j], uses)
         yield row_of(where, f"transition_lift{suffix}", divide(share, left[i] * right[j]), 1, n)
-    bits, bias, whole = information(joint), chance_information(joint, ranks, ranks), (*keys, None, None)
+    bits, bias, whole = information(joint), chance_information(joint, excluded), (*keys, None, None)
     yield Row(whole, f"mutual_information_bits{suffix}", bits, bias, n)
     yield Row(whole, f"mutual_information_bits_corrected{suffix}", bits - bias, 0, n)
-    yield Row(whole, f"cramers_v{suffix}", *cramers_v(joint, ranks), n)
+    yield Row(whole, f"cramers_v{suffix}", *cramers_v(joint, excluded), n)
 
 
-def cramers_v(joint: np.ndarray, ranks: int) -> tuple[float, float]:
+def cramers_v(joint: np.ndarray, excluded: float) -> tuple[float, float]:
     """Root of chi-square / (T (min(rows, columns) - 1)) of the rows and columns that occur, and that of chance."""
     total, used = joint.sum(), joint[joint.sum(1) > 0][:, joint.sum(0) > 0]
     even = np.outer(used.sum(1), used.sum(0)) / total
     scale = total * (min(used.shape) - 1)
-    by_chance = (used.shape[0] - 1) * (used.shape[1] - 1) * exclusion(joint, ranks, ranks)
+    by_chance = (used.shape[0] - 1) * (used.shape[1] - 1) * excluded
     return np.sqrt(sum(((used - even) ** 2 / even).flat) / scale), np.sqrt(by_chance / scale)
 
 

@@ -69,7 +69,8 @@ def test_information_less_its_bias_is_unbiased_where_the_plug_in_is_not(tokens):
         ids = rng.random((tokens, 8)).argsort(-1)[:, :2]
         joint = np.zeros((12, 8))
         np.add.at(joint, (np.repeat(rng.integers(0, 12, tokens), 2), ids.ravel()), 1)
-        found.append((metrics.mutual_information_bits(joint), metrics.mutual_information_bias(joint, chosen=2)))
+        bias = metrics.mutual_information_bias(joint, exclusion=6 / 7)
+        found.append((metrics.mutual_information_bits(joint), bias))
     plug_in, bias = np.array(found).T
     error = plug_in.std() / np.sqrt(len(plug_in))
     assert plug_in.mean() > 10 * error

@@ -55,7 +55,10 @@ def test_structure_by_brute_force(monkeypatch, elements):
             if layer < 2 and chosen and trace.expert_ids[layer + 1, t, 0] >= 0:
                 expected["transitions"][layer, chosen[0], trace.expert_ids[layer + 1, t, 0]] += 1
             if layer < 2:
-                for i, j in product(chosen, [int(e) for e in trace.expert_ids[layer + 1, t] if e >= 0]):
+                then = [int(e) for e in trace.expert_ids[layer + 1, t] if e >= 0]
+                if chosen and then:
+                    expected["transition_choices"][layer, len(chosen) - 1, len(then) - 1] += 1
+                for i, j in product(chosen, then):
                     expected["transitions_all"][layer, i, j] += 1
             for lag in range(1, MAX_LAG + 1):
                 later = [int(e) for e in trace.expert_ids[layer, t + lag] if e >= 0] if t + lag < len(trace) else []

@@ -22,7 +22,9 @@ def save_as_version_4(stats, path):
         return out
 
     arrays = {name: dense(array) for name, array in stats.sums.arrays().items()}
-    arrays |= {f"structure.{name}": dense(array) for name, array in stats.structure.arrays().items()}
+    counts = stats.structure.arrays()
+    del counts["transition_choices"]
+    arrays |= {f"structure.{name}": dense(array) for name, array in counts.items()}
     arrays |= {"block_keys": blocks, "affinity.keys": stats.affinity.keys}
     arrays |= {} if stats.histogram is None else {"histogram": stats.histogram}
     arrays["affinity.counts"] = np.ascontiguousarray(stats.affinity.counts)

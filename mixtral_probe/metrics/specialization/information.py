@@ -25,30 +25,53 @@ def mutual_information_bits(joint: ArrayLike) -> Floats:
     return (p * logs).sum((-1, -2))
 
 
-def mutual_information_bias(joint: ArrayLike, *, chosen: int = 1, chosen_rows: int = 1) -> Floats:
+def mutual_information_bias(joint: ArrayLike, *, exclusion: ArrayLike = 1.0) -> Floats:
     """[...] what chance adds to `mutual_information_bits`, bits: (m_rc - m_r - m_c + 1) s / (2 n ln 2).
 
-    m are the cells, rows and columns that occur and n the sum of `joint` (Miller & Madow 1955). s = (C - K) / (C - 1):
-    the experts one token chose exclude each other, so they vary less than as many tokens would. Where all occur and T
-    tokens are counted K times each it is (R - 1)(C - K) / (2 K T ln 2); with experts in rows too, each of a token's K
-    with each of its K in the rows, s is squared and it is ((C - K) / K)^2 / (2 T ln 2).
+    m are the cells, rows and columns that occur and n the sum of `joint` (Miller & Madow 1955). s is 1 where each token
+    is counted once. Where all occur and T tokens are counted for K experts each it is (R - 1)(C - K) / (2 K T ln 2);
+    with experts in rows too, each of a token's K with each of its K in the rows, it is ((C - K) / K)^2 / (2 T ln 2).
 
     Args:
-        joint: [..., R, C]; the columns are the experts if `chosen` is more than 1.
-        chosen: K, how many columns each token is in.
-        chosen_rows: how many rows each token is in; more than 1 if they are experts too.
+        joint: [..., R, C]
+        exclusion: [...] s, as `choice_exclusion` gives it where the columns, or both, are experts.
     """
     counts = np.asarray(joint, np.float64)
     rows, columns = ((counts.sum(axis) > 0).sum(-1) for axis in (-1, -2))
     cells = (counts > 0).sum((-1, -2)) - rows - columns + 1
-    exclusion = _exclusion(counts, chosen, chosen_rows)
-    return ratio(cells * exclusion, 2 * np.log(2) * counts.sum((-1, -2)))
+    return ratio(cells * np.asarray(exclusion), 2 * np.log(2) * counts.sum((-1, -2)))
 
 
-def _exclusion(counts: Floats, chosen: int, chosen_rows: int) -> float:
-    """Return how much less the K choices of a token vary than K tokens would, in columns and in rows."""
-    rows, columns = counts.shape[-2:]
-    return (columns - chosen) / max(columns - 1, 1) * (1 if chosen_rows == 1 else (rows - chosen_rows) / (rows - 1))
+def choice_exclusion(choices: ArrayLike, num_experts: int) -> Floats:
+    """[...] how much less the choices of tokens vary than as many tokens would, the s of `mutual_information_bias`.
+
+    The experts that one token chose exclude each other: k of E drawn without replacement vary as k (E - k) / (E - 1)
+    single ones do, whatever the loads. So it is the mean of (E - k) / (E - 1) over the choices.
+
+    Args:
+        choices: [..., K] tokens that chose 1, 2, ... K experts.
+        num_experts: E.
+    """
+    counts, (number, varies) = np.asarray(choices, np.float64), _numbers(np.shape(choices)[-1], num_experts)
+    return ratio(counts @ (number * varies), counts @ number)
+
+
+def pair_exclusion(choices: ArrayLike, num_experts: int) -> Floats:
+    """[...] the same where each of a token's choices is paired with each of its choices in another layer.
+
+    Args:
+        choices: [..., K, K] tokens by how many experts they chose in the one layer, and in the other: 1, 2, ... K.
+        num_experts: E.
+    """
+    counts, (number, varies) = np.asarray(choices, np.float64), _numbers(np.shape(choices)[-1], num_experts)
+    weight = number * varies
+    return ratio((counts * np.outer(weight, weight)).sum((-1, -2)), (counts * np.outer(number, number)).sum((-1, -2)))
+
+
+def _numbers(chosen: int, num_experts: int) -> tuple[Floats, Floats]:
+    """Return [K] the numbers k of choices, and (E - k) / (E - 1)."""
+    number = np.arange(1.0, chosen + 1)
+    return number, (num_experts - number) / max(num_experts - 1, 1)
 
 
 def conditional_mutual_information_bits(joint: ArrayLike) -> Floats:
@@ -57,10 +80,10 @@ def conditional_mutual_information_bits(joint: ArrayLike) -> Floats:
     return _over_strata(mutual_information_bits(counts), counts)
 
 
-def conditional_mutual_information_bias(joint: ArrayLike, *, chosen: int = 1) -> Floats:
+def conditional_mutual_information_bias(joint: ArrayLike, *, exclusion: ArrayLike = 1.0) -> Floats:
     """[...] what chance adds to `conditional_mutual_information_bits`: the bias of each stratum, by its share."""
     counts = np.asarray(joint, np.float64)
-    return _over_strata(mutual_information_bias(counts, chosen=chosen), counts)
+    return _over_strata(mutual_information_bias(counts, exclusion=np.asarray(exclusion)[..., None]), counts)
 
 
 def _over_strata(values: Floats, counts: Floats) -> Floats:
@@ -93,14 +116,14 @@ def cramers_v(joint: ArrayLike) -> Floats:
     return np.sqrt(ratio(square.sum((-1, -2)), least))
 
 
-def independent_cramers_v(joint: ArrayLike, *, chosen: int = 1, chosen_rows: int = 1) -> Floats:
+def independent_cramers_v(joint: ArrayLike, *, exclusion: ArrayLike = 1.0) -> Floats:
     """[...] sqrt(E[X^2] / (T (min - 1))) of independent rows and columns: what chance gives for `cramers_v`.
 
-    `chosen` and `chosen_rows` as in `mutual_information_bias`.
+    `exclusion` as in `mutual_information_bias`.
     """
     counts = np.asarray(joint, np.float64)
     rows, columns = ((counts.sum(axis) > 0).sum(-1) for axis in (-1, -2))
-    square = (rows - 1.0).clip(0) * (columns - 1.0).clip(0) * _exclusion(counts, chosen, chosen_rows)
+    square = (rows - 1.0).clip(0) * (columns - 1.0).clip(0) * np.asarray(exclusion)
     return np.sqrt(ratio(square, counts.sum((-1, -2)) * _least(joint)))
 
 

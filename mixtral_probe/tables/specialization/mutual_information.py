@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe import metrics
-from mixtral_probe.stats import ALL, TARGETS, RoutingStats, with_all
+from mixtral_probe.stats import ALL, TARGETS, RoutingStats, Sums, with_all
 from mixtral_probe.tables.frame import rows, tidy
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.leave_one_out import Estimate, estimate, estimate_rows
@@ -65,14 +65,15 @@ def mutual_information(stats: RoutingStats) -> pd.DataFrame:
 
 
 def _of_position(sums: GroupedSums) -> list[pd.DataFrame]:
-    joint, chosen = with_all(sums.stats.structure.positions, sums.stats.by), sums.stats.num_experts_per_tok
+    joint = with_all(sums.stats.structure.positions, sums.stats.by)
     value, deleted = joint.sum(2), joint.sum(2, keepdims=True) - joint  # [L, G, P, E], [L, G, Bk, P, E]
+    exclusion, less = (_exclusion(part) for part in (sums.total, sums.deleted))
     keys, n = sums.keys() | {"variable": "position"}, sums.sizes.sum(-1)
     parts = []
     for name, formula in _FORMULAS.items():
         bounds = _bounds(sums.stats, name)
-        null = metrics.mutual_information_bias(value, chosen=chosen) if name == BITS else 0.0
-        numbers = formula(value, chosen), formula(deleted, chosen)
+        null = metrics.mutual_information_bias(value, exclusion=exclusion) if name == BITS else 0.0
+        numbers = formula(value, exclusion), formula(deleted, less)
         estimated = estimate(*numbers, sums.sizes, folded=sums.stats.folded, bounds=bounds)
         parts.append(estimate_rows(keys, name, estimated, null, n, f"{_scope(sums, 'position')}; {_INDEPENDENT}"))
     return parts
@@ -138,19 +139,24 @@ def _plain_share(joint: NDArray[Any]) -> Floats:
     return share_of_entropy(metrics.mutual_information_bits(joint), joint.sum(-2))
 
 
-def _plugin(joint: Counts, chosen: int) -> Floats:
+def _exclusion(sums: Sums) -> Floats:
+    """[...] how much less the choices of these tokens vary than as many tokens would."""
+    return metrics.choice_exclusion(sums.choices, sums.load.shape[-1])
+
+
+def _plugin(joint: Counts, exclusion: Floats) -> Floats:
     return metrics.mutual_information_bits(joint)
 
 
-def _corrected(joint: Counts, chosen: int) -> Floats:
-    return metrics.mutual_information_bits(joint) - metrics.mutual_information_bias(joint, chosen=chosen)
+def _corrected(joint: Counts, exclusion: Floats) -> Floats:
+    return metrics.mutual_information_bits(joint) - metrics.mutual_information_bias(joint, exclusion=exclusion)
 
 
-def _share(joint: Counts, chosen: int) -> Floats:
-    return share_of_entropy(_corrected(joint, chosen), joint.sum(-2))
+def _share(joint: Counts, exclusion: Floats) -> Floats:
+    return share_of_entropy(_corrected(joint, exclusion), joint.sum(-2))
 
 
-_FORMULAS: dict[str, Callable[[Counts, int], Floats]] = {BITS: _plugin, CORRECTED: _corrected, SHARE: _share}
+_FORMULAS: dict[str, Callable[[Counts, Floats], Floats]] = {BITS: _plugin, CORRECTED: _corrected, SHARE: _share}
 
 
 def _scope(sums: GroupedSums, variable: str) -> str:
@@ -162,8 +168,10 @@ def _of_token(sums: GroupedSums, target: str) -> list[pd.DataFrame]:
     kinds = [sums.stats.affinity.select(target, number) for number in numbers]
     joint, n = [types.total() for types in kinds], [types.total_tokens().sum(-1) for types in kinds]  # [L, V, E], [L]
     bits = np.stack([metrics.mutual_information_bits(counts) for counts in joint], axis=1)
-    chosen = sums.stats.num_experts_per_tok
-    bias = np.stack([metrics.mutual_information_bias(counts, chosen=chosen) for counts in joint], axis=1)
+    exclusions = np.moveaxis(_exclusion(sums.total), 1, 0)  # of all tokens of a group
+    bias = np.stack(
+        [metrics.mutual_information_bias(c, exclusion=one) for c, one in zip(joint, exclusions, strict=True)], axis=1
+    )
     load = np.stack([counts.sum(1) for counts in joint], axis=1)
     keys, tokens = sums.keys(), np.stack(n, axis=1)
     return _without_intervals(sums, _OF_TARGET[target], keys, bits, bias, load, tokens, NO_IDS[target])
@@ -173,14 +181,14 @@ def _of_domain_in_token(sums: GroupedSums) -> list[pd.DataFrame]:
     kinds = [sums.stats.affinity.select("input", number) for number in range(len(sums.stats.groups))]
     groups = [(group.ids, group.total()) for group in kinds]
     types = np.unique(np.concatenate([ids for ids, _ in groups]))
-    layers, chosen = len(sums.stats.layers), sums.stats.num_experts_per_tok
+    layers, exclusion = len(sums.stats.layers), _exclusion(sums.total)[:, -1]
     bits, bias, load = np.zeros((layers, 1)), np.zeros((layers, 1)), np.zeros((layers, 1, sums.stats.num_experts))
     for layer in range(layers):  # one at a time: tokens x groups x experts may be many
         joint = np.zeros((len(types), len(groups), sums.stats.num_experts), np.int64)
         for number, (ids, counts) in enumerate(groups):
             joint[np.searchsorted(types, ids), number] = counts[layer]
         bits[layer] = metrics.conditional_mutual_information_bits(joint)
-        bias[layer] = metrics.conditional_mutual_information_bias(joint, chosen=chosen)
+        bias[layer] = metrics.conditional_mutual_information_bias(joint, exclusion=exclusion[layer])
         load[layer] = joint.sum((0, 1))
     keys = sums.keys() | {"group": ALL}
     n = sum(group.total_tokens().sum(-1) for group in kinds)[:, None]

@@ -29,10 +29,10 @@ def transitions(stats: RoutingStats) -> pd.DataFrame:
     """
     sums, chosen = GroupedSums.of(stats), stats.num_experts_per_tok
     first = with_all(stats.structure.transitions, stats.by)  # [pairs, G, Bk, E, E]
-    every, tokens = with_all(stats.structure.transitions_all, stats.by), first.sum((-1, -2))
-    parts = _rows(sums, first, tokens, 1)
+    parts = _rows(sums, first, first.sum((-1, -2), keepdims=True), 1)
     if chosen > 1:
-        parts += _rows(sums, every, tokens, chosen)
+        every, choices = stats.structure.transitions_all, stats.structure.transition_choices
+        parts += _rows(sums, with_all(every, stats.by), with_all(choices, stats.by), chosen)
     words = f"first choices of two layers; {sums.tokens_scope}; "
     keys = _pair_keys(stats, sums.keys())
     return tidy([*parts, _lookup(first, keys, words)], SPEC)
@@ -45,22 +45,22 @@ def _pair_keys(stats: RoutingStats, keys: dict[str, Any], tail: int = 0) -> dict
     return keys | {"layer": layer.reshape(shape), "other_layer": following.reshape(shape)}
 
 
-def _rows(sums: GroupedSums, joint: Counts, tokens: Counts, ranks: int) -> list[pd.DataFrame]:
-    """Return rows of first choices (ranks 1), or of all K."""
-    stats, experts = sums.stats, np.arange(sums.stats.num_experts)
+def _rows(sums: GroupedSums, joint: Counts, numbers: Counts, ranks: int) -> list[pd.DataFrame]:
+    """Return rows of first choices (ranks 1), or of all K; numbers [..., ranks, ranks] as `transition_choices`."""
+    stats, tokens, experts = sums.stats, numbers.sum((-1, -2)), np.arange(sums.stats.num_experts)
     keys = _pair_keys(stats, sums.keys())
     cells = _pair_keys(stats, sums.keys(expert=experts, other_expert=experts), 2)
     choices, suffix = ("first choices", "") if ranks == 1 else ("all choices, weight 1/K^2,", _ALL)
     about, n = f"{choices} of two layers; {sums.tokens_scope}; ", tokens.sum(2)
     uses = joint.sum(-1, keepdims=True) // ranks
     plan = [(formula, cells, uses) for formula in _of_experts(joint, n, ranks, about)]
-    plan += [(formula, keys, tokens) for formula in _of_layers(joint, n, ranks, about)]
+    plan += [(formula, keys, tokens) for formula in _of_layers(joint, numbers, n, about)]
     return [
         *(
             formula._replace(metric=formula.metric + suffix).rows(axes, sizes, folded=stats.folded)
             for formula, axes, sizes in plan
         ),
-        _association(joint.sum(2), n, ranks, about, keys, f"cramers_v{suffix}"),
+        _association(joint.sum(2), numbers.sum(2), about, keys, f"cramers_v{suffix}"),
     ]
 
 
@@ -86,26 +86,26 @@ def _of_experts(joint: Counts, tokens: Counts, ranks: int, about: str) -> list[B
     ]  # fmt: skip
 
 
-def _of_layers(joint: Counts, n: Counts, ranks: int, about: str) -> list[BlockFormula]:
-    def corrected(counts: Counts) -> Floats:
-        return metrics.mutual_information_bits(counts) - bias_of(counts)
+def _of_layers(joint: Counts, numbers: Counts, n: Counts, about: str) -> list[BlockFormula]:
+    def corrected(counts: Counts, numbers: Counts) -> Floats:
+        return metrics.mutual_information_bits(counts) - bias_of(counts, numbers)
 
-    def bias_of(counts: Counts) -> Floats:
-        return metrics.mutual_information_bias(counts, chosen=ranks, chosen_rows=ranks)
+    def bias_of(counts: Counts, numbers: Counts) -> Floats:
+        return metrics.mutual_information_bias(counts, exclusion=metrics.pair_exclusion(numbers, counts.shape[-1]))
 
-    most, bias = float(np.log2(joint.shape[-1])), bias_of(joint.sum(2))
+    most, bias = float(np.log2(joint.shape[-1])), bias_of(joint.sum(2), numbers.sum(2))
     name, plugin, less = "mutual_information_bits", about + "plug-in; null: chance alone", about + "less chance"
     return [
         BlockFormula(name, metrics.mutual_information_bits, (joint,), bias, n, plugin, bounds=(0.0, most)),
-        BlockFormula(f"{name}_corrected", corrected, (joint,), 0.0, n, less, bounds=(-np.inf, most)),
+        BlockFormula(f"{name}_corrected", corrected, (joint, numbers), 0.0, n, less, bounds=(-np.inf, most)),
     ]
 
 
-def _association(total: Counts, n: Counts, ranks: int, about: str, keys: dict[str, Any], name: str) -> pd.DataFrame:
-    """Return Cramér's V, which is not smooth and has no interval."""
-    v = metrics.cramers_v(total)
+def _association(total: Counts, numbers: Counts, about: str, keys: dict[str, Any], name: str) -> pd.DataFrame:
+    """Return Cramér's V, which is not smooth and has no interval; total [..., E, E], numbers [..., ranks, ranks]."""
+    v, n = metrics.cramers_v(total), numbers.sum((-1, -2))
     why = np.where(np.isnan(v), "not enough data: fewer than two experts", "no interval: not smooth")
-    null = metrics.independent_cramers_v(total, chosen=ranks, chosen_rows=ranks)
+    null = metrics.independent_cramers_v(total, exclusion=metrics.pair_exclusion(numbers, total.shape[-1]))
     return rows(keys, name, v, null=null, n=np.where(np.isnan(v), 0, n), scope=about + why.astype(object))
 
 
