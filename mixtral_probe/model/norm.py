@@ -1,6 +1,7 @@
 """Root mean square normalisation (Zhang & Sennrich 2019, arXiv 1910.07467)."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -14,6 +15,4 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., C] → [..., C], in the dtype of ``x``."""
-        wide = x.float()
-        wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
-        return self.weight * wide.to(x.dtype)
+        return self.weight * F.rms_norm(x, x.shape[-1:], None, self.eps)
