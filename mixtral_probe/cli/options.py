@@ -51,6 +51,14 @@ WindowTokens = Annotated[
         metavar="N", help="Cut documents after N tokens; by default where the positions end.", rich_help_panel=_HOW
     ),
 ]
+OfNonfinite = Annotated[
+    Literal["refuse", "skip"],
+    typer.Option(
+        "--nonfinite", rich_help_panel=_HOW,
+        help="Of routing that is NaN or infinite, as with overflow in float16: refuse it, or skip: such tokens have no "
+        "choice in those layers and count nowhere.",
+    ),
+]  # fmt: skip
 Generate = Annotated[
     int | None,
     typer.Option(

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from mixtral_probe.instruments.routing_check import RoutingCheck
 from mixtral_probe.model import ForwardContext, Instrument, MixtralForCausalLM, Site
-from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
+from mixtral_probe.run.batch import Batch
+from mixtral_probe.run.forward import forward
 from mixtral_probe.run.scoring import next_token_scores
 
 
@@ -30,13 +32,16 @@ class StoredPass:
     def of(cls, model: MixtralForCausalLM, batch: Batch, layers: Sequence[int]) -> "StoredPass":
         """Run a batch, and store the hidden state before each of some layers, and the choices there."""
         store = _Store(frozenset(layers))
-        out = model.model(batch.ids, instruments=[store], **NO_EXTRA_OUTPUTS)
+        out = forward(model, batch, [store])
         return cls(model, batch, out.context, store.hidden, store.choices, out.last_hidden_state)
 
     def rerun(self, layer: int, instruments: Sequence[Instrument], copies: int = 1) -> tuple[Tensor, ForwardContext]:
         """[copies · B, S, C] the final hidden states of the batch, repeated, when it runs from a layer on once more."""
         hidden = self.hidden[layer].repeat(copies, 1, 1)
-        return self.model.model.run_layers(hidden, _repeated(self.context, copies), instruments, layer)
+        check = RoutingCheck(edited=True)
+        out = self.model.model.run_layers(hidden, _repeated(self.context, copies), [*instruments, check], layer)
+        check.require(self.batch.windows, self.batch.ids.shape[1], self.model.lm_head.weight.dtype)
+        return out
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from mixtral_probe import metrics
 from mixtral_probe.errors import InputError
 from mixtral_probe.model import MixtralForCausalLM
 from mixtral_probe.run import Passes, Plan, RunOptions, Subject
-from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
+from mixtral_probe.run.batch import Batch
+from mixtral_probe.run.forward import forward
 from mixtral_probe.run.scoring import POSITIONS_AT_ONCE
 from mixtral_probe.trace import LogitLensResult
 
@@ -30,11 +31,11 @@ def logit_lens(subject: Subject, planned: Plan, options: RunOptions, *, top: int
         raise InputError(f"top must lie in 1–{config.vocab_size}, the vocabulary, got {top}")
     parts: dict[int, dict[str, np.ndarray]] = {}
 
-    def forward(batch: Batch) -> None:
-        parts[batch.windows[0].start] = _of_window(subject.model, batch.ids, top)
+    def read(batch: Batch) -> None:
+        parts[batch.windows[0].start] = _of_window(subject.model, batch, top)
 
     options = replace(options, positions_in_a_batch=1)
-    Passes.of(planned, options).over(planned, subject.device, forward)
+    Passes.of(planned, options).over(planned, subject.device, read)
     by_row = [parts[start] for start in sorted(parts)]
     arrays = {name: np.concatenate([part[name] for part in by_row], axis=1) for name in by_row[0]}
     places = {name: tokens[name].to_numpy() for name in ("document", "chunk", "position", "special")}
@@ -48,12 +49,13 @@ def logit_lens(subject: Subject, planned: Plan, options: RunOptions, *, top: int
     return LogitLensResult.of(places | arrays, labels, meta)
 
 
-def _of_window(model: MixtralForCausalLM, ids: Tensor, top: int) -> dict[str, np.ndarray]:
-    """The arrays [L, S, …] of one window of token ids [1, S]."""
-    out = model.model(ids, instruments=(), **NO_EXTRA_OUTPUTS | {"output_hidden_states": True})
+def _of_window(model: MixtralForCausalLM, batch: Batch, top: int) -> dict[str, np.ndarray]:
+    """The arrays [L, S, …] of a batch of one window."""
+    out = forward(model, batch, output_hidden_states=True)
     assert out.hidden_states is not None
     assert out.last_layer_output is not None
-    residuals, tokens = [*out.hidden_states[1:-1], out.last_layer_output], ids[0].cpu()  # L of [1, S, C]
+    residuals: list[Any] = [*out.hidden_states[1:-1], out.last_layer_output]  # L of [1, S, C]
+    tokens = batch.ids[0].cpu()
     parts = []
     for start in range(0, len(tokens), POSITIONS_AT_ONCE):
         rows = slice(start, start + POSITIONS_AT_ONCE)

@@ -9,7 +9,8 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.instruments.edits import MeanExpert, ZeroExpert
 from mixtral_probe.model import ForwardContext, Instrument, Site
 from mixtral_probe.run import Passes, Plan, RunOptions, Subject
-from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
+from mixtral_probe.run.batch import Batch
+from mixtral_probe.run.forward import forward
 
 
 def mean_expert(subject: Subject, planned: Plan, options: RunOptions, *, layer: int, expert: int) -> MeanExpert:
@@ -34,11 +35,11 @@ def output_sums(subject: Subject, planned: Plan, options: RunOptions) -> np.ndar
     config = subject.config
     meter = _OutputSums(np.zeros((config.num_hidden_layers, config.num_local_experts, config.hidden_size + 1)))
 
-    def forward(batch: Batch) -> None:
+    def add(batch: Batch) -> None:
         meter.valid = batch.scatter(np.ones(int(batch.rows.max()) + 1), 0).bool()
-        subject.model.model(batch.ids, instruments=[meter], **NO_EXTRA_OUTPUTS)
+        forward(subject.model, batch, [meter])
 
-    Passes.of(planned, options).over(planned, subject.device, forward)
+    Passes.of(planned, options).over(planned, subject.device, add)
     return meter.sums
 
 

@@ -12,7 +12,8 @@ from mixtral_probe.model import ForwardContext, Instrument, MixtralForCausalLM, 
 from mixtral_probe.model.layer import DecoderLayer
 from mixtral_probe.model.moe import MixtureOfExperts
 from mixtral_probe.run import Passes, Plan, RunOptions, Subject
-from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
+from mixtral_probe.run.batch import Batch
+from mixtral_probe.run.forward import forward
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,10 @@ class RouterInputs:
             np.zeros((config.num_hidden_layers, len(rows), config.num_local_experts), np.float32),
         )
 
-        def forward(batch: Batch) -> None:
-            model.model(batch.ids, instruments=[_SampleRecorder(sample, batch)], **NO_EXTRA_OUTPUTS)
+        def record(batch: Batch) -> None:
+            forward(model, batch, [_SampleRecorder(sample, batch)])
 
-        Passes.of(planned, options).over(planned, subject.device, forward)
+        Passes.of(planned, options).over(planned, subject.device, record)
         return sample
 
 

@@ -8,7 +8,8 @@ import torch
 from mixtral_probe.experiments.expert_sums import ExpertMeter, ExpertSums
 from mixtral_probe.metrics import ratio, super_experts
 from mixtral_probe.run import Passes, Plan, RunOptions, Subject
-from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch, counted_documents
+from mixtral_probe.run.batch import Batch, counted_documents
+from mixtral_probe.run.forward import forward
 from mixtral_probe.run.provenance import experiment_meta
 from mixtral_probe.trace import SaliencyResult
 
@@ -23,10 +24,10 @@ def saliency(
     totals = ExpertSums.empty(subject.model, len(planned.documents), contexts)
     counted = counted_documents(planned)
 
-    def forward(batch: Batch) -> None:
-        subject.model.model(batch.ids, instruments=[ExpertMeter(totals, batch, counted)], **NO_EXTRA_OUTPUTS)
+    def meter(batch: Batch) -> None:
+        forward(subject.model, batch, [ExpertMeter(totals, batch, counted)])
 
-    Passes.of(planned, options).over(planned, subject.device, forward)
+    Passes.of(planned, options).over(planned, subject.device, meter)
     return _result(subject, planned, totals, promoted)
 
 

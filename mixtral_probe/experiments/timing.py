@@ -16,6 +16,7 @@ from mixtral_probe.instruments import FORWARD, Clock, MemoryMeter, NvtxRanges, S
 from mixtral_probe.model import Instrument, MixtralForCausalLM, Site
 from mixtral_probe.run import Passes, Plan, RunOptions, Subject
 from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
+from mixtral_probe.run.forward import forward
 from mixtral_probe.run.passes import model_batches
 from mixtral_probe.run.provenance import EXPERTS, run_meta
 from mixtral_probe.run.scoring import POSITIONS_AT_ONCE
@@ -33,6 +34,11 @@ class Bench:
     batches: Sequence[Batch]
     instruments: Sequence[Instrument]
     clock: Clock
+
+    def check(self) -> None:
+        """Run every batch once; raises InputError where the routing is not finite."""
+        for batch in self.batches:
+            forward(self.model, batch, self.instruments, edited=bool(self.instruments))
 
     def seconds(self, timers: Sequence[Spans] = ()) -> float:
         """Run every batch once under some timers, and return the seconds."""
@@ -108,7 +114,9 @@ def _run_all(
 
 
 def _warm(bench: Bench, times: int) -> Iterator[tuple[str, Any]]:
-    for _ in range(times):
+    for number in range(times):
+        if not number:
+            bench.check()
         yield "warm", bench.seconds()
 
 

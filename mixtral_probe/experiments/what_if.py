@@ -19,8 +19,9 @@ from mixtral_probe.instruments.edits.edit import PlacedEdit
 from mixtral_probe.model import ForwardContext, Instrument
 from mixtral_probe.model.grouped_experts import eager_experts
 from mixtral_probe.run import Passes, Plan, RunOptions, Subject
-from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
+from mixtral_probe.run.batch import Batch
 from mixtral_probe.run.edit_binding import bind_edits
+from mixtral_probe.run.forward import forward
 from mixtral_probe.run.passes import model_batches
 from mixtral_probe.run.provenance import experiment_meta
 from mixtral_probe.trace.results import CANDIDATES, RUNS, WhatIf
@@ -109,7 +110,7 @@ class _TwoRuns:
         runs = []
         for arrays, instruments in ((self.base, ()), (self.edited, edits)):
             recorder = RoutingRecorder()
-            out = self.subject.model.model(batch.ids, instruments=(*instruments, recorder), **NO_EXTRA_OUTPUTS)
+            out = forward(self.subject.model, batch, [*instruments, recorder], edited=bool(instruments))
             arrays.keep_routing(batch, recorder.routing)
             runs.append(Run(out.last_hidden_state, out.context, instruments))
         self._keep_meant(edits, batch, runs[1].context)

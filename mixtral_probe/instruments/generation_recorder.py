@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mixtral_probe.instruments.attention_packing import attention_sums, pack_attention
 from mixtral_probe.instruments.copier import Copier, HostCopier
+from mixtral_probe.instruments.routing_check import nonfinite_routing
 from mixtral_probe.model import AttentionSlice, ForwardContext, Instrument, Routing, Site
 from mixtral_probe.trace import AttentionPlan
 
@@ -25,6 +26,8 @@ class RecordedCall:
     """[N, n, K] int64."""
     expert_weights: dict[int, np.ndarray] = field(default_factory=dict)
     """[N, n, K] float32."""
+    nonfinite: dict[int, np.ndarray] = field(default_factory=dict)
+    """[N, n] bool, the rows whose routing is not finite; padding may be among them."""
     attention_sums: dict[tuple[int, int, str], list[np.ndarray]] = field(default_factory=dict)
     """By layer, row and name, each slice's [heads] float64: summed over the row's queries in this call."""
     attention_maps: dict[tuple[int, int], list[np.ndarray]] = field(default_factory=dict)
@@ -40,6 +43,7 @@ class GenerationRecorder(Instrument):
             each prompt has several rows, one after the other.
         router_logits: whether to keep them.
         copier: copies values to the host.
+        edited: whether edits are attached to the calls.
     """
 
     def __init__(
@@ -48,7 +52,10 @@ class GenerationRecorder(Instrument):
         padding: Sequence[int],
         router_logits: bool = True,
         copier: Copier | None = None,
+        *,
+        edited: bool = False,
     ) -> None:
+        self._edited = edited
         self.plan, self.router_logits = plan, router_logits
         self.copier: Copier = copier or HostCopier()
         self.calls: list[RecordedCall] = []
@@ -83,6 +90,7 @@ class GenerationRecorder(Instrument):
         return self.calls
 
     def _keep_routing(self, recorded: RecordedCall, layer: int, routing: Routing, positions: int) -> None:
+        self._keep(recorded.nonfinite, layer, nonfinite_routing(routing, self._edited), positions)
         self._keep(recorded.expert_ids, layer, routing.expert_ids, positions)
         self._keep(recorded.expert_weights, layer, routing.weights, positions)
 

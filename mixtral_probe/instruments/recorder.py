@@ -14,8 +14,10 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.instruments.attention_packing import attention_sums, pack_attention
 from mixtral_probe.instruments.copier import Copier, HostCopier
 from mixtral_probe.instruments.routing_buffer import RoutingBuffer
+from mixtral_probe.instruments.routing_check import nonfinite_error, nonfinite_routing
 from mixtral_probe.model import AttentionSlice, ForwardContext, Instrument, Routing, Site
 from mixtral_probe.trace import AttentionPlan, TraceBuilder
+from mixtral_probe.trace.finite import Nonfinite
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,16 @@ class Recorder(Instrument):
         windows: the window of each batch row, left-aligned; positions beyond its length are padding.
         positions: S of the call.
         copier: copies values to the host.
+        nonfinite: whether ``finish`` refuses tokens whose routing is not finite, or they have no choice in the trace.
+        edited: whether edits are attached to the call.
     """
 
     def __init__(
-        self, builder: TraceBuilder, windows: Sequence[Window], positions: int, copier: Copier | None = None
-    ) -> None:
+        self, builder: TraceBuilder, windows: Sequence[Window], positions: int, copier: Copier | None = None,
+        *, nonfinite: Nonfinite = "refuse", edited: bool = False,
+    ) -> None:  # fmt: skip
         self.builder, self.windows = builder, windows
+        self._nonfinite, self._edited = nonfinite, edited
         self.copier: Copier = copier or HostCopier()
         self.plan: AttentionPlan | None = builder.attention_plan
         self._launched = False
@@ -53,6 +59,7 @@ class Recorder(Instrument):
         num_layers, _, top_k = builder.expert_ids.shape
         num_experts = 0 if builder.router_logits is None else builder.router_logits.shape[-1]
         self._routing = RoutingBuffer(num_layers, num_experts, top_k, tokens)
+        self._bad = np.zeros((num_layers, len(flat)), bool)
 
     def wants(self, site: Site, layer: int) -> bool:
         """Return True for router logits and routing of every layer, and attention of the planned layers."""
@@ -72,6 +79,7 @@ class Recorder(Instrument):
             chosen = widened(value, self.builder.expert_ids.shape[-1])
             self._routing.put(layer, self._routing.ids, chosen.expert_ids)
             self._routing.put(layer, self._routing.weights, chosen.weights)
+            self._routing.put(layer, self._routing.flag, nonfinite_routing(value, self._edited)[:, None])
         else:
             self._write_attention(layer, value)
         return value
@@ -82,16 +90,26 @@ class Recorder(Instrument):
         self._launched = True
 
     def finish(self) -> None:
-        """Wait until all values are in the arrays of the builder."""
+        """Wait until all values are in the arrays of the builder.
+
+        Raises:
+            InputError: the routing of a token is not finite, and such tokens are refused.
+        """
         if not self._launched:
             self.launch()
         self.copier.finish()
+        if self._nonfinite == "refuse" and self._bad.any():
+            layer, token = (int(place) for place in np.argwhere(self._bad)[0])
+            row = int(np.arange(len(self.builder.tokens))[self._rows][token])
+            dtype = str(self.builder.meta.dtype)
+            raise nonfinite_error(layer, token_in_words(self.builder, row), dtype, can_skip=True)
 
     def _write(self, layer: int, values: np.ndarray) -> None:
-        """Write the rows [n, E + 2 K] of a layer."""
+        """Write the rows [n, E + 2 K + 1] of a layer."""
         routing, builder = self._routing, self.builder
-        builder.expert_ids[layer, self._rows] = values[:, routing.ids]
-        builder.expert_weights[layer, self._rows] = values[:, routing.weights]
+        bad = self._bad[layer] = values[:, routing.flag][:, 0] != 0
+        builder.expert_ids[layer, self._rows] = np.where(bad[:, None], -1, values[:, routing.ids])
+        builder.expert_weights[layer, self._rows] = np.where(bad[:, None], 0, values[:, routing.weights])
         if builder.router_logits is not None:
             builder.router_logits[layer, self._rows] = values[:, routing.logits]
 
@@ -117,6 +135,14 @@ class Recorder(Instrument):
     def _add_sum(self, name: str, document: int, layer: int, heads: list[int], value: Tensor) -> None:
         assert self.builder.attention_sums is not None
         self.builder.attention_sums[name][layer, document, heads] += value.numpy()
+
+
+def token_in_words(builder: TraceBuilder, row: int) -> str:
+    """Return the piece of a row, its position and its document."""
+    token = builder.tokens.iloc[row]
+    window = f" of window {token['chunk']}" if token["chunk"] else ""
+    document = builder.documents["id"].iloc[token["document"]]
+    return f"the token {token['piece']!r} at position {token['position']}{window} of the document {document!r}"
 
 
 def widened(routing: Routing, size: int) -> Routing:

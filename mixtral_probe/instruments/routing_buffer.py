@@ -1,4 +1,4 @@
-"""Router logits, weights and ids of all layers of a call, together on the device, so that one copy brings them over."""
+"""Router logits, weights, ids and a flag of all layers of a call, together on the device: one copy brings them over."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,11 +11,11 @@ from torch import Tensor
 from mixtral_probe.instruments.copier import Copier, on_device
 
 Write = Callable[[int, np.ndarray], None]
-"""Takes a layer and its rows [n, E + 2 K]."""
+"""Takes a layer and its rows [n, E + 2 K + 1]."""
 
 
 class RoutingBuffer:
-    """[L, n, E + 2 K] float32: the logits, weights and ids of the n tokens of a call, ids exact below 2^24.
+    """[L, n, E + 2 K + 1] float32: logits, weights, ids (exact below 2^24) and a flag of the n tokens of a call.
 
     Args:
         num_layers: L.
@@ -25,9 +25,9 @@ class RoutingBuffer:
     """
 
     def __init__(self, num_layers: int, num_experts: int, top_k: int, tokens: Tensor | None) -> None:
-        self._shape, self._tokens = (num_layers, num_experts + 2 * top_k), tokens
-        ends = np.cumsum([0, num_experts, top_k, top_k]).tolist()
-        self.logits, self.weights, self.ids = (slice(*pair) for pair in pairwise(ends))
+        self._shape, self._tokens = (num_layers, num_experts + 2 * top_k + 1), tokens
+        ends = np.cumsum([0, num_experts, top_k, top_k, 1]).tolist()
+        self.logits, self.weights, self.ids, self.flag = (slice(*pair) for pair in pairwise(ends))
         """The columns of each."""
         self._buffers: dict[torch.device, tuple[Tensor, Tensor | None, list[int]]] = {}
 

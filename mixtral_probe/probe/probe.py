@@ -28,6 +28,7 @@ from mixtral_probe.run import (
 )
 from mixtral_probe.run.retrace import plan_of_window, retrace
 from mixtral_probe.trace import Trace
+from mixtral_probe.trace.finite import Nonfinite
 
 
 class Probe(ExperimentMethods):
@@ -47,6 +48,7 @@ class Probe(ExperimentMethods):
         path: str | PathLike[str] | None = None,
         window: int | None = None,
         instruments: Sequence[Instrument] = (),
+        nonfinite: Nonfinite = "refuse",
         on_progress: OnProgress | None = None,
         should_stop: ShouldStop | None = None,
         positions_in_a_batch: int = POSITIONS_IN_A_BATCH,
@@ -67,6 +69,9 @@ class Probe(ExperimentMethods):
                 written into it.
             window: tokens after which a document is cut; by default the model's maximum, with a warning.
             instruments: edits, visited before the recorder.
+            nonfinite: "refuse" ends the run where router logits or weights are NaN or infinite, as with an overflow of
+                float16, and names layer and token; with "skip" such tokens have no choice in those layers, count
+                nowhere there, and are counted in ``trace.meta.nonfinite``.
             on_progress, should_stop: called after and before every batch; when ``should_stop`` returns True, the run
                 ends with ``RunStoppedError``.
             positions_in_a_batch: padded positions run at once.
@@ -90,6 +95,7 @@ class Probe(ExperimentMethods):
             "router_logits": router_logits,
             "path": path,
             "instruments": instruments,
+            "nonfinite": nonfinite,
         }
         if generate is None:
             if options:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
@@ -9,6 +10,7 @@ from os import PathLike
 import numpy as np
 from torch import Tensor
 
+from mixtral_probe.errors import InputError
 from mixtral_probe.instruments import Recorder, copier_for
 from mixtral_probe.model import Instrument, MixtralForCausalLM
 from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
@@ -21,6 +23,7 @@ from mixtral_probe.run.scoring import next_token_scores
 from mixtral_probe.run.subject import Subject
 from mixtral_probe.stats import cache_stats
 from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder
+from mixtral_probe.trace.finite import Nonfinite, require_nonfinite
 
 
 def capture(
@@ -32,22 +35,26 @@ def capture(
     router_logits: bool = True,
     path: str | PathLike[str] | None = None,
     instruments: Sequence[Instrument] = (),
+    nonfinite: Nonfinite = "refuse",
 ) -> Trace:
     """Run documents through a model and record what its routers did; arguments and errors as in ``Probe.trace``."""
+    require_nonfinite(nonfinite)
     _warn_of_length(planned, subject.config.max_position_embeddings)
     meta = with_edits(run_meta(subject, planned.corpus, instruments, [Recorder.__name__]), instruments)
     with TraceBuilder(
         planned.documents, planned.tokens, meta, path, attention=attention, record_logits=router_logits
     ) as builder:
-        record(builder, subject, planned, options, instruments)
+        record(builder, subject, planned, options, instruments, nonfinite)
         trace = builder.finish()
+    warn_of_skipped(trace)
     cache_stats(trace)
     return trace
 
 
 def record(
-    builder: TraceBuilder, subject: Subject, planned: Plan, options: RunOptions, instruments: Sequence[Instrument] = ()
-) -> None:
+    builder: TraceBuilder, subject: Subject, planned: Plan, options: RunOptions,
+    instruments: Sequence[Instrument] = (), nonfinite: Nonfinite = "refuse",
+) -> None:  # fmt: skip
     """Run the documents that are not complete in a builder, and fill its rows."""
     pending = set(builder.pending)
     windows = [w for w in planned.windows if w.document in pending]
@@ -61,15 +68,22 @@ def record(
     def forward(batch: Batch) -> None:
         """Queue the work of a batch, then write the one before, so that neither host nor device waits."""
         edits = bind_edits(instruments, planned.documents, batch.windows)
-        waiting.append(record_batch(subject.model, builder, batch, edits))
+        waiting.append(record_batch(subject.model, builder, batch, edits, nonfinite))
         if len(waiting) > 1:
             waiting.pop(0).finish()
 
     try:
         passes.over(planned, subject.device, forward, windows)
-    finally:  # a run that is stopped keeps every batch that ran
-        for batch in waiting:
-            batch.finish()
+    except BaseException:
+        with suppress(InputError):  # of another batch than the one whose error is raised
+            _finish(waiting)  # a run that is stopped keeps every batch that ran
+        raise
+    _finish(waiting)
+
+
+def _finish(waiting: Sequence["RecordedBatch"]) -> None:
+    for batch in waiting:
+        batch.finish()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +101,14 @@ class RecordedBatch:
 
 
 def record_batch(
-    model: MixtralForCausalLM, builder: TraceBuilder, batch: Batch, instruments: Sequence[Instrument]
-) -> RecordedBatch:
+    model: MixtralForCausalLM, builder: TraceBuilder, batch: Batch, instruments: Sequence[Instrument],
+    nonfinite: Nonfinite = "refuse",
+) -> RecordedBatch:  # fmt: skip
     """Queue one forward pass, and the copies of what it computes."""
     copier = copier_for(batch.ids.device)
-    recorder = Recorder(builder, batch.windows, batch.ids.shape[1], copier)
+    recorder = Recorder(
+        builder, batch.windows, batch.ids.shape[1], copier, nonfinite=nonfinite, edited=bool(instruments)
+    )
     out = model.model(batch.ids, instruments=(*instruments, recorder), **NO_EXTRA_OUTPUTS)
     recorder.launch()
     nll, predicted = next_token_scores(model, out.last_hidden_state, batch.ids, out.context, instruments)
@@ -103,6 +120,16 @@ def record_batch(
 def _write_scores(batch: Batch, target: np.ndarray, values: Tensor) -> None:
     """Write values [B, S] of the tokens of a batch into ``target`` [T]."""
     target[batch.rows] = values.reshape(-1)[batch.flat].numpy()
+
+
+def warn_of_skipped(trace: Trace) -> None:
+    """Warn of tokens that have no choice in some layers, since their routing was not finite."""
+    if trace.meta.nonfinite is not None:
+        first = next(layer for layer, number in enumerate(trace.meta.nonfinite) if number)
+        warnings.warn(
+            f"{sum(trace.meta.nonfinite):,} of {trace.num_layers * len(trace):,} choices, from layer {first} on, were "
+            "not finite; they count nowhere, and trace.meta.nonfinite has their number by layer", stacklevel=4,
+        )  # fmt: skip
 
 
 def _warn_of_length(planned: Plan, limit: int) -> None:

@@ -74,10 +74,15 @@ def _per_token(part: Chunk, expert_ids: NDArray[np.int16]) -> tuple[dict[str, Va
         summands["gate"] = _experts_last(_gates(ids, weights, experts))
     if (recorded := part.logits) is None:
         return summands, None
+    active = ids[0] >= 0
+    if not active.all():  # logits of tokens without a choice may be no numbers
+        recorded = np.where(active[..., None], recorded, np.float32(0))
     _check_numbers(recorded, part)
     chosen = _experts_last((ids == np.arange(experts, dtype=ids.dtype).reshape(-1, 1, 1, 1)).any(1))
     logits = _experts_last(np.moveaxis(recorded, -1, 0).astype(np.float64, order="C"))
-    from_logits, sure = _per_logits(logits, ids[0] >= 0, chosen)
+    from_logits, sure = _per_logits(logits, active, chosen)
+    if part.trace.meta.log_probabilities:
+        from_logits["z_loss"] = np.full(active.shape, np.nan)
     return from_logits | summands, sure
 
 

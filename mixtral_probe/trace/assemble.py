@@ -8,6 +8,7 @@ import pandas as pd
 from pydantic import ValidationError
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.trace import finite
 from mixtral_probe.trace.frames import document_frame, token_frame
 from mixtral_probe.trace.meta import TraceMeta, utc_now
 
@@ -124,6 +125,23 @@ def floats(name: str, values: np.ndarray | None) -> np.ndarray | None:
     if array.ndim != 3:
         raise InputError(f"{name} must have three axes, layers, tokens and experts, got the shape {array.shape}")
     return array
+
+
+def logits(router_logits: Any, router_probabilities: Any) -> np.ndarray | None:
+    """[L, T, E] float32 of logits or of the logarithm of probabilities; None without both.
+
+    Raises:
+        InputError: both are given, or logits that are probabilities.
+    """
+    if router_logits is not None and router_probabilities is not None:
+        raise InputError("a trace has router_logits or router_probabilities, got both; give one of them")
+    probabilities = floats("router_probabilities", router_probabilities)
+    if probabilities is not None:
+        return finite.log_probabilities(probabilities)
+    values = floats("router_logits", router_logits)
+    if values is not None and finite.are_probabilities(values):
+        raise finite.probabilities_refused()
+    return values
 
 
 def meta(

@@ -1,7 +1,7 @@
 """The builder of a trace: its arrays exist at full size from the start and are filled in place."""
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +13,17 @@ import pandas as pd
 from mixtral_probe import files
 from mixtral_probe.errors import InputError
 from mixtral_probe.paths import checked_path
+from mixtral_probe.trace import checks, finite
 from mixtral_probe.trace.attention import AttentionPlan, AttentionRecord, clear_sums, map_name
 from mixtral_probe.trace.meta import TraceMeta, utc_now
 from mixtral_probe.trace.storage import folder as storage
 from mixtral_probe.trace.storage import workspace
 from mixtral_probe.trace.storage.plan import RunPlan
 from mixtral_probe.trace.trace import Trace
+
+_CHECKED_ROWS = 8192
+_ENOUGH_ROWS = 16
+"""Rows of logits that are all like probabilities: fewer may be so by chance."""
 
 
 class TraceBuilder:
@@ -136,10 +141,31 @@ class TraceBuilder:
             self._workspace.write_attention(map_name(document, chunk, layer), planned.index(head), values)
 
     def mark_done(self, documents: Iterable[int]) -> None:
-        """Mark the rows of these documents as filled; on disk they then survive even a power cut."""
+        """Mark the rows of these documents as filled; on disk they then survive even a power cut.
+
+        Raises:
+            InputError: what was filled breaks a rule of traces.
+        """
+        completed = list(documents)
+        for rows in self._rows_in_parts(completed):
+            self._check_rows(rows)
         self._workspace.flush()
-        self._done[list(documents)] = True
+        self._done[completed] = True
         self._workspace.flush_done()
+
+    def _rows_in_parts(self, documents: Sequence[int]) -> Iterator[np.ndarray]:
+        """The rows of some documents, a bounded number at a time."""
+        rows = np.flatnonzero(np.isin(self.tokens["document"].to_numpy(), documents))
+        return (rows[start : start + _CHECKED_ROWS] for start in range(0, len(rows), _CHECKED_ROWS))
+
+    def _check_rows(self, rows: np.ndarray) -> None:
+        ids, weights = self.expert_ids[:, rows], self.expert_weights[:, rows]
+        logits = None if self.router_logits is None else self.router_logits[:, rows]
+        checks.check_expert_ids(ids, self._plan.meta.num_experts, rows)
+        checks.check_weights(weights, ids)
+        finite.require_finite(ids, weights, logits, rows)
+        if logits is not None and (ids[..., 0] >= 0).sum() >= _ENOUGH_ROWS and finite.are_probabilities(logits):
+            raise finite.probabilities_refused()
 
     def finish(self) -> Trace:
         """Return the trace, checked, and on disk under its final name. Every document must be done.
@@ -153,7 +179,7 @@ class TraceBuilder:
             documents=self.documents,
             tokens=self.tokens.assign(nll=np.array(self.nll), predicted_id=predicted),
             expert_ids=self.expert_ids,
-            meta=self.meta,
+            meta=self.meta.without_choice(self.expert_ids),
             expert_weights=self.expert_weights,
             router_logits=self.router_logits,
             attention_record=self._attention,

@@ -74,10 +74,11 @@ def check_shape(name: str, array: np.ndarray, shape: tuple[int, ...], dtype: DTy
         raise InputError(f"{name} must be {np.dtype(dtype)}, got {array.dtype}")
 
 
-def check_expert_ids(ids: np.ndarray, num_experts: int) -> None:
+def check_expert_ids(ids: np.ndarray, num_experts: int, rows: np.ndarray | None = None) -> None:
     """Check ids [L, T, K]: every one is in 0…E−1, or −1 behind all chosen ones; no expert twice for one token.
 
-    Works layer by layer, so that a memory-mapped array is read once and little memory is taken.
+    Works layer by layer, so that a memory-mapped array is read once and little memory is taken. `rows` [T] are the
+    numbers of the tokens, counted from 0 where absent.
     """
     for layer, chosen in enumerate(ids):
         if not chosen.size:
@@ -86,10 +87,10 @@ def check_expert_ids(ids: np.ndarray, num_experts: int) -> None:
         if low < -1 or high >= num_experts:
             wrong = low if low < -1 else high
             raise InputError(f"expert ids must be in 0–{num_experts - 1} (−1 = none), got {wrong} in layer {layer}")
-        _check_choice(chosen, layer)
+        _check_choice(chosen, layer, rows)
 
 
-def _check_choice(chosen: np.ndarray, layer: int) -> None:
+def _check_choice(chosen: np.ndarray, layer: int, rows: np.ndarray | None) -> None:
     columns = list(np.ascontiguousarray(chosen.T))  # K of [T]
     for rank in range(1, len(columns)):
         if ((columns[rank - 1] < 0) & (columns[rank] >= 0)).any():
@@ -98,8 +99,9 @@ def _check_choice(chosen: np.ndarray, layer: int) -> None:
             twice = (columns[rank] == earlier) & (earlier >= 0)
             if twice.any():
                 row = int(np.argmax(twice))
+                token = row if rows is None else int(rows[row])
                 raise InputError(
-                    f"the experts of a token must differ, got {earlier[row]} twice for token {row} in layer {layer}"
+                    f"the experts of a token must differ, got {earlier[row]} twice for token {token} in layer {layer}"
                 )
 
 

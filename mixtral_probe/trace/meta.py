@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 SCHEMA_VERSION = 1
@@ -41,6 +42,10 @@ class TraceMeta(BaseModel):
     software: dict[str, Any] = Field(default_factory=dict)
     instruments: list[dict[str, Any]] = Field(default_factory=list)
     """The instruments attached to the run, with their settings, in the order they were called."""
+    nonfinite: tuple[int, ...] | None = None
+    """[L] tokens whose routing was not finite, which have no choice there and count nowhere; None where all are."""
+    log_probabilities: bool = False
+    """Whether the router logits are logarithms of probabilities: their softmax is known, their z-loss is not."""
     created: str = ""
     """UTC time, ISO 8601; empty when unknown."""
 
@@ -48,6 +53,17 @@ class TraceMeta(BaseModel):
     def layers(self) -> tuple[int, ...]:
         """[L] the model's own number of each traced layer."""
         return tuple(range(self.num_layers)) if self.moe_layers is None else self.moe_layers
+
+    def without_choice(self, ids: np.ndarray) -> "TraceMeta":
+        """Return the same with ``nonfinite`` counted anew: the tokens of expert ids [L, T, K] that have no choice."""
+        counts = tuple((ids[..., 0] < 0).sum(1).tolist())
+        return self.model_copy(update={"nonfinite": counts if any(counts) else None})
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All fields as JSON values, without those that few traces have where this one has them not."""
+        rare = {"nonfinite", "log_probabilities"}
+        return self.model_dump(exclude={name for name in rare if not getattr(self, name)})
 
     @field_validator("model", "tokenizer", "corpus", "software", "instruments")
     @classmethod

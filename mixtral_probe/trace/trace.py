@@ -16,6 +16,7 @@ from mixtral_probe.paths import checked_path
 from mixtral_probe.trace import assemble, checks
 from mixtral_probe.trace.attention import AttentionRecord, unpack_triangle
 from mixtral_probe.trace.describe import describe
+from mixtral_probe.trace.finite import Nonfinite, nonfinite_rows, require_finite, require_nonfinite, skip_rows
 from mixtral_probe.trace.frames import document_frame
 from mixtral_probe.trace.meta import TraceMeta
 from mixtral_probe.trace.storage import folder as storage
@@ -69,6 +70,7 @@ class Trace(NotebookRepr):
         expert_ids: np.ndarray,
         expert_weights: np.ndarray | None = None,
         router_logits: np.ndarray | None = None,
+        router_probabilities: np.ndarray | None = None,
         token_ids: np.ndarray | None = None,
         document: np.ndarray | None = None,
         num_experts: int | None = None,
@@ -76,33 +78,55 @@ class Trace(NotebookRepr):
         special: np.ndarray | None = None,
         moe_layers: Sequence[int] | None = None,
         meta: Mapping[str, Any] | None = None,
+        nonfinite: Nonfinite = "refuse",
         **columns: Any,
     ) -> "Trace":
         """Build a trace from plain arrays; every array but the expert ids may be absent.
 
         `expert_ids` [L, T, K] (−1 where fewer were chosen; a last column that is all −1 is dropped),
-        `expert_weights` [L, T, K], `router_logits` [L, T, E], `token_ids` [T] (−1 where unknown), `document` [T] the
-        document number of each token (all 0), `documents` one dict of `id` and labels per document,
-        `special` [T] truth values (none), `moe_layers` [L] the model's own layer numbers, `meta` other
+        `expert_weights` [L, T, K], `router_logits` [L, T, E], or in their place `router_probabilities` [L, T, E], the
+        softmax over all experts, whose logarithm is stored and whose z-loss is unknown; `token_ids` [T] (−1 where
+        unknown), `document` [T] the document number of each token (all 0), `documents` one dict of `id` and labels per
+        document, `special` [T] truth values (none), `moe_layers` [L] the model's own layer numbers, `meta` other
         fields of TraceMeta. Further columns of `tokens`, each [T]: chunk, position, piece, start, end,
         phase, nll, predicted_id. Everything is copied. Raises InputError for each broken rule.
+
+        Routing must be finite: no weight that is NaN, infinite or negative, no logit that is NaN or infinite, but
+        −infinity for an expert that was not chosen. With `nonfinite="skip"` a token has no choice in the layers where
+        it is not, counts nowhere there, and is counted in `meta.nonfinite`.
         """
+        require_nonfinite(nonfinite)
         expert_ids = assemble.plain("expert_ids", expert_ids)
         ids = assemble.expert_ids(expert_ids)
         weights = assemble.floats("expert_weights", expert_weights)
-        logits = assemble.floats("router_logits", router_logits)
+        logits = assemble.logits(router_logits, router_probabilities)
         per_token = {"token_id": token_ids, "document": document, "special": special} | columns
         assemble.check_axes(ids, per_token, {"expert_weights": weights, "router_logits": logits})
         experts = assemble.num_experts(num_experts, logits)
         tokens = assemble.tokens(ids.shape[1], columns, document=document, token_id=token_ids, special=special)
-        return cls(
+        described = dict(meta or {}) | ({} if router_probabilities is None else {"log_probabilities": True})
+        trace = cls(
             documents=assemble.documents(documents, tokens),
             tokens=tokens,
             expert_ids=ids,
-            meta=assemble.meta(ids, experts, moe_layers, meta),
+            meta=assemble.meta(ids, experts, moe_layers, described),
             expert_weights=assemble.expert_weights(weights, expert_ids.shape, ids),
             router_logits=logits,
         )
+        return trace._with_finite_routing(nonfinite)
+
+    def _with_finite_routing(self, nonfinite: Nonfinite) -> "Trace":
+        """Refuse routing that is not finite, or return a trace without it."""
+        arrays = (self.expert_ids, self.expert_weights, self.router_logits)
+        if nonfinite == "refuse":
+            require_finite(*arrays)
+        elif (bad := nonfinite_rows(*arrays)).any():
+            ids = np.array(self.expert_ids)
+            weights = None if self.expert_weights is None else np.array(self.expert_weights)
+            skip_rows(bad, ids, weights)
+            meta = self.meta.model_copy(update={"nonfinite": tuple(bad.sum(1).tolist())})
+            return replace(self, expert_ids=ids, expert_weights=weights, meta=meta)
+        return self
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "Trace":
@@ -183,6 +207,7 @@ class Trace(NotebookRepr):
             self,
             documents=document_frame(self.documents.iloc[chosen].drop(columns="document").to_dict("records")),
             tokens=self.tokens.iloc[index].reset_index(drop=True).assign(document=number),
+            meta=self.meta if self.meta.nonfinite is None else self.meta.without_choice(arrays["expert_ids"]),
             attention_record=self.attention_record and self.attention_record.select(chosen),
             path=None,
             **arrays,
@@ -240,6 +265,8 @@ class Trace(NotebookRepr):
             yield "losses"
         if self.attention_layers:
             yield f"attention of layers {', '.join(map(str, self.attention_layers))}"
+        if self.meta.nonfinite:
+            yield f"{sum(self.meta.nonfinite):,} choices left out, since their routing was not finite"
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

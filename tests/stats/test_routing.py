@@ -1,5 +1,7 @@
 """RoutingStats: sums by brute force, merging in any order, groups, blocks, files."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -255,7 +257,10 @@ def test_mistakes_are_told_in_a_sentence():
     ids = np.zeros((1, 1, 1), int)
     with pytest.raises(InputError, match="the group of every document"):
         RoutingStats.from_trace(fixed_trace(ids, np.zeros((1, 1, 2)), documents=[{"domain": "all"}]), by="domain")
+    earlier = replace(fixed_trace(ids, np.zeros((1, 1, 2))), router_logits=np.full((1, 1, 2), np.nan, np.float32))
     with pytest.raises(InputError, match="must be numbers, got NaN for token 0 at layer index 0"):
+        RoutingStats.from_trace(earlier)
+    with pytest.raises(InputError, match=r"must be finite, .*, got others in layer 0 for token 0"):
         RoutingStats.from_trace(fixed_trace(ids, np.full((1, 1, 2), np.nan)))
 
 

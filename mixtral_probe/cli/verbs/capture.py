@@ -32,6 +32,7 @@ def capture(
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
     seed: options.Seed = 0,
+    nonfinite: options.OfNonfinite = "refuse",
     device: options.Device = "cpu",
     dtype: options.DType = None,
     as_json: options.AsJson = False,
@@ -56,7 +57,7 @@ def capture(
     chosen |= {} if generate is None else {"generate": generate}
     expected = probe.estimate(planned, **chosen)
     typer.echo(_estimate_sentence(expected, most=generate is not None), err=as_json)
-    trace = _run(probe, planned, out, chosen | _drawing(generate, temperature, top_p, seed))
+    trace = _run(probe, planned, out, chosen | {"nonfinite": nonfinite} | _drawing(generate, temperature, top_p, seed))
     if as_json:
         print_json(_facts(trace, expected))
     else:

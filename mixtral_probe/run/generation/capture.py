@@ -16,6 +16,7 @@ from mixtral_probe.instruments import Window
 from mixtral_probe.model import Instrument
 from mixtral_probe.model.generation import GenerationOptions
 from mixtral_probe.paths import checked_path
+from mixtral_probe.run.capture import warn_of_skipped
 from mixtral_probe.run.edit_binding import bind_edits, with_edits
 from mixtral_probe.run.generation.continuation import Continuation, continue_prompts
 from mixtral_probe.run.generation.streaming import new_text
@@ -28,6 +29,7 @@ from mixtral_probe.run.trace_parts import TracePart, TraceParts
 from mixtral_probe.stats import cache_stats
 from mixtral_probe.tokenizer import Tokenizer
 from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder, TraceMeta, run_name
+from mixtral_probe.trace.finite import Nonfinite, require_nonfinite
 
 RECORDER = "GrowingRecorder"
 """The recorder's name in the meta of traces. It is part of a run's name, by which an unfinished run is recognised."""
@@ -46,6 +48,7 @@ def capture_generation(
     router_logits: bool = True,
     path: str | PathLike[str] | None = None,
     instruments: Sequence[Instrument] = (),
+    nonfinite: Nonfinite = "refuse",
 ) -> Trace:
     """Continue documents, and record the routing of them and of every new token that is fed forward.
 
@@ -58,16 +61,18 @@ def capture_generation(
         prompts: planned with the window ``UNCUT``.
         choice: how each next token is chosen.
     """
+    require_nonfinite(nonfinite)
     _check(prompts, choice, subject.config.max_position_embeddings)
     meta = with_edits(run_meta(subject, prompts.corpus, instruments, [RECORDER]), instruments)
     settings = json.loads(json.dumps(choice.settings() | {"seed": seed}))
     meta = meta.model_copy(update={"corpus": meta.corpus | {"generation": settings}})
-    run = _Run(subject, prompts, options, choice, seed, meta, attention, router_logits, instruments)
+    run = _Run(subject, prompts, options, choice, seed, meta, attention, router_logits, instruments, nonfinite)
     name = run_name(prompts.documents, prompts.tokens, meta, attention, router_logits)
     with TraceParts(None if path is None else checked_path(path), f"{name} {options.positions_in_a_batch}") as parts:
         run.fill(parts)
         trace = parts.joined(meta, attention, router_logits)
         parts.remove()
+    warn_of_skipped(trace)
     cache_stats(trace)
     return trace
 
@@ -83,6 +88,7 @@ class _Run:
     attention: AttentionPlan | None
     router_logits: bool
     instruments: Sequence[Instrument]
+    nonfinite: Nonfinite
 
     def fill(self, parts: TraceParts) -> None:
         """Run every batch that is not among the parts yet."""
@@ -120,7 +126,7 @@ class _Run:
         builder = TraceBuilder(documents, tokens, self.meta, attention=self.attention, record_logits=self.router_logits)
         start = 0
         for number, continuation in enumerate(batch.continuations):
-            batch.fill(builder, number, start)
+            batch.fill(builder, number, start, self.nonfinite)
             start += len(continuation.fed)
         builder.mark_done(range(len(chosen)))
         return builder.finish()

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from mixtral_probe.instruments import GenerationRecorder, RecordedCall, copier_for
+from mixtral_probe.instruments.recorder import token_in_words
+from mixtral_probe.instruments.routing_check import nonfinite_error
 from mixtral_probe.model import Instrument
 from mixtral_probe.model.generation import Feed, GenerationOptions, Prompt, continue_prompt
 from mixtral_probe.model.generation.prompt import pad_left
@@ -16,6 +18,7 @@ from mixtral_probe.model.outputs import ModelOutput
 from mixtral_probe.run.scoring import next_token_scores
 from mixtral_probe.run.subject import Subject
 from mixtral_probe.trace import AttentionPlan, TraceBuilder
+from mixtral_probe.trace.finite import Nonfinite, skip_rows
 
 
 class ScoringFeed(Feed):
@@ -91,8 +94,12 @@ class ContinuedBatch:
     nll: list[np.ndarray]
     predicted: list[np.ndarray]
 
-    def fill(self, builder: TraceBuilder, number: int, start: int) -> None:
-        """Write continuation ``number`` into a builder, as that document, from row ``start`` on."""
+    def fill(self, builder: TraceBuilder, number: int, start: int, nonfinite: Nonfinite) -> None:
+        """Write continuation ``number`` into a builder, as that document, from row ``start`` on.
+
+        Raises:
+            InputError: the routing of a token is not finite, and such tokens are refused.
+        """
         for call, row, tokens in self.continuations[number].calls:
             end = start + len(self.nll[call][row, tokens])
             builder.nll[start:end] = self.nll[call][row, tokens]
@@ -103,10 +110,20 @@ class ContinuedBatch:
                     rows = values[row, tokens]
                     target[layer, start:end, : rows.shape[1]] = rows
                     target[layer, start:end, rows.shape[1] :] = -1 if name == "expert_ids" else 0
+            bad = np.stack([flags[row, tokens] for _, flags in sorted(self.seen[call].nonfinite.items())])
+            self._skip(builder, slice(start, end), bad, nonfinite)
             start = end
         builder.nll[end - len(self.continuations[number].fed)] = np.nan
         if builder.attention_plan is not None:
             self._fill_attention(builder, builder.attention_plan, number)
+
+    def _skip(self, builder: TraceBuilder, rows: slice, bad: np.ndarray, nonfinite: Nonfinite) -> None:
+        """Take the choice away from the rows where bad [L, n] is True, or refuse them."""
+        if nonfinite == "refuse" and bad.any():
+            layer, row = (int(place) for place in np.argwhere(bad)[0])
+            token = token_in_words(builder, rows.start + row)
+            raise nonfinite_error(layer, token, str(builder.meta.dtype), can_skip=True)
+        skip_rows(bad, builder.expert_ids[:, rows], builder.expert_weights[:, rows])
 
     def _fill_attention(self, builder: TraceBuilder, plan: AttentionPlan, number: int) -> None:
         continuation = self.continuations[number]
@@ -144,7 +161,7 @@ def continue_prompts(
         mask = torch.ones_like(ids)
     prompt = Prompt.of(ids, mask, options)
     padding = [ids.shape[1] - len(tokens) for tokens in prompts]
-    recorder = GenerationRecorder(attention, padding, router_logits, copier_for(device))
+    recorder = GenerationRecorder(attention, padding, router_logits, copier_for(device), edited=bool(instruments))
     feed = ScoringFeed(subject.model, prompt, (*instruments, recorder), before_step=before_step)
     generated = continue_prompt(feed, prompt, options, subject.tokenizer, generators)
     counts = generated.new_tokens.tolist()

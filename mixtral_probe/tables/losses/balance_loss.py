@@ -31,6 +31,8 @@ def _losses(stats: RoutingStats) -> list[LossMetric]:
     parts, chance = LossParts(chosen), LossChance(chosen)
     flat = float(np.log(stats.num_experts) ** 2)
     one, z = "one layer; E sum f P; 1 at balance", "mean logsumexp^2, nats^2; balanced: all logits 0"
+    if np.isnan(parts.z_loss(stats.total())).any():
+        z += "; unknown: the trace has probabilities, which a constant added to all logits leaves alike"
     mean = f"mean of {layers} layers; 1 at balance"
     pooled = f"{layers} layers pooled and summed over the K = {chosen} choices, as transformers; K at balance"
     part = f"one layer's exact part of the loss pooled over {layers} layers; K/L at balance"

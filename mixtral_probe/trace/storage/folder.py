@@ -106,7 +106,7 @@ def write_description(
         "schema_version": meta.schema_version,
         "num_tokens": num_tokens,
         "num_documents": num_documents,
-        "meta": meta.model_dump(),
+        "meta": meta.facts,
         "files": files,
     }
     if where is not None:

@@ -71,7 +71,8 @@ class RunPlan:
         frame = self.documents
         labels = {name: [None if pd.isna(value) else value for value in frame[name].tolist()] for name in frame}
         attention = self.attention.as_text() if self.attention else None
-        meta = self.meta.model_dump(exclude={"created": True, "model": {"experts_implementation"}})
+        at_the_end = dict.fromkeys(("created", "nonfinite", "log_probabilities"), True)
+        meta = self.meta.model_dump(exclude={**at_the_end, "model": {"experts_implementation"}})
         return fingerprint(*columns, phases, labels, meta, attention, self.record_logits)
 
 
