@@ -31,7 +31,7 @@ def _losses(stats: RoutingStats) -> list[LossMetric]:
     parts, chance = LossParts(chosen), LossChance(chosen)
     flat = float(np.log(stats.num_experts) ** 2)
     one, z = "one layer; E sum f P; 1 at balance", "mean logsumexp^2, nats^2; balanced: all logits 0"
-    if np.isnan(parts.z_loss(stats.total())).any():
+    if stats.sums.z_loss is not None and np.isnan(stats.sums.z_loss).any():
         z += "; unknown: the trace has probabilities, which a constant added to all logits leaves alike"
     mean = f"mean of {layers} layers; 1 at balance"
     pooled = f"{layers} layers pooled and summed over the K = {chosen} choices, as transformers; K at balance"
