@@ -117,7 +117,7 @@ def _trace_facts(folder: Path) -> dict[str, Any]:
         "experts": trace.num_experts,
         "experts_per_token": trace.num_experts_per_tok,
         "recorded": _recorded(trace),
-        "nonfinite": meta.nonfinite and sum(meta.nonfinite),
+        **({"nonfinite": sum(meta.nonfinite)} if meta.nonfinite else {}),
         "model": meta.model,
         "tokenizer": meta.tokenizer,
         "corpus": meta.corpus,
