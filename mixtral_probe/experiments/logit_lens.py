@@ -1,14 +1,13 @@
 """Logit lens: the final norm and the unembedding applied to every layer's residual stream."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mixtral_probe import metrics
 from mixtral_probe.errors import InputError
+from mixtral_probe.experiments.lens_scores import Reference
 from mixtral_probe.model import MixtralForCausalLM
 from mixtral_probe.run import Passes, Plan, RunOptions, Subject
 from mixtral_probe.run.batch import Batch
@@ -54,35 +53,26 @@ def _of_window(model: MixtralForCausalLM, batch: Batch, top: int) -> dict[str, n
     out = forward(model, batch, output_hidden_states=True)
     assert out.hidden_states is not None
     assert out.last_layer_output is not None
-    residuals: list[Any] = [*out.hidden_states[1:-1], out.last_layer_output]  # L of [1, S, C]
-    tokens = batch.ids[0].cpu()
+    residuals: list[Tensor] = [*out.hidden_states[1:-1], out.last_layer_output]  # L of [1, S, C]
+    tokens = batch.ids[0]
     parts = []
     for start in range(0, len(tokens), POSITIONS_AT_ONCE):
         rows = slice(start, start + POSITIONS_AT_ONCE)
-        following = tokens[start + 1 : start + 1 + POSITIONS_AT_ONCE].numpy()
-        logits = [_read(model, hidden[:, rows]) for hidden in residuals]
-        read = [_of_layer(layer, logits[-1], following, top) for layer in logits]
-        parts.append({name: np.stack([layer[name] for layer in read]) for name in read[0]})
+        parts.append(_of_rows(model, [hidden[:, rows] for hidden in residuals], tokens[start + 1 :], top))
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
 
 
-def _read(model: MixtralForCausalLM, hidden: Tensor) -> np.ndarray:
-    """[n, V] logits of residual streams [1, n, C]."""
+def _of_rows(model: MixtralForCausalLM, residuals: list[Tensor], following: Tensor, top: int) -> dict[str, np.ndarray]:
+    """The arrays [L, n, …] of some rows of the residual streams, L of [1, n, C], and the tokens after each."""
+    final = Reference.of(_read(model, residuals[-1]))
+    following = following[: len(final.logits)].to(final.logits.device)
+    layers = [final.scores(_read(model, hidden), following, top) for hidden in residuals[:-1]]
+    layers.append(final.scores(final.logits, following, top))
+    return {name: torch.stack([layer[name] for layer in layers]).cpu().numpy() for name in layers[0]}
+
+
+def _read(model: MixtralForCausalLM, hidden: Tensor) -> Tensor:
+    """[n, V] float32 logits of residual streams [1, n, C]."""
     norm, head = model.model.norm, model.lm_head
     normed = norm(hidden.to(norm.weight.device))
-    return head(normed.to(head.weight.device))[0].float().cpu().numpy()
-
-
-def _of_layer(logits: np.ndarray, final: np.ndarray, following: np.ndarray, top: int) -> dict[str, Any]:
-    log_p = metrics.log_probabilities(logits)
-    order = torch.from_numpy(logits).topk(top).indices.numpy()
-    surprise = np.full(len(logits), np.nan, np.float32)
-    surprise[: len(following)] = -log_p[np.arange(len(following)), following] / np.log(2)
-    return {
-        "entropy_bits": metrics.prediction_entropy_bits(logits).astype(np.float32),
-        "divergence_bits": metrics.prediction_divergence_bits(final, logits).astype(np.float32),
-        "next_token_bits": surprise,
-        "agrees": logits.argmax(-1) == final.argmax(-1),
-        "predicted_id": order.astype(np.int32),
-        "probability": np.exp(np.take_along_axis(log_p, order, -1)).astype(np.float32),
-    }
+    return head(normed.to(head.weight.device))[0].float()
