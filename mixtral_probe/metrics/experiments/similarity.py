@@ -18,6 +18,13 @@ def cosine_similarity(vectors: ArrayLike) -> Floats:
     return np.clip(unit @ np.swapaxes(unit, -1, -2), -1.0, 1.0)
 
 
+def cosine_of_products(products: ArrayLike) -> Floats:
+    """[..., n, n] the same of the inner products [..., n, n] of every two vectors."""
+    inner = np.asarray(products, np.float64)
+    lengths = np.sqrt(np.diagonal(inner, axis1=-2, axis2=-1))
+    return np.clip(ratio(inner, lengths[..., :, None] * lengths[..., None, :]), -1.0, 1.0)
+
+
 def neuron_mean_cosine(neurons: ArrayLike) -> Floats:
     """[E, E] cosine of the experts' mean neurons, of neurons [E, I, n], in [−1, 1] (Lo et al., 2406.18219).
 
@@ -48,13 +55,18 @@ def aligned_cosine(one: ArrayLike, other: ArrayLike) -> tuple[float, float]:
         the mean over neurons of the cosine with the aligned neuron, in [−1, 1]; and Kendall's tau of the aligned and
         the original order, in [−1, 1]: 1 where every neuron keeps its place.
     """
+    order = align_neurons(one, other)
+    cosines = (_unit(one) * _unit(np.asarray(other, np.float64)[order])).sum(-1)
+    return float(np.clip(cosines.mean(), -1.0, 1.0)), order_tau(order)
+
+
+def order_tau(order: ArrayLike) -> float:
+    """Return Kendall's tau of an order [n] of 0 … n − 1 and the natural one, in [−1, 1]; 1 of a single place."""
     # Imported here, since it takes longer than the rest of this package.
     from scipy.stats import kendalltau
 
-    order = align_neurons(one, other)
-    cosines = (_unit(one) * _unit(np.asarray(other, np.float64)[order])).sum(-1)
-    tau = float(kendalltau(np.arange(len(order)), order).statistic) if len(order) > 1 else 1.0
-    return float(np.clip(cosines.mean(), -1.0, 1.0)), tau
+    places = np.asarray(order)
+    return float(kendalltau(np.arange(len(places)), places).statistic) if len(places) > 1 else 1.0
 
 
 def chance_aligned_cosine(neurons: int, size: int, *, seed: int = 0) -> float:

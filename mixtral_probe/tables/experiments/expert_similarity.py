@@ -48,8 +48,19 @@ def _weights(result: SimilarityResult, keys: dict[str, Any], name: str) -> pd.Da
     width = model["hidden_size"]
     n = width if name == "gate_cosine" else 3 * width * model["intermediate_size"]
     null = float(result.aligned_cosine_chance) if name == "aligned_cosine" else 0.0
-    scope = f"one layer of {len(size)} experts; n in parameters of each; no interval: weights have no sample"
+    scope: Any = f"one layer of {len(size)} experts; n in parameters of each; no interval: weights have no sample"
+    if name in ("aligned_cosine", "alignment_tau"):
+        scope = _scope_of_alignment(result, scope)
     return rows(keys, name, result[name][:, None], null=null, n=n, scope=scope)
+
+
+def _scope_of_alignment(result: SimilarityResult, scope: str) -> Any:
+    """Which assignment was used; of a greedy one, for each pair, what the best could reach at most."""
+    if result.alignment == "exact":
+        return f"{scope}; neurons by the best assignment"
+    halved = "neurons by greedy assignment: the sum of cosines above 0 is at least half of the largest possible"
+    most = np.char.mod("%.4f", result.aligned_cosine_bound[:, None])
+    return np.char.add(f"{scope}; {halved}; no assignment has a mean above ", most).astype(object)
 
 
 def _outputs(result: SimilarityResult, keys: dict[str, Any]) -> list[pd.DataFrame]:
@@ -107,8 +118,9 @@ SPEC = TableSpec(
             null=UNRELATED,
         ),
         "aligned_cosine": Metric(
-            "mean cosine of neurons after the best assignment; null: the same of random neurons",
-            "cosine of neurons, best paired",
+            "mean cosine of neurons that are assigned to each other, exactly for experts of at most 2,048 neurons, else "
+            "greedily, as scope says; null: the same of random neurons",
+            "cosine of paired neurons",
             bounds=_COSINE,
             null="random neurons",
         ),

@@ -13,7 +13,7 @@ class SimilarityResult(Result):
     """How alike every two experts are; ``tables.expert_similarity`` and ``tables.norm_gate_ranks``.
 
     Of weights alone, only ``weight_cosine``, ``neuron_mean_cosine``, ``gate_cosine`` and, where experts were aligned,
-    the three of the alignment are present; see ``has_outputs``.
+    those of the alignment are present; see ``has_outputs``.
     """
 
     KIND = "expert_similarity"
@@ -26,9 +26,11 @@ class SimilarityResult(Result):
     gate_cosine = Array(*_PAIR)
     """[L, E, E] of the rows of the router."""
     aligned_cosine = Array(*_PAIR)
-    """[L, E, E] mean over neurons after the best assignment of neurons to neurons."""
+    """[L, E, E] mean over neurons after the assignment of neurons to neurons that ``alignment`` names."""
     alignment_tau = Array(*_PAIR)
     """[L, E, E] Kendall's tau of that assignment and the order of the weights."""
+    aligned_cosine_bound = Array(*_PAIR)
+    """[L, E, E] no assignment has a larger mean; after an exact one the mean itself."""
     aligned_cosine_chance = Array()
     """The aligned cosine of random neurons."""
     sampled = Array("document")
@@ -48,6 +50,11 @@ class SimilarityResult(Result):
     rank_counts = Array("layer", "gate_rank", "norm_rank")
     """[L, E, E] tokens by the expert's place in the router's order and in that of the output lengths."""
     model = Setting[dict[str, Any]]()
+
+    @property
+    def alignment(self) -> str:
+        """How neurons were assigned to neurons: "exact", or "greedy" where experts have many; see ``Probe``."""
+        return str(self.meta.get("alignment", "exact"))  # of results that earlier versions wrote
 
     @property
     def has_outputs(self) -> bool:
