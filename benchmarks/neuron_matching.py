@@ -1,6 +1,6 @@
 """Greedy beside exact assignment of neurons: seconds, and the share of the largest sum of cosines that greedy reaches.
 
-    python benchmarks/neuron_matching.py [--device cpu] [--largest 14336] [--width 768]
+python benchmarks/neuron_matching.py [--device cpu] [--largest 14336] [--width 768]
 """
 
 import argparse

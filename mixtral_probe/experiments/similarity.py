@@ -64,7 +64,7 @@ def expert_subsets(
 
 
 def expert_neurons(model: MixtralForCausalLM, layer: int, expert: int, rows: slice = slice(None)) -> Tensor:
-    """[I, 3 C] float32: each neuron's rows of w1 and w3 and its column of w2, of an expert or of some of its neurons."""
+    """[I, 3 C] float32: each neuron's rows of w1 and w3 and its column of w2, of some neurons or all."""
     experts = mixture(model, layer).experts
     w1, w3 = experts.gate_up_proj[expert].detach().chunk(2)
     return torch.cat([w1[rows], w3[rows], experts.down_proj[expert].detach().t()[rows]], dim=-1).float()

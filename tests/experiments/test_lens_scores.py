@@ -48,7 +48,9 @@ def test_the_last_layer_diverges_from_itself_by_nothing():
 
 
 def test_one_of_two_equal_tokens_has_one_bit():
-    scores = Reference.of(torch.tensor([[0.0, 0.0, -1e4]])).scores(torch.tensor([[3.0, 3.0, -1e4]]), torch.tensor([1]), 1)
+    scores = Reference.of(torch.tensor([[0.0, 0.0, -1e4]])).scores(
+        torch.tensor([[3.0, 3.0, -1e4]]), torch.tensor([1]), 1
+    )
     assert {name: scores[name].item() for name in ("entropy_bits", "divergence_bits", "next_token_bits")} == {
         "entropy_bits": 1.0, "divergence_bits": 0.0, "next_token_bits": 1.0,
     }  # fmt: skip

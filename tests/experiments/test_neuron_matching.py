@@ -1,4 +1,4 @@
-"""Pairing neurons greedily: its bound against exact assignments of scipy, planted permutations, and what is said of it."""
+"""Pairing neurons greedily: its bound against exact assignments of scipy, planted permutations, what is said of it."""
 
 import numpy as np
 import pytest

@@ -118,7 +118,7 @@ SPEC = TableSpec(
             null=UNRELATED,
         ),
         "aligned_cosine": Metric(
-            "mean cosine of neurons that are assigned to each other, exactly for experts of at most 2,048 neurons, else "
+            "mean cosine of neurons that are assigned to each other, exactly up to 2,048 neurons, else "
             "greedily, as scope says; null: the same of random neurons",
             "cosine of paired neurons",
             bounds=_COSINE,
