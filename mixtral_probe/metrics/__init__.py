@@ -162,8 +162,8 @@ from mixtral_probe.metrics.systems.exchange import EXCHANGES, exchanged_counts, 
 from mixtral_probe.metrics.systems.placement import eplb_placement, rank_imbalance, rank_load
 
 __all__ = [
-    "Alternative", "CrossValidation", "EXCHANGES", "GroupLoads", "Jackknife", "MIN_ARRANGEMENTS", "MIN_FOLDS",
-    "OfSets", "POLICIES", "Ranks", "Weighting", "align_neurons", "aligned_cosine", "angular_similarity",
+    "EXCHANGES", "MIN_ARRANGEMENTS", "MIN_FOLDS", "POLICIES", "Alternative", "CrossValidation", "GroupLoads",
+    "Jackknife", "OfSets", "Ranks", "Weighting", "align_neurons", "aligned_cosine", "angular_similarity",
     "attended_share", "attention_difference", "attention_distance", "attention_entropy_bits", "attention_rollout",
     "attention_sink_share", "buddy_share", "cache_hits", "chance_aligned_cosine", "chance_device_balance_loss",
     "chance_load_balancing_loss", "choice_exclusion", "choice_places", "chosen_mask", "coactivation_conditional",
