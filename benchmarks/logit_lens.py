@@ -14,7 +14,9 @@ import torch
 import mixtral_probe as mp
 from mixtral_probe import metrics
 from mixtral_probe.experiments import logit_lens
+from mixtral_probe.instruments import Window
 from mixtral_probe.run.allocator import keep_freed_memory
+from mixtral_probe.run.batch import Batch
 
 
 def on_the_host(model: Any, residuals: list[torch.Tensor], following: torch.Tensor, top: int) -> dict[str, Any]:
@@ -57,7 +59,8 @@ def main() -> None:
     if chosen.vocabulary:
         head = torch.nn.Linear(model.config.hidden_size, chosen.vocabulary, bias=False)
         model.lm_head = head.requires_grad_(False).to(chosen.device)
-    ids = torch.randint(0, 8192, (1, chosen.tokens), generator=torch.Generator().manual_seed(0)).to(chosen.device)
+    ids = torch.randint(0, 8192, (chosen.tokens,), generator=torch.Generator().manual_seed(0)).numpy()
+    batch = Batch.of(ids, [Window(0, 0, 0, chosen.tokens)], torch.device(chosen.device))
     ways = {"device": logit_lens._of_rows, "host": on_the_host, "products": products_alone}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     found = {}
@@ -66,7 +69,7 @@ def main() -> None:
             logit_lens._of_rows = way
             start = time.perf_counter()
             with torch.inference_mode():
-                found[name] = logit_lens._of_window(model, ids, 5)
+                found[name] = logit_lens._of_window(model, batch, 5)
             seconds[name].append(time.perf_counter() - start)
     medians = {name: median(values) for name, values in seconds.items()}
     most = max(
