@@ -1,6 +1,7 @@
 """Logit lens: the final norm and the unembedding applied to every layer's residual stream."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def _of_window(model: MixtralForCausalLM, batch: Batch, top: int) -> dict[str, n
     out = forward(model, batch, output_hidden_states=True)
     assert out.hidden_states is not None
     assert out.last_layer_output is not None
-    residuals: list[Tensor] = [*out.hidden_states[1:-1], out.last_layer_output]  # L of [1, S, C]
+    residuals: list[Any] = [*out.hidden_states[1:-1], out.last_layer_output]  # L of [1, S, C]
     tokens = batch.ids[0]
     parts = []
     for start in range(0, len(tokens), POSITIONS_AT_ONCE):
