@@ -1,8 +1,8 @@
 """One object for a model and its tokenizer: text goes in; traces, new text and results of experiments come out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -10,6 +10,7 @@ from mixtral_probe.corpus import Source
 from mixtral_probe.errors import InputError
 from mixtral_probe.model import Instrument
 from mixtral_probe.model.generation import Generated
+from mixtral_probe.model.generation.options import GenerationKeywords
 from mixtral_probe.probe.experiments import ExperimentMethods
 from mixtral_probe.run import (
     POSITIONS_IN_A_BATCH,
@@ -55,7 +56,7 @@ class Probe(ExperimentMethods):
         generate: int | None = None,
         seed: int = 0,
         add_special_tokens: bool = True,
-        **options: Any,
+        **options: Unpack[GenerationKeywords],
     ) -> Trace:
         """Run text and record router logits, chosen experts, weights and, if asked for, attention.
 
@@ -103,7 +104,8 @@ class Probe(ExperimentMethods):
             return capture(self._subject, self._planned(source, run), run, **how)
         prompts = self._prompts(source, window, add_special_tokens)
         _require_one_sequence(options)
-        choice = self.model.generation_options(**options | {"max_new_tokens": generate, "num_return_sequences": 1})
+        chosen: dict[str, Any] = {**options, "max_new_tokens": generate, "num_return_sequences": 1}
+        choice = self.model.generation_options(**chosen)
         return capture_generation(self._subject, prompts, run, choice, seed=seed, **how)
 
     def estimate(
@@ -131,7 +133,7 @@ class Probe(ExperimentMethods):
         seed: int | None = None,
         instruments: Sequence[Instrument] = (),
         add_special_tokens: bool = True,
-        **options: Any,
+        **options: Unpack[GenerationKeywords],
     ) -> str:
         """Continue a text, and return the new part.
 
@@ -153,12 +155,12 @@ class Probe(ExperimentMethods):
         ids = torch.tensor([prompt], device=self._subject.device)
         stream = None if on_text is None else TextStream(self.tokenizer, prompt, on_text)
         _require_one_sequence(options)
-        options |= {"return_dict_in_generate": True, "num_return_sequences": 1}
+        chosen: dict[str, Any] = {**options, "return_dict_in_generate": True, "num_return_sequences": 1}
         if max_new_tokens is not None:
-            options["max_new_tokens"] = max_new_tokens
+            chosen["max_new_tokens"] = max_new_tokens
         generated = self.model.generate(
             ids, attention_mask=torch.ones_like(ids), tokenizer=self.tokenizer, seed=seed, streamer=stream,
-            instruments=instruments, **options,
+            instruments=instruments, **chosen,
         )  # fmt: skip
         assert isinstance(generated, Generated)
         if stream is not None:
@@ -188,7 +190,7 @@ class Probe(ExperimentMethods):
         return source
 
 
-def _require_one_sequence(options: dict[str, Any]) -> None:
+def _require_one_sequence(options: Mapping[str, Any]) -> None:
     if (count := options.get("num_return_sequences", 1)) != 1:
         raise InputError(
             f"a text is continued once, got num_return_sequences={count}; give the text several times, or use "

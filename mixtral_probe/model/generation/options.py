@@ -3,10 +3,44 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.model.generation.rules import broken_rule
+
+
+class GenerationKeywords(TypedDict, total=False):
+    """The options of ``Probe.generate`` and ``Probe.trace(generate=)`` by keyword, for editors and type checkers."""
+
+    do_sample: bool
+    temperature: float
+    top_k: int | None
+    top_p: float
+    min_p: float | None
+    repetition_penalty: float
+    num_beams: int
+    length_penalty: float
+    early_stopping: bool | Literal["never"]
+    eos_token_id: int | Sequence[int] | None
+    pad_token_id: int | None
+    stop_strings: Sequence[str]
+    max_time: float | None
+    min_new_tokens: int
+    typical_p: float
+    epsilon_cutoff: float
+    eta_cutoff: float
+    no_repeat_ngram_size: int
+    bad_words_ids: Sequence[Sequence[int]]
+    sequence_bias: Any
+    suppress_tokens: Sequence[int]
+    begin_suppress_tokens: Sequence[int]
+    forced_bos_token_id: int | None
+    forced_eos_token_id: int | Sequence[int] | None
+    exponential_decay_length_penalty: Sequence[float] | None
+    renormalize_logits: bool
+    remove_invalid_values: bool
+    min_length: int
+    max_length: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
