@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -95,6 +95,8 @@ def _documents(source: Source) -> Iterator[Document]:
         yield from _from_path(checked_path(source))
     elif isinstance(source, Mapping):
         raise InputError("documents must be in a list, got a single dict; put it in brackets")
+    elif not isinstance(source, Iterable):
+        raise InputError(f"text must be a string, a list of strings or documents, or a Path, got {source!r}")
     else:
         for index, entry in enumerate(source):
             yield _from_entry(entry, index)

@@ -23,7 +23,9 @@ def completions(text):
 def test_a_checker_reports_the_mistakes_and_nothing_else():
     command = [sys.executable, "-m", "mypy", "--config-file", str(PACKAGE.parent / "pyproject.toml"), str(USES)]
     shown = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE.parent, check=False).stdout
-    reported = {int(line.split(":")[1]) for line in shown.splitlines() if line.startswith("tests/") and " error: " in line}
+    reported = {
+        int(line.split(":")[1]) for line in shown.splitlines() if line.startswith("tests/") and " error: " in line
+    }
     mistakes = {n for n, line in enumerate(USES.read_text().splitlines(), 1) if line.endswith("# mistake")}
     assert reported == mistakes, shown
 

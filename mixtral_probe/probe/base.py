@@ -1,5 +1,6 @@
 """The base of a probe: the model, its tokenizer, and text that is tokenised once."""
 
+from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,8 +19,20 @@ from mixtral_probe.tokenizer import Tokenizer
 class ProbeBase:
     """A model, its tokenizer and its name."""
 
-    def __init__(self, model: MixtralForCausalLM, tokenizer: Tokenizer, name: str = "") -> None:
+    def __init__(self, model: MixtralForCausalLM, tokenizer: Tokenizer | None = None, name: str = "") -> None:
+        if isinstance(model, str | PathLike):
+            raise InputError(f"Probe takes a model and its tokenizer, got {model!r}; give it to Probe.from_pretrained")
+        for part, kind in ((model, MixtralForCausalLM), (tokenizer, Tokenizer)):
+            if not isinstance(part, kind):
+                raise InputError(_not_ours(part, kind.__name__))
+        assert tokenizer is not None
         self.model, self.tokenizer, self.name = model.eval(), tokenizer, name
+
+    def __repr__(self) -> str:
+        config = self.model.config
+        size = f"{config.num_hidden_layers} layers × {config.num_local_experts} experts"
+        where = f"{str(self.model.dtype).removeprefix('torch.')} on {self.model.device}"
+        return f"Probe of {self.name or 'a model'}: {size}, {config.num_experts_per_tok} per token, {where}"
 
     @classmethod
     def from_pretrained(
@@ -73,3 +86,15 @@ class ProbeBase:
         if options.window is not None:
             raise InputError(f"a plan is cut already, got window={options.window} too; give window to Probe.plan")
         return source
+
+
+def _not_ours(given: Any, kind: str) -> str:
+    """The sentence for a model or tokenizer of another library."""
+    rule = f"Probe needs a {kind} of mixtral_probe"
+    if given is None:
+        return f"{rule}, got none; Probe.from_pretrained reads model and tokenizer from a folder"
+    home = type(given).__module__.split(".")[0]
+    return (
+        f"{rule}, got a {type(given).__name__} of {home}; save it with its save_pretrained(folder) and open the folder "
+        "with Probe.from_pretrained"
+    )

@@ -40,7 +40,7 @@ class ExperimentMethods(ProbeBase):
     def what_if(
         self,
         source: Source | Plan,
-        edits: Sequence[Edit],
+        edits: Edit | Sequence[Edit],
         *,
         placebos: int = WHAT_IF_PLACEBOS,
         seed: int = 0,
@@ -53,7 +53,7 @@ class ExperimentMethods(ProbeBase):
         """Run the same text without edits, with them, and with a placebo: what changes in routing, loss, predictions.
 
         Args:
-            edits: from ``mixtral_probe.edits``, applied in the order given.
+            edits: one or several from ``mixtral_probe.edits``, applied in the order given.
             placebos: draws of a placebo, 0 for none: as much damage at random. In every layer and document as many
                 assignments of each rank as an edit touches, of tokens drawn at random, are damaged in the same way (for
                 an edit of weights alone, as many tokens exchange theirs), or as many other heads are changed in the
@@ -65,6 +65,8 @@ class ExperimentMethods(ProbeBase):
         """
         options = _options(window, positions_in_a_batch, on_progress, should_stop)
         planned = self._planned(source, options)
+        if isinstance(edits, Edit):
+            edits = [edits]
         return what_if(self._subject, planned, options, edits, placebos=placebos, seed=seed, generate=generate)
 
     def estimate_what_if(

@@ -36,8 +36,18 @@ class _Contents:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
+def _as_list(traces: Any) -> Sequence[Trace | str | PathLike[str]]:
+    """The traces as a list, also a single one."""
+    if isinstance(traces, Trace | str | PathLike):
+        return [traces]
+    if not isinstance(traces, Sequence) or not all(isinstance(trace, Trace | str | PathLike) for trace in traces):
+        given = {type(trace).__name__ for trace in traces} if isinstance(traces, Sequence) else {type(traces).__name__}
+        raise InputError(f"a report is of traces or their folders, got {', '.join(sorted(given))}; give the trace")
+    return traces
+
+
 def write_report(
-    traces: Sequence[Trace | str | PathLike[str]],
+    traces: Trace | str | PathLike[str] | Sequence[Trace | str | PathLike[str]],
     out: str | PathLike[str],
     format: Literal["csv", "parquet"] = "csv",
     html: bool = False,
@@ -69,7 +79,7 @@ def write_report(
     specs = _specs(tables)
     target = checked_path(out)
     _check_report(target)
-    sources = sources_of(traces, where)
+    sources = sources_of(_as_list(traces), where)
     contents = _Contents()
     page = Page(sources) if html else None
     write_folder(

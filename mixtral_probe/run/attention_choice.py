@@ -51,6 +51,9 @@ def _pairs(choice: AttentionChoice, config: MixtralConfig) -> Iterable[tuple[int
         return [pair for part in choice.split(",") if part.strip() for pair in _parsed(part.strip(), config)]
     if isinstance(choice, Mapping):
         return choice.items()
+    if not isinstance(choice, Iterable):
+        example = f"[{choice}]" if type(choice) is int else "[0, 3], 'all' or None"
+        raise InputError(f"attention must be a list of layers, a text or a mapping, got {choice!r}; give {example}")
     return [(layer, _heads(layer, config)) for layer in choice]
 
 

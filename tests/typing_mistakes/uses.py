@@ -8,8 +8,8 @@ probe.trace("a", generate=5, do_sample=True, temperature=0.7)
 table = mp.tables.expert_load(mp.RoutingStats.from_trace(trace, by="domain"))
 probe.what_if("a", [mp.edits.MaskExpert(layer=2, expert=1)])
 
-mp.Porbe  # mistake
-mp.tables.expert_laod  # mistake
+print(mp.Porbe)  # mistake
+print(mp.tables.expert_laod)  # mistake
 probe.trace("a", atention=[1])  # mistake
 probe.trace("a", window="long")  # mistake
 probe.generate("a", temprature=1.0)  # mistake
@@ -17,5 +17,5 @@ probe.generate(3)  # mistake
 probe.trcae("a")  # mistake
 mp.edits.MaskExprt(expert=1)  # mistake
 mp.RoutingStats.from_trace("a.trace")  # mistake
-trace.num_layer  # mistake
-trace.router_logits.shape  # mistake
+print(trace.num_layer)  # mistake
+print(trace.router_logits.shape)  # mistake

@@ -5,11 +5,13 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.color import expert_colors
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.theme import REFERENCE, finish
 from mixtral_probe.figures.words import hover_texts, rows_of, subtitle
 from mixtral_probe.tables.registry import metric_of
 
 
+@of_table
 def attended_experts(table: pd.DataFrame) -> go.Figure:
     """Draw the share of a query's attention on tokens of each expert, and ticks where even attention would end.
 

@@ -6,11 +6,13 @@ import plotly.graph_objects as go
 
 from mixtral_probe.figures.attention.attention_map import SHORT
 from mixtral_probe.figures.color import expert_colors
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.theme import ACCENT, REFERENCE, finish
 from mixtral_probe.figures.words import LABELLED, label, rows_of, subtitle
 from mixtral_probe.tables.registry import Metric, metric_of
 
 
+@of_table
 def attention_query(table: pd.DataFrame, *, query: int) -> go.Figure:
     """Draw how much a query attends to each position, and what even attention would give.
 

@@ -4,11 +4,13 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.cells import CellMap, cell_map
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.words import rows_of
 
 _HEAD_EXPERT = CellMap("expert", "head", "layer", ("layer", "head"))
 
 
+@of_table
 def attention_routing(table: pd.DataFrame, *, metric: str = "sink_share_effect", layer: int | None = None) -> go.Figure:
     """Draw head × expert: how differently the tokens sent to an expert attend, a panel per layer.
 

@@ -4,12 +4,14 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.cells import CellMap, cell_map
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.words import rows_of
 from mixtral_probe.tables.registry import metric_of
 
 _LAYER_HEAD = CellMap("head", "layer", "group", ("layer", "head"))
 
 
+@of_table
 def attention_summary(table: pd.DataFrame, *, metric: str = "entropy_bits", group: str = "all") -> go.Figure:
     """Draw layer × head overview of the attention, a navigator like `expert_load_map`: customdata [layer, head].
 

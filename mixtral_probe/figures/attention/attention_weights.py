@@ -7,11 +7,13 @@ import plotly.graph_objects as go
 from mixtral_probe.errors import InputError
 from mixtral_probe.figures.attention.attention_map import MAX_SIDE, color_bar
 from mixtral_probe.figures.attention.links import Links
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.grid import panels, place
 from mixtral_probe.figures.theme import SELECTED, finish
 from mixtral_probe.figures.words import label
 
 
+@of_table
 def attention_weights(
     table: pd.DataFrame, *, step: int = 1, query: int | None = None, position: int | None = None
 ) -> go.Figure:
@@ -44,6 +46,7 @@ def attention_weights(
     return finish(figure, f"Attention of {_head_name(table)}", label(note), height=620, roles=roles)
 
 
+@of_table
 def attention_heads(table: pd.DataFrame, *, step: int = 1, columns: int = 4) -> go.Figure:
     """Draw the maps of several heads of one layer, side by side, in 8 bits of the root of the weight.
 

@@ -6,6 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.cells import LAYER_EXPERT, cell_map
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.layer_panels import metric_panels, others_behind
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import rows_of, subtitle
@@ -14,6 +15,7 @@ AGREEMENT = ("set_overlap", "first_agreement", "same_set")
 """The metrics drawn by default."""
 
 
+@of_table
 def agreement(table: pd.DataFrame, *, metrics: Sequence[str] = AGREEMENT, group: str = "all") -> go.Figure:
     """Draw how far two traces agree in each layer, with intervals and what chance gives.
 
@@ -31,6 +33,7 @@ def agreement(table: pd.DataFrame, *, metrics: Sequence[str] = AGREEMENT, group:
     return finish(figure, "Agreement by layer", subtitle(rows, others_behind(table, group)), height=height)
 
 
+@of_table
 def agreement_experts(table: pd.DataFrame, *, group: str = "all") -> go.Figure:
     """Draw layer × expert: which experts gained and lost from the first trace to the second.
 

@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 
 from mixtral_probe.figures.bars import bars
 from mixtral_probe.figures.cells import CellMap, cell_map
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.theme import ACCENT, REFERENCE, finish
 from mixtral_probe.figures.words import hover, percent_format, rows_of, subtitle
 from mixtral_probe.tables.registry import metric_of
@@ -13,6 +14,7 @@ _GROUPS = CellMap("other_group", "group", "layer", ("group", "other_group"), col
 _LAYERS = CellMap("other_layer", "layer", "group", ("layer", "other_layer"), columns=3)
 
 
+@of_table
 def group_differences(
     table: pd.DataFrame, *, metric: str = "cv_squared_difference", layer: int | None = None
 ) -> go.Figure:
@@ -30,6 +32,7 @@ def group_differences(
     return cell_map(rows, metric, _GROUPS, f"Between groups: {metric_of(metric).label}", centred=True)
 
 
+@of_table
 def layer_differences(
     table: pd.DataFrame, *, metric: str = "cv_squared_difference", group: str | None = "all"
 ) -> go.Figure:
@@ -55,6 +58,7 @@ def _both_ways(rows: pd.DataFrame, one: str, other: str) -> pd.DataFrame:
     return pd.concat([rows, turned], ignore_index=True).sort_values([one, other])
 
 
+@of_table
 def difference_bars(rows: pd.DataFrame, *, metric: str, title: str, layer: int | None = None) -> go.Figure:
     """Draw the differences of one pair with their intervals: by layer, or by expert of one layer.
 

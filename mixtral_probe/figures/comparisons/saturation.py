@@ -4,12 +4,14 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.color import layer_colors
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.lines import layers_of, line, null_line, with_layer
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import rows_of, subtitle
 from mixtral_probe.tables.registry import metric_of
 
 
+@of_table
 def saturation(table: pd.DataFrame, *, metric: str = "saturation", group: str = "all") -> go.Figure:
     """Draw how far each step already chose the experts of the last: a line per layer, dark to light, and chance.
 

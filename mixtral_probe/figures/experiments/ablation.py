@@ -5,12 +5,14 @@ import plotly.graph_objects as go
 
 from mixtral_probe.figures.cells import LAYER_EXPERT, cell_map
 from mixtral_probe.figures.discoveries import with_false_discovery
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.words import rows_of
 from mixtral_probe.tables.registry import metric_of
 
 _TESTED = ("loss_increase", "loss_increase_beyond_placebo")
 
 
+@of_table
 def ablation(
     table: pd.DataFrame, *, metric: str = "loss_increase_beyond_placebo", group: str = "all"
 ) -> go.Figure:  # fmt: skip

@@ -4,10 +4,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.cells import PAIRS, cell_map
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.words import rows_of
 from mixtral_probe.tables.registry import metric_of
 
 
+@of_table
 def expert_similarity(
     table: pd.DataFrame, *, metric: str = "weight_cosine", layer: int | None = None
 ) -> go.Figure:  # fmt: skip

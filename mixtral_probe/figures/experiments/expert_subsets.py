@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.grid import FOOT, HEAD
 from mixtral_probe.figures.lines import layers_of, null_line
 from mixtral_probe.figures.theme import finish
@@ -14,6 +15,7 @@ _OTHERS = {"color": "#808b96", "size": 5, "opacity": 0.5}
 _BEST = {"color": "#2172b0", "size": 10, "opacity": 1}
 
 
+@of_table
 def expert_subsets(table: pd.DataFrame, *, size: int | None = None) -> go.Figure:
     """Draw layer by layer the error of every subset of experts, the best one marked, and the mean of all as large.
 

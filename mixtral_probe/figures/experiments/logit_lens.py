@@ -3,6 +3,7 @@
 import pandas as pd
 import plotly.graph_objects as go
 
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.layer_panels import metric_panels
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import subtitle
@@ -11,6 +12,7 @@ LENS = ("lens_divergence_bits", "lens_agreement", "lens_next_token_bits", "lens_
 """The metrics drawn."""
 
 
+@of_table
 def logit_lens(table: pd.DataFrame) -> go.Figure:
     """Draw how each layer's prediction compares with the model's own, which is the dotted line.
 

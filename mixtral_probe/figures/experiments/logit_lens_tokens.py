@@ -5,6 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import label, window_name
 from mixtral_probe.tables.registry import metric_of
@@ -14,6 +15,7 @@ _SHORT = 12
 """Characters of a token in a cell and in hover."""
 
 
+@of_table
 def logit_lens_tokens(table: pd.DataFrame, *, document: int = 0, chunk: int = 0, start: int = 0) -> go.Figure:
     """Draw layer × position: the best prediction of each layer as text, its probability as colour; the last on top.
 

@@ -4,11 +4,13 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.cells import CellMap, cell_map
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.words import rows_of
 
 _RANKS = CellMap("norm_rank", "gate_rank", "layer", ("gate_rank", "norm_rank"))
 
 
+@of_table
 def norm_gate_ranks(table: pd.DataFrame, *, layer: int | None = None) -> go.Figure:
     """Draw place in the router's order × place by output length, a panel per layer; customdata [gate_rank, norm_rank].
 

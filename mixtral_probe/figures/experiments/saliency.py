@@ -4,10 +4,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.cells import LAYER_EXPERT, cell_map
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.words import rows_of
 from mixtral_probe.tables.registry import metric_of
 
 
+@of_table
 def saliency(table: pd.DataFrame, *, metric: str = "reap", group: str = "all") -> go.Figure:
     """Draw layer × expert: how much each expert adds, a navigator like `expert_load_map`: customdata [layer, expert].
 

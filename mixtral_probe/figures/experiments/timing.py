@@ -5,6 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.cells import LAYER_EXPERT, cell_map
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.grid import FOOT, HEAD
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import hover, percent_format, rows_of, subtitle
@@ -25,6 +26,7 @@ OUTSIDE = "no layer"
 """The name of the bar of what belongs to no layer."""
 
 
+@of_table
 def timing(table: pd.DataFrame, *, metric: str = "time_share") -> go.Figure:
     """Draw a bar for each layer and one for what belongs to none, stacked of its parts.
 
@@ -58,6 +60,7 @@ def timing(table: pd.DataFrame, *, metric: str = "time_share") -> go.Figure:
     return finish(figure, "Time of the forward pass", subtitle(rows), height=height)
 
 
+@of_table
 def timing_experts(table: pd.DataFrame, *, metric: str = "microseconds_per_row") -> go.Figure:
     """Draw layer × expert time or size of the batch, a navigator like `expert_load_map`: customdata [layer, expert].
 

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.bars import bars
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.grid import FOOT, HEAD
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import hover, rows_of, subtitle
@@ -16,6 +17,7 @@ RUN_COLORS = {"without": "#808b96", "edited": "#2172b0", "placebo": "#f3a209"}
 """The runs in the order they are drawn, and their colours."""
 
 
+@of_table
 def what_if(table: pd.DataFrame) -> go.Figure:
     """Draw the tokens with another set of experts, layer by layer: with the edits, and the range of the placebo.
 
@@ -36,6 +38,7 @@ def what_if(table: pd.DataFrame) -> go.Figure:
     return finish(figure, "Tokens sent to other experts", _note(rows), height=HEAD + FOOT + 240)
 
 
+@of_table
 def what_if_experts(table: pd.DataFrame, *, layer: int) -> go.Figure:
     """Draw how much each expert of a layer is used without the edits, with them, and with the placebo.
 

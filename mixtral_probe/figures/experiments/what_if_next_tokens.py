@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.figures.experiments.what_if import RUN_COLORS, band_whiskers
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.grid import FOOT, HEAD
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import label, ticks
@@ -15,6 +16,7 @@ from mixtral_probe.figures.words import label, ticks
 _RANKS: Mapping[str, str] = {"without": "rank", "edited": "rank_edited"}
 
 
+@of_table
 def what_if_next_tokens(table: pd.DataFrame, *, document: int = 0, most: int = 12) -> go.Figure:
     """Draw what is expected after a document, without the edits, with them, and the range of the placebo.
 

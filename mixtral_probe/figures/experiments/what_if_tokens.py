@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.figures.experiments.what_if import RUN_COLORS
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.grid import FOOT, HEAD
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import LABELLED, label, ticks
@@ -13,6 +14,7 @@ from mixtral_probe.figures.words import LABELLED, label, ticks
 _RUNS = {"edited": "loss_change", "placebo": "loss_change_placebo"}
 
 
+@of_table
 def what_if_tokens(table: pd.DataFrame, *, document: int = 0) -> go.Figure:
     """Draw how much more, or less, each token of a document surprises with the edits, and the range of the placebo.
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.layer_panels import metric_panels, others_behind
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import subtitle
@@ -13,6 +14,7 @@ BALANCE = ("max_violation", "cv_squared", "normalized_entropy")
 """The metrics drawn by default."""
 
 
+@of_table
 def balance(table: pd.DataFrame, *, metrics: Sequence[str] = BALANCE, group: str = "all") -> go.Figure:
     """Draw how unevenly each layer uses its experts, with intervals where the metric has one and the null line.
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.layer_panels import metric_panels, others_behind
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import label, rows_of, shared_scope, subtitle
@@ -20,6 +21,7 @@ VARIANTS = (
 """The metrics drawn by default."""
 
 
+@of_table
 def balance_variants(table: pd.DataFrame, *, metrics: Sequence[str] = VARIANTS, group: str = "all") -> go.Figure:
     """Draw balance in its other published forms, layer by layer: each with its null and its own scope.
 

@@ -7,11 +7,13 @@ import plotly.graph_objects as go
 from mixtral_probe.figures.bars import by_layer, expert_bars, expert_panels, group_subtitle, layers_title
 from mixtral_probe.figures.cells import LAYER_EXPERT, cell_map, group_expert
 from mixtral_probe.figures.color import expert_colors
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import rows_of
 from mixtral_probe.tables.registry import metric_of
 
 
+@of_table
 def expert_load(
     table: pd.DataFrame, *, metric: str = "share", layer: int | None = None, group: str = "all"
 ) -> go.Figure:
@@ -35,6 +37,7 @@ def expert_load(
     return finish(figure, layers_title("Expert load", rows, layer), group_subtitle(rows, group), height=height)
 
 
+@of_table
 def expert_load_map(table: pd.DataFrame, *, metric: str = "share", group: str = "all") -> go.Figure:
     """Draw layer × expert load, coloured by its distance from even use: a navigator.
 
@@ -53,6 +56,7 @@ def expert_load_map(table: pd.DataFrame, *, metric: str = "share", group: str = 
     return cell_map(rows, metric, LAYER_EXPERT, "Load by layer and expert", centred=True)
 
 
+@of_table
 def expert_load_groups(table: pd.DataFrame, *, metric: str = "share", layer: int | None = None) -> go.Figure:
     """Draw group × expert load (domains, say), one panel per layer, coloured by the distance from even use.
 

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from mixtral_probe.figures.bars import by_layer, expert_bars, expert_panels, group_subtitle, layers_title
 from mixtral_probe.figures.cells import LAYER_EXPERT, LAYER_EXPERT_OF_GROUPS, cell_map
 from mixtral_probe.figures.color import SERIES
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import rows_of
 from mixtral_probe.tables.registry import metric_of
@@ -16,6 +17,7 @@ RELEVANCE = {"average_gate_score": "gate score", "token_selection_ratio": "selec
 """The metrics drawn, and their names in the legend."""
 
 
+@of_table
 def expert_relevance(table: pd.DataFrame, *, layer: int | None = None, group: str = "all") -> go.Figure:
     """Draw how much of a document each expert takes: its mean weight, its share of the choices, and even use.
 
@@ -38,6 +40,7 @@ def expert_relevance(table: pd.DataFrame, *, layer: int | None = None, group: st
     return finish(figure, layers_title("Relevance of experts", rows, layer), group_subtitle(rows, group), height=height)
 
 
+@of_table
 def expert_relevance_map(
     table: pd.DataFrame, *, metric: str = "token_selection_ratio", group: str | None = "all"
 ) -> go.Figure:

@@ -5,11 +5,13 @@ import plotly.graph_objects as go
 
 from mixtral_probe.figures.bars import by_layer, expert_bars, expert_panels, group_subtitle, layers_title
 from mixtral_probe.figures.color import SERIES
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import rows_of
 from mixtral_probe.tables.registry import metric_of
 
 
+@of_table
 def load_by_rank(table: pd.DataFrame, *, layer: int | None = None, group: str = "all") -> go.Figure:
     """Draw how often each expert is the first, second, … choice: bars side by side, strongest choice darkest.
 

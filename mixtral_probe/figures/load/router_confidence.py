@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.grid import place
 from mixtral_probe.figures.layer_panels import metric_panels, others_behind
 from mixtral_probe.figures.theme import finish
@@ -14,6 +15,7 @@ CONFIDENCE = ("router_entropy", "top1_probability", "topk_mass", "selection_marg
 """The metrics drawn by default."""
 
 
+@of_table
 def router_confidence(table: pd.DataFrame, *, metrics: Sequence[str] = CONFIDENCE, group: str = "all") -> go.Figure:
     """Draw how sure the router is in each layer: mean with interval, the middle half of the tokens as a band.
 

@@ -4,12 +4,14 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.grid import layer_grid, layer_rows
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import label, rows_of, subtitle
 from mixtral_probe.tables.registry import metric_of
 
 
+@of_table
 def router_confidence_histogram(
     table: pd.DataFrame, *, metric: str = "selection_margin", group: str = "all"
 ) -> go.Figure:

@@ -5,6 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.bars import whiskers
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.grid import panels, place
 from mixtral_probe.figures.layer_panels import layer_axis, layer_traces
 from mixtral_probe.figures.lines import DASHED, DOTTED
@@ -16,6 +17,7 @@ _OVER = ("load_balancing_loss_mean", "load_balancing_loss_pooled", "router_z_los
 _LOSSES = ("load_balancing_loss", "load_balancing_loss_pooled_part", "router_z_loss")
 
 
+@of_table
 def balance_loss(table: pd.DataFrame, *, group: str = "all") -> go.Figure:
     """Draw the variants of the balance loss side by side, each with its balanced value and its null.
 

@@ -4,9 +4,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.cells import LAYER_EXPERT, LAYER_EXPERT_OF_GROUPS, cell_map
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.words import rows_of
 
 
+@of_table
 def balance_loss_breakdown(table: pd.DataFrame, *, metric: str = "excess", group: str | None = "all") -> go.Figure:
     """Draw layer × expert parts of the balance loss, coloured by the distance from balance.
 

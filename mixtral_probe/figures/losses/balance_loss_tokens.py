@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.grid import layer_grid, layer_rows
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import LABELLED, label, rows_of, subtitle, window_name
@@ -12,6 +13,7 @@ from mixtral_probe.tables.registry import metric_of
 _METRIC = "token_balance_loss"
 
 
+@of_table
 def balance_loss_tokens(table: pd.DataFrame, *, document: int = 0, chunk: int = 0) -> go.Figure:
     """Draw position × layer: what each token of one window adds to each layer's balance loss, around the balanced 1.
 

@@ -3,6 +3,7 @@
 import pandas as pd
 import plotly.graph_objects as go
 
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.layer_panels import others_behind, variable_panels
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import rows_of, subtitle
@@ -23,6 +24,7 @@ def frequent_types(table: pd.DataFrame, group: str) -> int:
     return int(rows["min_count"].max()) if len(rows) else 1
 
 
+@of_table
 def context_information(
     table: pd.DataFrame,
     *,

@@ -3,11 +3,13 @@
 import pandas as pd
 import plotly.graph_objects as go
 
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.layer_panels import variable_panels
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import rows_of, subtitle
 
 
+@of_table
 def domain_information(table: pd.DataFrame, *, metric: str = "mutual_information_bits") -> go.Figure:
     """Draw the information of a document's label about the expert, layer by layer, and that of shuffled labels.
 

@@ -5,9 +5,11 @@ import plotly.graph_objects as go
 
 from mixtral_probe.figures.cells import cell_map, group_expert
 from mixtral_probe.figures.discoveries import with_false_discovery
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.words import rows_of
 
 
+@of_table
 def domain_specialization(
     table: pd.DataFrame, *, metric: str = "frequency_difference", layer: int | None = None
 ) -> go.Figure:

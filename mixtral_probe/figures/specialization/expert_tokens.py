@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from mixtral_probe.figures.color import expert_colors
 from mixtral_probe.figures.discoveries import finds_note, found, with_false_discovery
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.lines import DOTTED
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import group_note, hover, label, rows_of, subtitle
@@ -14,6 +15,7 @@ from mixtral_probe.tables.registry import metric_of
 _PALE = 0.4
 
 
+@of_table
 def expert_tokens(table: pd.DataFrame, *, layer: int, expert: int, group: str = "all") -> go.Figure:
     """Draw the tokens an expert is chosen for most beyond its load: bars of lift, and the line of none.
 

@@ -5,12 +5,14 @@ import plotly.graph_objects as go
 
 from mixtral_probe.figures.cells import CellMap, cell_map
 from mixtral_probe.figures.discoveries import with_false_discovery
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.words import rows_of
 from mixtral_probe.tables.registry import metric_of
 
 _LAYOUT = CellMap("other_group", "group", "layer", ("group", "other_group"), columns=3)
 
 
+@of_table
 def group_divergence(table: pd.DataFrame, *, metric: str = "js_divergence_bits", layer: int | None = None) -> go.Figure:
     """Draw group × group: how far apart two groups are, a panel per layer; customdata [group, other_group].
 

@@ -4,6 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.layer_panels import others_behind, variable_panels
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import rows_of, subtitle
@@ -11,6 +12,7 @@ from mixtral_probe.figures.words import rows_of, subtitle
 _VARIABLES = ("domain", "domain|token", "position", "token", "next token", "predicted token")
 
 
+@of_table
 def mutual_information(
     table: pd.DataFrame, *, metric: str = "mutual_information_bits_corrected", group: str = "all"
 ) -> go.Figure:

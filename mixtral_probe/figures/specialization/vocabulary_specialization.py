@@ -4,6 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.errors import InputError
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.layer_panels import metric_panels, others_behind
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import subtitle
@@ -11,6 +12,7 @@ from mixtral_probe.figures.words import subtitle
 _ESTIMATORS = ("vocabulary_specialization", "vocabulary_specialization_crossval")
 
 
+@of_table
 def vocabulary_specialization(
     table: pd.DataFrame, *, target: str = "input", min_count: int = 1, weighting: str = "type", group: str = "all"
 ) -> go.Figure:

@@ -4,9 +4,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.cells import PAIRS, cell_map
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.words import rows_of
 
 
+@of_table
 def coactivation(
     table: pd.DataFrame, *, metric: str = "coactivation_preference", layer: int | None = None, group: str = "all"
 ) -> go.Figure:

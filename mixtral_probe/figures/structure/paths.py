@@ -5,11 +5,13 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.bars import group_subtitle, whiskers
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.theme import ACCENT, REFERENCE, finish
 from mixtral_probe.figures.words import hover, label, rows_of
 from mixtral_probe.tables.registry import metric_of
 
 
+@of_table
 def paths(table: pd.DataFrame, *, group: str = "all") -> go.Figure:
     """Draw the commonest ways through all layers: bars with intervals, and a mark where independent layers would be.
 

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from mixtral_probe.figures.bars import group_subtitle
 from mixtral_probe.figures.color import PALETTE
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.grid import panels, place
 from mixtral_probe.figures.layer_panels import metric_panels, others_behind
 from mixtral_probe.figures.lines import line, null_line
@@ -19,6 +20,7 @@ REPETITION = ("repetition_first", "repetition_any", "overlap")
 _SHUFFLED = PALETTE[1]
 
 
+@of_table
 def repetition(table: pd.DataFrame, *, lag: int = 1, group: str = "all") -> go.Figure:
     """Draw how often tokens `lag` apart go to the same experts, layer by layer, and two tokens with these loads.
 
@@ -37,6 +39,7 @@ def repetition(table: pd.DataFrame, *, lag: int = 1, group: str = "all") -> go.F
     return finish(figure, title, subtitle(rows, others_behind(table, group)), height=height)
 
 
+@of_table
 def repetition_lags(table: pd.DataFrame, *, layer: int, group: str = "all") -> go.Figure:
     """Draw repetition by how far apart two tokens are, and what a shuffle of each document's tokens leaves of it.
 

@@ -4,12 +4,14 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.lines import DOTTED
 from mixtral_probe.figures.theme import ACCENT, finish
 from mixtral_probe.figures.words import hover, rows_of, subtitle, ticks
 from mixtral_probe.tables.registry import metric_of
 
 
+@of_table
 def route_overlap(table: pd.DataFrame) -> go.Figure:
     """Draw how many experts two tokens have in common in each layer, with what chance gives dotted.
 

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.figures.color import expert_colors
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import label, ticks
 
@@ -14,6 +15,7 @@ _NUMBERED = 16
 _SILENT = {"hoverinfo": "skip", "showlegend": False}
 
 
+@of_table
 def token_route(
     table: pd.DataFrame,
     *,

@@ -10,11 +10,13 @@ import plotly.graph_objects as go
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.figures.color import expert_colors
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.theme import REFERENCE, finish
 from mixtral_probe.figures.words import hover_texts, rows_of, subtitle
 from mixtral_probe.tables.registry import metric_of
 
 
+@of_table
 def transitions(
     table: pd.DataFrame,
     *,

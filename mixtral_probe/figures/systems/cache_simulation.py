@@ -4,6 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.bars import group_subtitle
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.systems.simulated import layer_name, of_layer, simulated_panels
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import label, rows_of
@@ -14,6 +15,7 @@ POLICIES = {"belady": "Belady", "lfu": "LFU", "lru": "LRU", "static": "static: t
 _COLUMNS = 2
 
 
+@of_table
 def cache_simulation(
     table: pd.DataFrame, *, metric: str = "hit_rate", layer: int | None = None, group: str = "all"
 ) -> go.Figure:

@@ -5,12 +5,14 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.bars import group_subtitle
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.systems.simulated import layer_name, of_layer, simulated_lines
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import rows_of
 from mixtral_probe.tables.registry import metric_of
 
 
+@of_table
 def capacity_simulation(table: pd.DataFrame, *, layer: int | None = None, group: str = "all") -> go.Figure:
     """Draw the share of choices that experts of limited capacity drop, by the factor, and its nulls.
 

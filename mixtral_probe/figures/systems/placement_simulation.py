@@ -5,6 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.bars import group_subtitle
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.systems.simulated import layer_name, of_layer, simulated_panels
 from mixtral_probe.figures.theme import finish
 from mixtral_probe.figures.words import rows_of
@@ -17,6 +18,7 @@ PLACEMENT = {
 """The metrics drawn, and what their placements are called over their panels."""
 
 
+@of_table
 def placement_simulation(table: pd.DataFrame, *, layer: int | None = None, group: str = "all") -> go.Figure:
     """Draw load of the busiest device over the mean, by the number of devices: without replicas, a panel per placement.
 

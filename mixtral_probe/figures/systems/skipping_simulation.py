@@ -5,6 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from mixtral_probe.figures.bars import group_subtitle
+from mixtral_probe.figures.given import of_table
 from mixtral_probe.figures.layer_panels import metric_panels, others_behind
 from mixtral_probe.figures.lines import layers_of, line, null_line, with_layer
 from mixtral_probe.figures.systems.simulated import layer_name, of_layer
@@ -13,6 +14,7 @@ from mixtral_probe.figures.words import rows_of, subtitle
 from mixtral_probe.tables.registry import metric_of
 
 
+@of_table
 def skipping_simulation(table: pd.DataFrame, *, layer: int | None = None, group: str = "all") -> go.Figure:
     """Draw the share of tokens that would do without their last expert, by the threshold; each layer thin behind.
 
@@ -39,6 +41,7 @@ def skipping_simulation(table: pd.DataFrame, *, layer: int | None = None, group:
     return finish(figure, f"Skipped experts, {layer_name(layer)}", group_subtitle(main, group), height=400)
 
 
+@of_table
 def weight_ratio(table: pd.DataFrame, *, group: str = "all") -> go.Figure:
     """Draw how much a token's last choice weighs against its first, layer by layer, and the line of logits all alike.
 

@@ -76,6 +76,9 @@ class Edit(Instrument, BaseModel):
         except ValidationError as error:
             first = error.errors()[-1]
             field = str(first["loc"][0]) if first["loc"] else "its fields"
+            if first["type"] == "extra_forbidden":
+                names = ", ".join(name for name in type(self).model_fields if name != "edit")
+                raise InputError(f"{type(self).__name__} has the fields {names}, got {field!r}; correct it") from None
             got = f"no {field}" if first["type"] == "missing" else f"{field}={first['input']!r}"
             raise InputError(f"{type(self).__name__} needs valid fields, got {got}: {first['msg']}") from None
 

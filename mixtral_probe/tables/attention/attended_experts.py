@@ -5,11 +5,13 @@ import pandas as pd
 
 from mixtral_probe import metrics
 from mixtral_probe.tables.attention.maps import MAP_MEANINGS, ONE_TOKEN, WindowMaps, check_positions, one_token_rows
+from mixtral_probe.tables.given import of_trace
 from mixtral_probe.tables.phrases import EVEN_ATTENTION, SHARE
 from mixtral_probe.tables.spec import Metric, TableSpec
 from mixtral_probe.trace import Trace
 
 
+@of_trace
 def attended_experts(
     trace: Trace, *, layer: int, query: int, head: int | None = None, document: int = 0, chunk: int = 0
 ) -> pd.DataFrame:

@@ -13,11 +13,13 @@ from mixtral_probe.tables.attention.maps import (
     check_positions,
     one_token_rows,
 )
+from mixtral_probe.tables.given import of_trace
 from mixtral_probe.tables.phrases import SHARE
 from mixtral_probe.tables.spec import Metric, TableSpec
 from mixtral_probe.trace import Trace
 
 
+@of_trace
 def attention_rollout(
     trace: Trace, *, query: int, layer: int | None = None, document: int = 0, chunk: int = 0
 ) -> pd.DataFrame:

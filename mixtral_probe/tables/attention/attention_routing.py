@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import ALL, POSITION_BUCKETS, Blocks, counted_rows, position_buckets
 from mixtral_probe.tables.frame import empty, tidy
+from mixtral_probe.tables.given import of_trace
 from mixtral_probe.tables.leave_one_out import estimate_rows, leave_one_out
 from mixtral_probe.tables.phrases import NO_DIFFERENCE
 from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
@@ -25,6 +26,7 @@ _QUANTITIES: dict[str, Callable[[Any], Floats]] = {
 _SCOPE = "one layer; queries that chose the expert, any rank, less all queries, within buckets of positions"
 
 
+@of_trace
 def attention_routing(trace: Trace) -> pd.DataFrame:
     """Return how the attention of queries that chose an expert differs, in each recorded head of the expert's layer.
 

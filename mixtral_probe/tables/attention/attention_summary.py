@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import ALL, Blocks
 from mixtral_probe.tables.frame import empty, tidy
+from mixtral_probe.tables.given import of_trace
 from mixtral_probe.tables.leave_one_out import estimate_rows, leave_one_out
 from mixtral_probe.tables.phrases import EVEN_ATTENTION, POSITIVE, SHARE
 from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
@@ -22,6 +23,7 @@ _SCOPES = {
 }
 
 
+@of_trace
 def attention_summary(trace: Trace) -> pd.DataFrame:
     """Return entropy, distance and sink share of each recorded head, over all query tokens, special ones too.
 

@@ -12,6 +12,7 @@ from mixtral_probe.tables.attention.maps import (
     check_positions,
     one_token_rows,
 )
+from mixtral_probe.tables.given import of_trace
 from mixtral_probe.tables.phrases import EVEN_ATTENTION, SHARE
 from mixtral_probe.tables.spec import Metric, TableSpec
 from mixtral_probe.trace import Trace
@@ -20,6 +21,7 @@ Floats = NDArray[np.float64]
 Positions = tuple[int, int]
 
 
+@of_trace
 def attention_weights(
     trace: Trace,
     *,

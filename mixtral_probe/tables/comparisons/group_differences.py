@@ -15,6 +15,7 @@ from mixtral_probe.tables.comparisons.statistics import (
     layer_statistics,
 )
 from mixtral_probe.tables.frame import empty, tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.leave_one_out import estimate_rows
 from mixtral_probe.tables.scope import tokens_scope
 from mixtral_probe.tables.spec import Drawing, TableSpec
@@ -22,6 +23,7 @@ from mixtral_probe.tables.spec import Drawing, TableSpec
 _ONE_GROUP = "two groups are needed: RoutingStats.from_trace(trace, by=…)"
 
 
+@of_stats
 def group_differences(stats: RoutingStats) -> pd.DataFrame:
     """Return the differences between any two groups of documents, with the interval of a difference.
 

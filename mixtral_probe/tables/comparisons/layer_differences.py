@@ -9,11 +9,13 @@ from mixtral_probe.stats import RoutingStats, with_all
 from mixtral_probe.tables.comparisons.differences import Sample, paired
 from mixtral_probe.tables.comparisons.statistics import LAYER_METRICS, difference_metrics, layer_statistics
 from mixtral_probe.tables.frame import empty, tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.leave_one_out import estimate_rows
 from mixtral_probe.tables.spec import Drawing, TableSpec
 
 
+@of_stats
 def layer_differences(stats: RoutingStats) -> pd.DataFrame:
     """Return the differences between any two layers on the same documents, with the interval of a difference.
 

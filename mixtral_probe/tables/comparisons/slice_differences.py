@@ -15,11 +15,13 @@ from mixtral_probe.tables.comparisons.statistics import (
     layer_statistics,
 )
 from mixtral_probe.tables.frame import tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.leave_one_out import Estimate, estimate_rows
 from mixtral_probe.tables.scope import tokens_scope
 from mixtral_probe.tables.spec import TableSpec
 
 
+@of_stats
 def slice_differences(one: RoutingStats, other: RoutingStats) -> pd.DataFrame:
     """Return the differences between two slices of a trace, such as digits and words, with the interval of each.
 

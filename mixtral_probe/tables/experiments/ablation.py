@@ -14,6 +14,7 @@ from mixtral_probe.tables.experiments.by_document import ByDocument, grid
 from mixtral_probe.tables.experiments.expert_tests import PlaceboTest, rank_rows
 from mixtral_probe.tables.experiments.placebo_band import BAND, NO_PLACEBO, band, band_words, mean_of, with_band
 from mixtral_probe.tables.frame import tidy
+from mixtral_probe.tables.given import of_result
 from mixtral_probe.tables.leave_one_out import ANY
 from mixtral_probe.tables.load import expert_load
 from mixtral_probe.tables.phrases import PLACEBO, SHARE
@@ -30,6 +31,7 @@ _WORDS = {
 }
 
 
+@of_result
 def ablation(result: Result, *, by: str | None = "domain") -> pd.DataFrame:
     """Return what is lost without each expert, compared with a placebo; intervals are paired by document.
 

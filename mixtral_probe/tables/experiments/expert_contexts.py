@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 
 from mixtral_probe.tables.frame import with_dtypes
+from mixtral_probe.tables.given import of_result
 from mixtral_probe.tables.spec import Column, TableSpec
 from mixtral_probe.trace import Result, SaliencyResult
 
 
+@of_result
 def expert_contexts(result: Result) -> pd.DataFrame:
     """Return where each expert adds most to the residual stream: the tokens, and those around them.
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from mixtral_probe import metrics
 from mixtral_probe.tables.experiments.by_document import ByDocument, grid
 from mixtral_probe.tables.frame import rows, tidy
+from mixtral_probe.tables.given import of_result
 from mixtral_probe.tables.phrases import SHARE, UNRELATED
 from mixtral_probe.tables.spec import Column, Drawing, Metric, TableSpec
 from mixtral_probe.trace import Result, SimilarityResult
@@ -17,6 +18,7 @@ _COSINE = (-1.0, 1.0)
 _OF_WEIGHTS = ("weight_cosine", "neuron_mean_cosine", "aligned_cosine", "alignment_tau", "gate_cosine")
 
 
+@of_result
 def expert_similarity(result: Result) -> pd.DataFrame:
     """Return how alike every two experts of a layer are, by weights, router rows and outputs.
 

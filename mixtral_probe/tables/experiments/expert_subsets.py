@@ -6,11 +6,13 @@ import pandas as pd
 from mixtral_probe.tables.experiments.by_document import grid
 from mixtral_probe.tables.experiments.expert_similarity import PAIR_COLUMNS
 from mixtral_probe.tables.frame import rows, tidy
+from mixtral_probe.tables.given import of_result
 from mixtral_probe.tables.phrases import POSITIVE
 from mixtral_probe.tables.spec import Column, Drawing, Metric, TableSpec
 from mixtral_probe.trace import Result, SubsetsResult
 
 
+@of_result
 def expert_subsets(result: Result) -> pd.DataFrame:
     """Return how far a layer's output is from that of all experts when only some may be chosen.
 

@@ -6,6 +6,7 @@ import pandas as pd
 from mixtral_probe import metrics
 from mixtral_probe.stats import ALL, Blocks
 from mixtral_probe.tables.frame import tidy
+from mixtral_probe.tables.given import of_result
 from mixtral_probe.tables.leave_one_out import estimate_rows, leave_one_out
 from mixtral_probe.tables.phrases import POSITIVE, SHARE
 from mixtral_probe.tables.spec import Column, Drawing, Metric, TableSpec
@@ -19,6 +20,7 @@ _ARRAYS = {
 }
 
 
+@of_result
 def logit_lens(result: Result) -> pd.DataFrame:
     """Return how each layer's prediction compares with that of the model, as means over tokens; special tokens are out.
 

@@ -4,12 +4,14 @@ import numpy as np
 import pandas as pd
 
 from mixtral_probe.tables.frame import with_dtypes
+from mixtral_probe.tables.given import of_result
 from mixtral_probe.tables.phrases import SHARE
 from mixtral_probe.tables.spec import VALUES, Column, Drawing, Metric, TableSpec
 from mixtral_probe.tables.token_keys import first_window
 from mixtral_probe.trace import LogitLensResult, Result
 
 
+@of_result
 def logit_lens_tokens(result: Result) -> pd.DataFrame:
     """Return the most probable next tokens by the prediction of each layer, after each token, special ones too.
 

@@ -7,11 +7,13 @@ import pandas as pd
 from mixtral_probe.tables.experiments.by_document import grid
 from mixtral_probe.tables.experiments.expert_similarity import PAIR_COLUMNS
 from mixtral_probe.tables.frame import rows, tidy
+from mixtral_probe.tables.given import of_result
 from mixtral_probe.tables.load import load_by_rank
 from mixtral_probe.tables.spec import Column, Drawing, TableSpec
 from mixtral_probe.trace import Result, SimilarityResult
 
 
+@of_result
 def norm_gate_ranks(result: Result) -> pd.DataFrame:
     """Return how the router's order of the experts agrees with the order of the lengths of their outputs.
 

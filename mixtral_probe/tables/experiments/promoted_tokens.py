@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 
 from mixtral_probe.tables.frame import with_dtypes
+from mixtral_probe.tables.given import of_result
 from mixtral_probe.tables.spec import Column, TableSpec
 from mixtral_probe.trace import Result, SaliencyResult
 
 
+@of_result
 def promoted_tokens(result: Result) -> pd.DataFrame:
     """Return the tokens whose logits an expert raises most, compared with the layer's other experts (logit lens).
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.tables.experiments.by_document import ByDocument, grid
 from mixtral_probe.tables.frame import rows, tidy
+from mixtral_probe.tables.given import of_result
 from mixtral_probe.tables.load import expert_load
 from mixtral_probe.tables.phrases import EVEN_USE, POSITIVE, SHARE
 from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
@@ -19,6 +20,7 @@ from mixtral_probe.trace import Result, SaliencyResult
 Floats = NDArray[np.float64]
 
 
+@of_result
 def saliency(result: Result, *, by: str | None = "domain") -> pd.DataFrame:
     """Return how much each expert adds to the tokens routed to it, and which are super experts.
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixtral_probe import metrics
 from mixtral_probe.tables.frame import rows, tidy
+from mixtral_probe.tables.given import of_result
 from mixtral_probe.tables.phrases import EVEN_USE, POSITIVE
 from mixtral_probe.tables.spec import Column, Drawing, Metric, TableSpec
 from mixtral_probe.trace import Result, TimingResult
@@ -34,6 +35,7 @@ PART = {
 """The part of the forward pass that the work of each site belongs to; together the parts are the whole."""
 
 
+@of_result
 def timing(result: Result) -> pd.DataFrame:
     """Return time and memory of a forward pass by part, site, layer and expert.
 

@@ -15,6 +15,7 @@ from mixtral_probe.stats.run_sums import RunSums
 from mixtral_probe.tables.experiments.placebo_band import BAND, band, band_words, mean_of, with_band
 from mixtral_probe.tables.experiments.what_if_runs import WhatIfSums, kept_tokens
 from mixtral_probe.tables.frame import rows, tidy
+from mixtral_probe.tables.given import of_result
 from mixtral_probe.tables.leave_one_out import estimate_rows, leave_one_out
 from mixtral_probe.tables.load import expert_load
 from mixtral_probe.tables.phrases import PLACEBO, POSITIVE, SHARE
@@ -25,6 +26,7 @@ Floats = NDArray[np.float64]
 _OUT = "special tokens out"
 
 
+@of_result
 def what_if(result: Result) -> pd.DataFrame:
     """Return what edits do to loss, predictions and routing, and what draws of a placebo of the same size do.
 

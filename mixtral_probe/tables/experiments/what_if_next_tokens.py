@@ -7,10 +7,12 @@ from mixtral_probe import metrics
 from mixtral_probe.tables.experiments.placebo_band import BAND, band, mean_of
 from mixtral_probe.tables.experiments.what_if_runs import placebo_probabilities
 from mixtral_probe.tables.frame import with_dtypes
+from mixtral_probe.tables.given import of_result
 from mixtral_probe.tables.spec import Column, TableSpec
 from mixtral_probe.trace import Result, WhatIf
 
 
+@of_result
 def what_if_next_tokens(result: Result) -> pd.DataFrame:
     """Return the most probable tokens after each document, without and with the edits, and with the placebo.
 

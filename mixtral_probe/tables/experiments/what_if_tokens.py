@@ -6,10 +6,12 @@ import pandas as pd
 from mixtral_probe.stats.run_sums import rerouted
 from mixtral_probe.tables.experiments.what_if_runs import placebo_tokens
 from mixtral_probe.tables.frame import with_dtypes
+from mixtral_probe.tables.given import of_result
 from mixtral_probe.tables.spec import Column, TableSpec
 from mixtral_probe.trace import Result, WhatIf
 
 
+@of_result
 def what_if_tokens(result: Result) -> pd.DataFrame:
     """Return what edits do to each token.
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats, Sums
 from mixtral_probe.tables.frame import rows, tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.leave_one_out import estimate_rows
 from mixtral_probe.tables.phrases import NOT_SMOOTH, POSITIVE, SHARE, UNIFORM
@@ -42,6 +43,7 @@ def balance_metrics(experts: int, chosen: int) -> dict[str, Balance]:
     }
 
 
+@of_stats
 def balance(stats: RoutingStats) -> pd.DataFrame:
     """Return how unevenly the experts are used, one number per layer, group and metric.
 

@@ -11,6 +11,7 @@ from scipy.special import chdtrc
 from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats, Sums
 from mixtral_probe.tables.frame import missing_rows, rows, tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.leave_one_out import Bounds, estimate_rows
 from mixtral_probe.tables.load.means import Mean, mean_rows
@@ -23,6 +24,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
+@of_stats
 def balance_variants(stats: RoutingStats) -> pd.DataFrame:
     """Return balance in other published forms than those of `balance` and `balance_loss`, per layer and group.
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats, Sums
 from mixtral_probe.tables.frame import missing_rows, tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.grouped import GroupedSums, Statistic
 from mixtral_probe.tables.leave_one_out import estimate_rows
 from mixtral_probe.tables.phrases import EVEN_USE, NO_GATES, NO_LOGITS, SHARE
@@ -42,6 +43,7 @@ def load_statistics(stats: RoutingStats) -> dict[str, LoadStatistic]:
     return found
 
 
+@of_stats
 def expert_load(stats: RoutingStats) -> pd.DataFrame:
     """Return the share of assignments, of tokens, of gate weight and of probability, per layer, group and expert.
 

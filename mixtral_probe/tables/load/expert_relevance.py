@@ -5,12 +5,14 @@ import pandas as pd
 
 from mixtral_probe.stats import RoutingStats
 from mixtral_probe.tables.frame import missing_rows, tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.load.means import Mean, mean_rows
 from mixtral_probe.tables.phrases import EVEN_USE, NO_GATES, SHARE
 from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
 
 
+@of_stats
 def expert_relevance(stats: RoutingStats) -> pd.DataFrame:
     """Return how much of a document each expert takes, averaged over documents: ESFT's two relevance scores.
 

@@ -6,12 +6,14 @@ import pandas as pd
 from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats, Sums
 from mixtral_probe.tables.frame import tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.grouped import Floats, GroupedSums
 from mixtral_probe.tables.leave_one_out import estimate_rows
 from mixtral_probe.tables.phrases import EVEN_USE, SHARE
 from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
 
 
+@of_stats
 def load_by_rank(stats: RoutingStats) -> pd.DataFrame:
     """Return the share of tokens whose first, second, … choice each expert is (rank 0 = strongest).
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import CONFIDENCE, RoutingStats, Sums, confidence_edges, with_all
 from mixtral_probe.tables.frame import missing_rows, rows, tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.leave_one_out import estimate_rows
 from mixtral_probe.tables.load.confidence import CONFIDENCE_METRICS, mean_null, quantile_null, why_no_tokens
@@ -16,6 +17,7 @@ from mixtral_probe.tables.spec import Drawing, TableSpec
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 
 
+@of_stats
 def router_confidence(stats: RoutingStats) -> pd.DataFrame:
     """Return mean (with interval) and quantiles (from fixed bins, without) of the router's confidence.
 

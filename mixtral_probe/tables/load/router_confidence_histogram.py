@@ -6,12 +6,14 @@ import pandas as pd
 from mixtral_probe import metrics
 from mixtral_probe.stats import CONFIDENCE, NUM_BINS, RoutingStats, confidence_edges, with_all
 from mixtral_probe.tables.frame import missing_rows, rows, tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.load.confidence import CONFIDENCE_METRICS, why_no_tokens
 from mixtral_probe.tables.phrases import NO_LOGITS
 from mixtral_probe.tables.spec import Drawing, TableSpec
 
 
+@of_stats
 def router_confidence_histogram(stats: RoutingStats) -> pd.DataFrame:
     """Return the share of tokens in each of the 128 fixed bins of each confidence quantity, per layer and group.
 

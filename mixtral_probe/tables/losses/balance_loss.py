@@ -7,6 +7,7 @@ import pandas as pd
 
 from mixtral_probe.stats import RoutingStats
 from mixtral_probe.tables.frame import tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.losses.loss_chance import LossChance
 from mixtral_probe.tables.losses.loss_parts import LossParts
@@ -15,6 +16,7 @@ from mixtral_probe.tables.phrases import BALANCED, INDEPENDENT, POSITIVE
 from mixtral_probe.tables.spec import VALUES_WITH_BALANCED, Drawing, Metric, TableSpec
 
 
+@of_stats
 def balance_loss(stats: RoutingStats) -> pd.DataFrame:
     """Return the load-balancing losses of each group, per layer and over layers, their normalisation in `scope`.
 

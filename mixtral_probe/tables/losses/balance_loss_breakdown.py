@@ -5,6 +5,7 @@ import pandas as pd
 
 from mixtral_probe.stats import ALL, RoutingStats
 from mixtral_probe.tables.frame import missing_rows, tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.grouped import GroupedSums, estimate_of_groups
 from mixtral_probe.tables.leave_one_out import estimate_rows
 from mixtral_probe.tables.losses.loss_chance import LossChance
@@ -14,6 +15,7 @@ from mixtral_probe.tables.phrases import BALANCED, INDEPENDENT, NO_LOGITS, PERMU
 from mixtral_probe.tables.spec import VALUES_WITH_BALANCED, Drawing, Metric, TableSpec
 
 
+@of_stats
 def balance_loss_breakdown(stats: RoutingStats) -> pd.DataFrame:
     """Return what each expert adds to the loss, and what pooling hides, in exact parts.
 

@@ -10,6 +10,7 @@ from mixtral_probe import metrics
 from mixtral_probe.metrics import softmax
 from mixtral_probe.stats import RoutingStats, Sums, counted_chunks, counted_rows
 from mixtral_probe.tables.frame import with_dtypes
+from mixtral_probe.tables.given import of_trace
 from mixtral_probe.tables.losses.loss_parts import LossParts
 from mixtral_probe.tables.phrases import INDEPENDENT, NO_LOGITS, PERMUTED_EXPERTS, POSITIVE
 from mixtral_probe.tables.scope import tokens_scope
@@ -20,6 +21,7 @@ from mixtral_probe.trace import Trace
 Floats = NDArray[np.float64]
 
 
+@of_trace
 def balance_loss_tokens(trace: Trace, *, include_special: bool = False) -> pd.DataFrame:
     """Return each token's exact part c(t) = E sum_i f_i p_(t,i) of each layer's loss; its mean over tokens is the loss.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import ALL, Blocks, Chunk, counted_rows, groups_of
 from mixtral_probe.tables.frame import missing_rows, tidy
+from mixtral_probe.tables.given import of_trace
 from mixtral_probe.tables.leave_one_out import Estimate, estimate_rows, recount, without_interval
 from mixtral_probe.tables.phrases import RARE_TYPES
 from mixtral_probe.tables.scope import tokens_scope
@@ -38,6 +39,7 @@ _WORDS = {
 _NONE = "no such tokens, or their ids were not recorded"
 
 
+@of_trace
 def context_information(trace: Trace, *, by: str | None = None, include_special: bool = False) -> pd.DataFrame:
     """Return what a token, those next to it and the one the model expects next tell about the token's expert.
 

@@ -13,6 +13,7 @@ from mixtral_probe import metrics
 from mixtral_probe.errors import InputError
 from mixtral_probe.stats import ALL, LABEL, Blocks, document_keys, groups_of
 from mixtral_probe.tables.frame import empty, missing_rows, rows, tidy
+from mixtral_probe.tables.given import of_trace
 from mixtral_probe.tables.leave_one_out import Estimate, estimate_rows, recount, without_interval
 from mixtral_probe.tables.phrases import RARE_TYPES
 from mixtral_probe.tables.scope import tokens_scope
@@ -30,6 +31,7 @@ _ABOVE = "mutual_information_bits_above_shuffles"
 _ONE_EACH = "every group is one document, so that shuffled labels change nothing"
 
 
+@of_trace
 def domain_information(
     trace: Trace, *, by: str | None = None, shuffles: int = SHUFFLES, include_special: bool = False
 ) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats
 from mixtral_probe.tables.frame import empty, tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.grouped import estimate_of_groups
 from mixtral_probe.tables.leave_one_out import Bounds, Estimate, estimate_rows
 from mixtral_probe.tables.phrases import NO_GROUPS
@@ -22,6 +23,7 @@ Floats = NDArray[np.float64]
 Formula = Callable[[Floats, Floats, Floats], Floats]
 
 
+@of_stats
 def domain_specialization(stats: RoutingStats) -> pd.DataFrame:
     """Return how much more or less each group uses an expert than all documents together do.
 

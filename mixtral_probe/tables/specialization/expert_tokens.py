@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import ALL, RoutingStats, TypeCounts
 from mixtral_probe.tables.frame import rows, tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.phrases import NO_PREFERENCE, POSITIVE, SHARE, STRONGEST
 from mixtral_probe.tables.spec import Metric, TableSpec
@@ -23,6 +24,7 @@ PRIOR = 1000.0
 _FAMILY = "Benjamini-Hochberg over all types tried, experts, layers and groups; no interval: a test"
 
 
+@of_stats
 def expert_tokens(stats: RoutingStats, *, top: int = TOP, min_count: int = MIN_COUNT) -> pd.DataFrame:
     """Return the tokens each expert is chosen for most beyond its load, strongest lift first.
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats
 from mixtral_probe.tables.frame import empty, rows, tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.leave_one_out import Estimate, estimate, estimate_rows, without_interval
 from mixtral_probe.tables.phrases import NOT_SMOOTH, SHARE
 from mixtral_probe.tables.scope import tokens_scope
@@ -70,6 +71,7 @@ class _Pairs(NamedTuple):
         return (one.sum(2) > 0) & (other.sum(2) > 0)
 
 
+@of_stats
 def group_divergence(stats: RoutingStats) -> pd.DataFrame:
     """Return how far apart any two groups are in their use of a layer's experts.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import ALL, TARGETS, RoutingStats, Sums, with_all
 from mixtral_probe.tables.frame import rows, tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.leave_one_out import Estimate, estimate, estimate_rows
 from mixtral_probe.tables.phrases import NOTHING_TO_TELL, RARE_TYPES
@@ -43,6 +44,7 @@ _UNCHANGED = "no tokens, or shuffled labels change nothing: one group alone, or 
 _OF_TARGET = {"input": "token", "next": "next token", "predicted": "predicted token"}
 
 
+@of_stats
 def mutual_information(stats: RoutingStats) -> pd.DataFrame:
     """Return what topic, position and token tell about the chosen expert, plug-in and less what chance adds.
 

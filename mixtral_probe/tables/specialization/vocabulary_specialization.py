@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import ALL, TARGETS, RoutingStats
 from mixtral_probe.tables.frame import rows, tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.leave_one_out import estimate, estimate_rows
 from mixtral_probe.tables.phrases import RARE_TYPES, SHARE
@@ -22,6 +23,7 @@ WEIGHTINGS: tuple[metrics.Weighting, ...] = ("type", "token")
 _PLUG_IN, _CROSSVAL = "vocabulary_specialization", "vocabulary_specialization_crossval"
 
 
+@of_stats
 def vocabulary_specialization(stats: RoutingStats) -> pd.DataFrame:
     """Return how far token types go to one expert, plug-in and cross-validated, with chance on the same counts.
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats, with_all
 from mixtral_probe.tables.frame import rows, tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.leave_one_out import BlockFormula
 from mixtral_probe.tables.phrases import NO_PREFERENCE, POSITIVE, SHARE
@@ -18,6 +19,7 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 
+@of_stats
 def coactivation(stats: RoutingStats) -> pd.DataFrame:
     """Return which experts are chosen together, for every ordered pair of different experts of a layer.
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from mixtral_probe.errors import InputError
 from mixtral_probe.metrics import softmax
 from mixtral_probe.tables.frame import with_dtypes
+from mixtral_probe.tables.given import of_trace
 from mixtral_probe.tables.spec import Column, TableSpec
 from mixtral_probe.token_text import unknown_token
 from mixtral_probe.trace import Trace
@@ -15,6 +16,7 @@ AROUND = 6
 """Tokens of context on either side."""
 
 
+@of_trace
 def expert_choices(
     trace: Trace, *, expert: int, layer: int | None = None, strongest: int | None = None
 ) -> pd.DataFrame:

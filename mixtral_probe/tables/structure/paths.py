@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import ALL, Blocks, groups_of
 from mixtral_probe.tables.frame import missing_rows, rows, tidy
+from mixtral_probe.tables.given import of_trace
 from mixtral_probe.tables.leave_one_out import estimate_rows, leave_one_out
 from mixtral_probe.tables.phrases import INDEPENDENT_LAYERS, NOT_SMOOTH, POSITIVE, SHARE
 from mixtral_probe.tables.scope import selected_rows, tokens_scope
@@ -20,6 +21,7 @@ TOP = 20
 _SHUFFLES = 5
 
 
+@of_trace
 def paths(trace: Trace, *, by: str | None = None, top: int = TOP, include_special: bool = False) -> pd.DataFrame:
     """Return expert paths, the first choices of a token in all layers: the commonest, and the number of different ones.
 

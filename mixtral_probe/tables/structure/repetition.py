@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import MAX_LAG, SHUFFLED_REPEATS, RoutingStats, with_all
 from mixtral_probe.tables.frame import missing_rows, tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.leave_one_out import BlockFormula
 from mixtral_probe.tables.phrases import OLD_STATISTICS, SHARE
@@ -27,6 +28,7 @@ _REPEATS: dict[str, Callable[..., Floats]] = {
 }
 
 
+@of_stats
 def repetition(stats: RoutingStats) -> pd.DataFrame:
     """Return how often tokens 1 to 8 apart go to the same experts, per layer, group and lag.
 

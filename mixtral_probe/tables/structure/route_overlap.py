@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.errors import InputError
 from mixtral_probe.tables.frame import rows, tidy
+from mixtral_probe.tables.given import of_trace
 from mixtral_probe.tables.phrases import POSITIVE, SHARE, UNIFORM
 from mixtral_probe.tables.spec import Metric, TableSpec
 from mixtral_probe.trace import Trace
@@ -15,6 +16,7 @@ Floats = NDArray[np.float64]
 _ONE_PAIR = "one pair of tokens: no interval; one layer"
 
 
+@of_trace
 def route_overlap(trace: Trace, a: int, b: int) -> pd.DataFrame:
     """Return the experts that two tokens have in common, in every layer and over all layers together.
 

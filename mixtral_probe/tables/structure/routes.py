@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from mixtral_probe.metrics import chosen_mask, selection_margin
 from mixtral_probe.stats import counted_chunks, counted_rows
 from mixtral_probe.tables.frame import with_dtypes
+from mixtral_probe.tables.given import of_trace
 from mixtral_probe.tables.spec import Drawing, Options, TableSpec
 from mixtral_probe.tables.token_keys import TOKEN_KEYS, first_window, flat, token_keys
 from mixtral_probe.trace import Trace
 
 
+@of_trace
 def routes(trace: Trace) -> pd.DataFrame:
     """Return which experts each token went to: a row per token, layer and rank, special tokens too.
 

@@ -5,10 +5,12 @@ import pandas as pd
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.tables.frame import with_dtypes
+from mixtral_probe.tables.given import of_trace
 from mixtral_probe.tables.spec import Column, TableSpec
 from mixtral_probe.trace import Trace
 
 
+@of_trace
 def token_logits(trace: Trace, *, document: int = 0, chunk: int = 0, position: int) -> pd.DataFrame:
     """Return the router logit of every expert in every layer for one token: a row per layer and expert.
 

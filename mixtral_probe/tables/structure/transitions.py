@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.stats import RoutingStats, with_all
 from mixtral_probe.tables.frame import rows, tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.leave_one_out import BlockFormula, estimate_rows, without_interval
 from mixtral_probe.tables.phrases import CHANCE_ALONE, INDEPENDENT_LAYERS, NOTHING_TO_TELL, POSITIVE, SHARE
@@ -20,6 +21,7 @@ Counts = NDArray[np.int64]
 _ALL = "_all_choices"
 
 
+@of_stats
 def transitions(stats: RoutingStats) -> pd.DataFrame:
     """Return how a token's choices in one layer depend on those in another: the next, and the requested pairs.
 

@@ -5,6 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe.tables.frame import with_dtypes
+from mixtral_probe.tables.given import of_trace
 from mixtral_probe.tables.phrases import EVEN_USE, SHARE
 from mixtral_probe.tables.spec import Metric, TableSpec
 from mixtral_probe.trace import Trace, unit_numbers
@@ -12,6 +13,7 @@ from mixtral_probe.trace import Trace, unit_numbers
 _PLACE = ("document", "chunk", "position")
 
 
+@of_trace
 def unit_routes(trace: Trace, *, unit: str) -> pd.DataFrame:
     """Return which experts the tokens of each word, line or sentence went to: a row per unit, layer and expert.
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.errors import InputError
 from mixtral_probe.tables.frame import tidy
+from mixtral_probe.tables.given import of_trace
 from mixtral_probe.tables.phrases import SHARE, UNIFORM
 from mixtral_probe.tables.spec import VALUES_SAME_LOAD, Drawing, Metric, TableSpec
 from mixtral_probe.tables.systems.windows import WindowRatio, Windows, mean_over_layers, ratio_rows
@@ -28,6 +29,7 @@ _SCOPE = (
 )
 
 
+@of_trace
 def cache_simulation(
     trace: Trace,
     *,

@@ -11,6 +11,7 @@ from mixtral_probe import metrics
 from mixtral_probe.errors import InputError
 from mixtral_probe.stats import POSITION_BUCKETS, position_buckets
 from mixtral_probe.tables.frame import tidy
+from mixtral_probe.tables.given import of_trace
 from mixtral_probe.tables.phrases import SHARE, UNIFORM
 from mixtral_probe.tables.spec import VALUES_SAME_LOAD, Drawing, Metric, TableSpec
 from mixtral_probe.tables.systems.windows import WindowRatio, Windows, ratio_rows
@@ -25,6 +26,7 @@ _SCOPE = (
 )
 
 
+@of_trace
 def capacity_simulation(
     trace: Trace, *, by: str | None = None, factors: Sequence[float] = FACTORS, include_special: bool = False
 ) -> pd.DataFrame:

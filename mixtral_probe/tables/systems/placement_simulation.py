@@ -13,6 +13,7 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.metrics import eplb_placement, rank_imbalance, rank_load
 from mixtral_probe.stats import RoutingStats, with_all
 from mixtral_probe.tables.frame import missing_rows, rows, tidy
+from mixtral_probe.tables.given import of_stats
 from mixtral_probe.tables.grouped import GroupedSums
 from mixtral_probe.tables.leave_one_out import estimate_rows
 from mixtral_probe.tables.losses.loss_chance import LossChance
@@ -28,6 +29,7 @@ _SETTLED = "null_same_load: the loads settle the value"
 _DRAWN = f"null_same_load: tokens exchanged among the documents, mean of {metrics.EXCHANGES} draws"
 
 
+@of_stats
 def placement_simulation(
     stats: RoutingStats, *, ranks: Sequence[int] | None = None, spare: Sequence[int] = (0, 1)
 ) -> pd.DataFrame:

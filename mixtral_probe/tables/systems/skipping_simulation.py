@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from mixtral_probe import metrics
 from mixtral_probe.errors import InputError
 from mixtral_probe.tables.frame import missing_rows, tidy
+from mixtral_probe.tables.given import of_trace
 from mixtral_probe.tables.phrases import LOGITS_ALIKE, NO_GATES, SHARE
 from mixtral_probe.tables.spec import Drawing, Metric, TableSpec
 from mixtral_probe.tables.systems.windows import WindowRatio, Windows, ratio_rows
@@ -18,6 +19,7 @@ Floats = NDArray[np.float64]
 THRESHOLDS = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
+@of_trace
 def skipping_simulation(
     trace: Trace, *, by: str | None = None, thresholds: Sequence[float] = THRESHOLDS, include_special: bool = False
 ) -> pd.DataFrame:
