@@ -10,7 +10,7 @@ from scipy.stats import t
 from tests.referee.counting import ALL, groups_of, place
 from tests.referee.differences import group_differences
 from tests.referee.record import LAYERS, Record
-from tests.referee.rows import Row
+from tests.referee.rows import UNCHECKED, Row, plain
 
 FEWEST = 5
 """Documents that reach a row which has an interval."""
@@ -31,11 +31,12 @@ class Sample(NamedTuple):
     tokens: list[float]
 
 
-def interval_of(value: float, samples: list[Sample], *, joint: bool = False) -> Interval:
+def interval_of(value: float, samples: list[Sample], *, joint: bool = False, curvature: float = 0) -> Interval:
     """The interval of Efron & Stein (1981): of each sample with g documents the bias is (g - 1)(mean - value) and the
     variance (g - 1)/g times the sum of squares about the mean, for which t has (sum m)^2 / sum m^2 - 1 degrees of
     freedom. Of several samples biases are added, and squares of half the interval; or variances, with degrees of
-    freedom by Satterthwaite (1946), if the samples are taken jointly."""
+    freedom by Satterthwaite (1946), if the samples are taken jointly. For sums of squares of means, or of covariances,
+    the end that the bias points to is extended by curvature t^2 bias."""
     bias, variances, freedoms = 0.0, [], []
     for deleted, tokens in samples:
         g, mean = len(deleted), np.mean(deleted)
@@ -47,24 +48,35 @@ def interval_of(value: float, samples: list[Sample], *, joint: bool = False) -> 
     if joint and sum(variances) > 0:
         together = sum(variances) ** 2 / sum(v**2 / f for v, f in parts)
         square = t.ppf(0.975, together) ** 2 * sum(variances)
-    return Interval(value - bias, value - bias - np.sqrt(square), value - bias + np.sqrt(square))
+    center, half, extension = value - bias, np.sqrt(square), 0
+    if curvature:
+        extension = curvature * t.ppf(0.975, freedoms[0]) ** 2 * bias
+    return Interval(center, center - half + min(extension, 0), center + half + max(extension, 0))
 
 
-def intervals(referee: Callable[[Record], Iterator[Row]], record: Record) -> dict[tuple, Interval]:
-    """The interval of each row that at least five documents reach; a document counts by the tokens it adds to n."""
-    whole = {(*row.keys, row.metric): row for row in referee(record)}
+def intervals(
+    referee: Callable[[Record], Iterator[Row]], record: Record, curvature: Callable[[tuple], float] = lambda name: 0
+) -> dict[tuple, Interval]:
+    """The interval of each row that at least five documents reach; a document counts by what it adds to n, or to the
+    row's weight. A name is the keys and the metric of a row."""
+    whole = known_rows(referee(record))
     without = [
-        {(*row.keys, row.metric): row for row in referee(record.without(document))}
+        known_rows(referee(record.without(document)))
         for document in range(len(record.group))
         if (record.document == document).any()
     ]
     found = {}
     for name, row in whole.items():
-        rest = [rows[name] for rows in without if name in rows and rows[name].n < row.n]
+        rest = [rows[name] for rows in without if name in rows and rows[name].size < row.size]
         if len(rest) >= FEWEST:
-            sample = Sample([other.value for other in rest], [row.n - other.n for other in rest])
-            found[name] = interval_of(row.value, [sample])
+            sample = Sample([other.value for other in rest], [row.size - other.size for other in rest])
+            found[name] = interval_of(row.value, [sample], curvature=curvature(name))
     return found
+
+
+def known_rows(rows: Iterator[Row]) -> dict[tuple, Row]:
+    """Those with a value, by name."""
+    return {(*plain(row.keys), row.metric): row for row in rows if row.value is not UNCHECKED}
 
 
 def differences_from_all(record: Record) -> dict[tuple, Interval]:

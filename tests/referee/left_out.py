@@ -10,7 +10,6 @@ ELSEWHERE = {
     "timing": "medians computed by hand in tests/tables/test_timing.py",
     "unit_routes": "shares computed by hand in tests/strip/test_units.py",
 }
-BY_HASH = "folds and halves of the documents come from a hash of their ids"
 DRAWN = "comes from random draws; tests/metrics and tests/tables check them on known truth"
 LESS_DRAWN = "a value less its null, which is drawn; the identities are tested"
 RATES = "Benjamini and Hochberg of the table's p-values; the identity is tested"
@@ -25,8 +24,6 @@ VALUES = {
     ("domain_information", "mutual_information_bits_above_shuffles"): LESS_DRAWN,
     **{(name, "shuffle_p_value"): DRAWN for name in TESTED},
     **{(name, "shuffle_false_discovery"): RATES for name in TESTED},
-    ("placement_simulation", "rank_imbalance_eplb_crossval"): BY_HASH,
-    ("vocabulary_specialization", "vocabulary_specialization_crossval"): BY_HASH,
 }
 """By table and metric; a metric that has other values too is not here."""
 NULLS = {
@@ -56,6 +53,14 @@ NULLS = {
         for name in ("router_entropy", "top1_probability", "topk_mass", "selection_margin", "order_margin")
     },
     ("vocabulary_specialization", "vocabulary_specialization"): DRAWN,
-    ("vocabulary_specialization", "vocabulary_specialization_crossval"): BY_HASH,
 }
 """By table and metric."""
+SAME_LOADS = {("placement_simulation", "rank_imbalance_eplb_crossval"): DRAWN}
+"""Second nulls, by table and metric; those of the policies of a cache that changes are drawn too."""
+RARER = "its documents are those of the expert of the pair that is rarer"
+STRATA = "every group is a stratum; tests/tables/test_group_gaps.py removes documents from their groups"
+INTERVALS = {
+    ("balance_loss_breakdown", "pooling_gap_groups"): STRATA,
+    ("coactivation", "coactivation_lift"): RARER,
+}
+"""Intervals, by table and metric."""

@@ -64,7 +64,8 @@ def balance_variants(record: Record) -> Iterator[Row]:
             ),
         }
         for metric, (value, null) in values.items():
-            yield Row(at.keys, metric, value, null, at.n)
+            weight = len(windows) if metric in ("max_violation_batch", "load_balancing_loss_sequence") else None
+            yield Row(at.keys, metric, value, null, at.n, weight=weight)
 
 
 def chi_squared(at: Place) -> float:
@@ -111,7 +112,7 @@ def expert_relevance(record: Record) -> Iterator[Row]:
         }
         for metric, value in values.items():
             for expert in range(at.experts):
-                yield Row((*at.keys, expert), metric, value[expert], UNCHECKED, at.n)
+                yield Row((*at.keys, expert), metric, value[expert], UNCHECKED, at.n, weight=len(documents))
 
 
 def load_by_rank(record: Record) -> Iterator[Row]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cache
+from hashlib import blake2b
 
 import numpy as np
 
@@ -131,6 +132,11 @@ def _weights(logits, ids) -> np.ndarray:
 def document_id(number: int) -> str:
     """The id of a document."""
     return f"text-{number}"
+
+
+def hash_of(document: int) -> int:
+    """The 64-bit BLAKE2b hash of its id, by which documents are put in folds and halves."""
+    return int.from_bytes(blake2b(document_id(document).encode(), digest_size=8).digest(), "big")
 
 
 def trace_of(record: Record) -> Trace:

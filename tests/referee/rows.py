@@ -19,27 +19,40 @@ class Row(NamedTuple):
     value: float
     null: float | None
     n: float
+    null_same_load: float | None = UNCHECKED
+    weight: float | None = None
+    """What a document's part of makes it count for an interval, where that is not n."""
+
+    @property
+    def size(self) -> float:
+        """That weight, or n."""
+        return self.n if self.weight is None else self.weight
 
 
-def row_of(keys: tuple, metric: str, value: float, null: float | None, n: float) -> Row:
+def row_of(
+    keys: tuple, metric: str, value: float, null: float | None, n: float, same_load: float | None = UNCHECKED
+) -> Row:
     """A row whose n is 0 where there is no value."""
-    return Row(keys, metric, value, UNCHECKED if np.isnan(value) else null, 0 if np.isnan(value) else n)
+    if np.isnan(value):
+        return Row(keys, metric, value, UNCHECKED, 0)
+    return Row(keys, metric, value, null, n, same_load)
 
 
 def assert_same(table: pd.DataFrame, keys: tuple[str, ...], rows: list[Row], *, metrics: set[str] | None = None):
     """Compare the rows of some metrics (all of them) of a table with those of the referee, to 1e-9."""
     found = table if metrics is None else table[table["metric"].isin(metrics)]
     rows = [row for row in rows if metrics is None or row.metric in metrics]
-    expected = {(*_plain(row.keys), row.metric): row for row in rows}
+    expected = {(*plain(row.keys), row.metric): row for row in rows}
     assert len(expected) == len(rows), "the referee has a row twice"
     records = found.to_dict("records")
-    got = {(*_plain(row[key] for key in keys), row["metric"]): row for row in records}
+    got = {(*plain(row[key] for key in keys), row["metric"]): row for row in records}
     assert not set(got) ^ set(expected), _difference(got, expected)
     wrong = {name: text for name, row in expected.items() if (text := "; ".join(_wrong(row, got[name])))}
     assert not wrong, _examples(wrong)
 
 
-def _plain(keys):
+def plain(keys) -> tuple:
+    """Keys that can be compared: None where there is none."""
     return tuple(None if pd.isna(key) else round(key, 9) if isinstance(key, float) else key for key in keys)
 
 
@@ -50,7 +63,7 @@ def _difference(got, expected):
 
 
 def _wrong(row, got):
-    for column in ("value", "null", "n"):
+    for column in ("value", "null", "n", "null_same_load"):
         ours = getattr(row, column)
         if ours is UNCHECKED:
             continue

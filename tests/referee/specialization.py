@@ -1,8 +1,7 @@
 """What groups, types and neighbours tell about the expert, recomputed from raw arrays."""
 
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
-from itertools import combinations
+from itertools import combinations, product
 from math import ceil
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from scipy.stats import false_discovery_control, hypergeom, ttest_1samp
 
 from tests.referee.counting import ALL, Place, choices, counted, groups_of, place, places, token_keys
 from tests.referee.information import chance_information, entropy_bits, exclusion, information
-from tests.referee.record import LAYERS, Record, document_id
+from tests.referee.record import LAYERS, Record, hash_of
 from tests.referee.rows import NAN, UNCHECKED, Row, row_of
 
 Variable = Callable[[Record, int], object]
@@ -237,7 +236,9 @@ def vocabulary_specialization(record: Record) -> Iterator[Row]:
             n = np.array([sum(variable(record, t) == value for t in some.tokens) for value in types])
             for least in (1, 10):
                 for weighting in ("type", "token"):
-                    yield from _vocabulary_rows((*at.keys, target, least, weighting), joint, n, least)
+                    keys = (*at.keys, target, least, weighting)
+                    yield from _vocabulary_rows(keys, joint, n, least)
+                    yield crossval_row(keys, some, variable, least)
 
 
 def _vocabulary_rows(keys: tuple, joint: np.ndarray, n: np.ndarray, least: int) -> Iterator[Row]:
@@ -247,6 +248,32 @@ def _vocabulary_rows(keys: tuple, joint: np.ndarray, n: np.ndarray, least: int) 
         total = sum(weight[i] * max(joint[x]) / n[x] for i, x in enumerate(own))
         value = total / sum(weight) if own else NAN
         yield row_of((*keys, expert), "vocabulary_specialization", value, UNCHECKED, sum(n[x] for x in own))
+
+
+def crossval_row(keys: tuple, some: Place, variable: Variable, least: int) -> Row:
+    """The share of each type's tokens on one side of a split of the documents that chose the expert which leads on the
+    other side: mean over types that are on both, over sides, and over 15 splits of 16 folds."""
+    types, folds = values_of(some, variable), [having_fold(some, fold) for fold in range(16)]
+    counts = np.array([joint_of(at, variable, types) for at in folds])
+    n = np.array([[sum(variable(at.record, t) == x for t in at.tokens) for x in types] for at in folds])
+    spread = [x for x in range(len(types)) if n[:, x].sum() >= least and sum(n[:, x] > 0) > 1]
+    found = []
+    for split, side in product(range(1, 16), (0, 1)):
+        tested = np.array([(split & fold).bit_count() % 2 == side for fold in range(16)])
+        usual = counts[tested].sum((0, 1)) / max(sum(folds[fold].n for fold in np.flatnonzero(tested)), 1)
+        for x in spread:
+            here, lead = n[tested, x].sum(), counts[~tested, x].sum(0)
+            if here and lead.any():
+                leaders = np.flatnonzero(lead == lead.max())
+                share = np.mean(counts[tested, x].sum(0)[leaders]) / here
+                found.append((share, np.mean(usual[leaders]), here if keys[-1] == "token" else 1))
+    share, null, weight = zip(*found, strict=True) if found else ([NAN], [NAN], [1])
+    value, null = (np.average(part, weights=weight) for part in (share, null))
+    return row_of((*keys, None), "vocabulary_specialization_crossval", value, null, n[:, spread].sum())
+
+
+def having_fold(at: Place, fold: int) -> Place:
+    return Place(at.record, at.layer, at.group, [t for t in at.tokens if fold_of(at.record, t) == fold])
 
 
 PRIOR = 1000
@@ -299,9 +326,8 @@ def consistent_p(known: Place, kind: int, expert: int) -> float:
 
 
 def fold_of(record: Record, token: int) -> int:
-    """The first four bits of the 64-bit BLAKE2b hash of the document's id."""
-    name = document_id(int(record.document[token]))
-    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big") >> 60
+    """The first four bits of the hash of the document."""
+    return hash_of(int(record.document[token])) >> 60
 
 
 def _expert_rows(tried: _Tried, expert: int, rates: dict[float, float]) -> Iterator[Row]:

@@ -158,8 +158,12 @@ def _transitions(keys: tuple, joint: np.ndarray, ranks: int, numbers: list[tuple
         where, share = (*keys, i, j), joint[i, j] / total
         yield Row(where, f"joint_share{suffix}", share, left[i] * right[j], n)
         follows, uses = divide(joint[i, j], joint[i].sum()), joint[i].sum() // ranks
-        yield row_of(where, f"transition_probability{suffix}", follows, right[j], uses)
-        yield row_of(where, f"transition_lift{suffix}", divide(share, left[i] * right[j]), 1, n)
+        lift = divide(share, left[i] * right[j])
+        for row in (
+            row_of(where, f"transition_probability{suffix}", follows, right[j], uses),
+            row_of(where, f"transition_lift{suffix}", lift, 1, n),
+        ):
+            yield row._replace(weight=joint[i].sum())
     bits, bias, whole = information(joint), chance_information(joint, excluded), (*keys, None, None)
     yield Row(whole, f"mutual_information_bits{suffix}", bits, bias, n)
     yield Row(whole, f"mutual_information_bits_corrected{suffix}", bits - bias, 0, n)
@@ -172,6 +176,8 @@ def cramers_v(joint: np.ndarray, excluded: float) -> tuple[float, float]:
     even = np.outer(used.sum(1), used.sum(0)) / total
     scale = total * (min(used.shape) - 1)
     by_chance = (used.shape[0] - 1) * (used.shape[1] - 1) * excluded
+    if not scale:
+        return NAN, NAN
     return np.sqrt(sum(((used - even) ** 2 / even).flat) / scale), np.sqrt(by_chance / scale)
 
 
@@ -186,4 +192,5 @@ def lookup(record: Record, layer: int, keys: tuple, tokens: list[int]) -> Row:
             alone = np.argmax(joint.sum(0))
             right.append(after == (np.argmax(joint[before]) if joint[before].any() else alone))
             right_alone.append(after == alone)
-    return Row((*keys, None, None), "lookup_accuracy", np.mean(right), np.mean(right_alone), len(right))
+    values = (np.mean(right), np.mean(right_alone)) if right else (NAN, NAN)
+    return Row((*keys, None, None), "lookup_accuracy", *values, len(right))

@@ -1,16 +1,18 @@
 """What serving would do with the routing, simulated token by token from raw arrays."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from math import ceil
 from typing import Any
 
 import numpy as np
+from scipy.stats import hypergeom
 
 from tests.referee.counting import ALL, Place, choices, counted, groups_of, place, windows_of
 from tests.referee.losses import share
-from tests.referee.record import LAYERS, Record
+from tests.referee.record import LAYERS, Record, hash_of
 from tests.referee.rows import UNCHECKED, Row, row_of
 
 Window = list[list[int]]
@@ -30,14 +32,32 @@ def routed(windows: list[Window]) -> int:
     return sum(bool(chosen) for window in windows for chosen in window)
 
 
-def ratio_rows(metric: str, keys: tuple, parts: dict[tuple, Part], null: float | None = UNCHECKED) -> Iterator[Row]:
-    """Rows of each layer and group, and of all layers: sum of the tops / sum of the bottoms, n of the largest layer."""
-    for (layer, group), (top, bottom, n) in parts.items():
-        yield row_of((layer, group, *keys), metric, top / bottom if bottom else np.nan, null, n)
+def ratio_rows(
+    metric: str,
+    keys: tuple,
+    parts: dict[tuple, Part],
+    null: float | None = UNCHECKED,
+    *,
+    same_load: dict[tuple, Part] | None = UNCHECKED,
+) -> Iterator[Row]:
+    """Rows of each layer and group, and of all layers: sum of the tops / sum of the bottoms, n of the largest layer.
+
+    `same_load` are the parts of the second null.
+    """
+    others = dict.fromkeys(parts) if same_load is UNCHECKED else same_load
+    for (layer, group), part in parts.items():
+        second = UNCHECKED if others[layer, group] is None else quotient([others[layer, group]])
+        yield row_of((layer, group, *keys), metric, quotient([part]), null, part[2], second)
     for group in dict.fromkeys(group for _, group in parts):
-        tops, bottoms, n = zip(*(part for (_, name), part in parts.items() if name == group), strict=True)
-        value = sum(tops) / sum(bottoms) if sum(bottoms) else np.nan
-        yield row_of((None, group, *keys), metric, value, null, max(n))
+        own, by_chance = ([found[where] for where in parts if where[1] == group] for found in (parts, others))
+        second = UNCHECKED if None in by_chance else quotient(by_chance)
+        yield row_of((None, group, *keys), metric, quotient(own), null, max(n for *_, n in own), second)
+
+
+def quotient(parts: list[Part]) -> float:
+    """Sum of the tops / sum of the bottoms."""
+    top, bottom = (sum(part[i] for part in parts) for i in (0, 1))
+    return top / bottom if bottom else np.nan
 
 
 def by_place(record: Record, part: Callable[[int, str], Any]) -> dict[tuple, Any]:
@@ -51,7 +71,10 @@ def cache_simulation(record: Record) -> Iterator[Row]:
         policies, (("hit_rate", True), ("hit_rate_sequential", False))
     ):
         part = partial(_hits, record, policy, capacity, together)
-        yield from ratio_rows(metric, (policy, capacity), by_place(record, part))
+        parts = by_place(record, part)
+        # The loads settle what a cache that never changes hits.
+        same_load = parts if policy == "static" else UNCHECKED
+        yield from ratio_rows(metric, (policy, capacity), parts, same_load=same_load)
 
 
 def _hits(record: Record, policy: str, capacity: int, together: bool, layer: int, group: str) -> Part:
@@ -106,22 +129,44 @@ def leaving(policy: str, cache: list[int], stream: list[int], time: int) -> int:
 def capacity_simulation(record: Record) -> Iterator[Row]:
     for factor in (1.0, 1.25, 1.5, 2.0):
         drops = by_place(record, lambda layer, group, factor=factor: dropped(record, layer, group, factor))
+        exchanged = by_place(record, lambda layer, group, factor=factor: exchanged_drops(record, layer, group, factor))
         for bin_ in (None, *range(5)):
-            inside = {where: [d for d in found if bin_ in (None, d[0].bit_length())] for where, found in drops.items()}
-            parts = {
-                where: (sum(d[1] for d in found), sum(d[2] for d in found), len(found))
-                for where, found in inside.items()
-            }
+            parts, same_load = ({where: inside(bin_, d) for where, d in all_.items()} for all_ in (drops, exchanged))
             edges = (np.nan, np.nan) if bin_ is None else (0.0 if bin_ == 0 else 2.0 ** (bin_ - 1), 2.0**bin_)
             keys = (factor, bin_, *edges)
-            yield from (row for row in ratio_rows("dropped_share", keys, parts) if row.n or bin_ is None)
+            rows = ratio_rows("dropped_share", keys, parts, same_load=same_load)
+            yield from (row for row in rows if row.n or bin_ is None)
+
+
+def inside(bin_: int | None, drops: list[tuple[int, float, float]]) -> Part:
+    """Choices dropped and choices of the places of a bin, and how many there are."""
+    own = [d for d in drops if bin_ in (None, d[0].bit_length())]
+    return sum(d[1] for d in own), sum(d[2] for d in own), len(own)
+
+
+def exchanged_drops(record: Record, layer: int, group: str, factor: float) -> list[tuple[int, float, float]]:
+    """Place in its window, choices dropped and choices of every token on average if all tokens are shuffled: whichever
+    stands there, those before it are drawn from the others without replacement."""
+    windows = layer_windows(record, layer, group)
+    tokens = sum(map(len, windows))
+    chose = [sum(expert in chosen for window in windows for chosen in window) for expert in range(record.experts)]
+    found = []
+    for window in windows:
+        places, capacity = np.arange(len(window)), capacity_of(record, len(window), factor)
+        full = sum(n / tokens * hypergeom.sf(capacity - 1, tokens - 1, n - 1, places) for n in chose if n)
+        found += [(int(place), full[place], sum(chose) / tokens) for place in places]
+    return found
+
+
+def capacity_of(record: Record, tokens: int, factor: float) -> int:
+    return ceil(round(factor * record.chosen * tokens / record.experts, 9))
 
 
 def dropped(record: Record, layer: int, group: str, factor: float) -> list[tuple[int, int, int]]:
     """Place in its window, choices dropped and choices of every token, where each window is a batch."""
     found = []
     for window in layer_windows(record, layer, group):
-        capacity = ceil(round(factor * record.chosen * len(window) / record.experts, 9))
+        capacity = capacity_of(record, len(window), factor)
         taken = [0] * record.experts
         for number, chosen in enumerate(window):
             full = 0
@@ -143,6 +188,7 @@ def placement_simulation(record: Record) -> Iterator[Row]:
         for replicas in (experts, experts + ranks):
             fit = {layer: eplb(place(record, layer, ALL).counts(), replicas, ranks) for layer in range(len(LAYERS))}
             yield from imbalance_rows(record, "rank_imbalance_eplb", (ranks, replicas), fit)
+            yield from crossed_rows(record, ranks, replicas)
 
 
 def imbalance_rows(record: Record, metric: str, keys: tuple, placement: dict[int, list]) -> Iterator[Row]:
@@ -153,7 +199,30 @@ def imbalance_rows(record: Record, metric: str, keys: tuple, placement: dict[int
         loads = rank_loads(at.counts(), placement[layer])
         return max(loads), sum(loads) / len(loads), at.n
 
-    yield from ratio_rows(metric, keys, by_place(record, part))
+    parts = by_place(record, part)
+    yield from ratio_rows(metric, keys, parts, same_load=parts)
+
+
+def crossed_rows(record: Record, ranks: int, replicas: int) -> Iterator[Row]:
+    """The same of halves of the documents, each placed by the load of the other: loads of the busiest ranks are added,
+    of the second, and so on. Documents are in turn of the one half and of the other, in the order of their hashes."""
+    documents = {int(record.document[t]) for t in range(record.tokens) if counted(record, t, ALL)}
+    half = {document: i % 2 for i, document in enumerate(sorted(documents, key=hash_of))}
+
+    def counts(layer: int, group: str) -> list[np.ndarray]:
+        at = place(record, layer, group)
+        tokens = ([t for t in at.tokens if half[int(record.document[t])] == side] for side in (0, 1))
+        return [replace(at, tokens=own).counts() for own in tokens]
+
+    def part(layer: int, group: str) -> Part:
+        fits = [eplb(of_half, replicas, ranks) for of_half in counts(layer, ALL)]
+        one, other = counts(layer, group)
+        if not one.any() or not other.any():
+            return np.nan, np.nan, 0
+        loads = np.add(sorted(rank_loads(one, fits[1])), sorted(rank_loads(other, fits[0])))
+        return max(loads), np.mean(loads), place(record, layer, group).n
+
+    yield from ratio_rows("rank_imbalance_eplb_crossval", (ranks, replicas), by_place(record, part))
 
 
 def rank_loads(counts: np.ndarray, placement: list[list[int]]) -> list[float]:
@@ -189,7 +258,7 @@ def device_loss(record: Record, placement: list[list[int]]) -> Iterator[Row]:
             f, p = record.experts * share(at), at.probability()
             value = sum(np.mean(f[rank]) * sum(p[rank]) for rank in placement)
             keys = (*at.keys, len(placement), record.experts)
-            yield Row(keys, "load_balancing_loss_device", value, chance_of_device_loss(at, placement), at.n)
+            yield Row(keys, "load_balancing_loss_device", value, chance_of_device_loss(at, placement), at.n, value)
 
 
 def chance_of_device_loss(at: Place, placement: list[list[int]]) -> float:

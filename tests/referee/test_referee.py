@@ -20,7 +20,7 @@ from tests.referee import (
     structure,
     systems,
 )
-from tests.referee.left_out import ELSEWHERE, LISTS, NULLS, TESTED, VALUES
+from tests.referee.left_out import ELSEWHERE, LISTS, NULLS, SAME_LOADS, TESTED, VALUES
 from tests.referee.record import LAYERS, awkward, regular, trace_of
 from tests.referee.rows import UNCHECKED, assert_same
 
@@ -98,10 +98,14 @@ def test_every_null_has_a_referee_or_a_reason():
     assert left_out("null") == set(NULLS)
 
 
+def test_every_null_of_the_same_load_has_a_referee_or_a_reason():
+    assert left_out("null_same_load") == set(SAME_LOADS)
+
+
 def left_out(column):
     """Table and metric of which no row has a number of the referee."""
     found = set()
-    for name in REFEREES:
+    for name in (name for name in REFEREES if column in SPECS[name].values):
         numbers = [(row.metric, getattr(row, column)) for row in every_row(name)]
         checked = {metric for metric, number in numbers if number is not UNCHECKED and not np.isnan(number)}
         found |= {(name, metric) for metric in SPECS[name].metrics if metric not in checked}

@@ -4,6 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
 from mixtral_probe import metrics, tables
 from mixtral_probe.stats import RoutingStats
@@ -228,6 +229,20 @@ def test_rows_of_a_seldom_chosen_expert_rest_on_the_documents_that_chose_it(docu
         assert rare["low"].notna().all() if enough else rare["low"].isna().all()
         assert enough or rare["scope"].str.endswith("2 documents: no interval below 5").all()
         assert common["low"].notna().all()
+
+
+def test_a_share_of_all_tokens_rests_on_all_documents():
+    """Documents of 100 tokens each, which choose expert 7 in 5 of 20 documents only: the mean of 20 shares."""
+    ids = uniform(2000, layers=2)[..., :1] % 7
+    document = np.repeat(range(20), 100)
+    ids[0, (document < 5) & (np.arange(2000) % 3 == 0), 0] = 7
+    table = tables.transitions(stats_of(ids, document=document))
+    for other in range(7):
+        row = pick(table, layer=0, metric="joint_share", expert=7, other_expert=other).iloc[0]
+        share = ((ids[0, :, 0] == 7) & (ids[1, :, 0] == other)).reshape(20, 100).mean(1)
+        half = student.ppf(0.975, 19) * share.std(ddof=1) / np.sqrt(20)
+        numbers = row[["value", "corrected", "low", "high"]].to_list()
+        assert numbers == pytest.approx([share.mean(), share.mean(), max(share.mean() - half, 0), share.mean() + half])
 
 
 def test_the_interval_of_a_conditional_share_has_the_freedom_of_its_own_documents():

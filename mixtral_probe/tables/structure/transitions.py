@@ -54,8 +54,10 @@ def _rows(sums: GroupedSums, joint: Counts, numbers: Counts, ranks: int) -> list
     cells = _pair_keys(stats, sums.keys(expert=experts, other_expert=experts), 2)
     choices, suffix = ("first choices", "") if ranks == 1 else ("all choices, weight 1/K^2,", _ALL)
     about, n = f"{choices} of two layers; {sums.tokens_scope}; ", tokens.sum(2)
-    uses = joint.sum(-1, keepdims=True) // ranks
-    plan = [(formula, cells, uses) for formula in _of_experts(joint, n, ranks, about)]
+    # Documents without an expert have 0 of a share of all tokens, and nothing of its own tokens.
+    uses = joint.sum(-1, keepdims=True)
+    rest_on = {"joint_share": tokens[..., None, None]}
+    plan = [(part, cells, rest_on.get(part.metric, uses)) for part in _of_experts(joint, n, ranks, about)]
     plan += [(formula, keys, tokens) for formula in _of_layers(joint, numbers, n, about)]
     return [
         *(
