@@ -9,6 +9,7 @@ from mixtral_probe import InputError
 from mixtral_probe.paths import checked_path
 
 OPTION = "--allow="
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "consolidated*.pt", "*.pth")
 
 
 def arguments() -> list[str]:
@@ -35,7 +36,7 @@ def resolve(text: str) -> Path:
             "start the dashboard with `mixtral-probe dashboard --allow DIR`"
         )
     typed = checked_path(text.strip())
-    candidates = [path for root in roots if (path := (root / typed).resolve()).is_relative_to(root)]
+    candidates = [path for root in roots if (path := checked_path(root / typed).resolve()).is_relative_to(root)]
     existing = next((path for path in candidates if path.exists()), None)
     if existing is None:
         names = ", ".join(map(str, roots))
@@ -62,4 +63,4 @@ def _folders(folder: Path, depth: int) -> Iterator[Path]:
 
 def _is_model(folder: Path) -> bool:
     config = any((folder / name).is_file() for name in ("config.json", "params.json"))
-    return config and (any(folder.glob("*.safetensors")) or any(folder.glob("*.pth")))
+    return config and any(any(folder.glob(pattern)) for pattern in _WEIGHTS)

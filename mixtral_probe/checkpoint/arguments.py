@@ -45,6 +45,8 @@ def translate(arguments: Mapping[str, Any]) -> dict[str, Any]:
         _set(found, "dtype", dtype, f"torch_dtype={dtype!r}")
     if (named := found.pop("pretrained_model_name_or_path", None)) is not None:
         _set(found, "folder", named, f"pretrained_model_name_or_path={named!r}")
+    if "state_dict" in found:
+        raise InputError("from_pretrained reads weights from a folder, got state_dict; use load_state_dict of a model")
     if found["folder"] is None:
         raise InputError("from_pretrained reads a folder, got none; name one, or 'mini' for the embedded model")
     if inner := found.pop("subfolder", ""):

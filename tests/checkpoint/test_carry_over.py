@@ -139,6 +139,7 @@ def test_models_from_configs_of_transformers(folder):
         ({"device_map": "toaster"}, "device 'toaster' cannot be used on this machine"),
         ({"hidden_size": 25}, "hidden_size must be that of the weights in the folder, 24; leave it out"),
         ({"num_expert_per_tok": 1}, "got 'num_expert_per_tok'; did you mean 'num_experts_per_tok'"),
+        ({"state_dict": {}}, "reads weights from a folder, got state_dict; use load_state_dict of a model"),
         ({"numeric": "fast"}, "got 'numeric'; did you mean 'numerics'"),
         ({"pretrained_model_name_or_path": "elsewhere"}, "'elsewhere' is another name of folder, got folder=.* too"),
         ({"max_memory": {0: "1GB"}}, "must be its own or fields of a config, got 'max_memory'; leave it out"),
