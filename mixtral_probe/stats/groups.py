@@ -24,6 +24,9 @@ def groups_of(trace: Trace, by: str | None) -> tuple[tuple[str, ...], NDArray[np
     Raises:
         InputError: there is no such label, or "all" is one of its values.
     """
+    if not isinstance(trace, Trace):
+        kind = type(trace).__name__
+        raise InputError(f"statistics are of one trace, got a {kind}; open a folder with Trace.load, merge several")
     if by is None:
         return (ALL,), np.zeros(len(trace.documents), np.intp)
     if by not in trace.labels:

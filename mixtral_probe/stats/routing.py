@@ -101,9 +101,6 @@ class RoutingStats(NotebookRepr):
         Raises:
             InputError: no such label or layer, a label that is the reserved word "all", or a broken expression.
         """
-        if not isinstance(trace, Trace):
-            kind = type(trace).__name__
-            raise InputError(f"statistics are of one trace, got a {kind}; open a folder with Trace.load, merge several")
         groups, group = groups_of(trace, by)
         keys = document_keys(trace.documents["id"])
         included = counted_rows(trace, include_special)
