@@ -6,6 +6,7 @@ al. 2023, arXiv 2306.15595), "dynamic" (NTK-aware scaling that grows with the in
 """
 
 import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -149,4 +150,4 @@ def _type_rules(rope: dict[str, Any], head_size: int) -> Iterator[tuple[bool, st
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

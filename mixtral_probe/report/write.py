@@ -12,6 +12,7 @@ import pandas as pd
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.files import write_folder
+from mixtral_probe.json_files import read_json_object
 from mixtral_probe.paths import checked_path
 from mixtral_probe.report.page import Page, Section
 from mixtral_probe.report.sources import ReportTrace, sources_of
@@ -105,9 +106,9 @@ def _check_report(folder: Path) -> None:
     if not marker.is_file():
         return
     try:
-        content = json.loads(marker.read_text(encoding="utf-8"))
-        known = {MARKER, *content["files"]} if content["format"] == FORMAT else None
-    except (ValueError, KeyError, TypeError):
+        content = read_json_object(marker)
+        known = {MARKER, *map(str, content["files"])} if content["format"] == FORMAT else None
+    except (InputError, KeyError, TypeError):
         known = None
     if known is None:
         raise InputError(f"{marker} must be that of an earlier report, got something else; name another folder")

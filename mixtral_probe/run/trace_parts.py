@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mixtral_probe.files import write_bytes
+from mixtral_probe.reading import one_sentence
 from mixtral_probe.run.parts_folder import PLAN, PartsFolder
 from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder, TraceMeta
 from mixtral_probe.trace.storage.folder import MARKER
@@ -93,7 +94,10 @@ def _complete(folder: Path) -> Iterator[tuple[int, TracePart]]:
     """The complete parts in a folder by number: a part's documents are written after its trace."""
     for file in sorted(folder.glob("*.json")):
         if file.name != PLAN:
-            yield int(file.stem), TracePart(json.loads(file.read_text()), Trace.load(file.with_suffix(".trace")))
+            with one_sentence("an unfinished capture must hold its parts", file, f"delete {folder}"):
+                part = TracePart(json.loads(file.read_text()), Trace.load(file.with_suffix(".trace")))
+                number = int(file.stem)
+            yield number, part
 
 
 def _copy(builder: TraceBuilder, document: int, target: slice, trace: Trace, place: int) -> None:

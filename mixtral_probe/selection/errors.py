@@ -1,6 +1,6 @@
 """The error of an expression, with its place."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mixtral_probe.errors import InputError
 
@@ -28,6 +28,10 @@ class SelectionError(InputError):
         """
         self.sentence, self.text, self.place = sentence, text, place
         super().__init__(f"{sentence}\n{self.pointer}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the parts: worker processes send errors back."""
+        return SelectionError, (self.sentence, self.text, self.place)
 
     @property
     def pointer(self) -> str:

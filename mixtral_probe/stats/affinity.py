@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mixtral_probe.stats.byte_counts import ByteCounts, sum_rows
 from mixtral_probe.stats.chunks import Chunk
+from mixtral_probe.stats.file_checks import check_affinity, checked_tokens
 from mixtral_probe.stats.storage import narrow
 from mixtral_probe.stats.type_counts import FOLDS, TypeCounts
 from mixtral_probe.trace import Trace
@@ -108,11 +109,13 @@ class Affinity:
         """Take what `stored` returned out of the names and arrays of a file, of version 4 too."""
         keys = arrays.pop(f"{_STORED}keys").astype(np.int64)
         shape = (names["num_experts"], names["num_experts_per_tok"])
-        pieces = {int(token): text for token, text in names.pop("pieces").items()}
+        pieces = checked_tokens(names.pop("pieces"))
         if (halved := names.pop("halved", None)) is None:
             counts = ByteCounts.of(np.moveaxis(arrays.pop(f"{_STORED}counts"), 1, 0))
+            check_affinity(counts.low, counts.high, counts.rows, keys)
             return cls(keys_of_halves(keys), counts, shape, pieces, halved=True)
         low, rows, high = (arrays.pop(f"{_STORED}{name}") for name in ("low", "rows_above_255", "high"))
+        check_affinity(low, high, rows, keys)
         return cls(keys, ByteCounts(low, rows.astype(np.intp), high.astype(np.int64)), shape, pieces, halved)
 
 

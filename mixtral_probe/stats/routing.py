@@ -236,8 +236,6 @@ class RoutingStats(NotebookRepr):
             InputError: the file is missing, of another kind, or written by a version that had other sums.
         """
         names, content = stats_file.read(path)
-        names |= {"layers": tuple(names["layers"]), "groups": tuple(names["groups"])}
-        names["layer_pairs"] = tuple((first, second) for first, second in names["layer_pairs"])
         return cls(**names, **content._asdict())
 
 

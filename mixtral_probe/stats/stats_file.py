@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mixtral_probe.stats import storage
+from mixtral_probe.reading import one_sentence
+from mixtral_probe.stats import file_checks, storage
 from mixtral_probe.stats.affinity import Affinity
 from mixtral_probe.stats.blocks import MAX_BLOCKS_OF_VERSION_4
 from mixtral_probe.stats.shuffled_repeats import RepeatCounts, shuffled_repeats
@@ -18,6 +19,7 @@ Names = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
 _STRUCTURE, _VALUES = "structure.", "values."
 _SETS, _CHOICES = f"{_STRUCTURE}sets", f"{_STRUCTURE}transition_choices"
+_REMEDY = "make the statistics from the trace with RoutingStats.from_trace and save them again"
 
 
 class Content(NamedTuple):
@@ -50,10 +52,17 @@ def read(path: str | PathLike[str]) -> tuple[Names, Content]:
     Raises:
         InputError: the file is missing, of another kind, or written by another version.
     """
-    names, arrays = storage.read(path)
+    with one_sentence("statistics must be a whole file of mixtral-probe", path, _REMEDY):
+        return _content(*storage.read(path))
+
+
+def _content(names: Names, arrays: Arrays) -> tuple[Names, Content]:
     if names.pop("version") < storage.VERSION:
         names["modulus"] = MAX_BLOCKS_OF_VERSION_4 if names.pop("folded") else None
     blocks, affinity = arrays.pop("block_keys"), Affinity.restored(names, arrays)
+    names = file_checks.checked_names(names)
+    if affinity.byte_counts.low.shape[1] != len(names["layers"]):
+        raise ValueError(f"counts of token types in {affinity.byte_counts.low.shape[1]} layers")
     arrays = {name: storage.widened(array) for name, array in arrays.items()}
     histogram = arrays.pop("histogram", None)
     by_cell = _by_cell(arrays, len(names["groups"]), len(blocks))
@@ -61,12 +70,15 @@ def read(path: str | PathLike[str]) -> tuple[Names, Content]:
     by_cell[_SETS] = sets_of_earlier(by_cell[_SETS], names["num_experts"], chosen)
     if _CHOICES not in by_cell:
         by_cell[_CHOICES] = transition_choices_of_earlier(by_cell[f"{_STRUCTURE}transitions"], chosen)
+    file_checks.check_shapes(names, by_cell, len(blocks))
+    if histogram is not None and histogram.shape != (shape := file_checks.histogram_shape(names)):
+        raise ValueError(f"a histogram of the shape {histogram.shape}, where {shape} is needed")
     structure = Structure(**_with_prefix(_STRUCTURE, by_cell))
     sums = Sums(**{name: array for name, array in by_cell.items() if "." not in name})
     values = _with_prefix(_VALUES, by_cell)
     if names["modulus"] is None:
         values = _values_of_blocks(sums, structure) | values
-    return names, Content(blocks, sums, ValueSums(**values), histogram, structure, affinity)
+    return names, Content(blocks.astype(np.uint64), sums, ValueSums(**values), histogram, structure, affinity)
 
 
 def _values_of_blocks(sums: Sums, structure: Structure) -> Arrays:
@@ -82,6 +94,7 @@ def _by_cell(arrays: Arrays, groups: int, blocks: int) -> Arrays:
     if "cells" not in arrays:
         return arrays
     cells = arrays["cells"]
+    file_checks.check_expansion(arrays, cells, groups, blocks)
     return {name: storage.spread(array, cells, groups, blocks) for name, array in arrays.items() if name != "cells"}
 
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.files import write_bytes
 from mixtral_probe.paths import checked_path
+from mixtral_probe.reading import one_sentence
 
 FORMAT = "mixtral-probe routing stats"
 VERSION = 5
@@ -32,12 +33,12 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[A
     """Read the names, with "version" among them, and arrays that `write` wrote. Raises InputError for anything else."""
     if not checked_path(path).is_file():
         raise InputError(f"statistics are read from a file, got none at {path}")
-    try:
+    with one_sentence("statistics must be a whole file of mixtral-probe", path, "save them again"):
         with safe_open(path, framework="numpy") as file:
             names = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except SafetensorError as error:
-        raise InputError(f"{path} is not a statistics file of mixtral-probe: {error}") from None
+        if not isinstance(names, dict):
+            raise ValueError(f"names that are a {type(names).__name__}")
     if (version := names.get("version")) not in READABLE:
         actual = "another kind of file" if version is None else f"version {version}"
         raise InputError(

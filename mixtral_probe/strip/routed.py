@@ -30,7 +30,7 @@ def choices(routes: pd.DataFrame) -> dict[int, Choice]:
     row, margin = routes["row"].to_numpy(np.int64), routes["margin"].to_numpy(np.float64)
     expert, weight = (routes[name].to_numpy(kind).tolist() for name, kind in (("expert", np.int64), ("weight", float)))
     first = np.flatnonzero(np.diff(row, prepend=-1))
-    ends = [*first[1:].tolist(), len(row)]
+    ends = [*first[1:].tolist(), len(row)][: len(first)]  # of no row, none
     return {
         int(row[start]): Choice(expert[start:end], weight[start:end], float(margin[start]))
         for start, end in zip(first.tolist(), ends, strict=True)

@@ -15,6 +15,7 @@ from tokenizers import AddedToken
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.json_files import read_json_object
+from mixtral_probe.reading import one_sentence
 
 CONFIG, ADDED, SPECIAL_MAP = "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json"
 _NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -59,6 +60,11 @@ class TokenSettings:
         Raises:
             InputError: a file is broken, or states two tokens for an id.
         """
+        with one_sentence("the files of a tokenizer must describe its tokens", folder, "download them again"):
+            return cls._read(folder)
+
+    @classmethod
+    def _read(cls, folder: str | Path) -> Self:
         fields = _object(Path(folder) / CONFIG)
         _take_own_names(fields)
         older = "added_tokens_decoder" not in fields

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,11 +14,14 @@ import tokenizers
 
 from mixtral_probe.config import MixtralConfig
 from mixtral_probe.errors import InputError
-from mixtral_probe.paths import checked_path, refuse_pointer
+from mixtral_probe.paths import checked_path
+from mixtral_probe.reading import MIB, one_sentence, read_bounded, unreadable
 from mixtral_probe.token_text import EntryBytes, unknown_token
 from mixtral_probe.tokenizer.chat import ChatTemplate, Message
 from mixtral_probe.tokenizer.token_settings import TokenSettings
 
+MOST_BYTES = 256 * MIB
+"""Of a ``tokenizer.json``; those of the largest vocabularies have an eighth of it."""
 _UNDECODABLE = re.compile("[\udc80-\udcff]")
 
 
@@ -86,14 +90,13 @@ class Tokenizer:
         template = ChatTemplate.from_folder(folder, settings)
         path = Path(folder) / "tokenizer.json"
         try:
-            refuse_pointer(path)
-            return cls(path.read_bytes(), template, settings)
+            definition = read_bounded(path, MOST_BYTES)
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(f"a tokenizer needs a tokenizer.json, got none at {path}{_instead(path.parent)}") from None
-        except InputError:
-            raise
-        except Exception as error:  # the tokenizers library raises plain Exception
-            raise InputError(f"tokenizer.json must define a tokenizer, got {path} with an error: {error}") from None
+        except OSError as error:
+            raise unreadable(path, error) from None
+        with _one_sentence("tokenizer.json must define a tokenizer", path):
+            return cls(definition, template, settings)
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> Encoding:
         """Return the tokens of a text.
@@ -112,6 +115,10 @@ class Tokenizer:
                 f"a text must be valid Unicode, got half of a surrogate pair at character {error.start} "
                 f"(U+{ord(text[error.start]):04X}); read the text anew with the right encoding, or remove it"
             ) from None
+        with _one_sentence("a tokenizer must cut any text into tokens", "one"):
+            return self._encoding(text, add_special_tokens)
+
+    def _encoding(self, text: str, add_special_tokens: bool) -> Encoding:
         encoded = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
         ids = np.array(encoded.ids, dtype=np.int32)
         spans = np.array(encoded.offsets, dtype=np.int32).reshape(-1, 2)
@@ -131,9 +138,15 @@ class Tokenizer:
             InputError: an id is beyond the vocabulary.
         """
         checked = self._checked(ids, chosen)
-        if self._known.issuperset(checked):
-            return self._tokenizer.decode(checked, skip_special_tokens=skip_special)
-        kept = [token_id for token_id in checked if not (skip_special and token_id in self.special_ids)]
+        with _one_sentence("a tokenizer must spell its tokens", "one"):
+            if self._known.issuperset(checked):
+                return self._tokenizer.decode(checked, skip_special_tokens=skip_special)
+            return self._decoded(
+                [token_id for token_id in checked if not (skip_special and token_id in self.special_ids)]
+            )
+
+    def _decoded(self, kept: list[int]) -> str:
+        """Return the text of tokens of which the tokenizer lacks some."""
         tokens = [self._tokenizer.id_to_token(token_id) or unknown_token(token_id) for token_id in kept]
         decoder = self._tokenizer.decoder
         return " ".join(tokens) if decoder is None else decoder.decode(tokens)
@@ -244,6 +257,18 @@ def _instead(folder: Path) -> str:
             command = f"AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
             return f"; it has {name}, {what}: convert it once with transformers{needs}: {command}"
     return "; download it from where the weights came from" if folder.is_dir() else ""
+
+
+@contextmanager
+def _one_sentence(rule: str, what: object) -> Iterator[None]:
+    """Convert what the tokenizers library raises; a panic of its Rust code is no Exception, and would end a thread."""
+    with one_sentence(rule, what, "download its tokenizer.json again"):
+        try:
+            yield
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":
+                raise
+            raise ValueError(f"its library stopped: {error}") from error
 
 
 def _add_tokens(tokenizer: tokenizers.Tokenizer, settings: TokenSettings) -> str:

@@ -132,3 +132,32 @@ def test_an_edit_is_typed_as_it_is_parsed(typed):
 def test_what_cannot_be_typed_is_refused():
     with pytest.raises(InputError, match="comma"):
         edits.spell(edits.TopK(experts=1, document={"domain": ["a,b"]}))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"edit": "mask_expert", "expert": {"a": 1}},
+        {"edit": "mask_expert", "expert": 1, "layer": [[1]]},
+        {"edit": "mask_expert", "expert": 10**400},
+        {"edit": "temperature", "temperature": [], "self": 3},
+        {"edit": "mask_expert", "expert": 1, "document": {"domain": [3]}},
+        {"edit": ["mask_expert"]},
+        {"edit": "replay_routing", "trace": 5},
+        {"edit": "replay_routing", "trace": "/dev/zero"},
+        {"edit": "replay_routing"},
+    ],
+)
+def test_a_field_of_another_type_is_refused_in_a_sentence(tmp_path, fields):
+    path = tmp_path / "edits.json"
+    path.write_text(json.dumps({"format": "mixtral-probe edits", "schema_version": 1, "edits": [fields]}))
+    with pytest.raises(InputError, match=r"edits\.json: ") as caught:
+        edits.load(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["[" * 200_000, '{"edits": ' + "9" * 5_000 + "}", '{"edits": ["\\ud800"]}'])
+def test_json_that_no_parser_takes(tmp_path, content):
+    (tmp_path / "edits.json").write_text(content)
+    with pytest.raises(InputError, match="edits must be JSON of the format"):
+        edits.load(tmp_path / "edits.json")

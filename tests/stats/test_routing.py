@@ -236,7 +236,7 @@ def test_files_that_are_not_statistics_are_refused(tmp_path):
     with pytest.raises(InputError, match="got none at"):
         RoutingStats.load(tmp_path / "missing")
     (tmp_path / "text").write_text("no")
-    with pytest.raises(InputError, match="is not a statistics file"):
+    with pytest.raises(InputError, match="must be a whole file of mixtral-probe"):
         RoutingStats.load(tmp_path / "text")
     save_file({"a": np.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="version 4 or 5, got another kind of file"):

@@ -90,7 +90,7 @@ def test_mistakes(instruct, tmp_path, monkeypatch):
         Tokenizer.from_folder(instruct).apply_chat_template(CHAT)
 
 
-ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{{ i }}{% endfor %}{% endfor %}"
+ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% if j < 0 %}{% endif %}{% endfor %}{% endfor %}"
 DOUBLING = "{% set n = namespace(x='ab') %}{% for i in range(40) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}"
 
 

@@ -154,3 +154,44 @@ def test_missing_and_broken_files(tmp_path):
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": 3}))
     with pytest.raises(InputError, match="must define a tokenizer"):
         Tokenizer.from_folder(tmp_path)
+
+
+def broken_merges(definition):
+    """Merges whose parts are shorter than the prefix that the model cuts off them: the library panics."""
+    definition["model"]["continuing_subword_prefix"] = "#" * 30
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (broken_merges, r"must define a tokenizer, got .*tokenizer\.json with an error: its library stopped: "),
+        (
+            lambda definition: definition.update(decoder=[]),
+            r"must define a tokenizer, got .*tokenizer\.json with an error",
+        ),
+        (
+            lambda definition: definition.update(model=None),
+            r"must define a tokenizer, got .*tokenizer\.json with an error",
+        ),
+    ],
+)
+def test_a_definition_that_stops_the_library_is_refused(tmp_path, change, message):
+    definition = json.loads((data_path("mixtral-mini") / "tokenizer.json").read_bytes())
+    change(definition)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(definition))
+    with pytest.raises(InputError, match=message):
+        Tokenizer.from_folder(tmp_path)
+
+
+def test_a_panic_of_the_library_while_cutting_a_text_is_refused(monkeypatch, tokenizer):
+    class PanicException(BaseException):
+        pass
+
+    def panic(*_, **__):
+        raise PanicException("index out of range")
+
+    monkeypatch.setattr(tokenizer, "_encoding", panic)
+    with pytest.raises(
+        InputError, match="must cut any text into tokens, got one with an error: its library stopped: index"
+    ):
+        tokenizer.encode("a")

@@ -262,7 +262,7 @@ def test_damaged_and_newer_results_are_refused(tmp_path):
         Result.load(path)
     (path / "result.json").write_text(json.dumps(about))
     (path / "arrays.safetensors").write_bytes(b"12345678")
-    with pytest.raises(InputError, match="must hold a whole result, got an error"):
+    with pytest.raises(InputError, match="a result must be whole, got"):
         Result.load(path)
     with pytest.raises(InputError, match=r"must be a folder with result\.json in it"):
         Result.load(tmp_path)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # stored as tuples, accepted as numbers, lists and ranges too
     Numbers: TypeAlias = Any
     Texts: TypeAlias = Any
 else:
-    _Number = Annotated[int, Field(ge=0, strict=True)]
+    _Number = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
     Ordered = Annotated[tuple[_Number, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
     """One number or several, in their order."""
     Numbers = Annotated[Ordered, AfterValidator(_sorted_once)]
@@ -70,7 +70,7 @@ class Edit(Instrument, BaseModel):
     document: dict[str, Texts] | None = None
     phase: Literal["prefill", "decode"] | None = None
 
-    def __init__(self, **fields: Any) -> None:
+    def __init__(self, /, **fields: Any) -> None:
         try:
             super().__init__(**fields)
         except ValidationError as error:

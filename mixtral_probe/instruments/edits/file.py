@@ -16,9 +16,12 @@ from mixtral_probe.instruments.edits.logits import BiasRouter, MaskExpert, Noise
 from mixtral_probe.instruments.edits.outputs import MaskHead, MeanExpert, ScaleHead, ZeroExpert
 from mixtral_probe.instruments.edits.replay import ReplayRouting
 from mixtral_probe.paths import checked_path
+from mixtral_probe.reading import MIB, one_sentence, read_bounded
 
 FORMAT: Literal["mixtral-probe edits"] = "mixtral-probe edits"
 EDITS_VERSION = 1
+MOST_BYTES = 16 * MIB
+"""Of a file."""
 KINDS: dict[str, type[Edit]] = {
     kind.model_fields["edit"].default: kind
     for kind in (
@@ -85,16 +88,16 @@ def load(path: str | PathLike[str]) -> tuple[Edit, ...]:
         InputError: the file does not exist, or is not one of ``save``.
     """
     try:
-        text = checked_path(path).read_text(encoding="utf-8")
+        content = read_bounded(checked_path(path), MOST_BYTES)
     except FileNotFoundError:
         raise InputError(f"edits are read from a file, got no file at {path}") from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise InputError(f"edits are read from a file, got {reason!r} for {path}; name another") from None
+    try:
+        return from_json(content.decode())
     except UnicodeDecodeError:
         raise InputError(f"edits are read from a JSON file, got {path}, which is not text") from None
-    try:
-        return from_json(text)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -124,4 +127,5 @@ def edit_of(fields: Mapping[str, Any], *, replay: bool = True) -> Edit:
         raise InputError(f"an edit must be one of {', '.join(KINDS)}, got {fields.get('edit')!r}")
     if kind is ReplayRouting and not replay:
         raise InputError("replay_routing opens a trace on disk, which is not done here: use the command line or Python")
-    return kind(**{name: value for name, value in fields.items() if name != "edit"})
+    with one_sentence("an edit must have valid fields", repr(fields), "correct them"):
+        return kind(**{name: value for name, value in fields.items() if name != "edit"})

@@ -87,7 +87,7 @@ def _narrowing(options: GenerationOptions) -> Iterator[Processor]:
     # beam search continues with tokens that do not end a row: one candidate more than stop ids
     least = 1 if options.num_beams == 1 else max(2, len(options.ends) + 1)
     if options.temperature != 1.0:
-        yield lambda ids, scores: scores / options.temperature
+        yield lambda ids, scores: scores / float(options.temperature)
     if options.top_k:
         k = max(options.top_k, least)
         yield lambda ids, scores: logits.keep_top_k(scores, k)

@@ -1,9 +1,10 @@
 """The rules for the values of options of generation, one sentence per rule."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
+LARGEST = 1e300
+"""Of a number; PyTorch computes with none beyond."""
 Rule = tuple[bool, str, str]
 """Whether it is kept, what the value must be, the name of the option."""
 DRAWING = {
@@ -86,7 +87,7 @@ def are_ids(values: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _are_numbers(values: Any, count: int) -> bool:

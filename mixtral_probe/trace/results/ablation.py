@@ -17,7 +17,7 @@ class AblationResult(Result):
 
     nll = Array("document")
     """[documents] sum of nll over counted tokens without ablation, nats."""
-    tokens = Array("document")
+    tokens = Array("document", counted=True)
     """[documents] counted tokens."""
     ablated = Array("layer", "expert", "document")
     """[layers, experts, documents] sum of nll without the expert, nats."""
@@ -27,7 +27,7 @@ class AblationResult(Result):
     """[layers, experts, documents] natural logarithm of the number of ways in which the placebo can turn out."""
     placebo = Array("layer", "expert", "document")
     """The only draw of the placebo, in a file of an earlier version."""
-    routed = Array("layer", "expert", "document")
+    routed = Array("layer", "expert", "document", counted=True)
     """[layers, experts, documents] counted tokens that chose the expert."""
     semantics = Setting[str]()
     """What replaces the expert: "mask", "zero", "zero_renorm" or "mean"."""
@@ -47,12 +47,12 @@ class AblationPart(Result):
 
     KIND = "ablation part"
 
-    documents = Array("place")
+    documents = Array("place", whole=True)
     """[d] the documents of the batch."""
     nll = Array("place")
-    tokens = Array("place")
+    tokens = Array("place", counted=True)
     ablated = Array("expert", "place")
     draws = Array("draw", "expert", "place")
     log_arrangements = Array("expert", "place")
     placebo = Array("expert", "place")
-    routed = Array("expert", "place")
+    routed = Array("expert", "place", counted=True)

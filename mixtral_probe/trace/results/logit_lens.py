@@ -10,10 +10,10 @@ class LogitLensResult(Result):
     KIND = "logit_lens"
     TABLES = ("logit_lens", "logit_lens_tokens")
 
-    document = Array("token")
+    document = Array("token", whole=True)
     """[T]; so are chunk, position and special."""
-    chunk = Array("token")
-    position = Array("token")
+    chunk = Array("token", whole=True)
+    position = Array("token", whole=True)
     special = Array("token")
     entropy_bits = Array("layer", "token")
     """[L, T] entropy of the prediction."""
@@ -23,7 +23,7 @@ class LogitLensResult(Result):
     """[L, T] the surprise of the next token; NaN at the end of a window."""
     agrees = Array("layer", "token")
     """[L, T] whether the best token is the last layer's."""
-    predicted_id = Array("layer", "token", "rank")
+    predicted_id = Array("layer", "token", "rank", whole=True)
     """[L, T, top] the most probable tokens."""
     probability = Array("layer", "token", "rank")
     """[L, T, top] their probabilities."""

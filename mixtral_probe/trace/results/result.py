@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.files import write_folder
 from mixtral_probe.notebook_repr import NotebookRepr
 from mixtral_probe.paths import checked_path
-from mixtral_probe.trace.results.fields import Array
+from mixtral_probe.reading import one_sentence, require_file
+from mixtral_probe.trace.results.fields import Array, Setting
 from mixtral_probe.trace.storage.folder import read_json
 from mixtral_probe.trace.storage.tensor_file import NAMES
 
@@ -82,11 +82,13 @@ class Result(NotebookRepr):
         _check(arrays, keys, labels)
         for array in arrays.values():
             array.flags.writeable = False
+        for axis, values in labels.items():
+            if not all(isinstance(value, str | int | float) for value in values):
+                raise InputError(f"labels of an axis must be texts or numbers, got {values!r} for {axis!r}")
         try:
             meta = json.loads(json.dumps(dict(self.meta)))
-            json.dumps(labels)
         except TypeError as error:
-            raise InputError(f"meta and labels may hold only what JSON can hold: {error}") from None
+            raise InputError(f"meta may hold only what JSON can hold: {error}") from None
         for name, value in {"arrays": arrays, "keys": keys, "labels": labels, "meta": meta}.items():
             object.__setattr__(self, name, value)
 
@@ -131,14 +133,23 @@ class Result(NotebookRepr):
                 f"results are read up to schema version {RESULT_VERSION}, got {version} in {folder}; "
                 "install a newer mixtral-probe"
             )
-        try:
+        with one_sentence("a result must be whole", folder, "copy the whole folder again"):
+            require_file(folder / TENSORS)
             stored = load_file(folder / TENSORS)
             arrays = {name: stored[name] for name in description["keys"]}
             kind = cls._KINDS.get(description["kind"], Result)
             result = kind(description["kind"], arrays, description["keys"], description["labels"], description["meta"])
-        except (OSError, SafetensorError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{folder} must hold a whole result, got an error: {error}") from None
+            result._check_fields()
         return cls.require(result, str(folder))
+
+    def _check_fields(self) -> None:
+        """Raise ValueError where what was read does not fit the declarations of this kind."""
+        for name in dir(type(self)):
+            field = getattr(type(self), name)
+            if isinstance(field, Array) and name in self.keys:
+                field.check(self.keys[name], self.arrays[name])
+            if isinstance(field, Setting) and field.name in self.meta:
+                field.check(self.meta[field.name])
 
     def table(self) -> Any:
         """Return the main table of this kind, a DataFrame.

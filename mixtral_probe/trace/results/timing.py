@@ -37,11 +37,11 @@ class TimingResult(Result):
     span_start = Array("span")
     """[spans] seconds since the start of the last timed run; seconds, layer, expert and parent follow alike."""
     span_seconds = Array("span")
-    span_layer = Array("span")
+    span_layer = Array("span", whole=True)
     """-1 outside the layers."""
-    span_expert = Array("span")
+    span_expert = Array("span", whole=True)
     """-1 outside the experts."""
-    span_parent = Array("span")
+    span_parent = Array("span", whole=True)
     """The span around it; -1 for none."""
     settings = Setting[dict[str, Any]]("timing")
     """clock, warmup, tokens, positions, batches, threads, nvtx."""

@@ -28,7 +28,7 @@ class WhatIf(Result):
     KIND = "what_if"
     TABLES = ("what_if", "what_if_tokens", "what_if_next_tokens")
 
-    expert_ids = Array("run", "layer", "token", "choice")
+    expert_ids = Array("run", "layer", "token", "choice", whole=True)
     """[runs, L, T, K]; the runs are those of ``RUNS``."""
     expert_weights = Array("run", "layer", "token", "choice")
     """[runs, L, T, K]"""
@@ -36,19 +36,19 @@ class WhatIf(Result):
     """[runs, T] nats; NaN at the start of a window."""
     bits = Array("run", "token")
     """[runs, T] KL divergence of the next-token distribution from that without edits."""
-    predicted_id = Array("run", "token")
+    predicted_id = Array("run", "token", whole=True)
     """[runs, T] the most probable next token."""
     probability = Array("run", "document", "candidate")
     """[runs, documents, candidates] of each candidate after the document's last token."""
-    rank = Array("run", "document", "candidate")
+    rank = Array("run", "document", "candidate", whole=True)
     """[runs, documents, candidates] its rank there, 0 = best."""
-    candidate_id = Array("document", "candidate")
+    candidate_id = Array("document", "candidate", whole=True)
     """[documents, candidates] the best tokens without and with the edits; -1 where there are fewer."""
-    token_document = Array("token")
+    token_document = Array("token", whole=True)
     """[T] the document of each token; chunk, position, token_id and special follow alike."""
-    chunk = Array("token")
-    position = Array("token")
-    token_id = Array("token")
+    chunk = Array("token", whole=True)
+    position = Array("token", whole=True)
+    token_id = Array("token", whole=True)
     special = Array("token")
     draw_nll = Array("draw", "document")
     """[draws, documents] sum of nll over counted tokens with a loss, special ones out, for each draw of the placebo."""
@@ -82,6 +82,13 @@ class WhatIf(Result):
     """The placebo in words; empty without one."""
     seed = Setting[int]()
     """Of the placebo."""
+
+    def _check_fields(self) -> None:
+        super()._check_fields()
+        for name, most in (("token_document", len(self.axis("document"))), ("expert_ids", self.num_experts)):
+            numbers = self[name]
+            if numbers.size and not -1 <= numbers.min() <= numbers.max() < most:
+                raise ValueError(f"{name} must be in 0–{most - 1}, got {numbers.min()} to {numbers.max()}")
 
     @property
     def draws(self) -> int:
@@ -137,7 +144,11 @@ class WhatIf(Result):
             lines.append(f"  {metric:18}  {_number(edited)}{_placebo(edited)}")
         for document, (before, after) in enumerate(self.generated):
             lines += [f"  without edits  {before!r}", f"  with edits     {after!r}"]
-            lines += [f"  placebo        {text!r}" for text in [*self.generated_placebo, *[[]]][document][:1]]
+            lines += [
+                f"  placebo        {text!r}"
+                for draws in self.generated_placebo[document : document + 1]
+                for text in draws[:1]
+            ]
         return "\n".join(lines)
 
 
