@@ -28,6 +28,7 @@ def jackknife(
     deleted: ArrayLike,
     sizes: ArrayLike,
     *,
+    left_out: ArrayLike | None = None,
     strata: ArrayLike | None = None,
     quantiles: Literal["joint", "own"] = "joint",
     curvature: float = 0.0,
@@ -49,6 +50,8 @@ def jackknife(
         value: [...] the statistic of all blocks together.
         deleted: [..., Bk] the statistic with block j left out.
         sizes: [..., Bk] tokens m_j per block; a block of size 0 does not count.
+        left_out: [..., Bk] the blocks that are left out in turn, where more change the statistic than those with a
+            size, as all documents change what the few with an expert are compared with; by default those with one.
         strata: [Bk] which of several populations each block was drawn from, where their shares are fixed (topics in a
             corpus composed by topic); then `deleted` must have those shares too. Bias and variance are summed
             over strata.
@@ -67,9 +70,10 @@ def jackknife(
     """
     theta = np.asarray(value, np.float64)
     without, m = np.broadcast_arrays(np.asarray(deleted, np.float64), np.asarray(sizes, np.float64))
+    valid = m > 0 if left_out is None else np.broadcast_to(np.asarray(left_out, bool), m.shape)
     kinds = np.zeros(m.shape[-1], np.intp) if strata is None else np.asarray(strata)
     members = [kinds == kind for kind in {0, *kinds.tolist()}]
-    parts = [_moments(theta, without[..., blocks], m[..., blocks]) for blocks in members]
+    parts = [_moments(theta, without[..., blocks], m[..., blocks], valid[..., blocks]) for blocks in members]
     blocks, bias, variance, freedom = (np.stack(each) for each in zip(*parts, strict=True))
     enough = (blocks != 1).all(0) & (blocks > 0).any(0)
     quantile = np.where(enough, _quantile(variance, freedom, (1 + level) / 2, quantiles), np.nan)
@@ -96,12 +100,14 @@ def jackknife_interval(
     return interval.low, interval.high
 
 
-def _moments(theta: Floats, without: Floats, m: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def _moments(
+    theta: Floats, without: Floats, m: Floats, left_out: NDArray[np.bool_]
+) -> tuple[Floats, Floats, Floats, Floats]:
     """[...] blocks with tokens, bias, variance and degrees of freedom of the jackknife over some blocks."""
     blocks = (m > 0).sum(-1).astype(np.float64)
     enough = blocks >= 2
-    valid = (m > 0) & enough[..., None]
-    g = np.maximum(blocks, 2)
+    valid = left_out & enough[..., None]
+    g = np.maximum(valid.sum(-1), 2.0)
     change = np.subtract(without, theta[..., None], out=np.zeros(m.shape), where=valid)
     mean_change = change.sum(-1) / g
     spread = np.where(valid, change - mean_change[..., None], 0.0)

@@ -65,6 +65,7 @@ def estimate(
     curvature: float = 0.0,
     about: About = "corrected",
     events: ArrayLike | None = None,
+    left_out: NDArray[np.bool_] | None = None,
 ) -> Estimate:
     """Return a value with its jackknife interval, cut to the metric's range; none below `MIN_DOCUMENTS` blocks.
 
@@ -83,12 +84,14 @@ def estimate(
             in some documents and tested in others: then the interval is about what as many other documents give.
         events: [..., Bk, tail] how often what a share counts occurs in each block. It must occur in `MIN_DOCUMENTS`
             blocks: the share of what is rarer is too skewed for an interval.
+        left_out: of the shape of sizes, as in `metrics.jackknife`.
     """
     sizes = np.asarray(sizes)
     axis = sizes.ndim - 1 if axis is None else axis
-    by_block = np.moveaxis(sizes.reshape(*sizes.shape, *(1,) * (deleted.ndim - sizes.ndim)), axis, -1)
-    by_last = np.moveaxis(deleted, axis, -1)
-    found = jackknife(value, by_last, by_block, strata=strata, quantiles=quantiles, curvature=curvature)
+    by_block, by_last = _blocks_last(sizes, deleted.ndim, axis), np.moveaxis(deleted, axis, -1)
+    how: dict[str, Any] = {"strata": strata, "quantiles": quantiles, "curvature": curvature}
+    how["left_out"] = None if left_out is None else _blocks_last(left_out, deleted.ndim, axis)
+    found = jackknife(value, by_last, by_block, **how)
     found = _about_value(found, value) if about == "value" else found
     blocks, lone = _count_blocks(by_block, strata, essential, value.shape)
     occurs = blocks if events is None else np.broadcast_to((np.asarray(events) > 0).sum(axis), value.shape)
@@ -107,6 +110,11 @@ def estimate(
     for mask, why in reversed(without.values()):
         words = np.where(mask, np.asarray(why, object), words)
     return Estimate(value, corrected, low, high, words)
+
+
+def _blocks_last(array: NDArray[Any], axes: int, axis: int) -> NDArray[Any]:
+    """[..., Bk] an array with as many axes, further ones of length 1, and that of the blocks last."""
+    return np.moveaxis(array.reshape(*array.shape, *(1,) * (axes - array.ndim)), axis, -1)
 
 
 def _extreme(found: Jackknife, bounds: Bounds) -> NDArray[np.bool_]:
@@ -163,19 +171,21 @@ def leave_one_out(
     axis: int | None = None,
     about: About = "corrected",
     events: ArrayLike | None = None,
+    left_out: NDArray[np.bool_] | None = None,
 ) -> Estimate:
     """Return a formula of sums with its interval.
 
     Args:
         formula: of sums over blocks, [..., tail] each; it must accept further axes before the tail.
         sums: [..., Bk, tail] each, by block.
-        sizes, folded, bounds, axis, about, events: as in `estimate`.
+        sizes, folded, bounds, axis, about, events, left_out: as in `estimate`.
     """
     axis = sizes.ndim - 1 if axis is None else axis
     totals = [part.sum(axis) for part in sums]
     deleted = formula(*(np.expand_dims(total, axis) - part for total, part in zip(totals, sums, strict=True)))
     of_value = formula(*totals)
-    return estimate(of_value, deleted, sizes, folded=folded, bounds=bounds, axis=axis, about=about, events=events)
+    how: dict[str, Any] = {"bounds": bounds, "axis": axis, "about": about, "events": events, "left_out": left_out}
+    return estimate(of_value, deleted, sizes, folded=folded, **how)
 
 
 def recount(
@@ -269,6 +279,8 @@ class BlockFormula(NamedTuple):
     events: NDArray[Any] | None = None
     """[L, G, Bk, tail] as in `estimate`."""
     about: About = "corrected"
+    left_out: NDArray[np.bool_] | None = None
+    """[L, G, Bk, tail] as in `estimate`."""
 
     def rows(self, keys: Mapping[str, Any], sizes: NDArray[Any], *, folded: bool) -> pd.DataFrame:
         """Return the metric's rows.
@@ -279,5 +291,6 @@ class BlockFormula(NamedTuple):
             folded: whether a block may hold several documents.
         """
         how: dict[str, Any] = {"bounds": self.bounds, "about": self.about, "events": self.events}
+        how["left_out"] = self.left_out
         estimate = leave_one_out(self.formula, self.sums, sizes, folded=folded, axis=2, **how)
         return estimate_rows(keys, self.metric, estimate, self.null, self.n, self.scope, self.empty)

@@ -133,3 +133,13 @@ def test_histogram_quantile_by_hand():
     assert metrics.histogram_quantile([0, 2, 0, 2], edges, 0.25) == 1.5
     assert metrics.histogram_quantile([0, 2, 0, 2], edges, 1.0) == 4
     assert np.isnan(metrics.histogram_quantile([[0, 0, 0, 0]], edges, 0.5)).all()
+
+
+def test_blocks_without_a_size_are_left_out_where_that_is_asked_and_give_no_freedom():
+    """A share of an expert that 3 of 6 documents have, among as many tokens in each: the mean of six shares."""
+    share = np.array([0.3, 0.1, 0.2, 0.0, 0.0, 0.0])
+    deleted, sizes = (share.sum() - share) / 5, [3, 1, 2, 0, 0, 0]
+    found = metrics.jackknife(0.1, deleted, sizes, left_out=np.ones(6, bool))
+    half = distributions.t.ppf(0.975, 36 / 14 - 1) * share.std(ddof=1) / np.sqrt(6)
+    assert found[:3] == pytest.approx((0.1, 0.1 - half, 0.1 + half))
+    assert metrics.jackknife(0.1, deleted, sizes).corrected == pytest.approx(0.1 + 2 * 0.1 / 5)

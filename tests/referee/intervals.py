@@ -57,8 +57,8 @@ def interval_of(value: float, samples: list[Sample], *, joint: bool = False, cur
 def intervals(
     referee: Callable[[Record], Iterator[Row]], record: Record, curvature: Callable[[tuple], float] = lambda name: 0
 ) -> dict[tuple, Interval]:
-    """The interval of each row that at least five documents reach; a document counts by what it adds to n, or to the
-    row's weight. A name is the keys and the metric of a row."""
+    """The interval of each row that at least five documents reach; all are left out that add to n, and each counts by
+    what it adds to n, or to the row's weight. A name is the keys and the metric of a row."""
     whole = known_rows(referee(record))
     without = [
         known_rows(referee(record.without(document)))
@@ -67,8 +67,8 @@ def intervals(
     ]
     found = {}
     for name, row in whole.items():
-        rest = [rows[name] for rows in without if name in rows and rows[name].size < row.size]
-        if len(rest) >= FEWEST:
+        rest = [rows[name] for rows in without if name in rows and rows[name].n < row.n]
+        if sum(other.size < row.size for other in rest) >= FEWEST:
             sample = Sample([other.value for other in rest], [row.size - other.size for other in rest])
             found[name] = interval_of(row.value, [sample], curvature=curvature(name))
     return found

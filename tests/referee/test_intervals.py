@@ -5,7 +5,7 @@ import pytest
 
 from mixtral_probe.stats import RoutingStats
 from mixtral_probe.tables.registry import SPECS
-from tests.referee import load, losses, structure, systems
+from tests.referee import differences, load, losses, specialization, structure, systems
 from tests.referee.intervals import differences_from_all, differences_of_two, intervals
 from tests.referee.left_out import INTERVALS
 from tests.referee.record import LAYERS, grouped, regular, trace_of
@@ -15,6 +15,8 @@ SUBJECTS = {
     load: ("expert_load", "load_by_rank", "balance", "balance_variants", "expert_relevance", "router_confidence"),
     losses: ("balance_loss", "balance_loss_breakdown"),
     structure: ("repetition", "coactivation", "transitions"),
+    specialization: ("mutual_information",),
+    differences: ("layer_differences",),
     systems: ("cache_simulation", "capacity_simulation", "placement_simulation", "skipping_simulation"),
 }
 REFEREES = {name: getattr(subject, name) for subject, names in SUBJECTS.items() for name in names}
@@ -42,12 +44,12 @@ def made(name, record):
 def compare(name, record, found, least):
     """Compare every interval that the table has and the referee knows, at least so many, and return their metrics.
 
-    What a static cache holds is found once, with all documents.
+    What a static cache holds is found once, with all documents; of domains each is a stratum.
     """
     spec, compared, metrics = SPECS[name], 0, set()
     for row in made(name, record).to_dict("records"):
         key = (*plain(row[k] for k in spec.keys), row["metric"])
-        if np.isnan(row["low"]) or "static" in key or (name, row["metric"]) in INTERVALS:
+        if np.isnan(row["low"]) or {"static", "domain"} & {*key} or (name, row["metric"]) in INTERVALS:
             continue
         metrics.add(row["metric"])
         if key in found:
@@ -61,7 +63,7 @@ def compare(name, record, found, least):
     return metrics
 
 
-SLOW = ("cache_simulation", "placement_simulation", "repetition")
+SLOW = ("cache_simulation", "mutual_information", "placement_simulation", "repetition")
 """Those whose recomputation for each document takes many seconds."""
 
 

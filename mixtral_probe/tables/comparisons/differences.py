@@ -36,7 +36,7 @@ class Sample:
 def paired(compared: Compared, one: Sample, other: Sample, bounds: Bounds, *, folded: bool) -> Estimate:
     """Return the difference, other less one, of two samples of tokens from the same documents.
 
-    A block is left out of both at once. The documents of the sample that has fewer count.
+    A block is left out of both at once. The documents of the sample that has fewer give the degrees of freedom.
 
     Args:
         compared: the metric.
@@ -49,8 +49,8 @@ def paired(compared: Compared, one: Sample, other: Sample, bounds: Bounds, *, fo
     deleted = compared.statistic(other.deleted) - compared.statistic(one.deleted)
     sizes = [compared.tokens(sample.by_block) for sample in (one, other)]
     counts = [(size > 0).sum(one.blocks, keepdims=True) for size in sizes]
-    fewer = np.where(counts[0] <= counts[1], *sizes)
-    return estimate(value, deleted, fewer, folded=folded, bounds=bounds, axis=one.blocks)
+    fewer, either = np.where(counts[0] <= counts[1], *sizes), (sizes[0] > 0) | (sizes[1] > 0)
+    return estimate(value, deleted, fewer, folded=folded, bounds=bounds, axis=one.blocks, left_out=either)
 
 
 def independent(compared: Compared, one: Sample, other: Sample, bounds: Bounds, *, folded: bool) -> Estimate:

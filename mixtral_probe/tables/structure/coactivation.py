@@ -63,7 +63,8 @@ def _formulas(pairs: Counts, counts: Counts, tokens: Counts, about: str) -> list
     ]
     words, null = about + "share of both / product of the shares", lift(expected, n, total)
     of_lift = (pairs, counts, tokens), null, total[..., None, None], words, never, POSITIVE, pairs
-    return [*formulas, (BlockFormula("coactivation_lift", lift, *of_lift), _of_rarer(counts))]
+    every = BlockFormula("coactivation_lift", lift, *of_lift, left_out=tokens[..., None, None] > 0)
+    return [*formulas, (every, _of_rarer(counts))]
 
 
 def _of_rarer(counts: Counts) -> Counts:

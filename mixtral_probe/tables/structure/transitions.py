@@ -76,7 +76,7 @@ def _of_experts(joint: Counts, tokens: Counts, ranks: int, about: str) -> list[B
     # A token that chose an expert is in its row once for each choice in the other layer.
     uses, n = of_expert // ranks, tokens[..., None, None]
     never = "the expert was never the first choice" if ranks == 1 else "the expert was never chosen"
-    lift = about + "joint share / product of the shares"
+    lift, counted = about + "joint share / product of the shares", joint.sum((-1, -2), keepdims=True) > 0
     return [
         formula._replace(events=joint)
         for formula in (
@@ -85,7 +85,7 @@ def _of_experts(joint: Counts, tokens: Counts, ranks: int, about: str) -> list[B
                 "transition_probability", _probability, (joint,), other_share, uses, about + "of those of `expert`",
                 never,
             ),
-            BlockFormula("transition_lift", _lift, (joint,), 1.0, n, lift, never, POSITIVE),
+            BlockFormula("transition_lift", _lift, (joint,), 1.0, n, lift, never, POSITIVE, left_out=counted),
         )
     ]  # fmt: skip
 
