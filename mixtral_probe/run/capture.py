@@ -15,13 +15,14 @@ from mixtral_probe.instruments import Recorder, copier_for
 from mixtral_probe.model import Instrument, MixtralForCausalLM
 from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
 from mixtral_probe.run.edit_binding import bind_edits, with_edits
+from mixtral_probe.run.estimate import added_bytes
 from mixtral_probe.run.options import RunOptions
 from mixtral_probe.run.passes import Passes
 from mixtral_probe.run.plan import Plan
 from mixtral_probe.run.provenance import run_meta
 from mixtral_probe.run.scoring import next_token_scores
 from mixtral_probe.run.subject import Subject
-from mixtral_probe.stats import cache_stats
+from mixtral_probe.stats.cached_stats import add_stats
 from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder
 from mixtral_probe.trace.finite import Nonfinite, require_nonfinite
 
@@ -42,12 +43,17 @@ def capture(
     _warn_of_length(planned, subject.config.max_position_embeddings)
     meta = with_edits(run_meta(subject, planned.corpus, instruments, [Recorder.__name__]), instruments)
     with TraceBuilder(
-        planned.documents, planned.tokens, meta, path, attention=attention, record_logits=router_logits
+        planned.documents,
+        planned.tokens,
+        meta,
+        path,
+        attention=attention,
+        record_logits=router_logits,
+        added_bytes=added_bytes(subject, planned),
     ) as builder:
         record(builder, subject, planned, options, instruments, nonfinite)
-        trace = builder.finish()
+        trace = builder.finish(add_stats)
     warn_of_skipped(trace)
-    cache_stats(trace)
     return trace
 
 

@@ -11,6 +11,7 @@ from mixtral_probe.run.options import RunOptions
 from mixtral_probe.run.plan import Plan, batches, longer
 from mixtral_probe.run.scoring import POSITIONS_AT_ONCE
 from mixtral_probe.run.subject import Subject
+from mixtral_probe.stats.stats_size import statistics_bytes
 from mixtral_probe.trace import AttentionPlan, TraceMeta, estimate_bytes
 
 ATTAINED = 0.35
@@ -21,14 +22,14 @@ STEP_SECONDS, READ_BYTES = 4e-4, 8e9
 
 @dataclass(frozen=True, slots=True)
 class ResourceEstimate:
-    """Resources of a capture or an experiment. Memory and time are rough, disk is exact to a few percent."""
+    """Resources of a capture or an experiment. Memory and time are rough."""
 
     documents: int
     tokens: int
     memory_bytes: int
     """Weights and activations at the peak, without the Python process itself."""
     disk_bytes: int
-    """Of the trace; 0 for an experiment."""
+    """Of the trace, exact to a few percent, and its statistics, at most; 0 for an experiment."""
     seconds: float
 
 
@@ -57,10 +58,19 @@ def estimate(
         documents=len(planned.documents),
         tokens=sum(lengths),
         memory_bytes=_memory(model, max(positions, *lengths, 1), attention),
-        disk_bytes=estimate_bytes(meta, places, attention=attention),
+        disk_bytes=estimate_bytes(meta, places, attention=attention) + added_bytes(subject, planned, new_tokens),
         seconds=_operations(model, lengths, attention) / (ATTAINED * _speed(model.lm_head.weight))
         + steps * (config.num_hidden_layers * STEP_SECONDS + _weight_bytes(model) / READ_BYTES),
     )
+
+
+def added_bytes(subject: Subject, planned: Plan, new_tokens: int = 0) -> int:
+    """Return at most how many bytes of statistics a capture adds to its trace."""
+    config = subject.config
+    return statistics_bytes(
+        planned.documents, planned.tokens, layers=config.num_hidden_layers, experts=config.num_local_experts,
+        chosen=config.num_experts_per_tok, new_tokens=new_tokens,
+    )  # fmt: skip
 
 
 def _memory(model: MixtralForCausalLM, positions: int, attention: AttentionPlan | None) -> int:

@@ -12,6 +12,7 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.instruments import Window
 from mixtral_probe.run.options import RunOptions
 from mixtral_probe.run.subject import Subject
+from mixtral_probe.stats.groups import require_groups
 from mixtral_probe.tokenizer import Encoding, Tokenizer
 
 
@@ -47,12 +48,13 @@ def plan(subject: Subject, corpus: Corpus, options: RunOptions) -> Plan:
     documents, tokenizer = corpus.documents, subject.tokenizer
     if not documents:
         raise InputError("a run needs at least one document, got none; give a text")
+    frame = pd.DataFrame([{"document": i, "id": d.id, **d.labels} for i, d in enumerate(documents)])
+    require_groups(frame)
     encodings = [tokenizer.encode(d.text, add_special_tokens=options.add_special_tokens) for d in documents]
     for document, encoding in zip(documents, encodings, strict=True):
         if not len(encoding.ids):
             raise InputError(f"a document must have a token, got none in {document.id!r}; leave it out")
         tokenizer.check_fits(encoding.ids, subject.config, f"the document {document.id!r}")
-    frame = pd.DataFrame([{"document": i, "id": d.id, **d.labels} for i, d in enumerate(documents)])
     tokens = _token_frame(encodings, tokenizer, window)
     return Plan(corpus, frame, tokens, tuple(_windows([len(e.ids) for e in encodings], window)), options.window)
 

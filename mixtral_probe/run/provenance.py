@@ -13,6 +13,7 @@ from mixtral_probe.corpus import Corpus
 from mixtral_probe.model import Instrument, MixtralForCausalLM
 from mixtral_probe.run.plan import Plan
 from mixtral_probe.run.subject import Subject
+from mixtral_probe.stats.groups import group_names
 from mixtral_probe.trace import TraceMeta
 
 SAMPLED = 4096
@@ -57,7 +58,7 @@ def experiment_meta(subject: Subject, planned: Plan | None) -> dict[str, Any]:
     meta["experts_per_token"] = subject.config.num_experts_per_tok
     if planned is not None:
         frame = planned.documents.drop(columns=["document", "id"])
-        meta["documents"] = {str(name): frame[name].astype(str).tolist() for name in frame}
+        meta["documents"] = {str(name): group_names(frame[name]) for name in frame}
     return meta
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mixtral_probe.files import write_bytes
+from mixtral_probe.files import require_space, write_bytes
 from mixtral_probe.reading import one_sentence
 from mixtral_probe.run.parts_folder import PLAN, PartsFolder
+from mixtral_probe.stats.cached_stats import add_stats
 from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder, TraceMeta
 from mixtral_probe.trace.storage.folder import MARKER
 
@@ -81,7 +82,13 @@ class TraceParts(ExitStack):
                 _, place, trace = places[document]
                 _copy(builder, document, slice(ends[document] - len(tokens[document]), ends[document]), trace, place)
             builder.mark_done(builder.pending)
-            return builder.finish()
+            return builder.finish(add_stats)
+
+    def require_space(self, needed: int) -> None:
+        """Raise InputError where the disk does not take so many bytes, less those of the parts there are."""
+        if self._folder is not None:
+            present = sum(file.stat().st_size for file in self._folder.path.rglob("*") if file.is_file())
+            require_space(self._folder.path, needed - present)
 
     def remove(self) -> None:
         """Delete all parts, also on disk."""

@@ -2,9 +2,9 @@
 
 from mixtral_probe.stats.affinity import TARGETS, Affinity
 from mixtral_probe.stats.blocks import MAX_BLOCKS, Blocks, document_keys
-from mixtral_probe.stats.cached_stats import LABEL, STATS_FILE, cache_stats, routing_stats
+from mixtral_probe.stats.cached_stats import STATS_FILE, cache_stats, routing_stats
 from mixtral_probe.stats.chunks import MAX_LAG, Chunk, counted_chunks, counted_rows
-from mixtral_probe.stats.groups import ALL, groups_of, with_all
+from mixtral_probe.stats.groups import ALL, LABEL, groups_of, with_all
 from mixtral_probe.stats.pairing import SET_METRICS, PairedStats, pair
 from mixtral_probe.stats.per_token import CONFIDENCE, NUM_BINS, confidence_edges
 from mixtral_probe.stats.routing import RoutingStats

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mixtral_probe.errors import InputError
@@ -10,6 +11,8 @@ from mixtral_probe.trace import Trace
 
 ALL = "all"
 """The group of every document."""
+LABEL = "domain"
+"""The label that statistics are grouped by where documents have it."""
 UNLABELLED = "(none)"
 """The group of documents that lack the label."""
 
@@ -32,12 +35,26 @@ def groups_of(trace: Trace, by: str | None) -> tuple[tuple[str, ...], NDArray[np
     if by not in trace.labels:
         known = ", ".join(trace.labels) or "none"
         raise InputError(f"by must be a label of the documents ({known}), got {by!r}")
-    labels = trace.documents[by].astype(object)
-    names = labels.where(labels.notna(), UNLABELLED).map(str).to_numpy(dtype=object)
+    names = group_names(trace.documents[by])
     if ALL in names:
         raise InputError(f'no label may have the value "all", the group of every document, got it in {by!r}; rename it')
     groups = tuple(sorted(set(names)))
     return groups, np.array([groups.index(name) for name in names], np.intp)
+
+
+def group_names(labels: pd.Series) -> list[str]:
+    """[documents] the name of each document's group, of the values of a label."""
+    values = labels.astype(object)
+    return [str(name) for name in values.where(values.notna(), UNLABELLED)]
+
+
+def require_groups(documents: pd.DataFrame) -> None:
+    """Raise InputError where statistics of these documents would be refused, so that no run begins in vain."""
+    if LABEL in documents and ALL in (names := group_names(documents[LABEL])):
+        raise InputError(
+            f'no {LABEL} may be "all", which is the group of every document, got it for the document '
+            f"{documents['id'].iloc[names.index(ALL)]!r}; rename it"
+        )
 
 
 def with_all(sums: NDArray[Any], by: str | None, axis: int = 1) -> NDArray[Any]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.notebook_repr import NotebookRepr
+from mixtral_probe.reading import one_sentence
 from mixtral_probe.selection import select
 from mixtral_probe.stats import stats_file
 from mixtral_probe.stats.accumulate import SumsAccumulator
@@ -223,10 +224,15 @@ class RoutingStats(NotebookRepr):
         ]
         return "\n".join(lines)
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write one safetensors file (arrays, and names as metadata), whole or not at all."""
+    def save(self, path: str | PathLike[str], of: str | None = None) -> None:
+        """Write one safetensors file (arrays, and names as metadata), whole or not at all.
+
+        Args:
+            path: of the file.
+            of: the fingerprint of the trace that these are the statistics of, where it has one on disk.
+        """
         content = Content(*(getattr(self, name) for name in Content._fields))
-        stats_file.write(path, {name: getattr(self, name) for name in _NAMES}, content)
+        stats_file.write(path, {name: getattr(self, name) for name in _NAMES}, content, of)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "RoutingStats":

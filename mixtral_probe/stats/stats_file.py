@@ -33,8 +33,8 @@ class Content(NamedTuple):
     affinity: Affinity
 
 
-def write(path: str | PathLike[str], names: Names, content: Content) -> None:
-    """Write names, which must be JSON values, and arrays; of the sums only the cells that occur."""
+def write(path: str | PathLike[str], names: Names, content: Content, of: str | None = None) -> None:
+    """Write names, which must be JSON values, and arrays, of the sums only the cells that occur; of: see `storage`."""
     cells = storage.occurring_cells(content.sums.tokens)
     by_cell = content.sums.arrays() | _prefixed(_STRUCTURE, content.structure.arrays())
     by_cell |= _prefixed(_VALUES, content.value_sums.arrays())
@@ -43,7 +43,7 @@ def write(path: str | PathLike[str], names: Names, content: Content) -> None:
     if content.histogram is not None:
         arrays["histogram"] = storage.narrow(content.histogram)
     more_names, affinity = content.affinity.stored()
-    storage.write(path, names | more_names, arrays | affinity)
+    storage.write(path, names | more_names, arrays | affinity, of)
 
 
 def read(path: str | PathLike[str]) -> tuple[Names, Content]:

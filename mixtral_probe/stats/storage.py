@@ -17,15 +17,21 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.files import write_bytes
 from mixtral_probe.paths import checked_path
 from mixtral_probe.reading import one_sentence
+from mixtral_probe.trace.fingerprint import fingerprint
 
 FORMAT = "mixtral-probe routing stats"
 VERSION = 5
 READABLE = (4, VERSION)
+CONTENT, TRACE = "content", "trace"
+"""Entries of the header: a hash of all else, and the fingerprint of the trace, where there is one."""
 
 
-def write(path: str | PathLike[str], names: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-    """Write one file, whole or not at all; `names` must be JSON values."""
+def write(
+    path: str | PathLike[str], names: dict[str, Any], arrays: dict[str, NDArray[Any]], of: str | None = None
+) -> None:
+    """Write one file, whole or not at all; `names` must be JSON values, `of` the fingerprint of a trace."""
     header = {FORMAT: json.dumps(names | {"version": VERSION})}
+    header |= {CONTENT: _digest(header[FORMAT], arrays)} | ({} if of is None else {TRACE: of})
     write_bytes(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, header))
 
 
@@ -35,7 +41,8 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[A
         raise InputError(f"statistics are read from a file, got none at {path}")
     with one_sentence("statistics must be a whole file of mixtral-probe", path, "save them again"):
         with safe_open(path, framework="numpy") as file:
-            names = json.loads((file.metadata() or {}).get(FORMAT, "{}"))
+            header = file.metadata() or {}
+            names = json.loads(header.get(FORMAT, "{}"))
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
         if not isinstance(names, dict):
             raise ValueError(f"names that are a {type(names).__name__}")
@@ -45,7 +52,19 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, NDArray[A
             f"{path} must be a statistics file of mixtral-probe, version {READABLE[0]} or {VERSION}, got {actual}; "
             "make the statistics from the trace with RoutingStats.from_trace and save them again"
         )
+    if CONTENT in header and header[CONTENT] != _digest(header[FORMAT], arrays):
+        raise InputError(f"{path} must be as it was written, got other content; make the statistics again")
     return names, arrays
+
+
+def trace_of(path: str | PathLike[str]) -> str | None:
+    """Return the fingerprint of the trace that a statistics file is of; None where it has none."""
+    with safe_open(path, framework="numpy") as file:
+        return (file.metadata() or {}).get(TRACE)
+
+
+def _digest(names: str, arrays: dict[str, NDArray[Any]]) -> str:
+    return fingerprint(names, *(part for name in sorted(arrays) for part in (name, arrays[name])))
 
 
 def narrow(array: NDArray[Any]) -> NDArray[Any]:

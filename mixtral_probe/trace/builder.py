@@ -1,7 +1,7 @@
 """The builder of a trace: its arrays exist at full size from the start and are filled in place."""
 
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,8 @@ from mixtral_probe.trace.storage import workspace
 from mixtral_probe.trace.storage.plan import RunPlan
 from mixtral_probe.trace.trace import Trace
 
+AddFiles = Callable[[Trace, Path], None]
+"""Takes a trace and its folder."""
 _CHECKED_ROWS = 8192
 _ENOUGH_ROWS = 16
 """Rows of logits that are all like probabilities: fewer may be so by chance."""
@@ -38,7 +40,8 @@ class TraceBuilder:
     `documents` (id and labels) and `tokens` (at least document and token_id) are the tables of the new
     trace; rows are in the order document, chunk, position. With `path` everything lives in `<path>.partial`
     at its full size until `finish` renames it; an interrupted run is continued by creating the same
-    builder again. A builder keeps others from writing `path` until `finish`, `close` or the end of its `with` block.
+    builder again. `added_bytes` is the size of files that `finish` will add. A builder keeps
+    others from writing `path` until `finish`, `close` or the end of its `with` block.
     Raises InputError when the disk is too full, `path` is in use, or `<path>.partial` belongs to another run.
     """
 
@@ -62,9 +65,10 @@ class TraceBuilder:
         *,
         attention: AttentionPlan | None = None,
         record_logits: bool = True,
+        added_bytes: int = 0,
     ) -> None:
         created = meta.model_copy(update={"created": meta.created or utc_now()})
-        self._plan = RunPlan(documents, tokens, created, attention, record_logits)
+        self._plan = RunPlan(documents, tokens, created, attention, record_logits, added_bytes)
         self.path = None if path is None else checked_path(path)
         self._workspace = workspace.in_memory(self._plan) if self.path is None else self._on_disk(self.path)
         self._attention: AttentionRecord | None = None
@@ -167,10 +171,11 @@ class TraceBuilder:
         if logits is not None and (ids[..., 0] >= 0).sum() >= _ENOUGH_ROWS and finite.are_probabilities(logits):
             raise finite.probabilities_refused()
 
-    def finish(self) -> Trace:
+    def finish(self, add: AddFiles | None = None) -> Trace:
         """Return the trace, checked, and on disk under its final name. Every document must be done.
 
-        The builder cannot be used again: its arrays now belong to the trace.
+        `add`, called before a folder has its final name, adds files to it. The builder cannot be
+        used again: its arrays now belong to the trace.
         """
         if self.pending:
             raise InputError(f"a trace needs every document filled, got {len(self.pending)} that are not; fill them")
@@ -184,14 +189,17 @@ class TraceBuilder:
             router_logits=self.router_logits,
             attention_record=self._attention,
         )
-        return trace if self.path is None else self._publish(trace, self.path)
+        return trace if self.path is None else self._publish(trace, self.path, add)
 
-    def _publish(self, trace: Trace, path: Path) -> Trace:
+    def _publish(self, trace: Trace, path: Path, add: AddFiles | None) -> Trace:
         folder = workspace.partial_folder(path)
         with files.plain_errors(path):
             self._workspace.flush()
             storage.write_tables(folder, trace.documents, trace.tokens)
-            storage.write_description(folder, trace.meta, len(trace.tokens), len(trace.documents))
+            content = storage.content_fingerprint(trace.documents, trace.tokens, trace.arrays)
+            storage.write_description(folder, trace.meta, len(trace.tokens), len(trace.documents), content)
+            if add is not None:
+                add(trace, folder)
             files.publish(folder, path, storage.MARKER)
             files.discard(path / workspace.RUN, path)
         self.close()

@@ -143,11 +143,15 @@ class Trace(NotebookRepr):
         An older trace is replaced, an empty folder is used; anything else at this path raises an
         InputError.
         """
-        arrays = {name: getattr(self, name) for name in storage.ARRAYS}
-        parts = (self.documents, self.tokens, arrays, self.attention_record, self.meta, self.where)
+        parts = (self.documents, self.tokens, self.arrays, self.attention_record, self.meta, self.where)
         target = checked_path(path)
         write_folder(target, storage.MARKER, lambda folder: storage.write_parts(folder, *parts))
         return target
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray | None]:
+        """The routing arrays by name, None where one is missing."""
+        return {name: getattr(self, name) for name in storage.ARRAYS}
 
     def __len__(self) -> int:
         """Return T, the number of tokens."""

@@ -18,6 +18,7 @@ from mixtral_probe.model.generation import GenerationOptions
 from mixtral_probe.paths import checked_path
 from mixtral_probe.run.capture import warn_of_skipped
 from mixtral_probe.run.edit_binding import bind_edits, with_edits
+from mixtral_probe.run.estimate import estimate
 from mixtral_probe.run.generation.continuation import Continuation, continue_prompts
 from mixtral_probe.run.generation.streaming import new_text
 from mixtral_probe.run.options import RunOptions
@@ -26,7 +27,6 @@ from mixtral_probe.run.plan import Plan, batches, longer
 from mixtral_probe.run.provenance import run_meta
 from mixtral_probe.run.subject import Subject
 from mixtral_probe.run.trace_parts import TracePart, TraceParts
-from mixtral_probe.stats import cache_stats
 from mixtral_probe.tokenizer import Tokenizer
 from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder, TraceMeta, run_name
 from mixtral_probe.trace.finite import Nonfinite, require_nonfinite
@@ -69,11 +69,13 @@ def capture_generation(
     run = _Run(subject, prompts, options, choice, seed, meta, attention, router_logits, instruments, nonfinite)
     name = run_name(prompts.documents, prompts.tokens, meta, attention, router_logits)
     with TraceParts(None if path is None else checked_path(path), f"{name} {options.positions_in_a_batch}") as parts:
+        if parts.path is not None:
+            most = estimate(subject, prompts, options, attention=attention, new_tokens=choice.max_new_tokens)
+            parts.require_space(2 * most.disk_bytes)  # the parts and the trace that they are joined to
         run.fill(parts)
         trace = parts.joined(meta, attention, router_logits)
         parts.remove()
     warn_of_skipped(trace)
-    cache_stats(trace)
     return trace
 
 

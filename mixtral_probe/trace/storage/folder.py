@@ -16,12 +16,14 @@ from mixtral_probe.files import allocate
 from mixtral_probe.json_files import read_json_object
 from mixtral_probe.reading import one_sentence, require_file
 from mixtral_probe.trace.attention import AttentionPlan, AttentionRecord, attention_metadata
+from mixtral_probe.trace.fingerprint import fingerprint
 from mixtral_probe.trace.meta import SCHEMA_VERSION, TraceMeta
 from mixtral_probe.trace.storage import parquet, tensor_file
 
 FORMAT = "mixtral-probe trace"
 MARKER = "trace.json"
 ATTENTION = "attention.safetensors"
+SAMPLED_TOKENS = 4096
 ARRAYS = ("router_logits", "expert_ids", "expert_weights")
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -54,7 +56,33 @@ def write_parts(
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
     if attention is not None:
         write_attention(folder / ATTENTION, attention)
-    write_description(folder, meta, len(tokens), len(documents), where)
+    content = content_fingerprint(documents, tokens, arrays)
+    write_description(folder, meta, len(tokens), len(documents), content, where)
+
+
+def content_fingerprint(documents: pd.DataFrame, tokens: pd.DataFrame, arrays: Mapping[str, np.ndarray | None]) -> str:
+    """Return a hash of what the statistics of a trace are made of.
+
+    That is every token and document, every choice, and the weights and logits at about 4,096 tokens, evenly spaced.
+    """
+    columns = [tokens[name].to_numpy() for name in ("document", "chunk", "position", "token_id", "special")]
+    labels = {
+        str(name): [None if pd.isna(value) else value for value in documents[name].tolist()] for name in documents
+    }
+    step = max(1, len(tokens) // SAMPLED_TOKENS)
+    sampled = [
+        np.asarray(array[:, ::step])
+        for name in ("expert_weights", "router_logits")
+        if (array := arrays.get(name)) is not None
+    ]
+    choices = arrays["expert_ids"]
+    assert choices is not None
+    return fingerprint(*columns, labels, *choices, *sampled)
+
+
+def recorded_fingerprint(folder: Path) -> str | None:
+    """Return the hash that was recorded when a trace was written; None where an earlier version wrote it."""
+    return read_json(folder / MARKER, FORMAT).get("content")
 
 
 def read_parts(folder: Path) -> dict[str, Any]:
@@ -93,9 +121,13 @@ def write_tables(folder: Path, documents: pd.DataFrame, tokens: pd.DataFrame) ->
 
 
 def write_description(
-    folder: Path, meta: TraceMeta, num_tokens: int, num_documents: int, where: str | None = None
+    folder: Path, meta: TraceMeta, num_tokens: int, num_documents: int, content: str, where: str | None = None
 ) -> None:
-    """Write `trace.json`, last of all: it lists the other files with their sizes in bytes."""
+    """Write `trace.json`, last of all: it lists the other files with their sizes in bytes.
+
+    Args:
+        content: as `content_fingerprint` returns it.
+    """
     files = {
         entry.name: entry.stat().st_size
         for entry in sorted(folder.iterdir())
@@ -106,6 +138,7 @@ def write_description(
         "schema_version": meta.schema_version,
         "num_tokens": num_tokens,
         "num_documents": num_documents,
+        "content": content,
         "meta": meta.facts,
         "files": files,
     }

@@ -29,6 +29,8 @@ class RunPlan:
     meta: TraceMeta
     attention: AttentionPlan | None
     record_logits: bool
+    added_bytes: int = 0
+    """Of files that are added to those of the trace at the end."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "documents", document_frame(self.documents.to_dict("records")))
@@ -59,7 +61,8 @@ class RunPlan:
     def num_bytes(self) -> int:
         """Return the bytes the run takes on disk."""
         windows = windows_of(self.tokens)
-        return estimate_bytes(self.meta, windows, attention=self.attention, record_logits=self.record_logits)
+        size = estimate_bytes(self.meta, windows, attention=self.attention, record_logits=self.record_logits)
+        return size + self.added_bytes
 
     def name(self) -> str:
         """Return a fingerprint, equal for two runs that must write the same trace whenever they were created.
