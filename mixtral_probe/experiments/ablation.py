@@ -190,5 +190,5 @@ def _joined(parts: ResultParts[AblationPart], planned: Plan, sweep: Sweep, meta:
         if layer == 0:
             for array in base:
                 base[array][documents] += part[array]
-    labels = {"layer": sweep.layers, "expert": sweep.experts, "document": tuple(planned.documents["id"].astype(str))}
+    labels = {"layer": sweep.layers, "expert": sweep.experts, "document": tuple(map(str, planned.documents["id"]))}
     return AblationResult.of(sums | base, labels, meta)

@@ -42,7 +42,7 @@ def _result(subject: Subject, planned: Plan, totals: ExpertSums, promoted: int) 
     meta = experiment_meta(subject, planned)
     meta["pieces"] = {str(i): subject.tokenizer.pieces([i])[0] for i in np.unique(ids).tolist() if i >= 0}
     meta["contexts"] = {str(row): _context(planned, row) for row in np.unique(rows).tolist() if row >= 0}
-    return SaliencyResult.of(arrays, {"document": tuple(planned.documents["id"].astype(str))}, meta)
+    return SaliencyResult.of(arrays, {"document": tuple(map(str, planned.documents["id"]))}, meta)
 
 
 @torch.no_grad()

@@ -38,7 +38,7 @@ def similarity(
         sample = RouterInputs.sample(subject, planned, options, tokens)
         outputs = _by_layer([_outputs(model, layer, sample, planned) for layer in range(len(sample.inputs))])
         arrays |= outputs | {"sampled": _per_document(sample, planned, np.ones(len(sample.rows)))}
-        labels["document"] = tuple(planned.documents["id"].astype(str))
+        labels["document"] = tuple(map(str, planned.documents["id"]))
     return SimilarityResult.of(arrays, labels, meta)
 
 

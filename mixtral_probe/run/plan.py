@@ -14,6 +14,7 @@ from mixtral_probe.run.options import RunOptions
 from mixtral_probe.run.subject import Subject
 from mixtral_probe.stats.groups import require_groups
 from mixtral_probe.tokenizer import Encoding, Tokenizer
+from mixtral_probe.trace.frames import document_frame
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def plan(subject: Subject, corpus: Corpus, options: RunOptions) -> Plan:
     documents, tokenizer = corpus.documents, subject.tokenizer
     if not documents:
         raise InputError("a run needs at least one document, got none; give a text")
-    frame = pd.DataFrame([{"document": i, "id": d.id, **d.labels} for i, d in enumerate(documents)])
+    frame = document_frame([{"id": d.id, **d.labels} for d in documents])
     require_groups(frame)
     encodings = [tokenizer.encode(d.text, add_special_tokens=options.add_special_tokens) for d in documents]
     for document, encoding in zip(documents, encodings, strict=True):

@@ -144,7 +144,7 @@ def _aligned(a: Trace, b: Trace) -> Trace:
             "traces can be compared token by token when their models have the same layers with experts, experts and "
             f"experts per token, got {mine} and {theirs}"
         )
-    ids = [list(trace.documents["id"].astype(str)) for trace in (a, b)]
+    ids = [list(map(str, trace.documents["id"])) for trace in (a, b)]
     if ids[0] != ids[1]:
         b = b.select(_order(*ids))
     _check_tokens(a, b)

@@ -45,6 +45,19 @@ def test_documents_without_the_label_have_a_group_of_their_own(probe, tmp_path, 
     assert set(result.table()["group"]) == {"a", "b", "(none)", "all"}
 
 
+@pytest.mark.parametrize("name", RUNS)
+def test_half_of_a_surrogate_pair_in_an_id_or_label_is_no_traceback(probe, tmp_path, name):
+    RUNS[name](probe, [{"id": "a\ud800", "text": "some words", "domain": "\ud800"}], tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_labels_of_different_kinds_are_refused_before_the_run(probe, tmp_path, name):
+    progress, texts = [], [*TEXTS[:2], {"id": "odd", "text": "more", "domain": 3}]
+    with pytest.raises(InputError, match="label 'domain' must be text, numbers or truth values, of one kind"):
+        RUNS[name](probe, texts, tmp_path / "out", on_progress=progress.append)
+    assert progress == []
+
+
 class BrokenError(Exception):
     pass
 
