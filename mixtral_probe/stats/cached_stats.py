@@ -63,7 +63,7 @@ def _cached(trace: Trace) -> RoutingStats | None:
         saved = RoutingStats.load(path)
         if _is_of(saved, trace, path):
             return saved
-        fault = f"{path} is of another trace"
+        fault = f"{path} is of another trace, or grouped otherwise"
     except InputError as error:
         fault = str(error)
     warnings.warn(

@@ -106,7 +106,8 @@ def test_saved_statistics_are_read_when_they_fit_and_only_then(tmp_path, monkeyp
     write_report([path], tmp_path / "r1", tables=["balance"])
     assert not made
     saved.pooled().save(path / "stats.safetensors")  # grouped otherwise
-    write_report([path], tmp_path / "r2", tables=["balance"])
+    with pytest.warns(UserWarning, match="is of another trace, or grouped otherwise"):
+        write_report([path], tmp_path / "r2", tables=["balance"])
     assert len(made) == 1
     assert (tmp_path / "r1" / "balance.csv").read_bytes() == (tmp_path / "r2" / "balance.csv").read_bytes()
 
