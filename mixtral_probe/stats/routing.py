@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from mixtral_probe.errors import InputError
 from mixtral_probe.notebook_repr import NotebookRepr
-from mixtral_probe.reading import one_sentence
 from mixtral_probe.selection import select
 from mixtral_probe.stats import stats_file
 from mixtral_probe.stats.accumulate import SumsAccumulator
