@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from mixtral_probe.files import require_space, write_bytes
-from mixtral_probe.reading import one_sentence
+from mixtral_probe.json_files import MOST_BYTES
+from mixtral_probe.reading import one_sentence, read_bounded
 from mixtral_probe.run.parts_folder import PLAN, PartsFolder
 from mixtral_probe.stats.cached_stats import add_stats
 from mixtral_probe.trace import AttentionPlan, Trace, TraceBuilder, TraceMeta
@@ -102,9 +103,16 @@ def _complete(folder: Path) -> Iterator[tuple[int, TracePart]]:
     for file in sorted(folder.glob("*.json")):
         if file.name != PLAN:
             with one_sentence("an unfinished capture must hold its parts", file, f"delete {folder}"):
-                part = TracePart(json.loads(file.read_text()), Trace.load(file.with_suffix(".trace")))
-                number = int(file.stem)
-            yield number, part
+                numbered = int(file.stem), _part(file)
+            yield numbered
+
+
+def _part(file: Path) -> TracePart:
+    documents, trace = json.loads(read_bounded(file, MOST_BYTES)), Trace.load(file.with_suffix(".trace"))
+    known = isinstance(documents, list) and all(type(number) is int for number in documents)
+    if not known or len(documents) != trace.num_documents:
+        raise ValueError(f"it must list the {trace.num_documents} documents of its trace by number")
+    return TracePart(documents, trace)
 
 
 def _copy(builder: TraceBuilder, document: int, target: slice, trace: Trace, place: int) -> None:

@@ -5,10 +5,11 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import quote, urlencode
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ from mixtral_probe import (
     Checkpoint,
     MixtralConfig,
     MixtralForCausalLM,
+    Probe,
     RoutingStats,
     Selection,
     Tokenizer,
@@ -28,7 +30,9 @@ from mixtral_probe import (
 )
 from mixtral_probe.checkpoint.native import native_config
 from mixtral_probe.corpus import read_corpus
+from mixtral_probe.report import write_report
 from mixtral_probe.resources import data_path
+from mixtral_probe.run import provenance
 from mixtral_probe.selection import mask, parse
 from mixtral_probe.trace import Result, Trace
 from tests.hostile import mutations
@@ -319,6 +323,47 @@ def _documents(folder: Path) -> None:
     document_frame([{"id": document.id, **document.labels} for document in read_corpus(folder)])
 
 
+@cache
+def _probe() -> Probe:
+    return Probe.from_pretrained(EARLIER / "model")
+
+
+def _unfinished(kind: str, ending: str) -> Callable[[Path], None]:
+    return lambda folder: shutil.copytree(EARLIER / f"unfinished.{kind}.{ending}", folder / f"a.{ending}")
+
+
+def _continued(kind: str) -> Callable[[Path], None]:
+    """Continue an unfinished run, as the version that began it."""
+
+    def go_on(folder: Path) -> None:
+        documents = json.loads((EARLIER / "documents.json").read_text())
+        options = json.loads((EARLIER / "interrupted.json").read_text())[kind]
+        method = partial(_probe().ablation, placebos=1) if kind == "ablation" else _probe().trace
+        software = json.loads((EARLIER / "expected.json").read_text())["software"]
+        with patch.object(provenance, "software", lambda: software):
+            method(documents, path=folder / "a", **options)
+
+    return go_on
+
+
+_BY_SUFFIX = {
+    ".json": mutations.of_json,
+    ".npy": mutations.of_npy,
+    ".parquet": mutations.of_parquet,
+    ".safetensors": mutations.of_safetensors,
+}
+
+
+def _any_of_a_run(folder: Path, random: Random) -> None:
+    path = random.choice(sorted(path for path in folder.rglob("*") if path.is_file()))
+    path.write_bytes(_BY_SUFFIX[path.suffix](path.read_bytes(), random))
+    _correct_sizes(path.parent)
+
+
+def _report(folder: Path) -> None:
+    write_report([_trace()], folder / "report", html=False, tables=["expert_load"])
+
+
 READERS = (
     Reader("config.json", _model, _changed("config.json", mutations.of_json), MixtralConfig.from_pretrained),
     Reader(
@@ -379,4 +424,14 @@ READERS = (
         lambda folder: Selection.from_query(_typed(folder)).mask(_trace()),
         valid=False,
     ),
+    Reader("unfinished capture", _unfinished("capture", "partial"), _any_of_a_run, _continued("capture"), valid=False),
+    Reader(
+        "unfinished generation",
+        _unfinished("generation", "parts"),
+        _any_of_a_run,
+        _continued("generation"),
+        valid=False,
+    ),
+    Reader("unfinished ablation", _unfinished("ablation", "parts"), _any_of_a_run, _continued("ablation"), valid=False),
+    Reader("report to be replaced", _report, _changed("report/report.json", mutations.of_json), _report),
 )

@@ -80,8 +80,21 @@ def on_disk(plan: RunPlan, path: Path) -> Workspace:
     arrays: dict[str, np.ndarray] = {}
     arrays |= {name: map_array(folder / f"{name}.npy", *place) for name, place in plan.arrays.items()}
     arrays |= {name: map_array(folder / RUN / f"{name}.npy", *place) for name, place in plan.scratch.items()}
-    tensors = tensor_file.TensorFile(folder / ATTENTION, writable=True) if plan.attention else None
-    return Workspace(arrays, tensors, str(description.get("created", "")))
+    return Workspace(arrays, _mapped_attention(plan, folder), str(description.get("created", "")))
+
+
+def _mapped_attention(plan: RunPlan, folder: Path) -> tensor_file.TensorFile | None:
+    layout = plan.attention_layout
+    if layout is None:
+        return None
+    tensors = tensor_file.TensorFile(folder / ATTENTION, writable=True)
+    for name, (code, shape) in layout.items():
+        if name not in tensors or (tensors[name].shape, tensors[name].dtype) != (shape, np.dtype(code)):
+            raise InputError(
+                f"{folder / ATTENTION} must hold {name} with {code} of the shape {shape}, got none such; delete the "
+                "unfinished run"
+            )
+    return tensors
 
 
 def partial_folder(path: Path) -> Path:
