@@ -245,6 +245,29 @@ def test_a_share_of_all_tokens_rests_on_all_documents():
         assert numbers == pytest.approx([share.mean(), share.mean(), max(share.mean() - half, 0), share.mean() + half])
 
 
+def with_a_rare_expert(rng, documents):
+    """Documents of 60 tokens, of which 45 in 100 use expert 3, each as often as its taste says."""
+    owner = np.repeat(np.arange(documents), 60)
+    taste = np.where(rng.random(documents) < 0.45, rng.beta(2, 4, documents), 0)
+    first = np.where(rng.random(len(owner)) < taste[owner], 3, rng.integers(0, 3, len(owner)))
+    second = np.where(rng.random(len(owner)) < 0.3, first % 3, rng.integers(0, 3, len(owner)))
+    table = tables.transitions(stats_of(np.stack([first, second])[..., None], document=owner, num_experts=4))
+    rows = table[(table["expert"] == 3) & (table["other_expert"] < 3)]
+    return rows.set_index(["metric", "other_expert"])[["value", "low", "high"]].astype(float)
+
+
+@pytest.mark.slow
+def test_intervals_of_a_rare_expert_hold_the_truth():
+    truth, held = with_a_rare_expert(np.random.default_rng(1), 6000)["value"], {}
+    for run in range(1000):
+        rows = with_a_rare_expert(np.random.default_rng([0, run]), 20).dropna()
+        inside = (rows["low"] <= truth.loc[rows.index]) & (truth.loc[rows.index] <= rows["high"])
+        for metric, share in inside.groupby(level=0).mean().items():
+            held.setdefault(metric, []).append(share)
+    for metric in ("joint_share", "transition_lift", "transition_probability"):
+        assert np.mean(held[metric]) >= 0.92 - 2 * np.std(held[metric]) / np.sqrt(1000), metric
+
+
 def test_the_interval_of_a_conditional_share_has_the_freedom_of_its_own_documents():
     """Expert 7 is chosen in 5 of 20 documents, by 30, 10, 10, 10 and 10 tokens: 4900 / 1300 - 1 = 2.77 freedom."""
     sizes, document = [30, 10, 10, 10, 10], np.repeat(range(20), 100)
