@@ -114,7 +114,7 @@ def test_an_edit_is_read_as_it_is_typed(typed, edit):
         ("mask_expert expert=1 expert=2", "each field of an edit must be given once, got 'expert' twice"),
         ("mask_expert expert=1 edit=top_k", "each field of an edit must be given once, got 'edit' twice"),
         ("mask_expert layer=1", "MaskExpert needs valid fields, got no expert: Field required"),
-        ("mask_expert expert=1 bias=2", "bias='2': Extra inputs are not permitted"),
+        ("mask_expert expert=1 bias=2", "has the fields layer, .*, expert, got 'bias'; correct it"),
         ("bias_router expert=1 bias=nan", "bias='nan': Input should be a finite number"),
     ],
 )

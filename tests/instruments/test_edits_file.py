@@ -61,7 +61,7 @@ def test_an_edit_is_frozen():
             "MaskExpert needs valid fields, got layer=-1: .* greater than or equal to 0",
         ),
         (lambda: edits.MaskExpert(layer=1), "got no expert: Field required"),
-        (lambda: edits.MaskExpert(layer=1, expert=2, foo=1), "foo=1: Extra inputs are not permitted"),
+        (lambda: edits.MaskExpert(layer=1, expert=2, foo=1), "has the fields layer, .*, expert, got 'foo'; correct it"),
         (lambda: edits.MaskExpert(expert=[1, 1]), "named only once"),
         (lambda: edits.SwapExperts(expert=(1, 1)), "two different experts"),
         (lambda: edits.Temperature(temperature=0), "greater than 0"),
