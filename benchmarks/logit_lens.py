@@ -20,7 +20,7 @@ from mixtral_probe.run.batch import Batch
 
 
 def on_the_host(model: Any, residuals: list[torch.Tensor], following: torch.Tensor, top: int) -> dict[str, Any]:
-    """The arrays of ``logit_lens._of_rows`` by the functions of ``metrics``."""
+    """The arrays of ``logit_lens.of_rows`` by the functions of ``metrics``."""
     logits = [logit_lens._read(model, hidden).cpu().numpy() for hidden in residuals]
     layers = [_of_layer(layer, logits[-1], following[: len(layer)].cpu().numpy(), top) for layer in logits]
     return {name: np.stack([layer[name] for layer in layers]) for name in layers[0]}
@@ -61,12 +61,12 @@ def main() -> None:
         model.lm_head = head.requires_grad_(False).to(chosen.device)
     ids = torch.randint(0, 8192, (chosen.tokens,), generator=torch.Generator().manual_seed(0)).numpy()
     batch = Batch.of(ids, [Window(0, 0, 0, chosen.tokens)], torch.device(chosen.device))
-    ways = {"device": logit_lens._of_rows, "host": on_the_host, "products": products_alone}
+    ways = {"device": logit_lens.of_rows, "host": on_the_host, "products": products_alone}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     found = {}
     for _ in range(chosen.rounds):
         for name, way in ways.items():
-            logit_lens._of_rows = way
+            logit_lens.of_rows = way
             start = time.perf_counter()
             with torch.inference_mode():
                 found[name] = logit_lens._of_window(model, batch, 5)

@@ -44,7 +44,8 @@ def _measure() -> None:
     st.header("What it does to its tokens", anchor=False)
     texts.where_note("one bundled text of each domain")
     st.caption(
-        "For traces of the embedded model: measured on one bundled text of each domain, which takes a minute or so."
+        "For traces of the embedded model: measured on one bundled text of each domain; about "
+        f"{job_list.seconds(expert_measurements.estimate())}."
     )
     if st.button("Measure the experts", key="experts_measure", icon=":material/science:"):
         try:

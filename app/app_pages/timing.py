@@ -26,6 +26,10 @@ def _form() -> None:
         key="timing_text",
     )
     repeats = st.slider("Timed runs, and as many without timers", 3, 30, 9, key="timing_repeats")
+    try:
+        st.caption(f"About {job_list.seconds(timings.estimate(text, repeats))}.")
+    except InputError as error:
+        st.error(str(error))
     if st.button("Measure", key="timing_start", type="primary", icon=":material/timer:"):
         try:
             timings.start(text, repeats)

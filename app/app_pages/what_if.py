@@ -7,7 +7,7 @@ import streamlit as st
 from app.jobs import models, what_ifs
 from app.sections import edit_fields
 from app.state import address, controls
-from app.widgets import charts, frames, texts, values
+from app.widgets import charts, frames, job_list, texts, values
 from mixtral_probe import InputError, figures, tables
 from mixtral_probe.trace import WhatIf
 
@@ -92,7 +92,8 @@ def _run(text: str, typed: list[str], generate: int | None = None) -> WhatIf:
     change = (text, tuple(typed))
     if what_ifs.finished(*change, generate):
         return what_ifs.run(*change, generate)
-    with st.spinner("Running the text without and with the change …"):
+    expected = job_list.seconds(what_ifs.estimate(*change, generate))
+    with st.spinner(f"Running the text without and with the change; with the placebo about {expected} …"):
         first = what_ifs.run(*change, placebos=0)
     meanwhile = st.empty()
     with meanwhile.container():
@@ -100,7 +101,9 @@ def _run(text: str, typed: list[str], generate: int | None = None) -> WhatIf:
         bar = st.progress(0.0)
 
     def show(progress: Any) -> None:
-        bar.progress(progress.tokens / progress.total_tokens, f"{what_ifs.PLACEBOS} draws of the placebo …")
+        bar.progress(
+            progress.tokens / progress.total_tokens, f"{what_ifs.PLACEBOS} draws of the placebo, about {expected} …"
+        )
 
     result = what_ifs.run(*change, generate, on_progress=show)
     meanwhile.empty()

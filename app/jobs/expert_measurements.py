@@ -39,6 +39,13 @@ def documents() -> list[Any]:
     return list(first.values())
 
 
+@st.cache_data(max_entries=1, show_spinner=False)
+def estimate() -> float:
+    """Estimate the seconds of the measurement."""
+    probe, texts = models.embedded(), documents()
+    return probe.estimate_saliency(texts).seconds + probe.estimate_similarity(texts).seconds
+
+
 def measure() -> str:
     """Put saliency and similarity of the embedded model's experts in the queue and return the job's id.
 

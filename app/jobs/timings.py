@@ -16,6 +16,16 @@ from mixtral_probe.trace import chrome_trace
 KIND = "timing"
 
 
+@st.cache_data(max_entries=64, show_spinner=False)
+def estimate(text: str, repeats: int) -> float:
+    """Estimate the seconds of a timing.
+
+    Raises:
+        InputError: the text breaks a rule.
+    """
+    return models.embedded().estimate_time([{"id": "typed text", "text": text}], repeats=repeats).seconds
+
+
 def start(text: str, repeats: int) -> str:
     """Put a timing of the embedded model in the queue and return its job's id.
 

@@ -28,6 +28,13 @@ def finished(text: str, typed: tuple[str, ...], generate: int | None = None) -> 
     return bool(_found(text, typed, generate, PLACEBOS))
 
 
+def estimate(text: str, typed: tuple[str, ...], generate: int | None = None) -> float:
+    """Estimate the seconds of a run with its placebo; arguments and errors as of ``run``."""
+    document = [{"id": "typed text", "text": text}]
+    how: dict[str, Any] = {"generate": generate, "placebos": PLACEBOS}
+    return models.embedded().estimate_what_if(document, _parsed(typed), **how).seconds
+
+
 def run(
     text: str,
     typed: tuple[str, ...],

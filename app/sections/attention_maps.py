@@ -8,7 +8,7 @@ import streamlit as st
 
 from app.jobs import models
 from app.state import controls, settings, sources
-from app.widgets import documents
+from app.widgets import documents, job_list
 from mixtral_probe import InputError, Trace, tables
 
 
@@ -118,7 +118,7 @@ def _confirm(view: controls.PageView, size: int) -> bool:
     return False
 
 
-@st.cache_resource(max_entries=settings.RETRACED_KEPT, show_spinner="Reading every layer as a prediction …")
+@st.cache_resource(max_entries=settings.RETRACED_KEPT, show_spinner=False)
 def _lens(_source: sources.TraceSource, path: str, stamp: str, number: int, chunk: int) -> Any:
     return models.embedded().logit_lens_again(sources.open_trace(_source), document=number, chunk=chunk)
 
@@ -129,4 +129,6 @@ def lens(view: controls.PageView, number: int, chunk: int) -> Any:
     Raises:
         InputError: the trace was made with another model.
     """
-    return _lens(view.source, str(view.source.path), view.source.stamp, number, chunk)
+    needed = models.embedded().estimate_logit_lens_again(sources.open_trace(view.source), document=number, chunk=chunk)
+    with st.spinner(f"Reading every layer as a prediction, about {job_list.seconds(needed.seconds)} …"):
+        return _lens(view.source, str(view.source.path), view.source.stamp, number, chunk)

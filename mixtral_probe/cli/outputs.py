@@ -70,10 +70,12 @@ def placebo_columns(row: "Mapping[str, Any] | pd.Series[Any]") -> str:
     return f"{number(row['null']):>10} {interval(row['placebo_low'], row['placebo_high']):>21} {p:>8}"
 
 
-def estimate_line(expected: "ResourceEstimate", placebos: int) -> str:
-    """What an experiment will take."""
+def estimate_line(expected: "ResourceEstimate", *, placebos: int = 0, most: bool = False) -> str:
+    """What a run will take; ``most``: so many tokens at most."""
+    tokens = f"{'at most ' if most else ''}{words.counted(expected.tokens, 'token')}"
     drawn = f", {words.counted(placebos, 'placebo draw')}" if placebos else ""
+    disk = f"{words.size(expected.disk_bytes)} on disk, " if expected.disk_bytes else ""
     return (
-        f"{words.counted(expected.documents, 'document')}, {words.counted(expected.tokens, 'token')}{drawn}: about "
-        f"{words.size(expected.memory_bytes)} of memory, {words.duration(expected.seconds)}"
+        f"{words.counted(expected.documents, 'document')}, {tokens}{drawn}: about "
+        f"{words.size(expected.memory_bytes)} of memory, {disk}{words.duration(expected.seconds)}"
     )

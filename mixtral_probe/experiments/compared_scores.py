@@ -11,7 +11,7 @@ from torch import Tensor
 from mixtral_probe.model import ForwardContext, Instrument, MixtralForCausalLM
 from mixtral_probe.run.batch import Batch
 
-_ROWS_AT_ONCE = 512
+ROWS_AT_ONCE = 512
 """Rows of logits of each run in memory."""
 
 
@@ -43,7 +43,7 @@ def compared_scores(model: MixtralForCausalLM, batch: Batch, base: Run, others: 
     runs = [base, *others]
     scores = [_Unfinished(batch, model.config.vocab_size) for _ in runs]
     length = batch.ids.shape[1]
-    step = max(1, _ROWS_AT_ONCE // len(batch.ids))
+    step = max(1, ROWS_AT_ONCE // len(batch.ids))
     for start in range(0, length, step):
         part = slice(start, min(start + step, length))
         expected: Tensor | None = None

@@ -75,6 +75,11 @@ class Reference:
         }
 
 
+def elements_at_once(device: torch.device) -> int:
+    """Return how many logits are read at a time on a device."""
+    return _ELEMENTS_ON_CPU if device.type == "cpu" else _ELEMENTS
+
+
 def _bits(nats: Tensor) -> Tensor:
     return (nats / log(2)).float()
 
@@ -85,6 +90,5 @@ def _wide(logits: Tensor) -> torch.dtype:
 
 
 def _chunks(logits: Tensor) -> list[slice]:
-    elements = _ELEMENTS_ON_CPU if logits.device.type == "cpu" else _ELEMENTS
-    step = max(1, elements // logits.shape[1])
+    step = max(1, elements_at_once(logits.device) // logits.shape[1])
     return [slice(start, start + step) for start in range(0, len(logits), step)]

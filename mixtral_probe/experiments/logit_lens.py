@@ -59,11 +59,11 @@ def _of_window(model: MixtralForCausalLM, batch: Batch, top: int) -> dict[str, n
     parts = []
     for start in range(0, len(tokens), POSITIONS_AT_ONCE):
         rows = slice(start, start + POSITIONS_AT_ONCE)
-        parts.append(_of_rows(model, [hidden[:, rows] for hidden in residuals], tokens[start + 1 :], top))
+        parts.append(of_rows(model, [hidden[:, rows] for hidden in residuals], tokens[start + 1 :], top))
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
 
 
-def _of_rows(model: MixtralForCausalLM, residuals: list[Tensor], following: Tensor, top: int) -> dict[str, np.ndarray]:
+def of_rows(model: MixtralForCausalLM, residuals: list[Tensor], following: Tensor, top: int) -> dict[str, np.ndarray]:
     """The arrays [L, n, …] of some rows of the residual streams, L of [1, n, C], and the tokens after each."""
     final = Reference.of(_read(model, residuals[-1]))
     following = following[: len(final.logits)].to(final.logits.device)

@@ -19,7 +19,7 @@ from mixtral_probe.run.batch import Batch, counted_documents
 from mixtral_probe.run.passes import model_batches
 from mixtral_probe.stats.run_sums import RunSums, RunTokens
 
-_HELD_BYTES = 64e6
+HELD_BYTES = 64e6
 """Hidden states and last logits of draws that are scored together, so that the head runs once without edits."""
 
 
@@ -82,7 +82,7 @@ class PlaceboDraws:
         """How many draws' hidden states may be kept."""
         config, size = self._subject.config, self._subject.model.lm_head.weight.element_size()
         each = batch.size * config.hidden_size * size + len(batch.windows) * config.vocab_size * 4
-        return max(1, int(_HELD_BYTES / each))
+        return max(1, int(HELD_BYTES / each))
 
     def _drawn(self, stored: StoredPass, first: int, draws: Sequence[int]) -> list[tuple[Run, list[Routing]]]:
         """Run some draws in one call; returns the hidden states and the routing of each."""

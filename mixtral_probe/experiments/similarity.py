@@ -18,7 +18,7 @@ from mixtral_probe.trace import SimilarityResult, SubsetsResult
 
 Arrays = dict[str, np.ndarray]
 SAMPLED_TOKENS = 1024
-_ELEMENTS_AT_ONCE = 2**24
+WEIGHTS_AT_ONCE = 2**24
 """Weights that are summed in float64 at a time."""
 
 
@@ -90,7 +90,7 @@ def _weight_sums(model: MixtralForCausalLM, layer: int) -> tuple[np.ndarray, np.
     experts = model.config.num_local_experts
     products, sums = np.zeros((experts, experts)), np.zeros((experts, 3 * model.config.hidden_size))
     inner = mixture(model, layer).experts.down_proj.shape[2]
-    step = max(1, _ELEMENTS_AT_ONCE // sums.size)
+    step = max(1, WEIGHTS_AT_ONCE // sums.size)
     for start in range(0, inner, step):
         rows = slice(start, start + step)
         block = torch.stack([expert_neurons(model, layer, expert, rows) for expert in range(experts)])

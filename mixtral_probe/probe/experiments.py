@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from os import PathLike
 
 from mixtral_probe.corpus import Source
-from mixtral_probe.experiments import OnRun, time_forward, what_if
+from mixtral_probe.experiments import OnRun, estimates, time_forward, what_if
 from mixtral_probe.experiments.ablation import ABLATION_PLACEBOS, ABLATION_POSITIONS, Sweep, ablation
 from mixtral_probe.experiments.logit_lens import logit_lens
 from mixtral_probe.experiments.mean_outputs import mean_expert
 from mixtral_probe.experiments.saliency import saliency
 from mixtral_probe.experiments.similarity import SAMPLED_TOKENS, expert_subsets, similarity
-from mixtral_probe.experiments.what_if import WHAT_IF_PLACEBOS, WHAT_IF_POSITIONS, what_if_passes
+from mixtral_probe.experiments.what_if import WHAT_IF_PLACEBOS, WHAT_IF_POSITIONS
 from mixtral_probe.instruments.edits import Edit, MeanExpert
 from mixtral_probe.instruments.placebo import Semantics
 from mixtral_probe.model import Instrument
 from mixtral_probe.probe.base import ProbeBase
 from mixtral_probe.run import POSITIONS_IN_A_BATCH, OnProgress, Plan, RunOptions, ShouldStop
-from mixtral_probe.run.estimate import ResourceEstimate, estimate_passes
+from mixtral_probe.run.estimate import ResourceEstimate
 from mixtral_probe.run.retrace import plan_of_window
 from mixtral_probe.trace import (
     AblationResult,
@@ -75,13 +75,14 @@ class ExperimentMethods(ProbeBase):
         edits: Sequence[Edit],
         *,
         placebos: int = WHAT_IF_PLACEBOS,
+        generate: int | None = None,
         window: int | None = None,
         positions_in_a_batch: int = WHAT_IF_POSITIONS,
     ) -> ResourceEstimate:
-        """Estimate the tokens, memory and seconds of ``what_if`` with the same arguments, without continuations."""
+        """Estimate the tokens, memory and seconds of ``what_if`` with the same arguments."""
         options = _options(window, positions_in_a_batch)
-        passes = what_if_passes(self._subject, edits, placebos)
-        return estimate_passes(self._subject, self._planned(source, options), options, passes)
+        planned = self._planned(source, options)
+        return estimates.estimate_what_if(self._subject, planned, options, edits, placebos=placebos, generate=generate)
 
     def ablation(
         self,
@@ -134,8 +135,7 @@ class ExperimentMethods(ProbeBase):
         """Estimate the tokens, memory and seconds of ``ablation`` with the same arguments."""
         options = _options(window, positions_in_a_batch)
         sweep = Sweep.of(self.model, "zero", layers, experts, placebos, seed=0)
-        passes = sweep.passes(self.model.config.num_hidden_layers)
-        return estimate_passes(self._subject, self._planned(source, options), options, passes)
+        return estimates.estimate_ablation(self._subject, self._planned(source, options), options, sweep)
 
     def mean_expert(
         self,
@@ -172,6 +172,17 @@ class ExperimentMethods(ProbeBase):
         options = _options(window, positions_in_a_batch, on_progress, should_stop)
         return saliency(self._subject, self._planned(source, options), options, promoted=promoted, contexts=contexts)
 
+    def estimate_saliency(
+        self,
+        source: Source | Plan,
+        *,
+        window: int | None = None,
+        positions_in_a_batch: int = POSITIONS_IN_A_BATCH,
+    ) -> ResourceEstimate:
+        """Estimate the tokens, memory and seconds of ``saliency`` with the same arguments."""
+        options = _options(window, positions_in_a_batch)
+        return estimates.estimate_saliency(self._subject, self._planned(source, options), options)
+
     def similarity(
         self,
         source: Source | Plan | None = None,
@@ -198,6 +209,20 @@ class ExperimentMethods(ProbeBase):
         options = _options(window, positions_in_a_batch, on_progress, should_stop)
         planned = None if source is None else self._planned(source, options)
         return similarity(self._subject, planned, options, tokens=tokens, align=align)
+
+    def estimate_similarity(
+        self,
+        source: Source | Plan | None = None,
+        *,
+        tokens: int = SAMPLED_TOKENS,
+        align: bool = True,
+        window: int | None = None,
+        positions_in_a_batch: int = POSITIONS_IN_A_BATCH,
+    ) -> ResourceEstimate:
+        """Estimate the tokens, memory and seconds of ``similarity`` with the same arguments."""
+        options = _options(window, positions_in_a_batch)
+        planned = None if source is None else self._planned(source, options)
+        return estimates.estimate_similarity(self._subject, planned, options, tokens=tokens, align=align)
 
     def expert_subsets(
         self,
@@ -236,6 +261,16 @@ class ExperimentMethods(ProbeBase):
         options = _options(window, POSITIONS_IN_A_BATCH, on_progress, should_stop)
         return logit_lens(self._subject, self._planned(source, options), options, top=top)
 
+    def estimate_logit_lens(self, source: Source | Plan, *, window: int | None = None) -> ResourceEstimate:
+        """Estimate the tokens, memory and seconds of ``logit_lens`` with the same arguments."""
+        options = _options(window, POSITIONS_IN_A_BATCH)
+        return estimates.estimate_logit_lens(self._subject, self._planned(source, options), options)
+
+    def estimate_logit_lens_again(self, trace: Trace, *, document: int = 0, chunk: int = 0) -> ResourceEstimate:
+        """Estimate the tokens, memory and seconds of ``logit_lens_again`` with the same arguments."""
+        planned = plan_of_window(self._subject, trace, document, chunk)
+        return estimates.estimate_logit_lens(self._subject, planned, RunOptions())
+
     def logit_lens_again(self, trace: Trace, *, document: int = 0, chunk: int = 0, top: int = 5) -> LogitLensResult:
         """Do as ``logit_lens`` with one window of a trace of this model."""
         planned = plan_of_window(self._subject, trace, document, chunk)
@@ -272,6 +307,23 @@ class ExperimentMethods(ProbeBase):
         return time_forward(
             self._subject, self._planned(source, options), options, repeats=repeats, warmup=warmup, memory=memory,
             nvtx=nvtx, instruments=instruments, on_run=on_run,
+        )  # fmt: skip
+
+    def estimate_time(
+        self,
+        source: Source | Plan,
+        *,
+        repeats: int = 9,
+        warmup: int = 2,
+        memory: bool = True,
+        window: int | None = None,
+        positions_in_a_batch: int = POSITIONS_IN_A_BATCH,
+    ) -> ResourceEstimate:
+        """Estimate the tokens, memory and seconds of ``time`` with the same arguments."""
+        options = _options(window, positions_in_a_batch)
+        planned = self._planned(source, options)
+        return estimates.estimate_time(
+            self._subject, planned, options, repeats=repeats, warmup=warmup, memory=memory
         )  # fmt: skip
 
 

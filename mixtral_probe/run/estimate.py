@@ -1,12 +1,13 @@
 """The memory, disk and time of a run, estimated before it starts."""
 
-import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from mixtral_probe.model import MixtralForCausalLM
-from mixtral_probe.model.attention.weights import SLICE_ELEMENTS
+from mixtral_probe.run.calibration import Calibration, calibrate
+from mixtral_probe.run.capture_costs import attention_costs, step_costs
 from mixtral_probe.run.options import RunOptions
 from mixtral_probe.run.plan import Plan, batches, longer
 from mixtral_probe.run.scoring import POSITIONS_AT_ONCE
@@ -14,53 +15,148 @@ from mixtral_probe.run.subject import Subject
 from mixtral_probe.stats.stats_size import statistics_bytes
 from mixtral_probe.trace import AttentionPlan, TraceMeta, estimate_bytes
 
-ATTAINED = 0.35
-"""Share of the speed of one large matrix product that a whole forward pass reaches (measured on a CPU: 0.3–0.5)."""
-STEP_SECONDS, READ_BYTES = 4e-4, 8e9
-"""The least time of one layer in one step of generation, and bytes of weights read in a second: roughly, on a CPU."""
-
 
 @dataclass(frozen=True, slots=True)
 class ResourceEstimate:
-    """Resources of a capture or an experiment. Memory and time are rough."""
+    """Resources of a capture or an experiment, by a calibration on its device."""
 
     documents: int
     tokens: int
     memory_bytes: int
-    """Weights and activations at the peak, without the Python process itself."""
+    """Weights, activations and arrays at the peak, without the Python process itself."""
     disk_bytes: int
     """Of the trace, exact to a few percent, and its statistics, at most; 0 for an experiment."""
     seconds: float
 
 
-def estimate_passes(subject: Subject, planned: Plan, options: RunOptions, passes: float) -> ResourceEstimate:
-    """Estimate an experiment of so many forward passes over a plan, of which nothing but sums is kept."""
-    once = estimate(subject, planned, options)
-    return replace(once, disk_bytes=0, seconds=once.seconds * passes)
+@dataclass(frozen=True)
+class PlanCosts:
+    """What the forward passes of a plan cost on a model's device."""
+
+    subject: Subject
+    planned: Plan
+    shapes: tuple[tuple[int, int], ...]
+    """[rows, positions] of every batch."""
+    calibration: Calibration
+
+    @classmethod
+    def of(cls, subject: Subject, planned: Plan, options: RunOptions) -> "PlanCosts":
+        """Cut a plan into batches, and calibrate the model."""
+        made = batches(planned.windows, options.positions_in_a_batch)
+        shapes = tuple((len(some), max(window.length for window in some)) for some in made)
+        return cls(subject, planned, shapes, calibrate(subject.model))
+
+    @property
+    def layers(self) -> int:
+        """Of the model."""
+        return self.subject.config.num_hidden_layers
+
+    @property
+    def positions(self) -> int:
+        """Of all batches, padding included."""
+        return sum(rows * length for rows, length in self.shapes)
+
+    @property
+    def largest(self) -> int:
+        """Positions of the largest batch."""
+        return max(rows * length for rows, length in self.shapes)
+
+    @property
+    def longest(self) -> int:
+        """Positions of the longest window."""
+        return max(length for _, length in self.shapes)
+
+    def forward(self) -> float:
+        """Seconds of one pass over the plan through all layers."""
+        return self.calibration.forward(self.shapes, self.layers)
+
+    def scores(self) -> float:
+        """Seconds of the loss and the best next token of all positions."""
+        return self.calibration.score_seconds * self.positions
+
+    def memory(self, largest: int | None = None, in_layers: int = 0, scored: int | None = None) -> int:
+        """Bytes of weights and activations at the peak.
+
+        Args:
+            largest: positions of the largest call, by default those of the largest batch.
+            in_layers: bytes beside the activations of the layers.
+            scored: bytes while logits are scored, by default those of the loss and the best next token.
+        """
+        count = self.largest if largest is None else largest
+        held = hidden_bytes(self.subject, count) + self._uneven(count)
+        if scored is None:  # the logits of one part are there until those of the next are
+            scored = int(min(count, 2 * POSITIONS_AT_ONCE) * self.calibration.score_bytes)
+        layers = count * self.calibration.row_bytes + self._uneven(count) + in_layers
+        return weight_bytes(self.subject.model) + int(max(layers, scored + held))
+
+    def _uneven(self, count: int) -> int:
+        """Bytes by which the expert with the most rows outgrows an even share, taken as three quarters of one."""
+        config, size = self.subject.config, self.subject.model.lm_head.weight.element_size()
+        even = count * config.num_experts_per_tok / config.num_local_experts
+        return int(0.75 * even * 3 * config.intermediate_size * size)
+
+    def estimate(self, seconds: float, memory: int | None = None) -> ResourceEstimate:
+        """The estimate of an experiment that takes so long, and so much memory if not that of a plain pass."""
+        tokens, documents = len(self.planned.token_ids), len(self.planned.documents)
+        return ResourceEstimate(documents, tokens, self.memory() if memory is None else memory, 0, seconds)
 
 
 def estimate(
     subject: Subject, planned: Plan, options: RunOptions, *, attention: AttentionPlan | None = None, new_tokens: int = 0
 ) -> ResourceEstimate:
     """Estimate a capture of a plan, each document continued by some new tokens."""
-    config, model, positions = subject.config, subject.model, options.positions_in_a_batch
-    meta = TraceMeta(
+    windows = longer(planned.windows, new_tokens) if new_tokens else planned.windows
+    costs = PlanCosts.of(subject, planned, options)
+    record = estimate_bytes(_meta(subject), [(w.document, w.chunk, w.length) for w in windows], attention=attention)
+    seconds, slices = costs.forward() + costs.scores(), 0
+    if attention is not None:
+        recorded = attention_costs(subject.model)
+        seconds += recorded.seconds(attention, [window.length for window in windows])
+        slices = recorded.bytes(attention, costs.shapes)
+    memory = costs.memory(in_layers=slices) + record
+    if new_tokens:
+        made = batches(windows, options.positions_in_a_batch)
+        seconds += new_token_seconds(subject, [len(some) for some in made], new_tokens)
+        memory += cache_bytes(subject, costs.largest)
+    tokens = sum(window.length for window in windows)
+    disk = record + added_bytes(subject, planned, new_tokens)
+    return ResourceEstimate(len(planned.documents), tokens, memory, disk, seconds)
+
+
+def new_token_seconds(subject: Subject, texts: Sequence[int], new_tokens: int) -> float:
+    """Seconds of continuing batches of so many texts, once their prompts have run."""
+    steps, layers = step_costs(subject.model), subject.config.num_hidden_layers
+    return max(0, new_tokens - 1) * sum(steps.seconds(rows, layers) for rows in texts)
+
+
+def hidden_bytes(subject: Subject, positions: int) -> int:
+    """Bytes of the residual stream of so many positions."""
+    return positions * subject.config.hidden_size * subject.model.lm_head.weight.element_size()
+
+
+def cache_bytes(subject: Subject, positions: int) -> int:
+    """Bytes of keys and values of so many positions in all layers."""
+    config, size = subject.config, subject.model.lm_head.weight.element_size()
+    return 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_size * positions * size
+
+
+def weight_bytes(model: MixtralForCausalLM) -> int:
+    """Bytes of the weights; on an accelerator, all that its allocator has given out."""
+    counted = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    device = model.lm_head.weight.device
+    allocator = torch.get_device_module(device)
+    if device.type != "cpu" and hasattr(allocator, "memory_allocated"):
+        return max(counted, int(allocator.memory_allocated(device)))
+    return counted
+
+
+def _meta(subject: Subject) -> TraceMeta:
+    config = subject.config
+    return TraceMeta(
         num_layers=config.num_hidden_layers,
         num_experts=config.num_local_experts,
         num_experts_per_tok=config.num_experts_per_tok,
         num_heads=config.num_attention_heads,
-    )
-    windows = longer(planned.windows, new_tokens) if new_tokens else planned.windows
-    lengths = [window.length for window in windows]
-    places = [(w.document, w.chunk, w.length) for w in windows]
-    steps = new_tokens * sum(1 for _ in batches(windows, positions)) if new_tokens else 0
-    return ResourceEstimate(
-        documents=len(planned.documents),
-        tokens=sum(lengths),
-        memory_bytes=_memory(model, max(positions, *lengths, 1), attention),
-        disk_bytes=estimate_bytes(meta, places, attention=attention) + added_bytes(subject, planned, new_tokens),
-        seconds=_operations(model, lengths, attention) / (ATTAINED * _speed(model.lm_head.weight))
-        + steps * (config.num_hidden_layers * STEP_SECONDS + _weight_bytes(model) / READ_BYTES),
     )
 
 
@@ -71,38 +167,3 @@ def added_bytes(subject: Subject, planned: Plan, new_tokens: int = 0) -> int:
         planned.documents, planned.tokens, layers=config.num_hidden_layers, experts=config.num_local_experts,
         chosen=config.num_experts_per_tok, new_tokens=new_tokens,
     )  # fmt: skip
-
-
-def _memory(model: MixtralForCausalLM, positions: int, attention: AttentionPlan | None) -> int:
-    config, size = model.config, model.lm_head.weight.element_size()
-    weights = _weight_bytes(model)
-    heads = config.num_attention_heads + 2 * config.num_key_value_heads
-    row = 8 * config.hidden_size + heads * config.head_size + 3 * config.intermediate_size
-    logits = 3 * POSITIONS_AT_ONCE * config.vocab_size * 4
-    slices = 4 * SLICE_ELEMENTS * 4 if attention is not None else 0
-    return weights + positions * row * size + logits + slices
-
-
-def _weight_bytes(model: MixtralForCausalLM) -> int:
-    return sum(weight.numel() * weight.element_size() for weight in model.parameters())
-
-
-def _operations(model: MixtralForCausalLM, lengths: list[int], attention: AttentionPlan | None) -> float:
-    """Floating point operations: two per active weight and token, and four per query, key and attention channel."""
-    config = model.config
-    squares = sum(length**2 for length in lengths) * config.num_attention_heads * config.head_size
-    heads = 0 if attention is None else sum(len(some) for some in attention.layers.values())
-    extra = heads * config.head_size * sum(length**2 for length in lengths) * 4
-    return 2.0 * config.num_active_parameters() * sum(lengths) + 2.0 * squares * config.num_hidden_layers + extra
-
-
-def _speed(like: torch.Tensor) -> float:
-    """Operations per second of a matrix product in the model's dtype and on its device."""
-    size, rounds = 768, 3
-    matrix = torch.ones(size, size, dtype=like.dtype, device=like.device)
-    (matrix @ matrix).sum().item()
-    start = time.perf_counter()
-    for _ in range(rounds):
-        result = matrix @ matrix
-    result.sum().item()
-    return 2.0 * size**3 * rounds / max(time.perf_counter() - start, 1e-6)

@@ -133,7 +133,7 @@ def test_sums_of_weights_in_blocks_are_those_of_all(tokenizer, monkeypatch):
 
     probe = Probe(toy_model(vocab_size=8192), tokenizer, "toy")
     whole = probe.similarity(align=False)
-    monkeypatch.setattr(module, "_ELEMENTS_AT_ONCE", 12 * 3 * 24 * 3)  # three neurons at a time
+    monkeypatch.setattr(module, "WEIGHTS_AT_ONCE", 12 * 3 * 24 * 3)  # three neurons at a time
     for name, values in probe.similarity(align=False).arrays.items():
         np.testing.assert_allclose(values, whole[name], atol=1e-12)
     experts = probe.model.model.layers[1].block_sparse_moe.experts

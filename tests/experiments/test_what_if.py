@@ -12,6 +12,7 @@ from mixtral_probe import InputError
 from mixtral_probe.experiments.matched_placebo import Damage, RecordedRouting
 from mixtral_probe.run import RunStoppedError
 from mixtral_probe.run.batch import Batch
+from mixtral_probe.run.calibration import Calibration
 from mixtral_probe.run.scoring import next_token_scores
 from mixtral_probe.trace import WhatIf
 
@@ -256,7 +257,9 @@ def test_a_run_stops_between_draws(probe):
 
 
 def test_the_estimate_counts_the_draws_and_where_they_begin(probe, monkeypatch):
-    monkeypatch.setattr(import_module("mixtral_probe.run.estimate"), "_speed", lambda like: 1e9)
+    free = Calibration((1,), (0.0,), 0.0, 1e-3, 0.0, 0.0, 0.0, 0.0)
+    monkeypatch.setattr(import_module("mixtral_probe.run.estimate"), "calibrate", lambda model: free)
+    monkeypatch.setattr(import_module("mixtral_probe.experiments.estimates"), "measured", lambda *how: 0.0)
     low, high = (edits.MaskExpert(layer=layer, expert=3) for layer in (0, 1))
     seconds = {
         (name, number): probe.estimate_what_if(TEXTS, [edit], placebos=number).seconds

@@ -54,7 +54,7 @@ def ablate(
         "source": planned, "layers": _numbers(layers, "--layers"), "experts": _numbers(experts, "--experts"),
         "placebos": placebos,
     }  # fmt: skip
-    typer.echo(estimate_line(probe.estimate_ablation(**how), placebos), err=True)
+    typer.echo(estimate_line(probe.estimate_ablation(**how), placebos=placebos), err=True)
     how |= {"semantics": semantics, "seed": seed, "path": out and out.expanduser()}
     kept = "nothing is kept without --out" if out is None else f"the same command continues from {out}.parts"
     result = run_or_stop(probe.ablation, kept=kept, **how)

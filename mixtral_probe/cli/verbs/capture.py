@@ -7,6 +7,7 @@ import typer
 
 from mixtral_probe.cli import options, words
 from mixtral_probe.cli.inputs import chosen_source, opened_probe
+from mixtral_probe.cli.outputs import estimate_line
 from mixtral_probe.cli.progress import run_or_stop
 from mixtral_probe.cli.reserved import reserves
 from mixtral_probe.cli.shell import print_json
@@ -56,7 +57,7 @@ def capture(
     chosen: dict[str, Any] = {"attention": attention, "attention_maps": attention_maps}
     chosen |= {} if generate is None else {"generate": generate}
     expected = probe.estimate(planned, **chosen)
-    typer.echo(_estimate_sentence(expected, most=generate is not None), err=as_json)
+    typer.echo(estimate_line(expected, most=generate is not None), err=as_json)
     trace = _run(probe, planned, out, chosen | {"nonfinite": nonfinite} | _drawing(generate, temperature, top_p, seed))
     if as_json:
         print_json(_facts(trace, expected))
@@ -85,15 +86,6 @@ def _run(probe: "Probe", planned: "Plan", out: Path, chosen: dict[str, Any]) -> 
     folder = f"{out}.parts" if "generate" in chosen else f"{out}.partial"
     kept = f"what is done is kept in {folder}, and the same command continues there"
     return run_or_stop(probe.trace, kept=kept, source=planned, path=out, **chosen)
-
-
-def _estimate_sentence(expected: "ResourceEstimate", most: bool) -> str:
-    tokens = f"{'at most ' if most else ''}{words.counted(expected.tokens, 'token')}"
-    return (
-        f"{words.counted(expected.documents, 'document')}, {tokens}: about "
-        f"{words.size(expected.memory_bytes)} of memory, {words.size(expected.disk_bytes)} on disk, "
-        f"{words.duration(expected.seconds)}"
-    )
 
 
 def _trace_words(trace: "Trace") -> str:

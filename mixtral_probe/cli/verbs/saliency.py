@@ -2,9 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from mixtral_probe.cli import options, words
 from mixtral_probe.cli.inputs import chosen_source, opened_probe
-from mixtral_probe.cli.outputs import present, records, saved
+from mixtral_probe.cli.outputs import estimate_line, present, records, saved
 from mixtral_probe.cli.progress import run_or_stop
 from mixtral_probe.cli.reserved import reserves
 
@@ -39,7 +41,9 @@ def saliency(
     """
     source = chosen_source(text, file, corpus)
     probe = opened_probe(model, device, dtype)
-    result = run_or_stop(probe.saliency, kept="nothing was written", source=source, window=window)
+    planned = probe.plan(source, window=window)
+    typer.echo(estimate_line(probe.estimate_saliency(planned)), err=True)
+    result = run_or_stop(probe.saliency, kept="nothing was written", source=planned)
     present(result, [saved(result, out)], csv=csv, as_json=as_json, facts=_facts, lines=_lines)
 
 

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from mixtral_probe.cli import options, words
 from mixtral_probe.cli.inputs import chosen_source, opened_probe
-from mixtral_probe.cli.outputs import present, saved
+from mixtral_probe.cli.outputs import estimate_line, present, saved
 from mixtral_probe.cli.progress import counter
 from mixtral_probe.cli.reserved import reserves
 
@@ -48,10 +50,11 @@ def time(
       mixtral-probe time --model ~/mixtral-8x7b --file novel.txt --device cuda --nvtx
     """
     source = chosen_source(text, file, corpus)
-    result = opened_probe(model, device, dtype).time(
-        source, repeats=repeats, warmup=warmup, memory=memory, nvtx=nvtx, window=window,
-        on_run=counter("runs"),
-    )  # fmt: skip
+    probe = opened_probe(model, device, dtype)
+    how: dict[str, Any] = {"source": probe.plan(source, window=window), "repeats": repeats, "warmup": warmup}
+    how |= {"memory": memory}
+    typer.echo(estimate_line(probe.estimate_time(**how)), err=True)
+    result = probe.time(nvtx=nvtx, on_run=counter("runs"), **how)
     files = [saved(result, out), _chrome(result, chrome)]
     present(result, files, csv=csv, as_json=as_json, facts=_facts, lines=_lines)
 

@@ -59,9 +59,9 @@ def whatif(
     source, changes = chosen_source(text, file, corpus), _edits(edit or (), edits)
     probe = opened_probe(model, device, dtype)
     planned = probe.plan(source, window=window)
-    how: dict[str, Any] = {"source": planned, "edits": changes, "placebos": placebos}
-    typer.echo(estimate_line(probe.estimate_what_if(**how), placebos), err=True)
-    result: WhatIf = run_or_stop(probe.what_if, kept="nothing was written", seed=seed, generate=generate, **how)
+    how: dict[str, Any] = {"source": planned, "edits": changes, "placebos": placebos, "generate": generate}
+    typer.echo(estimate_line(probe.estimate_what_if(**how), placebos=placebos), err=True)
+    result: WhatIf = run_or_stop(probe.what_if, kept="nothing was written", seed=seed, **how)
     if as_json:
         print_json(_facts(result))
     else:
