@@ -80,7 +80,7 @@ def estimate_logit_lens(subject: Subject, planned: Plan, options: RunOptions) ->
 def estimate_similarity(
     subject: Subject, planned: Plan | None, options: RunOptions, *, tokens: int, align: bool
 ) -> ResourceEstimate:
-    """Estimate ``similarity``: sums and matchings of weights, and the outputs of every expert for a sample of tokens."""
+    """Estimate ``similarity``: sums and matchings of weights, and all outputs for a sample of tokens."""
     config, model = subject.config, subject.model
     experts, layers, inner = config.num_local_experts, config.num_hidden_layers, config.intermediate_size
     per_weight, pair, plain, squared = measured(model, "similarity", _similarity)

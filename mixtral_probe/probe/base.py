@@ -12,7 +12,7 @@ from mixtral_probe.checkpoint.placement import DeviceMap
 from mixtral_probe.corpus import Corpus, Source
 from mixtral_probe.errors import InputError
 from mixtral_probe.model import Numerics
-from mixtral_probe.run import UNCUT, Plan, RunOptions, Subject, plan
+from mixtral_probe.run import UNCUT, OnProgress, Plan, RunOptions, ShouldStop, Subject, plan
 from mixtral_probe.tokenizer import Tokenizer
 
 
@@ -98,3 +98,12 @@ def _not_ours(given: Any, kind: str) -> str:
         f"{rule}, got a {type(given).__name__} of {home}; save it with its save_pretrained(folder) and open the folder "
         "with Probe.from_pretrained"
     )
+
+
+def run_options(
+    window: int | None, positions: int, on_progress: OnProgress | None = None, should_stop: ShouldStop | None = None
+) -> RunOptions:
+    """The options of a run by the arguments of a method."""
+    return RunOptions(
+        window=window, positions_in_a_batch=positions, on_progress=on_progress, should_stop=should_stop
+    )  # fmt: skip

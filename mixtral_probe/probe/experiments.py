@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from os import PathLike
 
 from mixtral_probe.corpus import Source
-from mixtral_probe.experiments import OnRun, estimates, time_forward, what_if
-from mixtral_probe.experiments.ablation import ABLATION_PLACEBOS, ABLATION_POSITIONS, Sweep, ablation
+from mixtral_probe.experiments import OnRun, time_forward, what_if
+from mixtral_probe.experiments.ablation import ABLATION_PLACEBOS, ABLATION_POSITIONS, ablation
 from mixtral_probe.experiments.logit_lens import logit_lens
 from mixtral_probe.experiments.mean_outputs import mean_expert
 from mixtral_probe.experiments.saliency import saliency
@@ -14,9 +14,8 @@ from mixtral_probe.experiments.what_if import WHAT_IF_PLACEBOS, WHAT_IF_POSITION
 from mixtral_probe.instruments.edits import Edit, MeanExpert
 from mixtral_probe.instruments.placebo import Semantics
 from mixtral_probe.model import Instrument
-from mixtral_probe.probe.base import ProbeBase
+from mixtral_probe.probe.base import ProbeBase, run_options
 from mixtral_probe.run import POSITIONS_IN_A_BATCH, OnProgress, Plan, RunOptions, ShouldStop
-from mixtral_probe.run.estimate import ResourceEstimate
 from mixtral_probe.run.retrace import plan_of_window
 from mixtral_probe.trace import (
     AblationResult,
@@ -63,26 +62,11 @@ class ExperimentMethods(ProbeBase):
             generate: also continue every text by at most this many tokens, without and with the edits, and with each
                 draw, which damages as many assignments of new tokens as the edits do.
         """
-        options = _options(window, positions_in_a_batch, on_progress, should_stop)
+        options = run_options(window, positions_in_a_batch, on_progress, should_stop)
         planned = self._planned(source, options)
         if isinstance(edits, Edit):
             edits = [edits]
         return what_if(self._subject, planned, options, edits, placebos=placebos, seed=seed, generate=generate)
-
-    def estimate_what_if(
-        self,
-        source: Source | Plan,
-        edits: Sequence[Edit],
-        *,
-        placebos: int = WHAT_IF_PLACEBOS,
-        generate: int | None = None,
-        window: int | None = None,
-        positions_in_a_batch: int = WHAT_IF_POSITIONS,
-    ) -> ResourceEstimate:
-        """Estimate the tokens, memory and seconds of ``what_if`` with the same arguments."""
-        options = _options(window, positions_in_a_batch)
-        planned = self._planned(source, options)
-        return estimates.estimate_what_if(self._subject, planned, options, edits, placebos=placebos, generate=generate)
 
     def ablation(
         self,
@@ -116,26 +100,11 @@ class ExperimentMethods(ProbeBase):
             seed: of the placebo.
             path: a folder to write the result to. An interrupted run with the same arguments continues.
         """
-        options = _options(window, positions_in_a_batch, on_progress, should_stop)
+        options = run_options(window, positions_in_a_batch, on_progress, should_stop)
         return ablation(
             self._subject, self._planned(source, options), options, semantics=semantics, layers=layers, experts=experts,
             placebos=placebos, seed=seed, path=path,
         )  # fmt: skip
-
-    def estimate_ablation(
-        self,
-        source: Source | Plan,
-        *,
-        layers: Sequence[int] | None = None,
-        experts: Sequence[int] | None = None,
-        placebos: int = ABLATION_PLACEBOS,
-        window: int | None = None,
-        positions_in_a_batch: int = ABLATION_POSITIONS,
-    ) -> ResourceEstimate:
-        """Estimate the tokens, memory and seconds of ``ablation`` with the same arguments."""
-        options = _options(window, positions_in_a_batch)
-        sweep = Sweep.of(self.model, "zero", layers, experts, placebos, seed=0)
-        return estimates.estimate_ablation(self._subject, self._planned(source, options), options, sweep)
 
     def mean_expert(
         self,
@@ -147,7 +116,7 @@ class ExperimentMethods(ProbeBase):
         positions_in_a_batch: int = ABLATION_POSITIONS,
     ) -> MeanExpert:
         """The edit that replaces an expert's output by its mean over the tokens of a text that are routed to it."""
-        options = _options(window, positions_in_a_batch)
+        options = run_options(window, positions_in_a_batch)
         return mean_expert(self._subject, self._planned(source, options), options, layer=layer, expert=expert)
 
     def saliency(
@@ -169,19 +138,8 @@ class ExperimentMethods(ProbeBase):
             promoted: tokens listed per expert that its outputs raise most.
             contexts: places listed per expert where it adds most.
         """
-        options = _options(window, positions_in_a_batch, on_progress, should_stop)
+        options = run_options(window, positions_in_a_batch, on_progress, should_stop)
         return saliency(self._subject, self._planned(source, options), options, promoted=promoted, contexts=contexts)
-
-    def estimate_saliency(
-        self,
-        source: Source | Plan,
-        *,
-        window: int | None = None,
-        positions_in_a_batch: int = POSITIONS_IN_A_BATCH,
-    ) -> ResourceEstimate:
-        """Estimate the tokens, memory and seconds of ``saliency`` with the same arguments."""
-        options = _options(window, positions_in_a_batch)
-        return estimates.estimate_saliency(self._subject, self._planned(source, options), options)
 
     def similarity(
         self,
@@ -206,23 +164,9 @@ class ExperimentMethods(ProbeBase):
                 above 0 is at least half of the largest possible (about 98 % of it between unrelated experts), and
                 ``aligned_cosine_bound`` of the result is what no assignment exceeds. ``alignment`` says which it was.
         """
-        options = _options(window, positions_in_a_batch, on_progress, should_stop)
+        options = run_options(window, positions_in_a_batch, on_progress, should_stop)
         planned = None if source is None else self._planned(source, options)
         return similarity(self._subject, planned, options, tokens=tokens, align=align)
-
-    def estimate_similarity(
-        self,
-        source: Source | Plan | None = None,
-        *,
-        tokens: int = SAMPLED_TOKENS,
-        align: bool = True,
-        window: int | None = None,
-        positions_in_a_batch: int = POSITIONS_IN_A_BATCH,
-    ) -> ResourceEstimate:
-        """Estimate the tokens, memory and seconds of ``similarity`` with the same arguments."""
-        options = _options(window, positions_in_a_batch)
-        planned = None if source is None else self._planned(source, options)
-        return estimates.estimate_similarity(self._subject, planned, options, tokens=tokens, align=align)
 
     def expert_subsets(
         self,
@@ -241,7 +185,7 @@ class ExperimentMethods(ProbeBase):
             sizes: how many experts are kept, such as [4, 6]: each gives C(E, size) subsets, 10,000 at most in all.
             tokens: at most so many are the input, evenly spaced over the documents.
         """
-        options = _options(window, positions_in_a_batch, on_progress, should_stop)
+        options = run_options(window, positions_in_a_batch, on_progress, should_stop)
         return expert_subsets(self._subject, self._planned(source, options), options, sizes=sizes, tokens=tokens)
 
     def logit_lens(
@@ -258,18 +202,8 @@ class ExperimentMethods(ProbeBase):
         Args:
             top: predictions kept of each layer and token.
         """
-        options = _options(window, POSITIONS_IN_A_BATCH, on_progress, should_stop)
+        options = run_options(window, POSITIONS_IN_A_BATCH, on_progress, should_stop)
         return logit_lens(self._subject, self._planned(source, options), options, top=top)
-
-    def estimate_logit_lens(self, source: Source | Plan, *, window: int | None = None) -> ResourceEstimate:
-        """Estimate the tokens, memory and seconds of ``logit_lens`` with the same arguments."""
-        options = _options(window, POSITIONS_IN_A_BATCH)
-        return estimates.estimate_logit_lens(self._subject, self._planned(source, options), options)
-
-    def estimate_logit_lens_again(self, trace: Trace, *, document: int = 0, chunk: int = 0) -> ResourceEstimate:
-        """Estimate the tokens, memory and seconds of ``logit_lens_again`` with the same arguments."""
-        planned = plan_of_window(self._subject, trace, document, chunk)
-        return estimates.estimate_logit_lens(self._subject, planned, RunOptions())
 
     def logit_lens_again(self, trace: Trace, *, document: int = 0, chunk: int = 0, top: int = 5) -> LogitLensResult:
         """Do as ``logit_lens`` with one window of a trace of this model."""
@@ -303,33 +237,8 @@ class ExperimentMethods(ProbeBase):
             instruments: edits that are part of what is timed.
             on_run: called after every run with how many are done, of how many; ``should_stop`` before every run.
         """
-        options = _options(window, positions_in_a_batch, None, should_stop)
+        options = run_options(window, positions_in_a_batch, None, should_stop)
         return time_forward(
             self._subject, self._planned(source, options), options, repeats=repeats, warmup=warmup, memory=memory,
             nvtx=nvtx, instruments=instruments, on_run=on_run,
         )  # fmt: skip
-
-    def estimate_time(
-        self,
-        source: Source | Plan,
-        *,
-        repeats: int = 9,
-        warmup: int = 2,
-        memory: bool = True,
-        window: int | None = None,
-        positions_in_a_batch: int = POSITIONS_IN_A_BATCH,
-    ) -> ResourceEstimate:
-        """Estimate the tokens, memory and seconds of ``time`` with the same arguments."""
-        options = _options(window, positions_in_a_batch)
-        planned = self._planned(source, options)
-        return estimates.estimate_time(
-            self._subject, planned, options, repeats=repeats, warmup=warmup, memory=memory
-        )  # fmt: skip
-
-
-def _options(
-    window: int | None, positions: int, on_progress: OnProgress | None = None, should_stop: ShouldStop | None = None
-) -> RunOptions:
-    return RunOptions(
-        window=window, positions_in_a_batch=positions, on_progress=on_progress, should_stop=should_stop
-    )  # fmt: skip

@@ -11,6 +11,7 @@ from mixtral_probe.errors import InputError
 from mixtral_probe.model import Instrument
 from mixtral_probe.model.generation import Generated
 from mixtral_probe.model.generation.options import GenerationKeywords
+from mixtral_probe.probe.estimates import EstimateMethods
 from mixtral_probe.probe.experiments import ExperimentMethods
 from mixtral_probe.run import (
     POSITIONS_IN_A_BATCH,
@@ -32,7 +33,7 @@ from mixtral_probe.trace import Trace
 from mixtral_probe.trace.finite import Nonfinite
 
 
-class Probe(ExperimentMethods):
+class Probe(ExperimentMethods, EstimateMethods):
     """Runs text through a Mixtral model and records what its routers do.
 
     >>> probe = Probe.from_pretrained("mini")

@@ -89,7 +89,7 @@ def measured(model: MixtralForCausalLM, name: str, measure: Callable[[Twin], T])
             keep_freed_memory()
             with torch.inference_mode():
                 _kept[key] = measure(Twin.of(model))
-        return _kept[key]  # type: ignore[no-any-return]
+        return _kept[key]
 
 
 def seconds(work: Callable[[], object], device: torch.device, *, at_most: float = 0.05) -> float:

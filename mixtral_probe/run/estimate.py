@@ -95,10 +95,10 @@ class PlanCosts:
         even = count * config.num_experts_per_tok / config.num_local_experts
         return int(0.75 * even * 3 * config.intermediate_size * size)
 
-    def estimate(self, seconds: float, memory: int | None = None) -> ResourceEstimate:
+    def estimate(self, seconds: float, memory: float | None = None) -> ResourceEstimate:
         """The estimate of an experiment that takes so long, and so much memory if not that of a plain pass."""
         tokens, documents = len(self.planned.token_ids), len(self.planned.documents)
-        return ResourceEstimate(documents, tokens, self.memory() if memory is None else memory, 0, seconds)
+        return ResourceEstimate(documents, tokens, self.memory() if memory is None else int(memory), 0, seconds)
 
 
 def estimate(
