@@ -112,7 +112,7 @@ def _steps(twin: Twin) -> StepCosts:
 def _step_seconds(model: MixtralForCausalLM, twin: Twin, rows: int) -> float:
     """Seconds of one step: those of a longer continuation less those of a shorter one."""
     short, long = (seconds(partial(_continue, model, twin, rows, steps), twin.device) for steps in (1, 1 + _STEPS))
-    return max(long - short, 0.0) / _STEPS
+    return max((long - short) / _STEPS, calibrate(twin.short).layer(rows, 1))
 
 
 def _continue(model: MixtralForCausalLM, twin: Twin, rows: int, steps: int) -> None:

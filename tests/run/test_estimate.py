@@ -1,8 +1,11 @@
 """Estimates: what a calibration measures, once for a device, dtype and shapes; and memory beside that of real runs."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mixtral_probe import MixtralConfig, MixtralForCausalLM, Probe, edits
 from mixtral_probe.instruments import FORWARD, MemoryMeter
@@ -127,6 +130,41 @@ def test_every_experiment_has_an_estimate_with_the_arguments_of_its_run(probe, n
         assert expected.memory_bytes == pytest.approx(real, rel=0.15)
 
 
+class WorkClock:
+    """Counts the operations of torch, which no other program delays."""
+
+    name = "operations"
+
+    def __init__(self):
+        self.mode = _Counting()
+        self.mode.__enter__()
+
+    def mark(self):
+        return self.mode.elements
+
+    def seconds(self, marks):
+        self.mode.__exit__(None, None, None)
+        return np.array(marks, float) - marks[0]
+
+
+class _Counting(TorchDispatchMode):
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.elements += 1 + (result.numel() if isinstance(result, torch.Tensor) else 0)
+        return result
+
+
+@pytest.fixture
+def counted_work(monkeypatch):
+    monkeypatch.setattr(calibration, "clock_for", lambda device: WorkClock())
+    monkeypatch.setattr(calibration, "_NOTICED", np.inf)
+    monkeypatch.setattr(import_module("mixtral_probe.run.capture_costs"), "_SLOW", np.inf)
+    monkeypatch.setattr(calibration, "SECONDS", 60)
+
+
+@pytest.mark.usefixtures("counted_work")
 def test_what_takes_longer_is_estimated_longer(probe):
     def longer(one, other):
         assert one.seconds > other.seconds
