@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 
 from mixtral_probe.model import MixtralForCausalLM
+from mixtral_probe.run.added_bytes import added_bytes
 from mixtral_probe.run.calibration import Calibration, calibrate
 from mixtral_probe.run.capture_costs import attention_costs, step_costs
 from mixtral_probe.run.options import RunOptions
 from mixtral_probe.run.plan import Plan, batches, longer
 from mixtral_probe.run.scoring import POSITIONS_AT_ONCE
 from mixtral_probe.run.subject import Subject
-from mixtral_probe.stats.stats_size import statistics_bytes
 from mixtral_probe.trace import AttentionPlan, TraceMeta, estimate_bytes
 
 
@@ -158,12 +158,3 @@ def _meta(subject: Subject) -> TraceMeta:
         num_experts_per_tok=config.num_experts_per_tok,
         num_heads=config.num_attention_heads,
     )
-
-
-def added_bytes(subject: Subject, planned: Plan, new_tokens: int = 0) -> int:
-    """Return at most how many bytes of statistics a capture adds to its trace."""
-    config = subject.config
-    return statistics_bytes(
-        planned.documents, planned.tokens, layers=config.num_hidden_layers, experts=config.num_local_experts,
-        chosen=config.num_experts_per_tok, new_tokens=new_tokens,
-    )  # fmt: skip

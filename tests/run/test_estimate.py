@@ -105,8 +105,11 @@ def peak(probe, work):
 @pytest.mark.parametrize("texts", [LONG, SHORT], ids=["long", "short"])
 @pytest.mark.parametrize("attention", [None, "all", "1:0-2"])
 def test_memory_of_a_capture_is_that_of_its_tensors_and_arrays(probe, texts, attention):
-    expected = probe.estimate(texts, attention=attention)
-    real = peak(probe, lambda: probe.trace(texts, attention=attention)) + expected.disk_bytes
+    planned, heads = probe.plan(texts), {None: 0, "all": 3 * 6, "1:0-2": 3}[attention]
+    record = len(planned.token_ids) * 3 * (4 * 4 + 2 * (2 + 4))  # logits of 4 experts, ids and weights of 2
+    maps = heads * 2 * sum(window.length * (window.length + 1) // 2 for window in planned.windows)
+    expected = probe.estimate(planned, attention=attention)
+    real = peak(probe, lambda: probe.trace(planned, attention=attention)) + record + maps
     assert expected.memory_bytes == pytest.approx(real, rel=0.1)
 
 
