@@ -13,8 +13,8 @@ from torch import Tensor
 from mixtral_probe.errors import InputError
 from mixtral_probe.instruments import Recorder, copier_for
 from mixtral_probe.model import Instrument, MixtralForCausalLM
-from mixtral_probe.run.added_bytes import added_bytes
 from mixtral_probe.run.batch import NO_EXTRA_OUTPUTS, Batch
+from mixtral_probe.run.disk import added_bytes
 from mixtral_probe.run.edit_binding import bind_edits, with_edits
 from mixtral_probe.run.options import RunOptions
 from mixtral_probe.run.passes import Passes

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import torch
 
 from mixtral_probe.model import MixtralForCausalLM
-from mixtral_probe.run.added_bytes import added_bytes
 from mixtral_probe.run.calibration import Calibration, calibrate
 from mixtral_probe.run.capture_costs import attention_costs, step_costs
+from mixtral_probe.run.disk import added_bytes, record_bytes
 from mixtral_probe.run.options import RunOptions
 from mixtral_probe.run.plan import Plan, batches, longer
 from mixtral_probe.run.scoring import POSITIONS_AT_ONCE
 from mixtral_probe.run.subject import Subject
-from mixtral_probe.trace import AttentionPlan, TraceMeta, estimate_bytes
+from mixtral_probe.trace import AttentionPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def estimate(
     """Estimate a capture of a plan, each document continued by some new tokens."""
     windows = longer(planned.windows, new_tokens) if new_tokens else planned.windows
     costs = PlanCosts.of(subject, planned, options)
-    record = estimate_bytes(_meta(subject), [(w.document, w.chunk, w.length) for w in windows], attention=attention)
+    record = record_bytes(subject, planned, attention, new_tokens)
     seconds, slices = costs.forward() + costs.scores(), 0
     if attention is not None:
         recorded = attention_costs(subject.model)
@@ -148,13 +148,3 @@ def weight_bytes(model: MixtralForCausalLM) -> int:
     if device.type != "cpu" and hasattr(allocator, "memory_allocated"):
         return max(counted, int(allocator.memory_allocated(device)))
     return counted
-
-
-def _meta(subject: Subject) -> TraceMeta:
-    config = subject.config
-    return TraceMeta(
-        num_layers=config.num_hidden_layers,
-        num_experts=config.num_local_experts,
-        num_experts_per_tok=config.num_experts_per_tok,
-        num_heads=config.num_attention_heads,
-    )

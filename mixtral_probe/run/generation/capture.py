@@ -17,8 +17,8 @@ from mixtral_probe.model import Instrument
 from mixtral_probe.model.generation import GenerationOptions
 from mixtral_probe.paths import checked_path
 from mixtral_probe.run.capture import warn_of_skipped
+from mixtral_probe.run.disk import added_bytes, record_bytes
 from mixtral_probe.run.edit_binding import bind_edits, with_edits
-from mixtral_probe.run.estimate import estimate
 from mixtral_probe.run.generation.continuation import Continuation, continue_prompts
 from mixtral_probe.run.generation.streaming import new_text
 from mixtral_probe.run.options import RunOptions
@@ -70,8 +70,9 @@ def capture_generation(
     name = run_name(prompts.documents, prompts.tokens, meta, attention, router_logits)
     with TraceParts(None if path is None else checked_path(path), f"{name} {options.positions_in_a_batch}") as parts:
         if parts.path is not None:
-            most = estimate(subject, prompts, options, attention=attention, new_tokens=choice.max_new_tokens)
-            parts.require_space(2 * most.disk_bytes)  # the parts and the trace that they are joined to
+            new = choice.max_new_tokens
+            most = record_bytes(subject, prompts, attention, new) + added_bytes(subject, prompts, new)
+            parts.require_space(2 * most)  # the parts and the trace that they are joined to
         run.fill(parts)
         trace = parts.joined(meta, attention, router_logits)
         parts.remove()
