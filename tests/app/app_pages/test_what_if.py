@@ -148,7 +148,7 @@ def test_numbers_come_before_the_placebo_is_drawn(monkeypatch, trace_path, probe
     run = probe.what_if
 
     class Watched:
-        model = probe.model
+        model, estimate_what_if = probe.model, probe.estimate_what_if
 
         def what_if(self, *arguments, placebos, on_progress, **more):
             asked.append((placebos, on_progress is not None))
