@@ -195,7 +195,11 @@ class MixtralConfig(BaseModel):
             raise InputError("a config is saved in a folder only, got push_to_hub=True; leave it out")
         with plain_errors(folder := checked_path(folder)):
             folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(folder / "config.json", self.to_json_string().encode())
+        self.to_json_file(folder / "config.json")
+
+    def to_json_file(self, json_file_path: str | Path) -> None:
+        """Write a ``config.json`` under another name."""
+        write_bytes(checked_path(json_file_path), self.to_json_string().encode())
 
     def to_json_string(self) -> str:
         """Return the text of a ``config.json``."""

@@ -101,3 +101,10 @@ def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file"):
         MixtralConfig(**SMALL).save_pretrained(tmp_path / "file")
+
+
+def test_a_config_is_written_under_any_name(tmp_path):
+    config = MixtralConfig(num_local_experts=6)
+    config.to_json_file(tmp_path / "six.json")
+    assert MixtralConfig.from_pretrained(tmp_path / "six.json").to_dict() == config.to_dict()
+    assert json.loads((tmp_path / "six.json").read_text())["num_local_experts"] == 6

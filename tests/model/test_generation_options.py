@@ -449,3 +449,8 @@ def test_a_text_is_continued_once():
             call(num_return_sequences=2, do_sample=True)
     with pytest.raises(InputError, match="max_length counts the prompt, got 9 for prompts of several lengths"):
         probe.model.generation_options(max_length=9)
+
+
+def test_positions_are_not_an_option():
+    with pytest.raises(InputError, match="follow from the attention_mask, got position_ids; leave them out"):
+        toy_model().generate(torch.tensor([[1, 2]]), max_new_tokens=1, position_ids=torch.tensor([[0, 1]]))

@@ -120,6 +120,8 @@ def _refuse_elsewhere(options: Mapping[str, Any]) -> None:
 
 def _check_names(options: Iterable[str]) -> None:
     for name in options:
+        if name == "position_ids":
+            raise InputError("positions of generate follow from the attention_mask, got position_ids; leave them out")
         if name not in (*KNOWN, *_LENGTHS, *WITHOUT_EFFECT, *_ELSEWHERE):
             near = get_close_matches(name, (*KNOWN, *_LENGTHS), 1)
             hint = f"did you mean {near[0]!r}?" if near else f"use {', '.join(KNOWN)}"
