@@ -15,12 +15,12 @@ from mixtral_probe.run.capture import record_batch
 from mixtral_probe.run.twin import Twin
 from mixtral_probe.trace import AttentionPlan, TraceBuilder, TraceMeta
 
-_LENGTH = 512
-"""Positions of the window whose attention is measured."""
+_LENGTH, _SHORTER = 512, 128
+"""Positions of the window whose attention is measured; the fewer where a layer takes longer than 0.05 s."""
 _ROWS = (1, 8)
 """Texts that are continued together."""
 _STEPS = 8
-_SLOW = 0.02
+_SLOW = 0.004
 """Seconds of a layer above which a step of generation takes no longer than its layers."""
 
 
@@ -77,27 +77,28 @@ def _heads(plan: AttentionPlan) -> int:
 
 
 def _attention(twin: Twin) -> AttentionCosts:
-    heads = twin.short.config.num_attention_heads
+    found, heads = calibrate(twin.short), twin.short.config.num_attention_heads
+    length = _LENGTH if found.layer(1, _LENGTH) < 0.05 else _SHORTER
     plan = AttentionPlan({0: tuple(range(heads))})
-    some, plain = (partial(_record, twin, _builder(twin, chosen)) for chosen in (plan, None))
+    some, plain = (partial(_record, twin, length, _builder(twin, length, chosen)) for chosen in (plan, None))
     taken = seconds(some, twin.device) - seconds(plain, twin.device)
-    held = peak_bytes(some, twin.device) - _LENGTH * calibrate(twin.short).row_bytes
-    at_once = _LENGTH**2 * min(heads, SLICE_ELEMENTS // _LENGTH**2)
-    return AttentionCosts(max(0.0, taken) / (heads * _LENGTH**2), max(0, held) / at_once)
+    held = peak_bytes(some, twin.device) - length * found.row_bytes
+    at_once = length**2 * min(heads, SLICE_ELEMENTS // length**2)
+    return AttentionCosts(max(0.0, taken) / (heads * length**2), max(0, held) / at_once)
 
 
-def _builder(twin: Twin, plan: AttentionPlan | None) -> TraceBuilder:
+def _builder(twin: Twin, length: int, plan: AttentionPlan | None) -> TraceBuilder:
     config = twin.short.config
     meta = TraceMeta(
         num_layers=1, num_experts=config.num_local_experts, num_experts_per_tok=config.num_experts_per_tok,
         num_heads=config.num_attention_heads,
     )  # fmt: skip
-    tokens = pd.DataFrame({"document": np.zeros(_LENGTH, int), "token_id": np.zeros(_LENGTH, int)})
+    tokens = pd.DataFrame({"document": np.zeros(length, int), "token_id": np.zeros(length, int)})
     return TraceBuilder(pd.DataFrame({"document": [0], "id": ["random"]}), tokens, meta, attention=plan)
 
 
-def _record(twin: Twin, builder: TraceBuilder) -> None:
-    record_batch(twin.short, builder, twin.batch(1, _LENGTH), ()).recorder.finish()
+def _record(twin: Twin, length: int, builder: TraceBuilder) -> None:
+    record_batch(twin.short, builder, twin.batch(1, length), ()).recorder.finish()
 
 
 def _steps(twin: Twin) -> StepCosts:
