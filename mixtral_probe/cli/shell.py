@@ -44,7 +44,12 @@ def fail(sentence: str, code: int) -> NoReturn:
 
 def print_json(facts: dict[str, Any]) -> None:
     """Print one JSON object on stdout."""
-    typer.echo(json.dumps(facts, indent=2, ensure_ascii=False, default=str))
+    typer.echo(printable(json.dumps(facts, indent=2, ensure_ascii=False, default=str)))
+
+
+def printable(text: str) -> str:
+    """Return a text with lone surrogates escaped, which no terminal takes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _system_sentence(error: OSError) -> str:

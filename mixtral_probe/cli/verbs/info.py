@@ -8,7 +8,7 @@ import typer
 
 from mixtral_probe.cli import options, words
 from mixtral_probe.cli.facts import folder_facts
-from mixtral_probe.cli.shell import print_json
+from mixtral_probe.cli.shell import print_json, printable
 
 _A_LINE_EACH = ("model", "tokenizer", "corpus", "software")
 
@@ -29,7 +29,7 @@ def info(path: options.AnyPath, as_json: options.AsJson = False) -> None:
     lines = dict(_flat(facts))
     width = max(len(name) for name in lines)
     for name, value in lines.items():
-        typer.echo(f"{name:{width}}  {value}")
+        typer.echo(printable(f"{name:{width}}  {value}"))
 
 
 def _flat(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from mixtral_probe import metrics
+from mixtral_probe.errors import InputError
 from mixtral_probe.tables.frame import rows, tidy
 from mixtral_probe.tables.given import of_result
 from mixtral_probe.tables.phrases import EVEN_USE, POSITIVE
@@ -56,6 +57,8 @@ class _Rows:
     def __init__(self, result: TimingResult) -> None:
         self.result, self.how = result, result.settings
         self.sites, self.places = result.axis("site"), result.axis("place")
+        if unknown := [name for name in (*self.sites, *self.places) if name not in PART]:
+            raise InputError(f"sites of a timing must be those of a forward pass, got {unknown[0]!r}; time it again")
         self.site, self.place = result.site_seconds, result.place_seconds  # [L, P, runs], [M, runs]
         self.experts = result.expert_seconds  # [L, E, runs]
         # Sums of medians: they add up as the parts do, and one run that was delayed changes them little.
