@@ -1,17 +1,15 @@
-"""Estimates beside the runs they are about: seconds, and with ``--memory`` the growth of the process.
+"""Seconds of estimates beside those of the runs they are about.
 
-    python benchmarks/estimates.py [--model mini|wide] [--device cpu] [--wall] [--memory]
+    python benchmarks/estimates.py [--model mini|wide] [--device cpu] [--wall]
 
 Seconds are those of this process's CPU time, which other programs do not lengthen; ``--wall``, and always on an
 accelerator, by the clock that estimates use.
 """
 
 import argparse
-import resource
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,6 @@ import mixtral_probe as mp
 from mixtral_probe import edits
 from mixtral_probe.corpus import read_corpus
 from mixtral_probe.run import calibration
-from mixtral_probe.run.estimate import weight_bytes
 
 WIDE: dict[str, Any] = {
     "hidden_size": 1024, "intermediate_size": 3584, "num_hidden_layers": 4, "num_attention_heads": 16,
@@ -67,22 +64,12 @@ def cases(probe: mp.Probe) -> Iterator[tuple[str, Callable[[], Any], Callable[[]
         yield "similarity", partial(probe.estimate_similarity, short), partial(probe.similarity, short)
 
 
-def peak() -> int:
-    """Return the largest resident size since the last call, bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            found = int(line.split()[1]) * 1024
-    Path("/proc/self/clear_refs").write_text("5")
-    return found
-
-
 def main() -> None:
     """Print a line for each case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=("mini", "wide"), default="mini")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--wall", action="store_true")
-    parser.add_argument("--memory", action="store_true")
     chosen = parser.parse_args()
     probe = mp.Probe.from_pretrained("mini", device=chosen.device)
     if chosen.model == "wide":
@@ -94,21 +81,17 @@ def main() -> None:
         calibration.clock_for = lambda device: clock
     probe.trace("a first run, which loads what it needs")
     for name, estimate, run in cases(probe):
-        _compare(name, estimate, run, clock, weight_bytes(probe.model) if chosen.memory else None)
+        _compare(name, estimate, run, clock)
 
 
-def _compare(name: str, estimate: Callable[[], Any], run: Callable[[], Any], clock: Any, weights: int | None) -> None:
+def _compare(name: str, estimate: Callable[[], Any], run: Callable[[], Any], clock: Any) -> None:
     first = time.perf_counter()
     expected = estimate()
     taken = time.perf_counter() - first
-    peak()
-    before, marks = resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[1]), [clock.mark()]
+    marks = [clock.mark()]
     run()
     real = clock.seconds([*marks, clock.mark()])[1]
     line = f"{name:34} {expected.seconds:7.2f} s estimated, {real:7.2f} s real: {expected.seconds / real:.2f}"
-    if weights is not None:
-        grown = weights + peak() - before
-        line += f"; {expected.memory_bytes / 1e6:7.1f} MB, {grown / 1e6:7.1f} MB: {expected.memory_bytes / grown:.2f}"
     print(f"{line} ({taken:.1f} s to estimate)", flush=True)
 
 
