@@ -434,7 +434,6 @@ def test_time_ends_rows(models, monkeypatch):
         ({"inputs_embeds": torch.zeros(3, 6)}, r"inputs_embeds must be floats .*, got float32 \[3, 6\]"),
         ({"inputs_embeds": torch.zeros(2, 6, 24), "input_ids": IDS}, "must have the 2 rows of inputs_embeds"),
     ],
-    ids=str,
 )
 def test_what_cannot_be(models, options, sentence):
     prompt = {} if {"inputs", "inputs_embeds"} & options.keys() else {"inputs": IDS}
