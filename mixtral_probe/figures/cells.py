@@ -1,6 +1,7 @@
 """Heat maps whose cells can be clicked."""
 
 from dataclasses import dataclass
+from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from mixtral_probe.tables.registry import Metric, metric_of
 
 _DETAILED = 6000
 """Up to this many cells hover has every number; above, key and estimate only, to keep the figure small."""
+_TICK = 10
+"""Characters in a line of the labelled tick of a colour bar."""
 _KEYS = ("layer", "group", "other_group", "expert", "other_expert", "head")
 
 
@@ -144,7 +147,7 @@ def _color_axis(rows: pd.DataFrame, quantity: Metric, centred: bool, height: int
     reach, cut = _reach(rows["estimate"].to_numpy(float), null[0])
     marks = null[0] + reach * np.array([-1, -0.5, 0, 0.5, 1])
     texts = [quantity.text(mark) for mark in marks]
-    texts[2] = f"{name} {texts[2]}"
+    texts[2] = "<br>".join(wrap(f"{name} {texts[2]}", _TICK))  # a longer line would run into the title of the bar
     texts[-1] = f"≥ {texts[-1]}" if cut else texts[-1]
     colorbar = bar | {"tickvals": marks, "ticktext": texts}
     return {"colorbar": colorbar, "cmin": null[0] - reach, "cmax": null[0] + reach}
