@@ -19,6 +19,7 @@ from mixtral_probe.reading import MIB, one_sentence, read_bounded, unreadable
 from mixtral_probe.token_text import EntryBytes, unknown_token
 from mixtral_probe.tokenizer.added_tokens import add_tokens
 from mixtral_probe.tokenizer.chat import ChatTemplate, Message
+from mixtral_probe.tokenizer.merges import require_prefixed_merges
 from mixtral_probe.tokenizer.token_settings import TokenSettings
 
 MOST_BYTES = 256 * MIB
@@ -62,13 +63,15 @@ class Tokenizer:
         self, definition: bytes, chat_template: ChatTemplate | None = None, settings: TokenSettings | None = None
     ) -> None:
         self.chat_template = chat_template
+        content = json.loads(definition)
+        require_prefixed_merges(content)
         self._tokenizer = tokenizers.Tokenizer.from_buffer(definition)
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         changes = add_tokens(self._tokenizer, settings or TokenSettings())
         added = self._tokenizer.get_added_tokens_decoder()
         self._added = {token_id: token.content for token_id, token in added.items()}
-        self._bytes = EntryBytes(json.loads(definition).get("decoder"))
+        self._bytes = EntryBytes(content.get("decoder"))
         self.special_ids: frozenset[int] = frozenset(token_id for token_id, token in added.items() if token.special)
         """Control tokens such as ``<s>``."""
         self._known = frozenset(self._tokenizer.get_vocab(with_added_tokens=True).values())

@@ -156,15 +156,17 @@ def test_missing_and_broken_files(tmp_path):
         Tokenizer.from_folder(tmp_path)
 
 
-def broken_merges(definition):
-    """Merges whose parts are shorter than the prefix that the model cuts off them: the library panics."""
-    definition["model"]["continuing_subword_prefix"] = "#" * 30
+def with_prefix(prefix):
+    """Give the model a prefix that the parts of its merges lack; of some, the library would end the process."""
+    return lambda definition: definition["model"].update(continuing_subword_prefix=prefix)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (broken_merges, r"must define a tokenizer, got .*tokenizer\.json with an error: its library stopped: "),
+        (with_prefix("#" * 30), r"with an error: the second part of a merge must begin with '#+', got "),
+        (with_prefix("0"), r"with an error: the second part of a merge must begin with '0', got \['Ġ', 'Ġ'\]"),
+        (with_prefix("a"), r"with an error: the second part of a merge must begin with 'a', got "),
         (
             lambda definition: definition.update(decoder=[]),
             r"must define a tokenizer, got .*tokenizer\.json with an error",
