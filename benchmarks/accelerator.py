@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from contestants import _recorders
+from contestants import recorders_of
 from waits import counted_waits
 
 Call = Callable[[], Any]
@@ -124,7 +124,7 @@ def prefill(plan: Plan, name: str, ours: Any, theirs: Any) -> list[dict[str, Any
     rows = []
     for batch, length in plan.prefill[name]:
         ids = torch.randint(0, plan.sizes[name]["vocab_size"], (batch, length), device=plan.device)
-        recorders = _recorders(ours, ids)
+        recorders = recorders_of(ours, ids)
         calls = forwards(ours, theirs, ids, recorders)
         with torch.inference_mode():
             taken = measure(plan, calls)

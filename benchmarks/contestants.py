@@ -39,7 +39,7 @@ def ours(shape: str, capture: bool) -> Round:
     torch.manual_seed(0)
     model = mp.MixtralForCausalLM(mp.MixtralConfig(**SHAPES[shape]["sizes"])).eval()
     tokens = ids(shape)
-    instruments = _recorders(model, tokens) if capture else list
+    instruments = recorders_of(model, tokens) if capture else list
 
     @torch.inference_mode()
     def one() -> Any:
@@ -48,7 +48,8 @@ def ours(shape: str, capture: bool) -> Round:
     return one
 
 
-def _recorders(model: Any, tokens: torch.Tensor) -> Callable[[], list[Any]]:
+def recorders_of(model: Any, tokens: torch.Tensor) -> Callable[[], list[Any]]:
+    """Return a function that makes a recorder of every router for the rows of a batch."""
     import pandas as pd
 
     from mixtral_probe.instruments import Recorder, Window

@@ -13,6 +13,7 @@ from mixtral_probe.trace import Result, Trace
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Result)
+T = TypeVar("T")
 
 _STATS: WeakKeyDictionary[Trace, RoutingStats] = WeakKeyDictionary()
 
@@ -35,23 +36,21 @@ def of_stats(
 
 def of_trace(function: Callable[Concatenate[Trace, P], pd.DataFrame]) -> Callable[Concatenate[Trace, P], pd.DataFrame]:
     """Refuse anything but a trace."""
-
-    @wraps(function)
-    def table(given: Trace, /, *args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
-        if not isinstance(given, Trace):
-            raise InputError(_needs(function, "a trace", given))
-        return function(given, *args, **kwargs)
-
-    return table
+    return _only(Trace, "a trace", function)
 
 
 def of_result(function: Callable[Concatenate[R, P], pd.DataFrame]) -> Callable[Concatenate[R, P], pd.DataFrame]:
     """Refuse anything but the result of an experiment."""
+    return _only(Result, "the result of an experiment", function)
 
+
+def _only(
+    kind: type, what: str, function: Callable[Concatenate[T, P], pd.DataFrame]
+) -> Callable[Concatenate[T, P], pd.DataFrame]:
     @wraps(function)
-    def table(given: R, /, *args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
-        if not isinstance(given, Result):
-            raise InputError(_needs(function, "the result of an experiment", given))
+    def table(given: T, /, *args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
+        if not isinstance(given, kind):
+            raise InputError(_needs(function, what, given))
         return function(given, *args, **kwargs)
 
     return table

@@ -238,22 +238,22 @@ def test_documents_in_windows_and_batches_give_the_same(probe):
 
 
 def test_progress_ends_when_all_is_done_and_counts_every_draw(probe):
-    told = []
-    result = probe.what_if(TEXTS, [FORCED], on_progress=told.append)
-    assert (told[-1].documents, told[-1].tokens) == (told[-1].total_documents, told[-1].total_tokens)
+    reports = []
+    result = probe.what_if(TEXTS, [FORCED], on_progress=reports.append)
+    assert (reports[-1].documents, reports[-1].tokens) == (reports[-1].total_documents, reports[-1].total_tokens)
     lengths = np.bincount(result.token_document)
     # Without and with the edits, then for the two documents that a draw changes: without them, and every draw.
-    assert told[-1].tokens == 2 * lengths.sum() + (1 + 39) * (lengths[0] + lengths[2])
+    assert reports[-1].tokens == 2 * lengths.sum() + (1 + 39) * (lengths[0] + lengths[2])
 
 
 def test_a_run_stops_between_draws(probe):
-    told, calls = [], []
+    reports, calls = [], []
     with pytest.raises(RunStoppedError):
         probe.what_if(
-            TEXTS, [FORCED], on_progress=told.append, should_stop=lambda: bool(calls.append(1)) or len(calls) > 6,
+            TEXTS, [FORCED], on_progress=reports.append, should_stop=lambda: bool(calls.append(1)) or len(calls) > 6,
             positions_in_a_batch=1,
         )  # fmt: skip
-    assert 0 < told[-1].tokens < told[-1].total_tokens
+    assert 0 < reports[-1].tokens < reports[-1].total_tokens
 
 
 def test_the_estimate_counts_the_draws_and_where_they_begin(probe, monkeypatch):

@@ -21,10 +21,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_the_folder_of_a_killed_server_is_removed_and_others_are_kept(tmp_path):
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "mixtral-probe-killed")])
     (tmp_path / "mixtral-probe-running").mkdir()
-    (tmp_path / "mixtral-probe-upload-of-somebody").mkdir()
+    (tmp_path / "mixtral-probe-upload-of-another").mkdir()
     with OutputLock(tmp_path / "mixtral-probe-running"):
         remove_left(tmp_path)
         names = sorted(entry.name for entry in tmp_path.iterdir())
     assert names == [
-        ".mixtral-probe-running.lock", "mixtral-probe-running", "mixtral-probe-upload-of-somebody",
+        ".mixtral-probe-running.lock", "mixtral-probe-running", "mixtral-probe-upload-of-another",
     ]  # fmt: skip
